@@ -1,0 +1,170 @@
+"""The artefact: one safetensors file that says what it is and where it came from.
+
+Its metadata has ONE key, ``nlpkit``, with canonical JSON: ``format``, ``kind``, ``config``, ``tokenizer``,
+``provenance``, ``history``, ``determinism``, ``tensors`` (sha256 of each tensor) and ``digest`` (sha256 of all
+the rest), so that a flipped bit anywhere in the file is found when it is read. See docs/file-format.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from nlpkit.artifact import atomic, safetensors
+from nlpkit.artifact.safetensors import Source, TensorInfo
+from nlpkit.errors import UserError
+
+FORMAT = 1
+KEY = "nlpkit"
+_DAMAGED = "the file was changed or damaged after it was written; make or fetch it again"
+_FIELDS: dict[str, tuple[type, ...]] = {
+    "format": (int,), "kind": (str,), "config": (dict,), "tokenizer": (dict, type(None)), "provenance": (dict,),
+    "history": (dict,), "determinism": (dict,), "tensors": (dict,), "digest": (str,),
+}  # fmt: skip
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values, equal text. NaN and infinity are refused."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file that was read and checked. Tensors stay on disk until `array` is asked for one."""
+
+    path: Path
+    metadata: dict[str, Any]
+    tensors: Mapping[str, TensorInfo]
+    _checked: set[str] = field(default_factory=set, repr=False, compare=False)
+
+    @property
+    def kind(self) -> str:
+        return str(self.metadata["kind"])
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return dict(self.metadata["config"])
+
+    @property
+    def tokenizer(self) -> dict[str, Any] | None:
+        value: dict[str, Any] | None = self.metadata["tokenizer"]
+        return value
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return dict(self.metadata["provenance"])
+
+    @cached_property
+    def sha256(self) -> str:
+        """sha256 of the whole file."""
+        return file_sha256(self.path)
+
+    def array(self, name: str) -> NDArray[Any]:
+        """One tensor, memory-mapped and read-only; its bytes are checked against their sha256 the first time.
+
+        Errors: a missing name or damaged bytes are a UserError.
+        """
+        if name not in self.tensors:
+            raise UserError(f'has no tensor "{name}"', where=self.path, hint="nlpkit info lists its tensors")
+        view = safetensors.array(self.path, self.tensors[name])
+        if name not in self._checked:
+            if safetensors.digest(view) != self.metadata["tensors"][name]:
+                raise UserError(f'tensor "{name}" does not have the bytes it was written with', where=self.path,
+                                hint=_DAMAGED)  # fmt: skip
+            self._checked.add(name)
+        return view
+
+    def check(self) -> None:
+        """Check the bytes of every tensor."""
+        for name in self.tensors:
+            self.array(name)
+
+
+def write(
+    path: Path,
+    tensors: Mapping[str, Source],
+    *,
+    kind: str,
+    config: Mapping[str, Any],
+    tokenizer: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any],
+    history: Mapping[str, Any],
+    determinism: Mapping[str, Any],
+) -> None:
+    """Write one artefact, atomically: the name appears when the file is complete."""
+    metadata: dict[str, Any] = {
+        "format": FORMAT, "kind": kind, "config": dict(config), "tokenizer": tokenizer,
+        "provenance": dict(provenance), "history": dict(history), "determinism": dict(determinism),
+        "tensors": {name: safetensors.digest(source) for name, source in tensors.items()},
+    }  # fmt: skip
+    metadata["digest"] = _digest(metadata, safetensors.table(tensors))
+    with atomic.writing(path) as file:
+        safetensors.write(file, tensors, {KEY: canonical(metadata)})
+
+
+def _digest(metadata: Mapping[str, Any], entries: Mapping[str, Any]) -> str:
+    rest = {name: value for name, value in metadata.items() if name != "digest"}
+    return hashlib.sha256(canonical([rest, entries]).encode()).hexdigest()
+
+
+def read(path: Path, *, kind: str | Iterable[str] | None = None) -> Artifact:
+    """Open an artefact: header, metadata and table are checked now, each tensor when it is first used.
+
+    ``kind`` names what the caller can use. Errors: UserError for anything that is not a whole artefact of that kind.
+    """
+    path = Path(path)
+    tensors, raw = safetensors.read_header(path)
+    if set(raw) != {KEY}:
+        raise UserError("a safetensors file, but not one of nlpkit's", where=path,
+                        hint="a Hugging Face model is read as its directory: config.json beside it")  # fmt: skip
+    try:
+        metadata = json.loads(raw[KEY])
+    except (ValueError, RecursionError):
+        raise UserError("its nlpkit metadata is not JSON", where=path, hint=_DAMAGED) from None
+    if not isinstance(metadata, dict):
+        raise UserError("its nlpkit metadata is not an object", where=path, hint=_DAMAGED)
+    if metadata.get("format") != FORMAT:
+        raise UserError(f"has format {str(metadata.get('format'))[:20]}; this nlpkit reads format {FORMAT}", where=path)
+    for name, types in _FIELDS.items():
+        if not isinstance(metadata.get(name), types) or name not in metadata:
+            raise UserError(f'its metadata has no valid "{name}"', where=path, hint=_DAMAGED)
+    data_start = min((info.begin for info in tensors.values()), default=0)
+    order = sorted(tensors, key=lambda name: (-safetensors.DTYPES[tensors[name].dtype].itemsize, name))
+    entries = {
+        name: {
+            "dtype": tensors[name].dtype,
+            "shape": list(tensors[name].shape),
+            "data_offsets": [tensors[name].begin - data_start, tensors[name].end - data_start],
+        }
+        for name in order
+    }
+    if _digest(metadata, entries) != metadata["digest"] or set(metadata["tensors"]) != set(tensors):
+        raise UserError("its metadata does not have the bytes it was written with", where=path, hint=_DAMAGED)
+    allowed = (kind,) if isinstance(kind, str) else tuple(kind or ())
+    if allowed and metadata["kind"] not in allowed:
+        raise UserError(f"is a {metadata['kind']} file; expected {' or '.join(allowed)}", where=path,
+                        hint="nlpkit info FILE says what a file holds")  # fmt: skip
+    return Artifact(path, metadata, tensors)
+
+
+_hashes: dict[tuple[str, int, int, int], str] = {}
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's bytes; asked twice for an unchanged file, it reads once."""
+    try:
+        status = path.stat()
+        known = (str(path.resolve()), status.st_ino, status.st_mtime_ns, status.st_size)
+        if known not in _hashes:
+            with open(path, "rb") as file:
+                _hashes[known] = hashlib.file_digest(file, "sha256").hexdigest()
+        return _hashes[known]
+    except OSError as error:
+        raise UserError(f"cannot read: {error.strerror}", where=path) from None

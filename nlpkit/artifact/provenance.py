@@ -1,0 +1,203 @@
+"""Where an artefact came from: the command, the options that matter, and the sha256 of every input.
+
+A stage begins with ``Run.start(name, locals(), inputs=...)`` and ends with ``run.write(...)``. Every argument of the
+stage's function is then one of three: an input (hashed), a *how* (threads, log, paths: changes no byte), or an
+option, which is recorded. Nothing can be forgotten, because ``locals()`` forgets nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from nlpkit import events
+from nlpkit._version import __version__
+from nlpkit.artifact import atomic, file, safetensors
+from nlpkit.errors import UserError
+
+# What every stage may be told without a byte of its result changing; tests/bytes holds each of them to it.
+HOW = frozenset({"output", "threads", "force", "fresh", "log", "log_every", "save_every", "dry_run", "device"})
+PROMISE = "same files, options, seed, versions and processor type: same bytes"
+
+
+@dataclass(frozen=True)
+class Input:
+    """One file (or Hugging Face directory) a run reads. ``name`` is its last part only: no path reaches a result."""
+
+    role: str
+    name: str
+    sha256: str
+    path: Path
+    history: Mapping[str, Any]  # sha256 -> provenance, of this input and of everything behind it
+
+    def record(self) -> dict[str, str]:
+        return {"role": self.role, "name": self.name, "sha256": self.sha256}
+
+
+@dataclass
+class Run:
+    """One stage at work: what it reads, what it was asked, where it writes."""
+
+    command: str
+    output: Path
+    options: dict[str, Any]
+    inputs: list[Input]
+    libraries: tuple[str, ...]
+    force: bool = False
+    fresh: bool = False
+    _spool: list[tempfile.TemporaryDirectory[str]] = field(default_factory=list, repr=False)
+
+    @classmethod
+    def start(
+        cls,
+        command: str,
+        arguments: Mapping[str, Any],
+        *,
+        inputs: Iterable[str],
+        how: Iterable[str] = (),
+        libraries: tuple[str, ...] = (),
+    ) -> Run:
+        """Check the target, hash the inputs, sort the arguments.
+
+        ``inputs`` names the arguments that are files: a path, a list of paths, or None; ``-`` is stdin. ``how`` adds
+        to `HOW`. ``libraries`` are the packages whose version may change the bytes.
+        """
+        roles, hows = tuple(inputs), HOW | set(how)
+        output = Path(arguments["output"])
+        if str(output) == "-":
+            raise UserError("a result is a file, it cannot go to stdout", where="-o -")
+        dry = bool(arguments.get("dry_run"))
+        force, fresh = bool(arguments.get("force")), bool(arguments.get("fresh"))
+        atomic.check_target(output, force=force or dry)
+        run = cls(
+            command=command,
+            output=output,
+            options={
+                name: list(value) if isinstance(value, tuple) else value
+                for name, value in sorted(arguments.items())
+                if name not in hows and name not in roles
+            },
+            inputs=[],
+            libraries=libraries,
+            force=force,
+            fresh=fresh,
+        )
+        for role in roles:
+            value = arguments[role]
+            paths = [] if value is None else value if isinstance(value, (list, tuple)) else [value]
+            run.inputs.extend(run._open(role, Path(path)) for path in paths)
+        for given in run.inputs:
+            if given.path.resolve() == output.resolve():
+                raise UserError("is an input and the output of the same run", where=output)
+        if not dry:
+            events.emit("stage", name=command, output=str(output))
+        return run
+
+    def paths(self, role: str) -> list[Path]:
+        """Where the inputs of a role can be read (stdin has been put in a file)."""
+        return [given.path for given in self.inputs if given.role == role]
+
+    def path(self, role: str) -> Path | None:
+        """Where the one input of a role can be read; None when none was given."""
+        found = self.paths(role)
+        return found[0] if found else None
+
+    def _open(self, role: str, path: Path) -> Input:
+        if str(path) == "-":
+            folder = tempfile.TemporaryDirectory(prefix="nlpkit-stdin-")
+            self._spool.append(folder)
+            path = Path(folder.name) / "stdin"
+            with open(path, "wb") as spool:
+                shutil.copyfileobj(sys.stdin.buffer, spool)
+            return Input(role, "-", file.file_sha256(path), path, {})
+        if path.is_dir():
+            return Input(role, path.resolve().name, folder_sha256(path), path, {})
+        if not path.exists():
+            raise UserError("no such file", where=path)
+        if not path.is_file():  # a named pipe such as <(command): readable once, so it is kept
+            folder = tempfile.TemporaryDirectory(prefix="nlpkit-pipe-")
+            self._spool.append(folder)
+            kept = Path(folder.name) / "pipe"
+            with open(path, "rb") as source, open(kept, "wb") as spool:
+                shutil.copyfileobj(source, spool)
+            return Input(role, "-", file.file_sha256(kept), kept, {})
+        sha = file.file_sha256(path)
+        history: dict[str, Any] = {}
+        if path.suffix == ".safetensors":
+            artifact = file.read(path)
+            history = {**artifact.metadata["history"], sha: artifact.provenance}
+        return Input(role, path.name, sha, path, history)
+
+    def provenance(self) -> dict[str, Any]:
+        """What is recorded of this run, and what must agree when it is resumed."""
+        return {
+            "command": self.command,
+            "options": self.options,
+            "seed": self.options.get("seed"),
+            "inputs": [given.record() for given in self.inputs],
+            "versions": versions(self.libraries),
+        }
+
+    def write(
+        self,
+        tensors: Mapping[str, safetensors.Source],
+        *,
+        kind: str,
+        config: Mapping[str, Any],
+        tokenizer: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Write the result and say so; returns the stage's summary (output, kind, sha256, bytes)."""
+        history: dict[str, Any] = {}
+        for given in self.inputs:
+            history.update(given.history)
+        file.write(
+            self.output, tensors, kind=kind, config=config, tokenizer=tokenizer, provenance=self.provenance(),
+            history=history, determinism={"promise": PROMISE, "processor": processor()},
+        )  # fmt: skip
+        summary = {
+            "output": str(self.output), "kind": kind, "sha256": file.file_sha256(self.output),
+            "bytes": self.output.stat().st_size,
+        }  # fmt: skip
+        events.emit("done", name=self.command, **summary)
+        return summary
+
+    def plan(self, **details: Any) -> dict[str, Any]:
+        """What ``--dry-run`` prints: the resolved run and whatever the stage knows of its cost."""
+        return {"dry_run": True, "output": str(self.output), **self.provenance(), **details}
+
+
+def versions(libraries: Iterable[str]) -> dict[str, str]:
+    """Versions of nlpkit and of the packages that make a result's bytes."""
+    return {"nlpkit": __version__, **{name: metadata.version(name) for name in libraries}}
+
+
+def processor() -> str:
+    """The processor's type, as far as it chooses arithmetic: architecture and vector width."""
+    torch = sys.modules.get("torch")
+    width = torch.backends.cpu.get_cpu_capability() if torch is not None else ""
+    return f"{platform.machine()} {width}".strip()
+
+
+def folder_sha256(folder: Path) -> str:
+    """sha256 of the names and hashes of a folder's files, so that a Hugging Face directory is an input like any."""
+    import hashlib
+
+    lines = [
+        f"{file.file_sha256(path)}  {path.relative_to(folder)}\n"
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def default_threads() -> int:
+    """As many threads as this process may use cores."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

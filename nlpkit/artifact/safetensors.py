@@ -1,0 +1,190 @@
+"""The safetensors format: canonical bytes out, checked and memory-mapped bytes in.
+
+A file is 8 bytes of header length (little-endian), a JSON header, and the tensors' bytes. The published
+library writes several metadata keys in random order and needs every tensor in memory; this writer has one order
+and can copy a tensor from a file, so that token files may be larger than memory. The library reads what we write,
+and a test says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlpkit.errors import UserError
+
+MAX_HEADER = 100_000_000  # bytes; the published library's own limit
+_CHUNK = 1 << 22
+
+DTYPES: dict[str, np.dtype[Any]] = {
+    name: np.dtype(code)
+    for name, code in {
+        "F64": "<f8", "I64": "<i8", "U64": "<u8", "F32": "<f4", "I32": "<i4", "U32": "<u4",
+        "F16": "<f2", "BF16": "<u2", "I16": "<i2", "U16": "<u2", "I8": "i1", "U8": "u1", "BOOL": "?",
+    }.items()
+}  # fmt: skip
+_NAMES = {dtype.str: name for name, dtype in DTYPES.items() if name != "BF16"}
+
+
+@dataclass(frozen=True)
+class FileTensor:
+    """A tensor whose bytes lie in a file of their own: written without ever being in memory."""
+
+    path: Path
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """What the header says of one tensor; ``begin`` and ``end`` count from the start of the file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+Source = NDArray[Any] | FileTensor
+
+
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """The format's name for a numpy type."""
+    return _NAMES[dtype.newbyteorder("<").str]
+
+
+def chunks(source: Source) -> Iterator[bytes | memoryview]:
+    """The bytes of a tensor, little-endian and in C order, in pieces."""
+    if isinstance(source, FileTensor):
+        with open(source.path, "rb") as file:
+            while piece := file.read(_CHUNK):
+                yield piece
+        return
+    array = np.ascontiguousarray(source, dtype=source.dtype.newbyteorder("<"))
+    view = memoryview(array.reshape(-1).view(np.uint8)) if array.size else memoryview(b"")
+    for start in range(0, len(view), _CHUNK):
+        yield view[start : start + _CHUNK]
+
+
+def digest(source: Source) -> str:
+    """sha256 of a tensor's bytes."""
+    sha = hashlib.sha256()
+    for piece in chunks(source):
+        sha.update(piece)
+    return sha.hexdigest()
+
+
+def table(tensors: Mapping[str, Source]) -> dict[str, dict[str, Any]]:
+    """The header's entries, widest type first and then by name, so that every tensor lies aligned."""
+    order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
+    entries: dict[str, dict[str, Any]] = {}
+    offset = 0
+    for name in order:
+        source = tensors[name]
+        size = int(np.prod(source.shape, dtype=np.int64)) * source.dtype.itemsize
+        entries[name] = {
+            "dtype": dtype_name(source.dtype),
+            "shape": list(source.shape),
+            "data_offsets": [offset, offset + size],
+        }
+        offset += size
+    return entries
+
+
+def write(file: BinaryIO, tensors: Mapping[str, Source], metadata: Mapping[str, str]) -> None:
+    """Write one file: metadata first with sorted keys, then the entries, then the bytes."""
+    entries = table(tensors)
+    header = json.dumps({"__metadata__": dict(sorted(metadata.items())), **entries}, separators=(",", ":"),
+                        ensure_ascii=False).encode()  # fmt: skip
+    header += b" " * (-len(header) % 8)
+    if len(header) > MAX_HEADER:
+        raise UserError(f"the header would have {len(header):,} bytes; the format allows {MAX_HEADER:,}")
+    file.write(struct.pack("<Q", len(header)) + header)
+    for name in entries:
+        for piece in chunks(tensors[name]):
+            file.write(piece)
+
+
+def read_header(path: Path) -> tuple[dict[str, TensorInfo], dict[str, str]]:
+    """The tensors and the metadata of a file; every field is checked before it is believed.
+
+    Errors: a UserError that names the file and what is wrong with it (missing, too short, not JSON, overlapping or
+    missing bytes, sizes that do not agree with shapes).
+    """
+
+    def bad(what: str) -> UserError:
+        hint = "the file is damaged, incomplete or of another format; make or fetch it again"
+        return UserError(f"not a valid safetensors file: {what}", where=path, hint=hint)
+
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            start = file.read(8)
+            if len(start) < 8:
+                raise bad(f"{len(start)} bytes, shorter than any header")
+            (length,) = struct.unpack("<Q", start)
+            if length > MAX_HEADER or 8 + length > size:
+                raise bad(f"its header claims {length:,} bytes of {size:,}")
+            raw = file.read(length)
+    except OSError as error:
+        raise UserError(f"cannot read: {error.strerror}", where=path) from None
+    try:
+        header = json.loads(raw.decode("utf-8"), object_pairs_hook=_no_duplicates)
+    except (ValueError, RecursionError) as error:
+        raise bad(f"its header is not JSON ({error})") from None
+    if not isinstance(header, dict):
+        raise bad("its header is not a JSON object")
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise bad("its metadata is not a map of texts")
+    tensors = {name: _entry(name, entry, 8 + length, bad) for name, entry in header.items()}
+    expected = 8 + length
+    for name, info in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
+        if info.begin != expected:
+            raise bad(f'tensor "{name}" begins at byte {info.begin:,}, expected {expected:,}')
+        expected = info.end
+    if expected != size:
+        raise bad(f"{size:,} bytes, expected {expected:,}")
+    return tensors, metadata
+
+
+def _entry(name: str, entry: Any, start: int, bad: Any) -> TensorInfo:
+    """One checked entry of the header."""
+    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+        raise bad(f'tensor "{name}" needs dtype, shape and data_offsets')
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise bad(f'tensor "{name}" has the unknown type {str(dtype)[:40]}')
+    whole = [*shape, *offsets] if isinstance(shape, list) and isinstance(offsets, list) else [None]
+    if len(whole) - len(shape) != 2 or any(type(number) is not int or number < 0 for number in whole):
+        raise bad(f'tensor "{name}" has no valid shape and offsets')
+    size = DTYPES[dtype].itemsize
+    for number in shape:
+        size *= number  # Python integers do not overflow
+    if offsets[1] - offsets[0] != size:
+        raise bad(f'tensor "{name}" has {offsets[1] - offsets[0]:,} bytes, its shape needs {size:,}')
+    return TensorInfo(dtype, tuple(shape), start + offsets[0], start + offsets[1])
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    seen = dict(pairs)
+    if len(seen) != len(pairs):
+        raise ValueError("a key stands twice")
+    return seen
+
+
+def array(path: Path, info: TensorInfo) -> NDArray[Any]:
+    """A read-only, memory-mapped view of one tensor."""
+    dtype = DTYPES[info.dtype]
+    if info.end == info.begin:
+        return np.zeros(info.shape, dtype)
+    return np.memmap(path, dtype, "r", offset=info.begin, shape=info.shape)

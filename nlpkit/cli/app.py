@@ -1,0 +1,197 @@
+"""The table of commands, and the entry point.
+
+A command is imported when it is used: ``nlpkit --help`` reads this table and nothing else, and no command imports
+torch before its arguments are right.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NoReturn
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+from nlpkit._version import __version__
+from nlpkit.config import unknown_environment
+from nlpkit.errors import UserError
+
+# Command -> (its module in this folder, one line of help). The order is the order of the work.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("demo", "The whole chain on Shakespeare, in a few minutes."),
+    "tokenizer train": ("tokenizer_train", "Train a tokenizer on a corpus."),
+    "tokenizer encode": ("tokenizer_encode", "Turn lines of text into ids or pieces."),
+    "tokenizer decode": ("tokenizer_decode", "Turn lines of ids into text."),
+    "tokenizer compare": ("tokenizer_compare", "Measure several tokenizers on one text."),
+    "tokens": ("tokens", "Tokenise a corpus into a token file."),
+    "vectors train": ("vectors_train", "Train word vectors (word2vec)."),
+    "vectors nearest": ("vectors_nearest", "The words nearest to a word."),
+    "vectors analogy": ("vectors_analogy", "a is to b as c is to ...?"),
+    "vectors evaluate": ("vectors_evaluate", "Similarity and analogy test sets."),
+    "pretrain": ("pretrain", "Pre-train a model on a token file."),
+    "finetune": ("finetune", "Fine-tune a model on labelled examples."),
+    "distill": ("distill", "Distil a teacher into a smaller student."),
+    "evaluate": ("evaluate", "Measure a model, with intervals."),
+    "predict": ("predict", "Labels and probabilities for texts."),
+    "generate": ("generate", "Continue a text."),
+    "embed": ("embed", "Vectors of texts."),
+    "export": ("export", "Write a model, tokenizer or vectors for another tool."),
+    "import": ("import_", "Read a Hugging Face directory."),
+    "info": ("info", "What a file holds."),
+    "lineage": ("lineage", "Where a file came from."),
+    "verify": ("verify", "Run a file's stages again and compare the bytes."),
+    "diff": ("diff", "How two files differ."),
+    "ls": ("ls", "List models, objectives, tasks, sizes, tokenizers."),
+}
+GROUPS = {"tokenizer": "Train, use and compare tokenizers.", "vectors": "Train, query and evaluate word vectors."}
+_UsageError: Any = typer.BadParameter.__bases__[0]
+_ClickException: Any = _UsageError.__bases__[0]
+
+
+def load(name: str) -> Any:
+    """The parser of one command, from the function ``command`` of its module."""
+    from nlpkit.cli.options import complete, read_environment
+
+    module, line = COMMANDS[name]
+    function = import_module(f"nlpkit.cli.{module}").command
+    app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+    settings = {"help_option_names": ["-h", "--help"]}
+    app.command(name=name.split()[-1], short_help=line, context_settings=settings)(complete(function, name))
+    command: Any = get_command(app)
+    read_environment(command)
+    return command
+
+
+class Lazy(TyperGroup):
+    """A group that knows its commands' names and one-line helps, and imports one when it is called."""
+
+    def __init__(self, *, prefix: str = "", **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.prefix = prefix
+        rest = [name[len(prefix):].split() for name in COMMANDS if name.startswith(prefix)]  # fmt: skip
+        self.names = list(dict.fromkeys(words[0] for words in rest))
+        # For typer's "did you mean", which looks at the names only.
+        self.commands = dict.fromkeys(self.names)  # type: ignore[assignment]
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return self.names
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        name = f"{self.prefix}{cmd_name}"
+        if name in GROUPS:
+            return Lazy(name=cmd_name, prefix=f"{name} ", help=GROUPS[name], no_args_is_help=True,
+                        rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]})  # fmt: skip
+        if name not in COMMANDS:
+            return None
+        if getattr(self, "listing", False):
+            return TyperCommand(cmd_name, short_help=COMMANDS[name][1], help=COMMANDS[name][1])
+        return load(name)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        self.listing = True  # help shows one line of each command: their modules are not needed
+        super().format_help(ctx, formatter)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        self.listing = True
+        return super().shell_complete(ctx, incomplete)
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"nlpkit {__version__}")
+        raise typer.Exit
+
+
+def build() -> Any:
+    """The whole program: global options, shell completion, and the lazy table."""
+    app = typer.Typer(cls=Lazy, no_args_is_help=True, rich_markup_mode="rich",
+                      context_settings={"help_option_names": ["-h", "--help"]})  # fmt: skip
+
+    @app.callback()
+    def nlpkit(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True,
+                                            help="Print the version and exit.")) -> None:  # fmt: skip
+        """From raw text to a small, evaluated model. Every stage is one command that writes one file;
+        `nlpkit verify` proves it.
+
+        Examples:
+
+        nlpkit demo
+
+        nlpkit tokenizer train corpus.txt -o tok.safetensors --kind bpe --vocab-size 8000
+        """
+
+    return get_command(app)
+
+
+def check_environment() -> None:
+    """Refuse NLPKIT_* variables that no command reads."""
+    if any(name.startswith("NLPKIT_") for name in os.environ):
+        flags = {option.name for name in COMMANDS for option in load(name).params}
+        if error := unknown_environment(os.environ.keys(), flags):
+            raise error
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the program; every way it can end has its exit code (docs/commands.md)."""
+    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code."""
+    debug = "--debug" in arguments
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is an interrupt
+    try:
+        if not any(name.endswith("_COMPLETE") for name in os.environ):
+            check_environment()
+        code = build().main(arguments, prog_name="nlpkit", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except UserError as error:
+        if debug:
+            raise
+        return fail(error.what, where=error.where, hint=error.hint, code=error.exit_code)
+    except _ClickException as error:
+        return usage(error)
+    except (KeyboardInterrupt, typer.Abort):
+        return fail("interrupted", code=130)
+    except BrokenPipeError:
+        # The reader has what it wanted. Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MemoryError:
+        return fail("out of memory", hint="a smaller --batch-tokens, --max-len or --size needs less", code=1)
+    except OSError as error:
+        if debug:
+            raise
+        where = error.filename if isinstance(error.filename, str) else None
+        return fail(error.strerror or str(error), where=where, code=1)
+
+
+def usage(error: Any) -> int:
+    """Wrong arguments, as the parser found them; a bare group shows its help."""
+    message = error.format_message()
+    if type(error).__name__ == "NoArgsIsHelpError":
+        if message:
+            print(message)
+        return 2
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "nlpkit"
+    return fail(message, hint=f"{path} --help shows the options, with examples", code=error.exit_code)
+
+
+def fail(what: str, *, where: str | None = None, hint: str | None = None, code: int) -> int:
+    """Say on stderr what went wrong and what to do; returns the exit code."""
+    try:
+        place = f"{where}: " if where else ""
+        print(f"error: {place}{what}", file=sys.stderr)
+        if hint:
+            print(f"hint: {hint}", file=sys.stderr)
+        sys.stderr.flush()
+    except BrokenPipeError:
+        pass
+    return code

@@ -1,0 +1,73 @@
+"""Flags that several commands share, defined once, and what every command understands.
+
+A command's function in this folder has the same parameters as the library function it calls, so its defaults are the
+function's (tests/cli holds the two equal), plus ``json`` where it prints a summary.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+from typer import Context, Option
+
+from nlpkit.config import ENVIRONMENT, command_options
+
+OWN = frozenset({"config", "debug", "help"})  # understood by every command, never passed to its function
+
+Output = Annotated[Path, Option("-o", "--output", help="The file to write; it appears when it is complete.")]
+Seed = Annotated[int, Option(help="Every random draw is a function of this number.", min=0)]
+Threads = Annotated[int | None, Option(help="Threads to use (default: all cores); changes no byte.", min=1)]
+Force = Annotated[bool, Option("--force/--no-force", help="Overwrite a finished result.")]
+Fresh = Annotated[bool, Option("--fresh/--no-fresh", help="Start over instead of resuming an unfinished run.")]
+Log = Annotated[Path | None, Option(help="Append events to this JSONL file, one a line.")]
+DryRun = Annotated[bool, Option("-n", "--dry-run/--no-dry-run", help="Print the resolved run and touch nothing.")]
+Json = Annotated[bool, Option("--json/--no-json", help="Print one JSON object on stdout and nothing else.")]
+Device = Annotated[str, Option(help="Where to compute: cpu, or what torch calls it (cuda, cuda:1, mps).")]
+OnError = Annotated[str, Option(help="A malformed line: 'error' stops, 'skip' counts and says them.")]
+
+
+def complete(function: Callable[..., None], name: str) -> Callable[..., None]:
+    """A command's function with what every command understands: --config, which sets defaults, and --debug."""
+
+    def wrapper(**arguments: Any) -> None:
+        function(**{key: value for key, value in arguments.items() if key not in OWN})
+
+    def read_config(ctx: Context, value: str | None) -> str | None:
+        if value is not None and not ctx.resilient_parsing:
+            from nlpkit.cli.app import COMMANDS
+
+            params = ctx.command.params
+            flags = [str(item.name) for item in params if item.param_type_name == "option" and item.name not in OWN]
+            ctx.default_map = {**(ctx.default_map or {}), **command_options(Path(value), name, flags, COMMANDS)}
+        return value
+
+    text = "A TOML file of options; flags and NLPKIT_* come first."
+    own = {
+        "config": Annotated[
+            str | None, Option("--config", metavar="FILE", is_eager=True, callback=read_config, help=text)
+        ],
+        "debug": Annotated[bool, Option("--debug", help="Show the traceback of an error.")],
+    }
+    hints = {**get_type_hints(function, include_extras=True), **own}
+    defaults = {key: item.default for key, item in inspect.signature(function).parameters.items()}
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    wrapper.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(key, keyword, default=default, annotation=hints[key])
+            for key, default in {**defaults, "config": None, "debug": False}.items()
+        ]
+    )
+    wrapper.__annotations__ = hints
+    wrapper.__doc__ = function.__doc__
+    return wrapper
+
+
+def read_environment(command: Any) -> None:
+    """Let every option of a command be set by NLPKIT_NAME."""
+    for param in command.params:
+        if param.param_type_name == "option" and param.name not in ("help", "debug"):
+            param.envvar = ENVIRONMENT + str(param.name).upper()
+            param.show_envvar = False

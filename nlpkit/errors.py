@@ -1,0 +1,69 @@
+"""Errors a person can act on.
+
+An error says where, what came, what was expected and what to do. The command line prints it without a
+traceback (``--debug`` shows one) and exits with ``exit_code``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class UserError(Exception):
+    """Wrong usage, configuration or input: exit code 2.
+
+    ``what`` is one sentence: what came and what was expected. ``where`` is a file, ``file:line`` or an option.
+    ``hint`` says what to do.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, where: str | PathLike[str] | None = None, hint: str | None = None) -> None:
+        self.what = what
+        self.where = str(where) if where is not None else None
+        self.hint = hint
+        super().__init__(f"{self.where}: {what}" if self.where else what)
+
+
+class RunError(UserError):
+    """The run itself failed (a full disk, a loss that is not a number): exit code 1."""
+
+    exit_code = 1
+
+
+class CheckFailed(UserError):
+    """A check that was asked for did not hold (verify, diff, evaluate --min): exit code 3."""
+
+    exit_code = 3
+
+
+class Interrupted(UserError):
+    """A person or a scheduler stopped the run (SIGINT, SIGTERM): exit code 130."""
+
+    exit_code = 130
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The valid name most like ``name``, or None when none is alike."""
+    found = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def unknown(name: str, names: Iterable[str], *, field: str, where: str | PathLike[str] | None = None) -> UserError:
+    """The error for a name outside a known list: the nearest one first, then all of them."""
+    valid = sorted(names)
+    guess = nearest(name, valid)
+    meant = f'; did you mean "{guess}"?' if guess else ""
+    return UserError(f'{field} "{name}" is unknown{meant}', where=where, hint=f"valid: {', '.join(valid)}")
+
+
+def choose(table: Mapping[str, T], name: str, *, field: str, where: str | PathLike[str] | None = None) -> T:
+    """``table[name]``; an unknown name is a UserError that lists the valid ones."""
+    if name not in table:
+        raise unknown(name, table, field=field, where=where)
+    return table[name]

@@ -1,0 +1,23 @@
+"""The model families: one file each, one line each."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from nlpkit.errors import choose
+
+if TYPE_CHECKING:
+    from nlpkit.models.base import Family
+
+FAMILIES: dict[str, str] = {
+    "bert": "nlpkit.models.bert",
+    "gpt2": "nlpkit.models.gpt2",
+}
+
+
+def family(name: str) -> Family:
+    """The family of a name. Errors: an unknown name lists the valid ones."""
+    module = import_module(choose(FAMILIES, name, field="model"))
+    found: Family = module.FAMILY
+    return found

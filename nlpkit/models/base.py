@@ -1,0 +1,100 @@
+"""What every model family shares: its description, its output, and what training asks of it.
+
+A family is one file of this folder: a frozen config, a `Model` that wires bricks of nlpkit/layers, the names its
+tensors have in Hugging Face files, and its paper. It exposes one `Family` called FAMILY and one line in the table of
+nlpkit/models/__init__.py.
+
+Shapes: N tokens of a batch, B sequences, D model width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from nlpkit.data.batch import Batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The fields every family has. A family adds its own with defaults; `nlpkit info` prints them all."""
+
+    vocab_size: int
+    d_model: int
+    n_layers: int
+    n_heads: int
+    d_ff: int
+    max_len: int
+    dropout: float = 0.1
+    attention_dropout: float = 0.0
+    norm_eps: float = 1e-12
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass
+class Output:
+    """What a model computed for a batch.
+
+    hidden [N, D]: the last layer, one row a token. layers: the embeddings' output and each block's, [N, D] each, when
+    they were asked for. ``heads`` are the model's own, by name; `pooled` gives one vector a sequence, [B, D].
+    """
+
+    hidden: Tensor
+    batch: Batch
+    heads: Mapping[str, nn.Module]
+    pool: Callable[[], Tensor]
+    layers: tuple[Tensor, ...] = ()
+    _pooled: Tensor | None = None
+
+    @property
+    def pooled(self) -> Tensor:
+        """One vector a sequence, [B, D], as the family makes it (BERT: tanh of a projected [CLS]; GPT-2: last token).
+        Computed once, and only when asked for."""
+        if self._pooled is None:
+            self._pooled = self.pool()
+        return self._pooled
+
+
+class Model(nn.Module):
+    """A model: ``forward(batch)`` gives an `Output`.
+
+    ``heads`` holds what objectives and tasks put on top, by name ("mlm", "nsp", "clm", "classify", ...). Tensor names
+    are canonical and the same across families: ``embeddings.token.weight``,
+    ``encoder.layers.3.attention.query.weight`` (``decoder.`` for causal stacks), ``heads.mlm.bias``. Tied weights
+    appear once, under the embedding's name.
+    """
+
+    config: Config
+    heads: nn.ModuleDict
+    family: ClassVar[str]
+
+    @abstractmethod
+    def forward(self, batch: Batch, *, layers: bool = False, cache: Any = None) -> Output:
+        """Hidden states for every token. ``layers`` keeps each block's output; ``cache`` holds keys and values of the
+        tokens before this batch, for generation (causal families only)."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """One line of `nlpkit ls models`, and everything a command needs to know of a family.
+
+    ``framing`` is how sequences are marked: "encoder" ([CLS] A [SEP] B [SEP]) or "decoder" (text, end of text).
+    ``objective`` is the default of `pretrain`. ``build(config, heads)`` makes the module, weights initialised by
+    torch's global generator (the caller seeds it), with the named heads of pre-training. ``huggingface`` is the
+    family's table of names, or None.
+    """
+
+    name: str
+    title: str
+    paper: str
+    framing: str
+    objective: str
+    config: type[Config]
+    build: Callable[[Any, tuple[str, ...]], Model]
+    huggingface: Any = None

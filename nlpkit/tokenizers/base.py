@@ -1,0 +1,60 @@
+"""What a tokenizer is: text -> ids -> text, and one JSON value that holds everything."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlpkit.artifact.file import canonical
+
+# What a special piece is for. bos and eos may be the same pieces as cls and sep.
+ROLES = ("pad", "unk", "cls", "sep", "mask", "bos", "eos")
+DEFAULT_SPECIAL = {
+    "pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]", "bos": "[CLS]", "eos": "[SEP]",
+}  # fmt: skip
+
+
+class Tokenizer(ABC):
+    """Pieces and their ids. ``special`` maps a role to its piece; ids are places in ``pieces``."""
+
+    kind: ClassVar[str]
+
+    def __init__(self, pieces: Sequence[str], special: dict[str, str]) -> None:
+        self.pieces = list(pieces)
+        self.special = dict(special)
+        self.ids = {piece: number for number, piece in enumerate(self.pieces)}
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.pieces)
+
+    def role(self, name: str) -> int | None:
+        """The id of a special role, None when this tokenizer has no such piece."""
+        piece = self.special.get(name)
+        return None if piece is None else self.ids[piece]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of the canonical JSON: two tokenizers with equal fingerprints are the same."""
+        return hashlib.sha256(canonical(self.to_json()).encode()).hexdigest()
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as one JSON value with ``kind``; `nlpkit.tokenizers.from_json` is the way back."""
+
+    @abstractmethod
+    def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        """Ids of each text, without framing tokens. A special piece written in a text is ordinary text."""
+
+    def encode(self, text: str) -> NDArray[np.int32]:
+        return self.encode_batch([text])[0]
+
+    @abstractmethod
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids; special pieces are left out."""
