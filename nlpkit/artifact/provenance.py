@@ -24,7 +24,7 @@ from nlpkit.artifact import atomic, file, safetensors
 from nlpkit.errors import UserError
 
 # What every stage may be told without a byte of its result changing; tests/bytes holds each of them to it.
-HOW = frozenset({"output", "threads", "force", "fresh", "log", "log_every", "save_every", "dry_run", "device"})
+HOW = frozenset({"output", "threads", "force", "fresh", "log", "log_every", "save_every", "dry_run"})
 PROMISE = "same files, options, seed, versions and processor type: same bytes"
 
 

@@ -1,0 +1,1 @@
+"""The training loop (one) and what it stands on: optimizer, schedules, resume state, stopping."""

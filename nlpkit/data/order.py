@@ -1,0 +1,109 @@
+"""In which order examples are read, and how they are cut into batches: a function of (seed, epoch) and the lengths.
+
+Every epoch is a permutation. Batches hold about ``batch_tokens`` tokens; inside a window of batches the examples are
+sorted by length, so that a batch's sequences are alike (attention then runs on few groups of equal length), and the
+window's batches are shuffled again, so that the loop does not see short before long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlpkit.data.batch import Batch
+from nlpkit.seeds import Address
+
+WINDOW = 64  # batches that are sorted by length together
+Position = dict[str, int]  # {"epoch": ..., "batch": ...}: the next batch to read; plain JSON
+
+
+class Source(Protocol):
+    """What a loop reads: batches without end, from any position."""
+
+    def batches(self, position: Position) -> Iterator[tuple[Batch, int, Position]]:
+        """(batch, the epoch it belongs to, the position after it), from ``position`` on, epoch after epoch."""
+
+    def count(self, epochs: int) -> int:
+        """How many batches the first ``epochs`` epochs have."""
+
+
+START: Position = {"epoch": 0, "batch": 0}
+
+
+def epoch_batches(lengths: NDArray[np.int64], batch_tokens: int, rng: Address) -> list[NDArray[np.int64]]:
+    """The batches of one epoch as arrays of example numbers; every example is in exactly one.
+
+    Errors: none; an example longer than ``batch_tokens`` is a batch by itself.
+    """
+    order = rng.generator().permutation(len(lengths))
+    if len(lengths) and lengths.min() == lengths.max():
+        size = max(1, batch_tokens // int(lengths[0]))
+        return [order[start : start + size] for start in range(0, len(order), size)]
+    ends = np.cumsum(lengths[order])
+    size = WINDOW * batch_tokens
+    windows = np.searchsorted(ends, np.arange(size, ends[-1] if len(ends) else 0, size))
+    batches: list[NDArray[np.int64]] = []
+    for number, window in enumerate(np.split(order, windows)):
+        window = window[np.argsort(lengths[window], kind="stable")]
+        cuts = _cut(lengths[window], batch_tokens)
+        parts = [part for part in np.split(window, cuts) if len(part)]
+        shuffled = rng.at("window", number).generator().permutation(len(parts))
+        batches += [parts[place] for place in shuffled]
+    return batches
+
+
+def _cut(lengths: NDArray[np.int64], batch_tokens: int) -> NDArray[np.int64]:
+    """Where to cut a sorted window into equal shares of tokens, at most one example above ``batch_tokens``."""
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    shares = max(1, -(-total // batch_tokens))
+    return np.unique(np.searchsorted(ends, np.arange(1, shares) * (total / shares), side="left"))
+
+
+class Epochs:
+    """A `Source` made of two functions: the lengths of the examples, and a batch from example numbers.
+
+    ``make(examples, epoch)`` may depend on the epoch (pairs are drawn anew in each).
+    """
+
+    def __init__(
+        self,
+        lengths: NDArray[np.int64],
+        make: Callable[[NDArray[np.int64], int], Batch],
+        *,
+        batch_tokens: int,
+        seed: int,
+    ) -> None:
+        self.lengths, self.make, self.batch_tokens, self.seed = lengths, make, batch_tokens, seed
+
+    def plan(self, epoch: int) -> list[NDArray[np.int64]]:
+        """The batches of an epoch, as example numbers."""
+        return epoch_batches(self.lengths, self.batch_tokens, Address(self.seed, ("order", epoch)))
+
+    def batches(self, position: Position) -> Iterator[tuple[Batch, int, Position]]:
+        epoch, start = position["epoch"], position["batch"]
+        while True:
+            plan = self.plan(epoch)
+            for number in range(start, len(plan)):
+                last = number + 1 == len(plan)
+                after = {"epoch": epoch + 1, "batch": 0} if last else {"epoch": epoch, "batch": number + 1}
+                yield self.make(plan[number], epoch), epoch, after
+            epoch, start = epoch + 1, 0
+
+    def count(self, epochs: int) -> int:
+        return sum(len(self.plan(epoch)) for epoch in range(epochs))
+
+
+def in_order(lengths: NDArray[np.int64], batch_tokens: int) -> list[NDArray[np.int64]]:
+    """Batches for measuring: longest first, nothing random, every example once."""
+    order = np.argsort(-lengths, kind="stable")
+    batches: list[NDArray[np.int64]] = []
+    start = 0
+    while start < len(order):
+        size = max(1, batch_tokens // max(1, int(lengths[order[start]])))
+        batches.append(order[start : start + size])
+        start += size
+    return batches

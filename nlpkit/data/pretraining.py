@@ -1,0 +1,188 @@
+"""Sequences for pre-training, cut from token files.
+
+Three ways, named by what an objective wants: "blocks" (equal lengths from the running text, documents separated;
+RoBERTa's full-sentences, GPT-2's stream), "sentences" (whole sentences of one document, RoBERTa's doc-sentences),
+"pairs" (BERT's two segments). Liu et al. 2019, section 4.2 compares them.
+
+Shapes: N tokens of a batch, B sequences, T tokens of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nlpkit.data.batch import Batch
+from nlpkit.data.framing import Framed, Framing, pack, truncate
+from nlpkit.data.order import Epochs
+from nlpkit.data.tokenfile import TokenFiles
+from nlpkit.errors import UserError, choose
+from nlpkit.layers.packing import Packing
+from nlpkit.seeds import Address
+
+Ids = NDArray[np.int64]
+
+
+def blocks(files: TokenFiles, framing: Framing, *, max_len: int, batch_tokens: int, seed: int) -> Epochs:
+    """Blocks of ``max_len`` tokens of the running text, ``framing.last`` after each document (and, for encoders, the
+    framing around each block). The last block is shorter."""
+    first = framing.first is not None
+    body = max_len - (2 if first else 0)
+    documents = np.concatenate([[0], files.document_token_ends])
+    n_documents = len(documents) - 1
+    total = int(documents[-1]) + n_documents  # one separator a document
+    stream_starts = documents[:-1] + np.arange(n_documents)
+    count = -(-total // body)
+    lengths = np.full(count, max_len, np.int64)
+    lengths[-1] = total - (count - 1) * body + (max_len - body)
+    if lengths[-1] < (max_len - body) + 2:  # a last block of one token has nothing to predict from
+        lengths, count = lengths[:-1], count - 1
+    if count == 0:
+        raise UserError(f"the token file has {files.n_tokens} tokens, too few to train on", where=files.name)
+
+    def make(examples: Ids, epoch: int) -> Batch:
+        sizes = lengths[examples] - (max_len - body)
+        owner = np.repeat(np.arange(len(examples)), sizes)
+        offset = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        place = examples[owner] * body + offset  # places in the stream of text and separators
+        document = np.searchsorted(stream_starts, place, side="right") - 1
+        index = place - document
+        separator = index == documents[document + 1]
+        tokens = np.where(separator, framing.last, files.take(np.where(separator, 0, index)))
+        if not first:
+            return _batch(tokens, lengths[examples], examples, separator, segments=framing.segments)
+        starts = np.cumsum(sizes) - sizes
+        tokens = np.insert(tokens, starts, framing.first)
+        special = np.insert(separator, starts, True)
+        ends = np.cumsum(sizes + 1)
+        return _batch(
+            np.insert(tokens, ends, framing.last), lengths[examples], examples, np.insert(special, ends, True),
+            segments=framing.segments,
+        )  # fmt: skip
+
+    return Epochs(lengths, make, batch_tokens=batch_tokens, seed=seed)
+
+
+def _batch(tokens: Ids, lengths: Ids, examples: Ids, special: NDArray[np.bool_], *, segments: bool) -> Batch:
+    return Batch(
+        tokens=torch.from_numpy(np.ascontiguousarray(tokens, np.int64)),
+        packing=Packing.of(lengths),
+        examples=torch.from_numpy(np.ascontiguousarray(examples, np.int64)),
+        special=torch.from_numpy(special),
+        segments=torch.zeros(len(tokens), dtype=torch.int64) if segments else None,
+    )
+
+
+def chunk(files: TokenFiles, room: int) -> tuple[Ids, Ids]:
+    """Cut every document into runs of whole sentences of at most ``room`` tokens; a longer sentence is cut.
+
+    Returns the first and the last-plus-one token of each chunk.
+    """
+    ends = files.sentence_ends
+    last_of_document = np.repeat(files.document_token_ends, np.diff(files.document_ends, prepend=0))
+    starts: list[int] = []
+    stops: list[int] = []
+    token, sentence = 0, 0
+    while sentence < len(ends):
+        limit = min(token + room, int(last_of_document[sentence]))
+        reached = int(np.searchsorted(ends, limit, side="right"))  # sentences that end within the limit
+        stop = int(ends[reached - 1]) if reached > sentence and ends[reached - 1] > token else limit
+        if stop > token:
+            starts.append(token)
+            stops.append(stop)
+        token = stop
+        sentence = max(sentence, reached)
+    return np.array(starts, np.int64), np.array(stops, np.int64)
+
+
+def sentences(files: TokenFiles, framing: Framing, *, max_len: int, batch_tokens: int, seed: int) -> Epochs:
+    """Whole sentences of one document in each sequence."""
+    starts, stops = chunk(files, max_len - framing.extra())
+    _some(starts, files)
+
+    def make(examples: Ids, epoch: int) -> Batch:
+        framed = [framing.frame([files.tokens(int(starts[i]), int(stops[i]))]) for i in examples]
+        return pack(framed, examples, segments=framing.segments)
+
+    return Epochs(stops - starts + framing.extra(), make, batch_tokens=batch_tokens, seed=seed)
+
+
+def pairs(files: TokenFiles, framing: Framing, *, max_len: int, batch_tokens: int, seed: int) -> Epochs:
+    """Two segments, A and B; half of the time B is from another document (label 1).
+
+    As in BERT's create_pretraining_data: a chunk is cut at a random sentence end; a chunk of one sentence always gets
+    a random B; one pair in ten is shortened to a random length. Deviation: the sentences that a random B displaced are
+    not read again in the same epoch; the next epoch cuts anew.
+    """
+    room = max_len - framing.extra(2)
+    starts, stops = chunk(files, room)
+    _some(starts, files)
+    if files.n_documents < 2:
+        raise UserError(
+            "next-sentence prediction needs at least two documents, the token file has one",
+            where=files.name,
+            hint="separate documents with an empty line, or train with --objective mlm",
+        )
+    ends = files.sentence_ends
+    document_ends = files.document_token_ends
+
+    def make(examples: Ids, epoch: int) -> Batch:
+        framed: list[Framed] = []
+        labels: list[int] = []
+        for example in examples:
+            rng = Address(seed, ("pairs", epoch, int(example))).generator()
+            start, stop = int(starts[example]), int(stops[example])
+            low, high = np.searchsorted(ends, start, side="right"), np.searchsorted(ends, stop, side="left")
+            inner = ends[low:high]  # sentence ends strictly inside the chunk
+            cut = int(inner[rng.integers(len(inner))]) if len(inner) else stop
+            target = int(rng.integers(2, room + 1)) if rng.random() < 0.1 else room
+            follows = bool(len(inner)) and bool(rng.random() < 0.5)
+            first = files.tokens(start, cut)
+            if follows:
+                second = files.tokens(cut, stop)
+            else:
+                second = _elsewhere(files, document_ends, start, max(1, target - len(first)), rng)
+            framed.append(framing.frame(truncate([first, second], target)))
+            labels.append(0 if follows else 1)
+        order = np.argsort([-len(item.tokens) for item in framed], kind="stable")  # few runs of equal length
+        return pack(
+            [framed[i] for i in order], examples[order], segments=framing.segments,
+            labels={"nsp": torch.tensor([labels[i] for i in order])},
+        )  # fmt: skip
+
+    return Epochs(stops - starts + framing.extra(2), make, batch_tokens=batch_tokens, seed=seed)
+
+
+def _elsewhere(files: TokenFiles, document_ends: Ids, start: int, length: int, rng: np.random.Generator) -> Ids:
+    """Up to ``length`` tokens from a random sentence of a random other document."""
+    own = int(np.searchsorted(document_ends, start, side="right"))
+    other = int(rng.integers(files.n_documents - 1))
+    other += other >= own
+    first = int(files.document_ends[other - 1]) if other else 0
+    last = int(files.document_ends[other])
+    sentence = int(rng.integers(first, last)) if last > first else first
+    begin = int(files.sentence_ends[sentence - 1]) if sentence else 0
+    return files.tokens(begin, min(begin + length, int(document_ends[other])))
+
+
+def _some(starts: Ids, files: TokenFiles) -> None:
+    if not len(starts):
+        raise UserError("the token file holds no tokens", where=files.name)
+
+
+SOURCES: dict[str, Callable[..., Epochs]] = {"blocks": blocks, "sentences": sentences, "pairs": pairs}
+
+
+def source(
+    name: str, files: TokenFiles, framing: Framing, *, max_len: int, batch_tokens: int, seed: int
+) -> Epochs:
+    """The sequences an objective wants. Errors: lengths that leave no room for text."""
+    if max_len < framing.extra(2) + 2:
+        raise UserError(f"max-len {max_len} leaves no room for text", hint=f"at least {framing.extra(2) + 2}")
+    if batch_tokens < max_len:
+        raise UserError(f"batch-tokens {batch_tokens} is less than max-len {max_len}")
+    make = choose(SOURCES, name, field="source")
+    return make(files, framing, max_len=max_len, batch_tokens=batch_tokens, seed=seed)

@@ -1,0 +1,43 @@
+"""Next-sentence prediction (Devlin et al. 2019, section 3.1, task #2): does segment B follow segment A?
+
+The pairs are made where the text is cut (nlpkit/data/pairs.py); here is only the question. Label 0: B follows; 1: B is
+from another document (the numbering of the paper's code and of Hugging Face).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from nlpkit.data.batch import Batch
+from nlpkit.objectives.base import Kind, Target, Vocabulary
+from nlpkit.seeds import Address
+
+
+@dataclass(frozen=True)
+class NextSentence:
+    """Reads ``batch.labels["nsp"]`` [B]."""
+
+    name = "nsp"
+    heads = ("nsp",)
+    source = "pairs"
+    layers = False
+    weights = {"nsp": 1.0}  # noqa: RUF012 - never written
+
+    def corrupt(self, batch: Batch, rng: Address) -> tuple[Batch, Target]:
+        labels = batch.labels["nsp"]
+        return batch, Target({"nsp": len(labels)}, {"labels": labels})
+
+    def loss(self, output: Any, target: Target) -> dict[str, Tensor]:
+        return {"nsp": output.heads["nsp"].loss(output.pooled, target.fields["labels"])}
+
+
+def build(vocabulary: Vocabulary, options: Mapping[str, Any]) -> NextSentence:
+    """Takes no options."""
+    return NextSentence()
+
+
+KIND = Kind("nsp", "next-sentence prediction", "Devlin et al. 2019, section 3.1", build)
