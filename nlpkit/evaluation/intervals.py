@@ -97,8 +97,15 @@ def cells(
     if n == 0:
         raise ValueError("an interval needs at least one example")
     rng = Address(seed, ("bootstrap",)).generator()
-    tables = rng.multinomial(n, counts.reshape(-1) / n, size=resamples).reshape(resamples, *counts.shape)
-    return percentile(float(statistic(counts[None])[0]), statistic(tables), level)
+    filled = np.flatnonzero(counts)
+    share = counts.reshape(-1)[filled] / n
+    at_once = max(1, _AT_ONCE // counts.size)
+    drawn: list[Floats] = []
+    for start in range(0, resamples, at_once):
+        tables = np.zeros((min(at_once, resamples - start), counts.size), np.int64)
+        tables[:, filled] = rng.multinomial(n, share, size=len(tables))
+        drawn.append(statistic(tables.reshape(-1, *counts.shape)))
+    return percentile(float(statistic(counts[None])[0]), np.concatenate(drawn), level)
 
 
 def draws(n: int, seed: int, resamples: int) -> Iterator[NDArray[np.int64]]:
