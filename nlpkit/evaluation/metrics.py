@@ -113,4 +113,5 @@ def _divide(above: NDArray[np.generic], below: NDArray[np.generic]) -> Floats:
     """Above / below, NaN where below is 0."""
     above, below = np.asarray(above, np.float64), np.asarray(below, np.float64)
     quotient: Floats = np.full(np.broadcast(above, below).shape, np.nan)
-    return np.divide(above, below, out=quotient, where=below != 0)
+    np.divide(above, below, out=quotient, where=below != 0)
+    return quotient
