@@ -36,7 +36,7 @@ FUNCTIONS: dict[str, str] = {
     "lineage": "nlpkit.artifact.inspect:lineage",
     "diff": "nlpkit.artifact.diff:diff",
     "verify": "nlpkit.artifact.verify:verify",
-    "demo": "nlpkit.demo.run:demo",
+    "demo": "nlpkit.showcase.run:demo",
 }
 _NAMES = {command.replace(" ", "_"): target for command, target in FUNCTIONS.items()}
 _NAMES |= {"import_": FUNCTIONS["import"], "load": "nlpkit.models.load:load"}

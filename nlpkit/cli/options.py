@@ -28,6 +28,27 @@ Json = Annotated[bool, Option("--json/--no-json", help="Print one JSON object on
 Device = Annotated[str, Option(help="Where to compute: cpu, or what torch calls it (cuda, cuda:1, mps).")]
 OnError = Annotated[str, Option(help="A malformed line: 'error' stops, 'skip' counts and says them.")]
 
+MaxLen = Annotated[int, Option(help="Longest sequence in tokens, framing included.", min=1)]
+Dropout = Annotated[float, Option(help="Dropout probability.", min=0, max=1)]
+Steps = Annotated[int | None, Option(help="Updates of the weights (default: by epochs); 0 trains nothing.", min=0)]
+Epochs = Annotated[int | None, Option(help="Passes over the data (default: 1 unless steps are given).", min=1)]
+BatchTokens = Annotated[int, Option(help="About this many tokens in a batch.", min=1)]
+Accumulate = Annotated[int, Option(help="Batches whose gradients make one update.", min=1)]
+LearningRate = Annotated[float, Option(help="Peak learning rate of AdamW.", min=0)]
+Schedule = Annotated[str, Option(help="Learning rate after warm-up: constant, linear, cosine, inverse-sqrt.")]
+WarmupFraction = Annotated[float, Option(help="Share of the steps in which the learning rate rises.", min=0, max=1)]
+Beta1 = Annotated[float, Option("--beta1", help="AdamW's first decay.", min=0, max=1)]
+Beta2 = Annotated[float, Option("--beta2", help="AdamW's second decay.", min=0, max=1)]
+AdamEps = Annotated[float, Option(help="AdamW's epsilon.", min=0)]
+WeightDecay = Annotated[float, Option(help="AdamW's weight decay, on matrices.", min=0)]
+ClipNorm = Annotated[float, Option(help="Largest gradient norm; 0 does not clip.", min=0)]
+EvalEvery = Annotated[int | None, Option(help="Steps between evaluations on --dev (default: at the end).", min=1)]
+Patience = Annotated[int | None, Option(help="Stop after so many evaluations without a better one.", min=1)]
+LogEvery = Annotated[int, Option(help="Steps between two reports; changes no byte.", min=1)]
+SaveEvery = Annotated[
+    int | None, Option(help="Steps between two saves of the unfinished run (default: a minute).", min=1)
+]
+
 
 def complete(function: Callable[..., None], name: str) -> Callable[..., None]:
     """A command's function with what every command understands: --config, which sets defaults, and --debug."""

@@ -1,0 +1,195 @@
+"""nlpkit pretrain: a token file and an objective make a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nlpkit import events, objectives
+from nlpkit.artifact.provenance import Run
+from nlpkit.data import framing as framings
+from nlpkit.data.order import Epochs
+from nlpkit.data.pretraining import SOURCES, source
+from nlpkit.data.tokenfile import TokenFiles
+from nlpkit.errors import UserError, choose
+from nlpkit.models import family as family_of
+from nlpkit.models.base import Family, Model
+from nlpkit.models.load import load, model_config, state_tensors
+from nlpkit.models.sizes import config_for
+from nlpkit.objectives.base import Objective, Vocabulary
+from nlpkit.seeds import Address
+from nlpkit.tokenizers.base import ROLES, Tokenizer
+from nlpkit.training import estimate, resume
+from nlpkit.training.loop import Evaluation, train
+from nlpkit.training.measure import mean_losses
+from nlpkit.training.settings import Settings
+from nlpkit.training.threads import use_threads
+
+
+def pretrain(
+    tokens: Sequence[Path],
+    output: Path,
+    *,
+    model: str = "bert",
+    size: str = "tiny",
+    objective: str | None = None,
+    dev: Path | None = None,
+    init: Path | None = None,
+    n_layers: int | None = None,
+    d_model: int | None = None,
+    n_heads: int | None = None,
+    d_ff: int | None = None,
+    max_len: int = 128,
+    dropout: float = 0.1,
+    cut: str | None = None,
+    mask_ratio: float = 0.15,
+    mask_mix: str = "80/10/10",
+    masks: str = "dynamic",
+    mask_copies: int = 10,
+    steps: int | None = None,
+    epochs: int | None = None,
+    batch_tokens: int = 4096,
+    accumulate: int = 1,
+    lr: float = 5e-4,
+    schedule: str = "linear",
+    warmup_fraction: float = 0.1,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    adam_eps: float = 1e-8,
+    weight_decay: float = 0.01,
+    clip_norm: float = 1.0,
+    eval_every: int | None = None,
+    patience: int | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    threads: int | None = None,
+    log_every: int = 10,
+    save_every: int | None = None,
+    log: Path | None = None,
+    force: bool = False,
+    fresh: bool = False,
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Train a model on token files; returns the summary of the file that was written.
+
+    ``init`` starts from a model's weights instead of random ones (its family and shape are then its own). With
+    ``dev`` (a token file) the loss is measured every ``eval_every`` steps and the best weights are kept. ``steps=0``
+    writes the initialised model. Neither steps nor epochs means one epoch. ``cut`` overrides how the objective wants
+    its text cut (blocks, sentences, pairs). Errors: UserError for wrong options and inputs, RunError for a loss that is
+    not a number, Interrupted when stopped; the same call again then resumes.
+    """
+    tokens = [tokens] if isinstance(tokens, (str, Path)) else list(tokens)
+    run = Run.start("pretrain", locals(), inputs=("tokens", "dev", "init"), libraries=("torch", "numpy"))
+    with use_threads(threads), events.log_to(log):
+        files = TokenFiles.open(run.paths("tokens"))
+        tokenizer = files.tokenizer
+        torch.manual_seed(Address(seed, ("init",)).torch_seed())
+        if init is None:
+            family = family_of(model)
+            config = config_for(
+                family, size, vocab_size=tokenizer.vocab_size, max_len=max_len, dropout=dropout,
+                n_layers=n_layers, d_model=d_model, n_heads=n_heads, d_ff=d_ff,
+            )  # fmt: skip
+            task = objectives.build(objective or family.objective, vocabulary(tokenizer), locals())
+            network = family.build(config, task.heads)
+        else:
+            family, network = _continue(run.paths("init")[0], tokenizer, max_len)
+            task = objectives.build(objective or family.objective, vocabulary(tokenizer), locals())
+            _need_heads(network, task, init)
+        check_matches(family, task)
+        how = cut or task.source
+        choose(SOURCES, how, field="cut")
+        if "pairs" in (how, task.source) and how != task.source:
+            raise UserError(f'objective "{task.name}" reads {task.source}, cut is {how}')
+        frame = framings.framing(family.framing, tokenizer)
+
+        def sequences(chosen: TokenFiles) -> Epochs:
+            return source(how, chosen, frame, max_len=max_len, batch_tokens=batch_tokens, seed=seed)
+
+        data = sequences(files)
+        settings = Settings(
+            steps=total_steps(data, steps, epochs, accumulate), accumulate=accumulate, lr=lr, schedule=schedule,
+            warmup_fraction=warmup_fraction, beta1=beta1, beta2=beta2, adam_eps=adam_eps, weight_decay=weight_decay,
+            clip_norm=clip_norm or None, eval_every=eval_every, patience=patience, log_every=log_every,
+            save_every=save_every, seed=seed, device=device,
+        )  # fmt: skip
+        if dry_run:
+            return run.plan(**estimate.cost(network, data, settings, share=_share(task, mask_ratio)))
+        evaluate = None if dev is None else evaluator(sequences(TokenFiles.open(run.paths("dev"))), task, seed, device)
+        progress = train(network, task, data, settings, run, evaluate=evaluate)
+        made = model_config(network, family)
+        made["training"] = {"objective": task.name, "steps": progress.step, "best_step": progress.best_step}
+        summary = run.write(state_tensors(network), kind="model", config=made, tokenizer=tokenizer.to_json())
+        resume.discard(run.output)
+        return {**summary, "parameters": estimate.parameters(network), "steps": progress.step}
+
+
+def vocabulary(tokenizer: Tokenizer) -> Vocabulary:
+    """What objectives need to know of a tokenizer."""
+    roles = {name: tokenizer.role(name) for name in ROLES}
+    return Vocabulary(tokenizer.vocab_size, {name: number for name, number in roles.items() if number is not None})
+
+
+def total_steps(data: Epochs, steps: int | None, epochs: int | None, accumulate: int) -> int:
+    """Updates of a run: the steps asked for, or as many as the epochs hold (default one). Errors: both given."""
+    if steps is not None and epochs is not None:
+        raise UserError("both steps and epochs are given", hint="--steps counts updates, --epochs passes; give one")
+    if steps is not None:
+        return steps
+    if epochs is not None and epochs < 1:
+        raise UserError(f"epochs is {epochs}, expected at least 1")
+    return -(-data.count(epochs or 1) // max(1, accumulate))
+
+
+def evaluator(data: Epochs, task: Objective, seed: int, device: str) -> Callable[[Model], Evaluation]:
+    """Measures the objective's loss on all of ``data``, every time with the same masks."""
+
+    def evaluate(model: Model) -> Evaluation:
+        losses = mean_losses(model, task, data, Address(seed, ("objective", 0)), device)
+        total = sum(task.weights[name] * value for name, value in losses.items())
+        return Evaluation(-total, {f"dev_{name}_loss": value for name, value in losses.items()})
+
+    return evaluate
+
+
+def check_matches(family: Family, task: Objective) -> None:
+    """A model that looks ahead cannot learn a causal objective, and one that does not cannot fill masks."""
+    causal = family.framing == "decoder"
+    if causal != ("clm" in task.heads):
+        raise UserError(
+            f'model "{family.name}" cannot be trained with objective "{task.name}"',
+            hint=f"its objective is {family.objective}",
+        )
+
+
+def _continue(path: Path, tokenizer: Tokenizer, max_len: int) -> tuple[Family, Model]:
+    """The model that ``--init`` names, for token files of the same tokenizer."""
+    loaded = load(path)
+    if loaded.tokenizer is None or loaded.tokenizer.fingerprint != tokenizer.fingerprint:
+        theirs = "none" if loaded.tokenizer is None else f"{loaded.tokenizer.vocab_size:,} pieces"
+        raise UserError(
+            f"its tokenizer ({theirs}) is not the token file's ({tokenizer.vocab_size:,} pieces)",
+            where=path,
+            hint="tokenise the corpus again with --tokenizer set to this model",
+        )
+    if max_len > loaded.model.config.max_len:
+        raise UserError(f"reads at most {loaded.model.config.max_len} tokens, max-len is {max_len}", where=path)
+    return loaded.family, loaded.model
+
+
+def _need_heads(network: Model, task: Objective, init: Path) -> None:
+    missing = [name for name in task.heads if name not in network.heads]
+    if missing:
+        raise UserError(
+            f'has no head "{missing[0]}" for objective "{task.name}"',
+            where=init,
+            hint=f"its heads: {', '.join(network.heads) or 'none'}",
+        )
+
+
+def _share(task: Objective, mask_ratio: float) -> float:
+    """Share of the positions that reach the vocabulary projection."""
+    return mask_ratio if "mlm" in task.heads else 1.0

@@ -1,0 +1,105 @@
+"""Settings, schedules and the optimizer's arithmetic."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from nlpkit.errors import UserError
+from nlpkit.training import optimizer as optim
+from nlpkit.training.settings import Settings
+
+
+def test_schedules_rise_and_fall_as_their_papers_say() -> None:
+    settings = {name: Settings(steps=100, lr=1.0, schedule=name) for name in
+                ("constant", "linear", "cosine", "inverse-sqrt")}  # fmt: skip
+    for item in settings.values():
+        assert [item.lr_at(step) for step in range(10)] == pytest.approx([(step + 1) / 10 for step in range(10)])
+        assert item.lr_at(10) == pytest.approx(1.0, abs=0.06)
+    assert settings["constant"].lr_at(99) == 1.0
+    assert settings["linear"].lr_at(55) == pytest.approx(0.5)
+    assert settings["cosine"].lr_at(55) == pytest.approx(0.5)
+    assert settings["inverse-sqrt"].lr_at(39) == pytest.approx(math.sqrt(10 / 40))
+    assert 0 < settings["linear"].lr_at(99) < 0.02
+
+
+def test_schedules_equal_transformers() -> None:
+    transformers = pytest.importorskip("transformers")
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    for name, make in (
+        ("linear", transformers.get_linear_schedule_with_warmup),
+        ("cosine", transformers.get_cosine_schedule_with_warmup),
+    ):
+        optimizer = torch.optim.SGD([parameter], lr=1.0)
+        theirs = make(optimizer, 10, 100)
+        ours = Settings(steps=100, lr=1.0, schedule=name)
+        for step in range(100):
+            # Theirs starts at 0, so that its first update does nothing; ours starts one step later.
+            if step >= 10:
+                assert ours.lr_at(step) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-9)
+            optimizer.step()
+            theirs.step()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("steps", -1, "steps is -1"),
+        ("accumulate", 0, "accumulate is 0"),
+        ("lr", float("nan"), "lr is nan"),
+        ("warmup_fraction", 1.5, "warmup-fraction is 1.5"),
+        ("eval_every", 0, "eval-every is 0"),
+        ("schedule", "linaer", 'did you mean "linear"'),
+    ],
+)
+def test_what_is_refused(field: str, value: object, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        Settings(**{"steps": 10, field: value})  # type: ignore[arg-type]
+
+
+def test_gradient_norm_and_clipping_equal_torch() -> None:
+    generator = torch.Generator().manual_seed(0)
+    parameters = [torch.nn.Parameter(torch.zeros(*shape)) for shape in [(300, 40), (40,), (1, 7), (3, 4, 5)]]
+    for parameter in parameters:
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+    gradients = [parameter.grad.clone() for parameter in parameters if parameter.grad is not None]
+    norm = optim.clip(gradients, 1.0)
+    assert norm == pytest.approx(torch.nn.utils.clip_grad_norm_(parameters, 1.0).item(), rel=1e-6)
+    for ours, parameter in zip(gradients, parameters, strict=True):
+        assert torch.allclose(ours, parameter.grad, atol=1e-7)
+
+
+def test_gradient_norm_has_the_same_bits_on_any_threads() -> None:
+    gradients = [torch.randn(3001, 512, generator=torch.Generator().manual_seed(1))]
+    before = torch.get_num_threads()
+    found = set()
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        found.add(optim.gradient_norm(gradients))
+    torch.set_num_threads(before)
+    assert len(found) == 1
+
+
+def test_decay_spares_vectors_and_state_survives_a_round_trip() -> None:
+    def make() -> tuple[dict[str, torch.nn.Parameter], torch.optim.AdamW]:
+        parameters = {"w": torch.nn.Parameter(torch.ones(2, 2)), "b": torch.nn.Parameter(torch.ones(2))}
+        return parameters, optim.adamw(parameters, Settings(steps=1, lr=0.1, weight_decay=0.5))
+
+    def step(parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.AdamW, value: float) -> None:
+        for parameter in parameters.values():
+            parameter.grad = torch.full_like(parameter, value)
+        optimizer.step()
+
+    parameters, optimizer = make()
+    step(parameters, optimizer, 0.0)
+    assert torch.all(parameters["b"] == 1) and torch.all(parameters["w"] < 1)
+    step(parameters, optimizer, 0.3)
+    copies, other = make()
+    for name, parameter in parameters.items():
+        copies[name].data.copy_(parameter.data)
+    optim.load_state(other, copies, optim.state_tensors(optimizer, parameters), 2)
+    step(parameters, optimizer, -0.2)
+    step(copies, other, -0.2)
+    assert all(torch.equal(parameters[name], copies[name]) for name in parameters)
