@@ -1,0 +1,33 @@
+"""The losses between a student and its teacher, as sums over their answers.
+
+Hinton et al. 2015, section 2 (soft targets at a temperature); Sanh et al. 2019, section 2 (with the cosine between
+hidden states). Sums are products with ones, whose bits do not depend on the number of threads.
+
+Shapes: M answers, V classes or vocabulary, N tokens, D width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def soft_targets(student_MV: Tensor, teacher_MV: Tensor, temperature: float) -> Tensor:
+    """Sum over answers of T^2 KL(teacher || student), both softened by T; a scalar.
+
+    The square of T keeps the gradient's size when T changes (Hinton et al. 2015, section 2.1).
+    """
+    student = F.log_softmax(student_MV / temperature, dim=1)
+    teacher = F.log_softmax(teacher_MV / temperature, dim=1)
+    return total(F.kl_div(student, teacher, reduction="none", log_target=True).sum(1)) * temperature**2
+
+
+def cosine(student_ND: Tensor, teacher_ND: Tensor) -> Tensor:
+    """Sum over tokens of 1 - cos(student, teacher); a scalar."""
+    return total(1 - F.cosine_similarity(student_ND, teacher_ND, dim=1))
+
+
+def total(values: Tensor) -> Tensor:
+    """The sum of a vector, in the same order on any number of threads."""
+    return torch.dot(values, torch.ones_like(values))
