@@ -1,0 +1,62 @@
+"""The demonstration's text: Shakespeare's plays as speeches, cut into files by scene.
+
+The text is in the public domain. The task is to tell comedies, histories and tragedies from ONE speech; all speeches of
+a scene are in the same part, so that no scene is both learnt and asked. Plays are not held out: see docs/results.md for
+what that would change.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from nlpkit.artifact import atomic
+
+GENRES = ("comedy", "history", "tragedy")
+# The other genres (problem plays, romances, Roman plays) have no label here; their text is still read.
+
+
+def speeches() -> list[dict[str, Any]]:
+    """Every speech: play, genre, act, scene, speaker, text (with line breaks)."""
+    packed = files("nlpkit").joinpath("demo/shakespeare.jsonl.gz").read_bytes()
+    return [json.loads(line) for line in gzip.decompress(packed).decode("utf-8").splitlines()]
+
+
+def part(speech: dict[str, Any]) -> str:
+    """train, dev or test (8 : 1 : 1), a function of the scene's name."""
+    scene = f"{speech['play']}/{speech['act']}/{speech['scene']}"
+    share = hashlib.blake2b(scene.encode(), digest_size=2).digest()[0] / 256
+    return "test" if share < 0.1 else "dev" if share < 0.2 else "train"
+
+
+def write(folder: Path) -> dict[str, int]:
+    """Write corpus.txt (a scene a document; train scenes only) and train, dev and test .jsonl; returns their rows.
+
+    Files that are there already with the same bytes are left alone, so that Make sees nothing new.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rows: dict[str, list[dict[str, Any]]] = {"train": [], "dev": [], "test": []}
+    scenes: dict[tuple[str, str, str], list[str]] = {}
+    for speech in speeches():
+        text = " ".join(speech["text"].split())
+        where = part(speech)
+        if where == "train":
+            scenes.setdefault((speech["play"], str(speech["act"]), str(speech["scene"])), []).append(text)
+        if speech["genre"] in GENRES:
+            rows[where].append({"text": text, "genre": speech["genre"]})
+    _write(folder / "corpus.txt", ("\n".join(lines) + "\n\n" for lines in scenes.values()))
+    for name, items in rows.items():
+        _write(folder / f"{name}.jsonl", (json.dumps(item, ensure_ascii=False) + "\n" for item in items))
+    return {name: len(items) for name, items in rows.items()} | {"scenes": len(scenes)}
+
+
+def _write(path: Path, pieces: Iterable[str]) -> None:
+    data = "".join(pieces).encode()
+    if not path.exists() or path.read_bytes() != data:
+        with atomic.writing(path) as file:
+            file.write(data)
