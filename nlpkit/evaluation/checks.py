@@ -1,0 +1,55 @@
+"""``--min accuracy=0.6`` and ``--max perplexity=30``: bounds that a measured value must keep."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nlpkit.errors import CheckFailed, UserError, choose
+
+
+@dataclass(frozen=True)
+class Bound:
+    """One bound: ``side`` is "min" or "max"."""
+
+    side: str
+    metric: str
+    threshold: float
+
+    def check(self, value: float) -> dict[str, Any]:
+        """The bound against a value, as JSON with the key ``ok``."""
+        ok = value >= self.threshold if self.side == "min" else value <= self.threshold
+        return {"metric": self.metric, "value": value, self.side: self.threshold, "ok": ok}
+
+
+def parse(minima: Sequence[str], maxima: Sequence[str], names: Collection[str]) -> list[Bound]:
+    """Bounds from ``METRIC=NUMBER`` texts; ``names`` are the metrics there will be.
+
+    Errors: a malformed text, a number that is none, an unknown metric.
+    """
+    found = []
+    for side, texts in (("min", minima), ("max", maxima)):
+        for text in texts:
+            name, equals, number = text.rpartition("=")
+            try:
+                threshold = float(number)
+            except ValueError:
+                threshold = float("nan")
+            if not equals or threshold != threshold:
+                raise UserError(f'"{text}" is not METRIC=NUMBER', where=f"--{side}", hint=f"e.g. --{side} accuracy=0.6")
+            choose(dict.fromkeys(names), name, field="metric", where=f"--{side}")
+            found.append(Bound(side, name, threshold))
+    return found
+
+
+def demand(checks: Sequence[Mapping[str, Any]]) -> None:
+    """Errors: CheckFailed that names every bound that was not kept."""
+    broken = [
+        f"{check['metric']} is {check['value']:.6g}, "
+        + (f"less than the minimum {check['min']:g}" if "min" in check else f"more than the maximum {check['max']:g}")
+        for check in checks
+        if not check["ok"]
+    ]
+    if broken:
+        raise CheckFailed("; ".join(broken))
