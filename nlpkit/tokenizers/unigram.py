@@ -1,0 +1,102 @@
+"""The Unigram tokenizer: a word is written with the pieces whose probabilities multiply to most.
+
+Kudo 2018, "Subword regularization"; used by ALBERT, XLNet and T5. Words are separated by white space, which is kept
+as U+2581 in front of each word (sentencepiece's convention), so "the cat" is "▁the▁cat" to the pieces. For the
+same pieces and scores, ids equal those of tokenizers' ``Unigram`` behind ``WhitespaceSplit`` and ``Metaspace``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import regex
+from numpy.typing import NDArray
+
+from nlpkit.errors import UserError
+from nlpkit.tokenizers.base import Tokenizer
+from nlpkit.tokenizers.cache import WordCache
+from nlpkit.tokenizers.steps import chain
+
+SPACE = "▁"  # U+2581
+UNKNOWN_PENALTY = 10.0  # an unknown character scores so much below the worst piece, as in sentencepiece
+_WHITE = regex.compile(r"\p{White_Space}+")
+_ONLY_PYTHON = regex.compile(r"[\x1c-\x1f]")  # white space to str.split but not to Unicode
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, without the U+2581 each begins with. U+2581 in the text itself begins a word."""
+    found = [word for word in _WHITE.split(text) if word] if _ONLY_PYTHON.search(text) else text.split()
+    if SPACE in text:
+        return [part for word in found for part in word.removeprefix(SPACE).split(SPACE)]
+    return found
+
+
+class Unigram(Tokenizer):
+    """``scores`` are log-probabilities, one a piece. Special pieces are never found in a text; their scores count
+    only where the worst is looked for, as they do in Hugging Face files. ``steps`` name the normalisation (steps.py).
+
+    Decoding gives back the text with single spaces for white space, and as the normalisation left it.
+    """
+
+    kind: ClassVar[str] = "unigram"
+
+    def __init__(self, pieces: Sequence[str], scores: Sequence[float], special: dict[str, str],
+                 steps: Sequence[str] = ()) -> None:  # fmt: skip
+        super().__init__(pieces, special)
+        if len(scores) != len(self.pieces):
+            raise UserError(f"a unigram tokenizer has {len(self.pieces):,} pieces but {len(scores):,} scores")
+        if "unk" not in special:
+            raise UserError("a unigram tokenizer needs a piece for unknown characters")
+        self.scores = [float(score) for score in scores]
+        self._unknown_score = min(self.scores) - UNKNOWN_PENALTY
+        reserved = set(special.values())
+        # Every beginning of a piece, so that a search can stop: (score, id), (0, -1) where it is not a piece itself.
+        self._prefixes: dict[str, tuple[float, int]] = {}
+        for number, piece in enumerate(self.pieces):
+            if piece not in reserved:
+                for end in range(1, len(piece)):
+                    self._prefixes.setdefault(piece[:end], (0.0, -1))
+                self._prefixes[piece] = (self.scores[number], number)
+        self.steps = list(steps)
+        self._normalize = chain(self.steps)
+        self._cache = WordCache(lambda word: self.spell(SPACE + word))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "pieces": self.pieces, "scores": self.scores, "special": self.special,
+                "steps": self.steps}  # fmt: skip
+
+    def spell(self, word: str) -> list[int]:
+        """The ids of a word that begins with U+2581, by Viterbi. Of two equally good spellings, the one whose last
+        piece is longer; neighbouring unknown characters are one unknown piece."""
+        size, unknown, find = len(word), self.ids[self.special["unk"]], self._prefixes.get
+        score = [float("-inf")] * (size + 1)
+        by: list[tuple[int, int]] = [(0, unknown)] * (size + 1)
+        score[0] = 0.0
+        for start in range(size):
+            here, alone = score[start], False
+            for end in range(start + 1, size + 1):
+                found = find(word[start:end])
+                if found is None:
+                    break
+                if found[1] >= 0:
+                    alone = alone or end == start + 1
+                    if here + found[0] > score[end]:
+                        score[end], by[end] = here + found[0], (start, found[1])
+            if not alone and here + self._unknown_score > score[start + 1]:
+                score[start + 1], by[start + 1] = here + self._unknown_score, (start, unknown)
+        ids: list[int] = []
+        while size:
+            size, number = by[size]
+            if number != unknown or not ids or ids[-1] != unknown:
+                ids.append(number)
+        return ids[::-1]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        return [self._cache.ids(words(self._normalize(text))) for text in texts]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        reserved = set(self.special.values())
+        pieces = (self.pieces[number] for number in ids)
+        return "".join(piece for piece in pieces if piece not in reserved).replace(SPACE, " ").removeprefix(" ")

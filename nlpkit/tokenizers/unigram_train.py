@@ -1,0 +1,132 @@
+"""Training a Unigram model, the same every time (Kudo 2018, "Subword regularization", section 3.2).
+
+Start from every frequent substring; then, in turns, fit the pieces' probabilities by EM and drop the pieces that the
+likelihood misses least, until the vocabulary has its size. Everything is numpy over the distinct segments of the
+corpus and their counts, in one fixed order: threads, hash seeds and processes cannot change a byte.
+
+Deviations from sentencepiece, whose recipe this is: a substring counts as often as its words do (there, once a
+distinct word); the loss of a piece weighs its own uses (there, the sentences that use it); losses are compared
+in float32, ties are broken by text; scores lie on a grid (`GRID`).
+
+Shapes: W segments, E edges, P pieces, C characters of all segments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import digamma
+
+from nlpkit import events
+from nlpkit.tokenizers.lattice import Floats, Ints, Lattice, Texts
+
+MAX_PIECE = 16  # characters, as sentencepiece
+MAX_SEEDS = 1_000_000
+SHRINK = 0.75  # share of the pieces that a round of pruning keeps
+EM_STEPS = 2  # a round
+MARGIN = 1.1  # pruning stops this much above the final size; then the least probable go
+RARE = 0.5  # expected uses below which a piece is dropped
+GRID = 4096  # scores are multiples of 1/4096: exact in float32, and every sum of them exact in float64
+
+
+def fit(counts: Mapping[str, int], size: int) -> tuple[list[str], list[float]]:
+    """At most ``size`` pieces and their log-probabilities, most probable first, from segments and their counts.
+
+    All characters of ``counts`` become pieces; ``size`` is at least their number. Fewer pieces come back when the
+    segments have no more repeated substrings.
+    """
+    segments = sorted(counts, key=lambda text: (-len(text), text))
+    texts, weight = Texts.of(segments), np.array([counts[text] for text in segments], np.float64)
+    pieces, uses, fixed = seeds(segments, texts, weight)
+    lattice, scores = Lattice.of(texts, pieces), np.log(uses) - np.log(uses.sum())
+    goal = max(int(size * MARGIN), fixed)
+
+    def keep(chosen: NDArray[np.bool_]) -> None:
+        nonlocal pieces, lattice, scores, uses
+        pieces = [piece for piece, kept in zip(pieces, chosen, strict=True) if kept]
+        lattice = lattice.keep(chosen[lattice.piece], np.cumsum(chosen) - 1)
+        scores, uses = scores[chosen], uses[chosen]
+
+    while True:
+        for _ in range(EM_STEPS):
+            uses, _ = lattice.expected(scores, weight)
+            uses[:fixed] = np.maximum(uses[:fixed], RARE)
+            keep(uses >= RARE)
+            scores = digamma(uses) - digamma(uses.sum())
+        events.emit("progress", label="unigram pieces", done=len(pieces), total=None, unit="left")
+        if len(pieces) <= goal:
+            break
+        losses = _losses(lattice, pieces, scores, weight, fixed)
+        room = max(goal, int(SHRINK * len(pieces))) - fixed
+        missed = np.argsort(-losses, kind="stable")[:room]  # equal losses: by text, as pieces are sorted
+        missed = missed[np.isfinite(losses[missed])]
+        keep(np.isin(np.arange(len(pieces)), np.concatenate([np.arange(fixed), missed + fixed])))
+    scores = np.round(scores * GRID) / GRID
+    rest = sorted(range(fixed, len(pieces)), key=lambda index: (-scores[index], pieces[index]))[: size - fixed]
+    order = sorted([*range(fixed), *rest], key=lambda index: (-scores[index], pieces[index]))
+    return [pieces[index] for index in order], [float(scores[index]) for index in order]
+
+
+def seeds(
+    segments: Sequence[str], texts: Texts, weight: Floats, most: int = MAX_SEEDS
+) -> tuple[list[str], Floats, int]:
+    """The pieces to begin with, their counts [P], and how many of them are characters.
+
+    The characters come first; then, by text, the ``most`` repeated substrings of largest count x length. Substrings
+    of each length are numbered from those one shorter: (number of the prefix, next character). One that is always
+    followed by the same character yields to the longer.
+    """
+    alphabet, letter = np.unique(texts.codes, return_inverse=True)
+    place, number = np.arange(len(letter)), letter
+    found: list[str] = []
+    uses: list[Floats] = []
+    shorter: tuple[Ints, Floats] | None = None  # first places and counts of the substrings one shorter
+    for length in range(2, MAX_PIECE + 2):  # one more than is wanted, to know what always continues
+        fits = texts.room[place] >= length
+        place, number = place[fits], number[fits]
+        key = number * len(alphabet) + letter[place + length - 1]
+        _, first, child = np.unique(key, return_index=True, return_inverse=True)
+        times: Floats = np.bincount(child, weight[texts.owner[place]], len(first)).astype(np.float64)
+        if shorter is not None:
+            parent = number[first]
+            free = np.ones(len(shorter[0]), bool)
+            free[parent[times == shorter[1][parent]]] = False
+            begin = shorter[0][free] - texts.begin[texts.owner[shorter[0][free]]]
+            owners = texts.owner[shorter[0][free]]
+            found.extend(segments[w][b : b + length - 1] for w, b in zip(owners.tolist(), begin.tolist(), strict=True))
+            uses.append(shorter[1][free])
+        often = times >= 2
+        shorter = place[first[often]], times[often]
+        kept = often[child]
+        place, number = place[kept], (np.cumsum(often) - 1)[child[kept]]
+    counts = np.concatenate(uses)
+    worth = counts * np.array([len(text) for text in found], np.float64)
+    best = sorted(range(len(found)), key=lambda index: (-worth[index], found[index]))[:most]
+    best.sort(key=found.__getitem__)
+    characters = np.bincount(letter, weight[texts.owner], len(alphabet))
+    pieces = [chr(code) for code in alphabet] + [found[index] for index in best]
+    return pieces, np.concatenate([characters, counts[best]]), len(alphabet)
+
+
+def _losses(lattice: Lattice, pieces: Sequence[str], scores: Floats, weight: Floats, fixed: int) -> NDArray[np.float32]:
+    """What the likelihood loses when a piece longer than a character goes and its next best spelling takes its
+    uses: [P - fixed], in float32 so that noise in the last bits cannot decide. A piece no text uses: -infinity."""
+    uses = np.zeros(len(pieces))
+    for text, piece in lattice.paths(lattice.best(scores)[1]):
+        uses += np.bincount(piece, weight[text], len(pieces))
+    names = sorted(range(fixed, len(pieces)), key=lambda index: -len(pieces[index]))
+    own = Lattice.of(Texts.of([pieces[index] for index in names]), pieces)
+    own = own.keep((own.source >= own.nodes[1]) | (own.target != own.last[np.minimum(own.source, len(names) - 1)]))
+    used, total = uses[names], uses.sum()
+    spelling, parts = np.zeros(len(names)), np.zeros(len(names))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for text, piece in own.paths(own.best(scores)[1]):
+            spelling[text] += np.log(uses[piece] + used[text])
+            parts[text] += 1
+        spelling -= parts * np.log(total + used * (parts - 1))
+        loss = used / total * (np.log(used) - np.log(total) - spelling)
+    result = np.empty(len(names), np.float32)
+    result[np.array(names, np.int64) - fixed] = np.where(used > 0, loss, -np.inf)
+    return result
