@@ -1,0 +1,35 @@
+"""nlpkit vectors analogy"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Argument, Option
+
+from nlpkit.cli import options, output
+
+
+def command(
+    vectors: Annotated[Path, Argument(help="A vectors file.", metavar="VECTORS")],
+    a: Annotated[str, Argument(help="A word,", metavar="A")],
+    b: Annotated[str, Argument(help="what it is to,", metavar="B")],
+    c: Annotated[str, Argument(help="and the word that is so to the answer.", metavar="C")],
+    k: Annotated[int, Option("-k", "--k", help="How many answers to show.", min=1)] = 10,
+    json: options.Json = False,
+) -> None:
+    """A is to B as C is to ...? The words with the largest cosine to B - A + C, without the three.
+
+    Examples:
+
+    nlpkit vectors analogy vec.safetensors man king woman
+
+    nlpkit vectors analogy vec.safetensors paris france rome -k 3 --json
+    """
+    output.call("vectors analogy", locals(), json=json, show=show)
+
+
+def show(result: dict[str, Any]) -> None:
+    """A line for each answer: cosine and word."""
+    for answer in result["answers"]:
+        print(f"{answer['cosine']:.4f}\t{answer['word']}")

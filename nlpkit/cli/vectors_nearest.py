@@ -1,0 +1,34 @@
+"""nlpkit vectors nearest"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Argument, Option
+
+from nlpkit.cli import options, output
+
+
+def command(
+    vectors: Annotated[Path, Argument(help="A vectors file.", metavar="VECTORS")],
+    words: Annotated[list[str], Argument(help="Words of its vocabulary.", metavar="WORD...")],
+    k: Annotated[int, Option("-k", "--k", help="How many to show.", min=1)] = 10,
+    json: options.Json = False,
+) -> None:
+    """The words nearest to a word, by cosine.
+
+    Examples:
+
+    nlpkit vectors nearest vec.safetensors king
+
+    nlpkit vectors nearest vec.safetensors king sword -k 5 --json
+    """
+    output.call("vectors nearest", locals(), json=json, show=show)
+
+
+def show(result: dict[str, Any]) -> None:
+    """A line for each word: query, cosine, word, with tabs between."""
+    for found in result["results"]:
+        for near in found["nearest"]:
+            print(f"{found['word']}\t{near['cosine']:.4f}\t{near['word']}")

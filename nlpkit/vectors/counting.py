@@ -1,0 +1,146 @@
+"""One pass over a corpus: words are counted and their ids put on disk, in memory that grows with the vocabulary only.
+
+The pass numbers words as it meets them. When all are counted the frequent ones get their final ids, most frequent
+first and equals in the order of their code points, and the ids on disk are rewritten without the rest.
+
+Shapes: U words met, V words kept.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlpkit import events
+from nlpkit.errors import UserError
+from nlpkit.vectors.base import Corpus, Ids
+
+_CHARACTERS = 1 << 20  # of text split together
+_SENTENCES = 1 << 16  # rewritten together
+
+# Sentences -> the ids of each, in the order words are met; and the names of the ids so far.
+Split = Callable[[Sequence[str]], list[Ids]]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The words that get vectors, most frequent first, with their counts [V]; how many words the corpus has in all."""
+
+    words: list[str]
+    counts: NDArray[np.int64]
+    corpus_words: int
+
+
+class Spool:
+    """Sentences as ids in two nameless files: nothing of them is left behind, however the run ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ids: Any = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives as long as its map
+        self.lengths: Any = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+
+    def add(self, ids: Ids, lengths: NDArray[np.int64]) -> None:
+        """Append sentences: their ids one behind the other, and how many each has."""
+        self.ids.write(ids.astype(np.int32, copy=False).data)
+        self.lengths.write(lengths.astype(np.int64, copy=False).data)
+
+    def rewritten(self, final: Ids) -> Corpus:
+        """The corpus under final ids, [U] -> the new id or -1 for a word that is left out. Closes this spool."""
+        kept = Spool(self.folder)
+        for ids, lengths in self._blocks():
+            new = final[ids]
+            sentence = np.repeat(np.arange(len(lengths)), lengths)[new >= 0]
+            sizes = np.bincount(sentence, minlength=len(lengths))
+            kept.add(new[new >= 0], sizes[sizes > 0])
+        self.close()
+        corpus = Corpus(self._mapped(np.int32, kept.ids), kept._offsets())
+        kept.close()
+        return corpus
+
+    def _blocks(self) -> Iterator[tuple[Ids, NDArray[np.int64]]]:
+        self.ids.seek(0)
+        for lengths in self._sizes():
+            yield np.frombuffer(self.ids.read(4 * int(lengths.sum())), np.int32), lengths
+
+    def _sizes(self) -> Iterator[NDArray[np.int64]]:
+        self.lengths.seek(0)
+        while raw := self.lengths.read(8 * _SENTENCES):
+            yield np.frombuffer(raw, np.int64)
+
+    def _offsets(self) -> NDArray[np.int64]:
+        """Where each sentence begins, on disk too."""
+        with tempfile.TemporaryFile(dir=self.folder) as file:
+            file.write(np.zeros(1, np.int64).data)
+            total = 0
+            for lengths in self._sizes():
+                file.write((np.cumsum(lengths) + total).data)
+                total += int(lengths.sum())
+            return self._mapped(np.int64, file)
+
+    @staticmethod
+    def _mapped(dtype: Any, file: BinaryIO) -> Any:
+        """A file as an array; the map keeps its bytes when the file is closed."""
+        file.flush()
+        return np.memmap(file, dtype, "r") if file.seek(0, 2) else np.zeros(0, dtype)
+
+    def close(self) -> None:
+        self.ids.close()
+        self.lengths.close()
+
+
+def count(split: Split, sentences: Iterable[str], spool: Spool | None) -> NDArray[np.int64]:
+    """Split every sentence, count each word [U], and put the ids in the spool, if there is one."""
+    counts: NDArray[np.int64] = np.zeros(1 << 12, np.int64)
+    done = 0
+    for batch in _batches(sentences):
+        pieces = split(batch)
+        lengths = np.array([len(piece) for piece in pieces], np.int64)
+        ids = np.concatenate(pieces)
+        if spool is not None:
+            spool.add(ids, lengths)
+        here = np.bincount(ids)
+        if len(here) > len(counts):
+            counts = np.concatenate([counts, np.zeros(max(len(here), len(counts)), np.int64)])
+        counts[: len(here)] += here
+        done += len(ids)
+        events.emit("progress", label="counting", done=done, total=None, unit="words")
+    return np.asarray(counts)
+
+
+def _batches(sentences: Iterable[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    size = 0
+    for sentence in sentences:
+        batch.append(sentence)
+        size += len(sentence)
+        if size >= _CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def choose_words(
+    names: Sequence[str], counts: NDArray[np.int64], *, min_count: int, vocab_size: int | None
+) -> tuple[Vocabulary, Ids]:
+    """The vocabulary, and for each word met [U] its final id or -1.
+
+    Errors: fewer than two words frequent enough is a UserError that says how frequent words are.
+    """
+    frequent = np.flatnonzero(counts[: len(names)] >= max(1, min_count)).tolist()
+    chosen = sorted(frequent, key=lambda old: (-counts[old], names[old]))[:vocab_size]
+    total = int(counts.sum())
+    if len(chosen) < 2:
+        most = int(counts.max(initial=0))
+        raise UserError(f"{len(chosen)} of the corpus' {total:,} words occur {min_count} times or more; at least 2 are "
+                        f"needed, and the most frequent occurs {most:,} times",
+                        hint="a smaller --min-count, or more text")  # fmt: skip
+    final = np.full(len(counts), -1, np.int32)
+    final[chosen] = np.arange(len(chosen), dtype=np.int32)
+    return Vocabulary([names[old] for old in chosen], counts[chosen], total), final

@@ -1,0 +1,68 @@
+"""A vectors file: words, one row for each, and the output side of the training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlpkit.artifact import file
+from nlpkit.errors import UserError, nearest
+
+KIND = "vectors"
+_GUESSES = 50_000  # the most frequent words, among which the nearest spelling is looked for
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Words and their vectors, ``vectors`` [V, D], the most frequent word first; ``counts`` [V]."""
+
+    words: list[str]
+    vectors: Floats
+    counts: NDArray[np.int64]
+    config: dict[str, Any]
+    where: Path | None = None
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        return {word: number for number, word in enumerate(self.words)}
+
+    @cached_property
+    def unit(self) -> Floats:
+        """The vectors divided by their lengths, [V, D]: products of two rows are cosines."""
+        length = np.linalg.norm(self.vectors, axis=1, keepdims=True)
+        return np.asarray(self.vectors / np.maximum(length, np.finfo(np.float32).tiny), np.float32)
+
+    def find(self, word: str) -> int | None:
+        """The row of a word; of vectors trained on lower-cased text, that of its lower-cased form. None: unknown."""
+        row = self.ids.get(word)
+        if row is None and self.config.get("lowercase"):
+            row = self.ids.get(word.lower())
+        return row
+
+    def row(self, word: str) -> int:
+        """The row of a word. Errors: an unknown word is a UserError with the most alike of the frequent ones."""
+        row = self.find(word)
+        if row is None:
+            guess = nearest(word, self.words[:_GUESSES]) or nearest(word.lower(), self.words[:_GUESSES])
+            meant = f'; did you mean "{guess}"?' if guess else ""
+            raise UserError(f'the word "{word}" has no vector{meant}', where=self.where,
+                            hint=f"{len(self.words):,} words have one; rarer words were left out")  # fmt: skip
+        return row
+
+
+def load(path: Path) -> Vectors:
+    """Open a vectors file. Errors: anything else is a UserError."""
+    artifact = file.read(path, kind=KIND)
+    config = artifact.config
+    words = config.pop("words")
+    vectors, counts = artifact.array("vectors"), artifact.array("counts")
+    if not len(words) == len(vectors) == len(counts):
+        raise UserError(f"has {len(words):,} words for {len(vectors):,} vectors", where=path)
+    return Vectors(words, vectors, counts, config, Path(path))
