@@ -12,7 +12,7 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -160,7 +160,7 @@ class Run:
             history.update(given.history)
         file.write(
             self.output, tensors, kind=kind, config=config, tokenizer=tokenizer, provenance=self.provenance(),
-            history=history, determinism={"promise": PROMISE, "processor": processor()},
+            history=history, determinism={"promise": PROMISE, "processor": processor(self.libraries)},
         )  # fmt: skip
         summary = {
             "output": str(self.output), "kind": kind, "sha256": file.file_sha256(self.output),
@@ -179,11 +179,17 @@ def versions(libraries: Iterable[str]) -> dict[str, str]:
     return {"nlpkit": __version__, **{name: metadata.version(name) for name in libraries}}
 
 
-def processor() -> str:
-    """The processor's type, as far as it chooses arithmetic: architecture and vector width."""
-    torch = sys.modules.get("torch")
-    width = torch.backends.cpu.get_cpu_capability() if torch is not None else ""
-    return f"{platform.machine()} {width}".strip()
+def processor(libraries: Collection[str]) -> str:
+    """The processor's type, as far as it chooses arithmetic: architecture and, for torch, vector width.
+
+    It depends on what the stage uses, not on what else the process has imported: a notebook and `verify` write the
+    same bytes as the command line.
+    """
+    if "torch" not in libraries:
+        return platform.machine()
+    from torch.backends import cpu
+
+    return f"{platform.machine()} {cpu.get_cpu_capability()}"
 
 
 def folder_sha256(folder: Path) -> str:

@@ -52,7 +52,7 @@ def save(run: Run, progress: Progress, *, model: Arrays, optimizer: Arrays, best
     }
     file.write(
         path_for(run.output), tensors, kind="resume", config=progress.to_json(), provenance=run.provenance(),
-        history={}, determinism={"promise": PROMISE, "processor": processor()},
+        history={}, determinism={"promise": PROMISE, "processor": processor(run.libraries)},
     )  # fmt: skip
 
 
