@@ -1,0 +1,32 @@
+"""nlpkit tokenizer decode"""
+
+from __future__ import annotations
+
+import json as jsonlib
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument
+
+from nlpkit.cli.tokenizer_encode import JsonLines, TokenizerFile
+
+
+def command(
+    tokenizer: TokenizerFile,
+    file: Annotated[Path, Argument(help="Ids, a line for each text; - is stdin.", metavar="[FILE]")] = Path("-"),
+    json: JsonLines = False,
+) -> None:
+    """Turn lines of ids back into lines of text, as they come. Special pieces are left out.
+
+    Examples:
+
+    nlpkit tokenizer decode tok.safetensors ids.txt
+
+    nlpkit tokenizer encode tok.safetensors corpus.txt | nlpkit tokenizer decode tok.safetensors --json
+    """
+    from nlpkit.tokenizers.stream import decode_batches
+
+    for lines in decode_batches(tokenizer, file):
+        for line in lines:
+            print(jsonlib.dumps({"text": line}, ensure_ascii=False) if json else line)
+        print(end="", flush=True)  # whoever waits for these lines gets them now

@@ -1,0 +1,39 @@
+"""nlpkit tokenizer encode"""
+
+from __future__ import annotations
+
+import json as jsonlib
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+TokenizerFile = Annotated[
+    Path, Argument(help="A tokenizer, or any file or folder that holds one.", metavar="TOKENIZER")
+]
+JsonLines = Annotated[bool, Option("--json/--no-json", help="Print one JSON object a line.")]
+
+
+def command(
+    tokenizer: TokenizerFile,
+    file: Annotated[Path, Argument(help="Text, a line each; - is stdin.", metavar="[FILE]")] = Path("-"),
+    pieces: Annotated[bool, Option("--pieces/--ids", help="Print the pieces instead of their ids.")] = False,
+    json: JsonLines = False,
+) -> None:
+    """Turn lines of text into lines of ids, separated by spaces, as they come.
+
+    No framing tokens are added, and a special piece written in the text, such as [MASK], is ordinary text.
+
+    Examples:
+
+    nlpkit tokenizer encode tok.safetensors corpus.txt > ids.txt
+
+    echo "to be or not to be" | nlpkit tokenizer encode bert.safetensors --pieces
+    """
+    from nlpkit.tokenizers.stream import encode_batches
+
+    key = "pieces" if pieces else "ids"
+    for lines in encode_batches(tokenizer, file, pieces=pieces):
+        for line in lines:
+            print(jsonlib.dumps({key: line}, ensure_ascii=False) if json else " ".join(map(str, line)))
+        print(end="", flush=True)  # whoever waits for these lines gets them now
