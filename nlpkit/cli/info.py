@@ -32,6 +32,11 @@ def show(result: dict[str, Any]) -> None:
     print(f"sha256   {result['sha256']}")
     print(f"made by  nlpkit {result['provenance']['command']}")
     for name, value in sorted(result["config"].items()):
-        print(f"  {name} = {value}")
+        print(f"  {name} = {short(value)}")
     for name, entry in result["tensors"].items():
         print(f"  {name:<56} {entry['dtype']:<5} {entry['shape']}")
+
+
+def short(value: Any) -> Any:
+    """A value of the config; of a long list (a vocabulary), how many it has."""
+    return f"[{len(value):,} values]" if isinstance(value, list) and len(value) > 20 else value
