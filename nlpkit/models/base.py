@@ -10,7 +10,7 @@ Shapes: N tokens of a batch, B sequences, D model width, V vocabulary.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -47,7 +47,7 @@ class Output:
 
     hidden: Tensor
     batch: Batch
-    heads: Mapping[str, nn.Module]
+    heads: nn.ModuleDict
     pool: Callable[[], Tensor]
     layers: tuple[Tensor, ...] = ()
     _pooled: Tensor | None = None

@@ -4,6 +4,12 @@ et al. 2019): heads of 64, feed-forward 4 x d_model."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nlpkit.errors import UserError, choose
+
+if TYPE_CHECKING:
+    from nlpkit.models.base import Config, Family
 
 
 @dataclass(frozen=True)
@@ -27,3 +33,32 @@ SIZES: dict[str, Size] = {
     "medium": Size(8, 512),
     "base": Size(12, 768),
 }
+
+
+def config_for(
+    family: Family,
+    size: str,
+    *,
+    vocab_size: int,
+    max_len: int,
+    dropout: float,
+    n_layers: int | None = None,
+    d_model: int | None = None,
+    n_heads: int | None = None,
+    d_ff: int | None = None,
+) -> Config:
+    """A family's config at a size; what is given besides overrides the size. Errors: widths that do not fit."""
+    chosen = choose(SIZES, size, field="size")
+    width = d_model or chosen.d_model
+    heads = n_heads or max(1, width // 64)
+    if width % heads:
+        raise UserError(f"d-model {width} cannot be shared by {heads} heads", hint="d-model must be a multiple")
+    return family.config(
+        vocab_size=vocab_size,
+        d_model=width,
+        n_layers=n_layers or chosen.n_layers,
+        n_heads=heads,
+        d_ff=d_ff or 4 * width,
+        max_len=max_len,
+        dropout=dropout,
+    )

@@ -1,0 +1,78 @@
+"""One block of a transformer: attention and feed-forward, each with a residual and a norm.
+
+Where the norm stands is which block is used: `PostNorm` (Vaswani et al. 2017, BERT) or `PreNorm` (GPT-2). Their
+tensors have the same names, so that distilling and comparing work on names.
+
+Shapes: N tokens, D model width.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from torch import Tensor, nn
+
+from nlpkit.layers.attention import Attention, Cache
+from nlpkit.layers.packing import Packing
+
+
+class Block(nn.Module):
+    """The parts; a subclass says in which order they are used."""
+
+    def __init__(
+        self,
+        attention: Attention,
+        feedforward: nn.Module,
+        *,
+        attention_norm: nn.Module,
+        feedforward_norm: nn.Module,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.attention, self.attention_norm = attention, attention_norm
+        self.feedforward, self.feedforward_norm = feedforward, feedforward_norm
+        self.dropout = nn.Dropout(dropout)
+
+    @abstractmethod
+    def forward(self, x_ND: Tensor, packing: Packing, *, layer: int, cache: Cache | None = None) -> Tensor:
+        """The block's output for every token; ``layer`` is its number, by which a cache finds its keys."""
+
+
+class PostNorm(Block):
+    """norm(x + dropout(part(x))), twice."""
+
+    def forward(self, x_ND: Tensor, packing: Packing, *, layer: int, cache: Cache | None = None) -> Tensor:
+        attended_ND = self.attention(x_ND, packing, layer=layer, cache=cache)
+        x_ND = self.attention_norm(x_ND + self.dropout(attended_ND))
+        out_ND: Tensor = self.feedforward_norm(x_ND + self.dropout(self.feedforward(x_ND)))
+        return out_ND
+
+
+class PreNorm(Block):
+    """x + dropout(part(norm(x))), twice."""
+
+    def forward(self, x_ND: Tensor, packing: Packing, *, layer: int, cache: Cache | None = None) -> Tensor:
+        attended_ND = self.attention(self.attention_norm(x_ND), packing, layer=layer, cache=cache)
+        x_ND = x_ND + self.dropout(attended_ND)
+        out_ND: Tensor = x_ND + self.dropout(self.feedforward(self.feedforward_norm(x_ND)))
+        return out_ND
+
+
+class Stack(nn.Module):
+    """Blocks one after the other, and a last norm where the family has one."""
+
+    def __init__(self, blocks: list[Block], norm: nn.Module | None = None) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(blocks)
+        self.norm = norm
+
+    def forward(
+        self, x_ND: Tensor, packing: Packing, *, keep: bool = False, cache: Cache | None = None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The output, and with ``keep`` the input and each block's output."""
+        kept = [x_ND] if keep else []
+        for number, block in enumerate(self.layers):
+            x_ND = block(x_ND, packing, layer=number, cache=cache)
+            if keep:
+                kept.append(x_ND)
+        return (x_ND if self.norm is None else self.norm(x_ND)), tuple(kept)

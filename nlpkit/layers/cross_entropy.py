@@ -1,0 +1,92 @@
+"""Cross-entropy straight from hidden states, without ever holding all logits.
+
+The vocabulary projection is the largest product of a small model. Its logits [M, V] are made a chunk of rows at a time;
+the gradients of the chunk are taken while it is there, so nothing of size M x V is kept for the backward.
+
+Shapes: M answers, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CHUNK = 1024  # rows; 1024 x 8,000 logits are 33 MB
+
+
+def total(x_M: Tensor) -> Tensor:
+    """The sum of a vector as a product with ones: torch's own full sum depends on the number of threads."""
+    return (x_M.reshape(1, -1) @ x_M.new_ones(x_M.numel(), 1)).reshape(())
+
+
+def _chunk_loss(logits_mV: Tensor, target_m: Tensor) -> tuple[Tensor, Tensor]:
+    """Losses [m] and log-normalisers [m, 1] of one chunk."""
+    norm_m1 = torch.logsumexp(logits_mV, 1, keepdim=True)
+    return norm_m1[:, 0] - logits_mV.gather(1, target_m[:, None])[:, 0], norm_m1
+
+
+def _logits(hidden_mD: Tensor, weight_VD: Tensor, bias_V: Tensor | None) -> Tensor:
+    return hidden_mD @ weight_VD.T if bias_V is None else torch.addmm(bias_V, hidden_mD, weight_VD.T)
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_MD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, target_M: Tensor, chunk: int
+    ) -> Tensor:
+        needed = any(ctx.needs_input_grad[:3])
+        dhidden_MD = torch.empty_like(hidden_MD) if needed else None
+        dweight_VD = torch.zeros_like(weight_VD) if needed else None
+        dbias_V = torch.zeros_like(bias_V) if needed and bias_V is not None else None
+        losses = []
+        for start in range(0, len(target_M), chunk):
+            part, target = hidden_MD[start : start + chunk], target_M[start : start + chunk]
+            logits = _logits(part, weight_VD, bias_V)
+            loss, norm = _chunk_loss(logits, target)
+            losses.append(loss)
+            if dhidden_MD is None or dweight_VD is None:
+                continue
+            gradient = logits.sub_(norm).exp_()  # softmax, in the logits' place
+            gradient[torch.arange(len(target), device=target.device), target] -= 1
+            torch.mm(gradient, weight_VD, out=dhidden_MD[start : start + chunk])
+            dweight_VD.addmm_(gradient.T, part)
+            if dbias_V is not None:
+                dbias_V += (gradient.new_ones(1, len(target)) @ gradient)[0]
+        ctx.save_for_backward(dhidden_MD, dweight_VD, dbias_V)
+        return total(torch.cat(losses)) if losses else hidden_MD.new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        scaled = [None if saved is None else saved * grads[0] for saved in ctx.saved_tensors]
+        return scaled[0], scaled[1], scaled[2], None, None
+
+
+def linear_cross_entropy(
+    hidden_MD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, target_M: Tensor, *, chunk: int = CHUNK
+) -> Tensor:
+    """SUM over the answers of -log softmax(hidden weight^T + bias)[target], a scalar with gradients."""
+    loss: Tensor = _LinearCrossEntropy.apply(hidden_MD, weight_VD, bias_V, target_M, chunk)  # type: ignore[no-untyped-call]
+    return loss
+
+
+@torch.no_grad()
+def token_losses(
+    hidden_MD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, target_M: Tensor, *, chunk: int = CHUNK
+) -> tuple[Tensor, Tensor]:
+    """For measuring: each answer's loss [M], and whether the target was the most likely piece [M] bool."""
+    losses, right = [], []
+    for start in range(0, len(target_M), chunk):
+        target = target_M[start : start + chunk]
+        logits = _logits(hidden_MD[start : start + chunk], weight_VD, bias_V)
+        losses.append(_chunk_loss(logits, target)[0])
+        right.append(logits.argmax(1) == target)
+    if not losses:
+        return hidden_MD.new_zeros(0), torch.zeros(0, dtype=torch.bool)
+    return torch.cat(losses), torch.cat(right)
+
+
+def cross_entropy_sum(logits_BK: Tensor, target_B: Tensor) -> Tensor:
+    """SUM of the losses of a small classifier, the same bits on any number of threads."""
+    return total(torch.nn.functional.cross_entropy(logits_BK, target_B, reduction="none"))

@@ -1,0 +1,40 @@
+"""Token, position and segment embeddings. Shapes: N tokens, D width."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from nlpkit.layers.packing import Packing
+
+
+class Embeddings(nn.Module):
+    """The sum of a token's, its position's and (where the family has segments) its segment's vector; then a norm
+    where the family has one, then dropout (Devlin et al. 2019, section 3, figure 2)."""
+
+    def __init__(
+        self,
+        vocab_size: int,
+        d_model: int,
+        max_len: int,
+        *,
+        segments: int = 0,
+        norm: nn.Module | None = None,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.token = nn.Embedding(vocab_size, d_model)
+        self.position = nn.Embedding(max_len, d_model)
+        self.segment = nn.Embedding(segments, d_model) if segments else None
+        self.norm = norm
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens_N: Tensor, packing: Packing, segments_N: Tensor | None, *, offset: int = 0) -> Tensor:
+        """[N, D]; ``offset`` is how many tokens of each sequence were read before (a cache's length)."""
+        positions_N = (packing.positions + offset).to(tokens_N.device)
+        x_ND: Tensor = self.token(tokens_N) + self.position(positions_N)
+        if self.segment is not None:
+            x_ND = x_ND + self.segment(tokens_N.new_zeros(tokens_N.shape) if segments_N is None else segments_N)
+        if self.norm is not None:
+            x_ND = self.norm(x_ND)
+        out: Tensor = self.dropout(x_ND)
+        return out

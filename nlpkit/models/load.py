@@ -1,0 +1,104 @@
+"""Models from files and to files.
+
+``nlpkit.load(path)`` opens a `.safetensors` model or a Hugging Face directory; every MODEL argument goes through it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nlpkit.artifact import file
+from nlpkit.errors import UserError
+from nlpkit.layers.heads import ClassificationHead
+from nlpkit.models import family as family_of
+from nlpkit.models.base import Config, Family, Model
+from nlpkit.tokenizers import from_json
+from nlpkit.tokenizers.base import Tokenizer
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that was read: the torch module in eval mode, its tokenizer (None when the file has none), its family,
+    and the file's whole config (``task`` says what a fine-tuned head means)."""
+
+    model: Model
+    tokenizer: Tokenizer | None
+    family: Family
+    config: dict[str, Any]
+    path: Path
+
+    def need_tokenizer(self) -> Tokenizer:
+        """The tokenizer. Errors: a model that came without one."""
+        if self.tokenizer is None:
+            raise UserError("holds no tokenizer", where=self.path, hint="import it from a directory that has one")
+        return self.tokenizer
+
+
+def load(path: str | Path) -> Loaded:
+    """Open a model file or a Hugging Face directory. Errors: UserError naming the first thing that does not fit."""
+    path = Path(path)
+    if path.is_dir():
+        from nlpkit.artifact import huggingface
+
+        return huggingface.read(path)
+    artifact = file.read(path, kind="model")
+    network, family = build(artifact.config, where=path)
+    load_tensors(network, {name: artifact.array(name) for name in artifact.tensors}, where=path)
+    tokenizer = None if artifact.tokenizer is None else from_json(artifact.tokenizer)
+    if tokenizer is not None and tokenizer.vocab_size > network.config.vocab_size:
+        raise UserError(
+            f"tokenizer has {tokenizer.vocab_size:,} pieces, but the model {network.config.vocab_size:,}", where=path
+        )
+    return Loaded(network.eval(), tokenizer, family, artifact.config, path)
+
+
+def build(config: Mapping[str, Any], *, where: Path | None = None) -> tuple[Model, Family]:
+    """A model from the config of a file, weights not yet loaded; its task's head too."""
+    family = family_of(str(config.get("family")))
+    known = {item.name for item in fields(family.config)}
+    try:
+        shape: Config = family.config(**{name: value for name, value in config.items() if name in known})
+    except TypeError as error:
+        raise UserError(f"its config does not describe a {family.name} model: {error}", where=where) from None
+    network = family.build(shape, tuple(config.get("heads", ())))
+    if task := config.get("task"):
+        add_classifier(network, len(task["labels"]), bias=bool(task.get("bias", True)))
+    return network, family
+
+
+def add_classifier(network: Model, n_labels: int, *, bias: bool = True) -> None:
+    """Put a fresh classification head on a model (``heads.classify``)."""
+    config = network.config
+    network.heads["classify"] = ClassificationHead(config.d_model, n_labels, dropout=config.dropout, bias=bias)
+
+
+def load_tensors(network: Model, tensors: Mapping[str, np.ndarray], *, where: Path | None = None) -> None:
+    """Copy arrays into a model by name. Errors: the first name that is missing, unknown or of another shape."""
+    state = network.state_dict()
+    for name in sorted({*state, *tensors}):
+        if name not in tensors:
+            raise UserError(f'has no tensor "{name}", which its config asks for', where=where)
+        if name not in state:
+            raise UserError(f'has a tensor "{name}" that its config knows nothing of', where=where)
+        if tuple(state[name].shape) != tensors[name].shape:
+            expected = list(state[name].shape)
+            raise UserError(f'tensor "{name}" is {list(tensors[name].shape)}, expected {expected}', where=where)
+    network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in tensors.items()})
+
+
+def state_tensors(network: Model) -> dict[str, np.ndarray]:
+    """A model's tensors by canonical name, for a file."""
+    return {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}
+
+
+def model_config(network: Model, family: Family, *, task: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a file says of a model: family, heads, shape, and the task of a fine-tuned one."""
+    heads = [name for name in network.heads if name != "classify"]
+    made = {"family": family.name, "heads": heads, **network.config.to_json()}
+    return made if task is None else {**made, "task": dict(task)}
