@@ -47,5 +47,5 @@ def show(result: dict[str, Any]) -> None:
             f"{per_token:>13}{row['bits_per_byte']:>12.3f}{row['coverage']:>10.2%}{row['exact']:>8.1%}"
             f"{row['megabytes_per_second']:>7.1f}"
         )
-    print("\n* under a unigram model of the tokenizer's own pieces, fitted on this text: what a tokenizer drops or"
-          "\n  does not know costs nothing, so read it beside coverage and exact (lines that decode to themselves).")  # fmt: skip
+    print("\n* under a unigram model of the tokenizer's own pieces, fitted on this text: what a tokenizer drops or")
+    print("  does not know costs nothing, so read it beside coverage and exact (lines that decode to themselves).")
