@@ -5,8 +5,7 @@ Shapes: N tokens of a batch, B sequences in a run, T queries, S keys, H heads, D
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,90 +13,113 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from nlpkit.layers.packing import Packing, Run
 
+# What a run of sequences may see: everything; itself and what came before (T = S); or a tensor that broadcasts to
+# [B, H, T, S], bool (True: may attend) or float (added to the scores, -inf: may not).
+Sight = Literal["all", "causal"] | Tensor
+
 
 class Mask(Protocol):
-    """Who sees whom, decided in one place. True means "may attend"."""
+    """Who sees whom: a type, so that what True means is decided here and nowhere else. A model makes one for each
+    batch, so a mask may hold what it must know of the batch (the lengths of prefixes, an order of prediction)."""
 
-    def __call__(self, queries: int, keys: int) -> Tensor | bool:
-        """A [T, S] mask; or a bool for the two kinds that need none: False "all", True "causal", T = S."""
+    def __call__(self, run: Run, queries: int, keys: int) -> Sight:
+        """What the sequences of ``run`` see. With a cache there are more keys than queries, which are the last."""
 
 
 class Full:
     """Every token sees every token of its sequence."""
 
-    def __call__(self, queries: int, keys: int) -> Tensor | bool:
-        return False
+    def __call__(self, run: Run, queries: int, keys: int) -> Sight:
+        return "all"
 
 
 class Causal:
-    """Every token sees itself and those before it; queries are the last of the keys."""
+    """Every token sees itself and those before it."""
 
-    def __call__(self, queries: int, keys: int) -> Tensor | bool:
-        if queries == keys:
-            return True
-        return torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries) if queries > 1 else False
+    def __call__(self, run: Run, queries: int, keys: int) -> Sight:
+        if queries == 1:
+            return "all"
+        return "causal" if queries == keys else torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
 
 
-@dataclass
+class Memory:
+    """Keys and values that one layer keeps, in buffers that double when they are full."""
+
+    def __init__(self) -> None:
+        self.length = 0
+        self._buffers: tuple[Tensor, ...] = ()
+
+    def extend(self, *new_BHTD: Tensor) -> tuple[Tensor, ...]:
+        """Add tensors [B, H, T, D] after what is kept; returns all of it, [B, H, S, D] each."""
+        end = self.length + new_BHTD[0].shape[2]
+        if not self._buffers or self._buffers[0].shape[2] < end:
+            old = self._buffers
+            self._buffers = tuple(
+                new.new_empty(*new.shape[:2], max(64, 2 * end), new.shape[3]) for new in new_BHTD
+            )
+            for buffer, kept in zip(self._buffers, old, strict=False):
+                buffer[:, :, : self.length] = kept[:, :, : self.length]
+        for buffer, new in zip(self._buffers, new_BHTD, strict=True):
+            buffer[:, :, self.length : end] = new
+        self.length = end
+        return tuple(buffer[:, :, :end] for buffer in self._buffers)
+
+
 class Cache:
-    """Keys and values of the tokens before, one pair a layer, [B, H, S, D]; all sequences have the same length."""
+    """What a causal stack has read: a `Memory` for each layer. All sequences have the same length."""
 
-    keys: list[Tensor] = field(default_factory=list)
-    values: list[Tensor] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.layers: list[Memory] = []
 
     @property
     def length(self) -> int:
-        """S: tokens that were read already."""
-        return self.keys[0].shape[2] if self.keys else 0
+        """S: tokens of each sequence that were read already."""
+        return self.layers[0].length if self.layers else 0
 
-    def extend(self, layer: int, k_BHTD: Tensor, v_BHTD: Tensor) -> tuple[Tensor, Tensor]:
-        """Add a layer's new keys and values; returns all of them."""
-        if layer == len(self.keys):
-            self.keys.append(k_BHTD)
-            self.values.append(v_BHTD)
-        else:
-            self.keys[layer] = torch.cat([self.keys[layer], k_BHTD], 2)
-            self.values[layer] = torch.cat([self.values[layer], v_BHTD], 2)
-        return self.keys[layer], self.values[layer]
+    def layer(self, number: int) -> Memory:
+        """The memory of a layer; empty the first time."""
+        while len(self.layers) <= number:
+            self.layers.append(Memory())
+        return self.layers[number]
 
 
 class Attention(nn.Module):
     """query, key and value projections, attention inside each sequence, output projection.
 
-    ``dropout`` is of the attention probabilities; it makes attention several times slower, and the presets keep it 0.
+    One kernel call for each run of equal lengths. ``dropout`` is of the attention probabilities; it makes attention
+    several times slower on a processor, and the presets keep it 0.
     """
 
-    def __init__(self, d_model: int, n_heads: int, *, mask: Mask, dropout: float = 0.0) -> None:
+    def __init__(self, d_model: int, n_heads: int, *, dropout: float = 0.0) -> None:
         super().__init__()
         self.query = nn.Linear(d_model, d_model)
         self.key = nn.Linear(d_model, d_model)
         self.value = nn.Linear(d_model, d_model)
         self.output = nn.Linear(d_model, d_model)
-        self.n_heads, self.mask, self.dropout = n_heads, mask, dropout
+        self.n_heads, self.dropout = n_heads, dropout
 
-    def forward(self, x_NM: Tensor, packing: Packing, *, layer: int = 0, cache: Cache | None = None) -> Tensor:
+    def forward(self, x_NM: Tensor, packing: Packing, mask: Mask, memory: Memory | None = None) -> Tensor:
+        """[N, M]. ``memory`` holds the keys and values of tokens before this batch, and takes this batch's."""
+        if memory is not None and len(packing.runs) != 1:
+            raise ValueError("a memory holds sequences of one length")
         q_NM, k_NM, v_NM = self.query(x_NM), self.key(x_NM), self.value(x_NM)
-        runs = packing.runs
-        if cache is not None and len(runs) != 1:
-            raise AssertionError("a cache holds sequences of one length")
-        parts = [self._attend(q_NM, k_NM, v_NM, run, layer, cache) for run in runs]
+        parts = []
+        for run in packing.runs:
+            q_BHTD, k_BHTD, v_BHTD = (self._heads(part_NM, run) for part_NM in (q_NM, k_NM, v_NM))
+            if memory is not None:
+                k_BHTD, v_BHTD = memory.extend(k_BHTD, v_BHTD)
+            out_BHTD = self._attend(q_BHTD, k_BHTD, v_BHTD, mask(run, q_BHTD.shape[2], k_BHTD.shape[2]))
+            parts.append(out_BHTD.transpose(1, 2).reshape(run.count * run.length, -1))
         out: Tensor = self.output(parts[0] if len(parts) == 1 else torch.cat(parts))
         return out
 
-    def _attend(self, q_NM: Tensor, k_NM: Tensor, v_NM: Tensor, run: Run, layer: int, cache: Cache | None) -> Tensor:
-        q_BHTD, k_BHTD, v_BHTD = self._split(q_NM, run), self._split(k_NM, run), self._split(v_NM, run)
-        if cache is not None:
-            k_BHTD, v_BHTD = cache.extend(layer, k_BHTD, v_BHTD)
-        mask = self.mask(q_BHTD.shape[2], k_BHTD.shape[2])
-        allowed = mask.to(q_NM.device) if isinstance(mask, Tensor) else None
-        out_BHTD = scaled_dot_product_attention(
-            q_BHTD, k_BHTD, v_BHTD, attn_mask=allowed, is_causal=mask is True,
+    def _attend(self, q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, sight: Sight) -> Tensor:
+        allowed = sight.to(q_BHTD.device) if isinstance(sight, Tensor) else None
+        return scaled_dot_product_attention(
+            q_BHTD, k_BHSD, v_BHSD, attn_mask=allowed, is_causal=isinstance(sight, str) and sight == "causal",
             dropout_p=self.dropout if self.training else 0.0,
         )  # fmt: skip
-        return out_BHTD.transpose(1, 2).reshape(run.count * run.length, -1)
 
-    def _split(self, x_NM: Tensor, run: Run) -> Tensor:
-        part = x_NM[run.start : run.end]
-        return part.view(run.count, run.length, self.n_heads, -1).transpose(1, 2)
-
-
+    def _heads(self, x_NM: Tensor, run: Run) -> Tensor:
+        """The tokens of a run, a head at a time, [B, H, T, D]."""
+        return x_NM[run.start : run.end].view(run.count, run.length, self.n_heads, -1).transpose(1, 2)

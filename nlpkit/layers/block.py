@@ -9,10 +9,12 @@ Shapes: N tokens, D model width.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from nlpkit.layers.attention import Attention, Cache
+from nlpkit.layers.attention import Attention, Cache, Mask, Memory
+from nlpkit.layers.dropout import Dropout
 from nlpkit.layers.packing import Packing
 
 
@@ -31,19 +33,18 @@ class Block(nn.Module):
         super().__init__()
         self.attention, self.attention_norm = attention, attention_norm
         self.feedforward, self.feedforward_norm = feedforward, feedforward_norm
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     @abstractmethod
-    def forward(self, x_ND: Tensor, packing: Packing, *, layer: int, cache: Cache | None = None) -> Tensor:
-        """The block's output for every token; ``layer`` is its number, by which a cache finds its keys."""
+    def forward(self, x_ND: Tensor, packing: Packing, mask: Mask, memory: Memory | None = None) -> Tensor:
+        """The block's output for every token."""
 
 
 class PostNorm(Block):
     """norm(x + dropout(part(x))), twice."""
 
-    def forward(self, x_ND: Tensor, packing: Packing, *, layer: int, cache: Cache | None = None) -> Tensor:
-        attended_ND = self.attention(x_ND, packing, layer=layer, cache=cache)
-        x_ND = self.attention_norm(x_ND + self.dropout(attended_ND))
+    def forward(self, x_ND: Tensor, packing: Packing, mask: Mask, memory: Memory | None = None) -> Tensor:
+        x_ND = self.attention_norm(x_ND + self.dropout(self.attention(x_ND, packing, mask, memory)))
         out_ND: Tensor = self.feedforward_norm(x_ND + self.dropout(self.feedforward(x_ND)))
         return out_ND
 
@@ -51,9 +52,8 @@ class PostNorm(Block):
 class PreNorm(Block):
     """x + dropout(part(norm(x))), twice."""
 
-    def forward(self, x_ND: Tensor, packing: Packing, *, layer: int, cache: Cache | None = None) -> Tensor:
-        attended_ND = self.attention(self.attention_norm(x_ND), packing, layer=layer, cache=cache)
-        x_ND = x_ND + self.dropout(attended_ND)
+    def forward(self, x_ND: Tensor, packing: Packing, mask: Mask, memory: Memory | None = None) -> Tensor:
+        x_ND = x_ND + self.dropout(self.attention(self.attention_norm(x_ND), packing, mask, memory))
         out_ND: Tensor = x_ND + self.dropout(self.feedforward(self.feedforward_norm(x_ND)))
         return out_ND
 
@@ -61,18 +61,18 @@ class PreNorm(Block):
 class Stack(nn.Module):
     """Blocks one after the other, and a last norm where the family has one."""
 
-    def __init__(self, blocks: list[Block], norm: nn.Module | None = None) -> None:
+    def __init__(self, blocks: Sequence[Block], norm: nn.Module | None = None) -> None:
         super().__init__()
         self.layers = nn.ModuleList(blocks)
         self.norm = norm
 
     def forward(
-        self, x_ND: Tensor, packing: Packing, *, keep: bool = False, cache: Cache | None = None
+        self, x_ND: Tensor, packing: Packing, mask: Mask, *, keep: bool = False, cache: Cache | None = None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The output, and with ``keep`` the input and each block's output."""
+        """The output, and with ``keep`` the input and each block's output (before the last norm)."""
         kept = [x_ND] if keep else []
         for number, block in enumerate(self.layers):
-            x_ND = block(x_ND, packing, layer=number, cache=cache)
+            x_ND = block(x_ND, packing, mask, None if cache is None else cache.layer(number))
             if keep:
                 kept.append(x_ND)
         return (x_ND if self.norm is None else self.norm(x_ND)), tuple(kept)

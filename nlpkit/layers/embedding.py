@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from nlpkit.errors import UserError
+from nlpkit.layers.dropout import Dropout
 from nlpkit.layers.packing import Packing
 
 
@@ -26,10 +28,14 @@ class Embeddings(nn.Module):
         self.position = nn.Embedding(max_len, d_model)
         self.segment = nn.Embedding(segments, d_model) if segments else None
         self.norm = norm
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, tokens_N: Tensor, packing: Packing, segments_N: Tensor | None, *, offset: int = 0) -> Tensor:
-        """[N, D]; ``offset`` is how many tokens of each sequence were read before (a cache's length)."""
+        """[N, D]; ``offset`` is how many tokens of each sequence were read before (a cache's length).
+        Errors: a sequence longer than the positions that were learnt."""
+        longest = max(packing.lengths, default=0) + offset
+        if longest > self.position.num_embeddings:
+            raise UserError(f"a sequence has {longest:,} tokens; the model reads at most {self.position.num_embeddings:,}")
         positions_N = (packing.positions + offset).to(tokens_N.device)
         x_ND: Tensor = self.token(tokens_N) + self.position(positions_N)
         if self.segment is not None:

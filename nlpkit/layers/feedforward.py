@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, relu, silu
+from torch.nn.functional import gelu, relu
 
 Activation = Callable[[Tensor], Tensor]
+
+_SCALE, _CUBIC = 0.7978845608028654, 0.044715  # sqrt(2 / pi), and the approximation's fitted constant
+
+
+class _GeluTanh(torch.autograd.Function):
+    """Written with tanh, products and sums: torch's own kernel for this function (and for SiLU and sigmoid) rounds the
+    last few numbers of each thread's share otherwise than the rest, so its bits depend on the number of threads."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        tanh = x.square().mul_(_CUBIC * _SCALE).add_(_SCALE).mul_(x).tanh_()
+        ctx.save_for_backward(x, tanh)
+        return tanh.add(1).mul_(x).mul_(0.5)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        x, tanh = ctx.saved_tensors
+        slope = x.square().mul_(3 * _CUBIC * _SCALE).add_(_SCALE).mul_(x)  # x times the derivative inside tanh
+        out: Tensor = tanh.square().neg_().add_(1).mul_(slope).add_(tanh).add_(1).mul_(0.5)
+        return out.mul_(grads[0])
 
 
 def gelu_tanh(x: Tensor) -> Tensor:
     """The tanh approximation of GELU (Hendrycks and Gimpel 2016, section 2), as GPT-2 uses it."""
-    return gelu(x, approximate="tanh")
+    out: Tensor = _GeluTanh.apply(x)  # type: ignore[no-untyped-call]
+    return out
 
 
-ACTIVATIONS: dict[str, Activation] = {"gelu": gelu, "gelu-tanh": gelu_tanh, "relu": relu, "silu": silu}
+ACTIVATIONS: dict[str, Activation] = {"gelu": gelu, "gelu-tanh": gelu_tanh, "relu": relu}
 
 
 class FeedForward(nn.Module):

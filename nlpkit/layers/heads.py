@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nlpkit.layers.cross_entropy import cross_entropy_sum, linear_cross_entropy, token_losses
+from nlpkit.layers.dropout import Dropout
 
 
 class VocabularyHead(nn.Module):
@@ -53,7 +54,7 @@ class ClassificationHead(nn.Module):
 
     def __init__(self, d_model: int, n_labels: int, *, dropout: float = 0.0, bias: bool = True) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.weight = nn.Parameter(torch.empty(n_labels, d_model).normal_(std=0.02))
         self.bias = nn.Parameter(torch.zeros(n_labels)) if bias else None
 
