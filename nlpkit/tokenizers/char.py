@@ -27,6 +27,10 @@ class Character(Tokenizer):
         super().__init__(pieces, special)
         if "unk" not in special:
             raise UserError("a character tokenizer needs a piece for unknown characters")
+        reserved = set(special.values())
+        long = next((piece for piece in self.pieces if len(piece) != 1 and piece not in reserved), None)
+        if long is not None:
+            raise UserError(f"a character tokenizer has pieces of one character each, not {long!r}")
         self.steps = list(steps)
         self._normalize = chain(self.steps)
 

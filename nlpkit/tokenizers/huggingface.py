@@ -18,15 +18,15 @@ from typing import Any
 
 from nlpkit.artifact import atomic
 from nlpkit.errors import UserError, choose
-from nlpkit.tokenizers.base import Tokenizer
-from nlpkit.tokenizers.unigram import SPACE, Unigram
+from nlpkit.tokenizers.base import ROLES, Tokenizer
+from nlpkit.tokenizers.pipelines import Json, build, describe
 
-Json = dict[str, Any]
-_STEP_TYPES = {
-    "nfc": "NFC", "nfd": "NFD", "nfkc": "NFKC", "nfkd": "NFKD", "strip_accents": "StripAccents",
-    "lowercase": "Lowercase",
+# What files that name no roles mean by the usual pieces: GPT-2's, BERT's, and those of RoBERTa, T5 and XLNet.
+_USUAL = {
+    "<|endoftext|>": ("bos", "eos", "unk"), "[PAD]": ("pad",), "[UNK]": ("unk",), "[CLS]": ("cls",),
+    "[SEP]": ("sep",), "[MASK]": ("mask",), "<s>": ("bos", "cls"), "</s>": ("eos", "sep"), "<pad>": ("pad",),
+    "<unk>": ("unk",), "<mask>": ("mask",), "<cls>": ("cls",), "<sep>": ("sep",),
 }  # fmt: skip
-_METASPACE = {"type": "Metaspace", "replacement": SPACE, "prepend_scheme": "always", "split": True}
 
 
 def write(tokenizer: Tokenizer, folder: Path, *, max_len: int, framing: str, segments: bool = True) -> None:
@@ -35,7 +35,6 @@ def write(tokenizer: Tokenizer, folder: Path, *, max_len: int, framing: str, seg
     ``max_len`` is the model's longest sequence. ``framing`` "encoder" adds [CLS] A [SEP] B [SEP], "decoder" nothing.
     ``segments`` False is for encoders that know no segment ids (DistilBERT). Errors: UserError.
     """
-    pipeline = choose(_PIPELINES, tokenizer.kind, field="tokenizer kind")(tokenizer)
     document = {
         "version": "1.0",
         "truncation": None,
@@ -45,8 +44,8 @@ def write(tokenizer: Tokenizer, folder: Path, *, max_len: int, framing: str, seg
              "rstrip": False, "normalized": False, "special": True}
             for number in sorted({tokenizer.ids[piece] for piece in tokenizer.special.values()})
         ],
-        **pipeline,
         "post_processor": choose(_TEMPLATES, framing, field="framing")(tokenizer),
+        **describe(tokenizer),
     }  # fmt: skip
     typed = framing == "encoder" and segments
     config = {
@@ -54,46 +53,19 @@ def write(tokenizer: Tokenizer, folder: Path, *, max_len: int, framing: str, seg
         "model_max_length": max_len,
         "model_input_names": ["input_ids", *(["token_type_ids"] if typed else []), "attention_mask"],
         "clean_up_tokenization_spaces": False,
-        **{f"{role}_token": piece for role, piece in sorted(tokenizer.special.items()) if role in _ROLES},
+        **{f"{role}_token": tokenizer.special[role] for role in ROLES if role in tokenizer.special},
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write here: {error.strerror}", where=folder) from None
-    _write_json(folder / "tokenizer.json", document)
-    _write_json(folder / "tokenizer_config.json", config)
+    files = {"tokenizer.json": _json(document), "tokenizer_config.json": _json(config)}
+    for name, text in files.items():
+        atomic.write_text(folder / name, text, force=True)
 
 
-_ROLES = ("pad", "unk", "cls", "sep", "mask", "bos", "eos")
-
-
-def _write_json(path: Path, value: Json) -> None:
-    atomic.write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n", force=True)
-
-
-def _unigram(tokenizer: Any) -> Json:
-    return {
-        "normalizer": _normalizer(tokenizer.steps),
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, _METASPACE]},
-        "model": {
-            "type": "Unigram", "unk_id": tokenizer.role("unk"), "byte_fallback": False,
-            "vocab": [list(pair) for pair in zip(tokenizer.pieces, tokenizer.scores, strict=True)],
-        },
-        "decoder": _METASPACE,
-    }  # fmt: skip
-
-
-def _normalizer(steps: list[str]) -> Json | None:
-    chain: list[Json] = []
-    for step in steps:
-        if step == "quotes":
-            chain += [{"type": "Replace", "pattern": {"String": old}, "content": '"'} for old in ("``", "''")]
-        else:
-            chain.append({"type": _STEP_TYPES[step]})
-    return {"type": "Sequence", "normalizers": chain} if chain else None
-
-
-_PIPELINES: dict[str, Callable[[Any], Json]] = {"unigram": _unigram}
+def _json(value: Json) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def _encoder_template(tokenizer: Tokenizer) -> Json:
@@ -123,16 +95,76 @@ _TEMPLATES: dict[str, Callable[[Tokenizer], Json | None]] = {
 
 
 def read(folder: Path) -> Tokenizer:
-    """The tokenizer of a Hugging Face directory. Errors: UserError for a missing or malformed file, and for a pipeline
-    that none of our kinds repeats exactly."""
-    path = folder / "tokenizer.json"
+    """The tokenizer of a Hugging Face directory: tokenizer.json, or vocab.txt, or vocab.json with merges.txt.
+
+    Errors: UserError for a missing or malformed file, and for a pipeline that none of our kinds repeats exactly.
+    """
+    for name, reader in _READERS.items():
+        if (folder / name).is_file():
+            try:
+                return reader(folder)
+            except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+                raise UserError(f"is not a file that the tokenizers library writes: {type(error).__name__} {error}",
+                                where=folder / name) from None  # fmt: skip
+            except UserError as error:
+                if error.where is None:
+                    error = UserError(error.what, where=folder / name, hint=error.hint)
+                raise error from None
+    raise UserError("holds no tokenizer", where=folder,
+                    hint="expected tokenizer.json, or vocab.txt, or vocab.json with merges.txt")  # fmt: skip
+
+
+def _load(path: Path) -> Any:
     try:
-        document = json.loads(path.read_text("utf-8"))
+        return json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise UserError(f"cannot read: {error.strerror}", where=path) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UserError("is not a JSON file", where=path) from None
-    model = document["model"]
-    special = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
-    roles = {role: special[f"{role}_token"] for role in _ROLES if special.get(f"{role}_token")}
-    return Unigram([piece for piece, _ in model["vocab"]], [score for _, score in model["vocab"]], roles)
+
+
+def _settings(folder: Path) -> Json:
+    """What tokenizer_config.json and special_tokens_map.json say, the first before the second."""
+    found: Json = {}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        if (folder / name).is_file():
+            found.update(_load(folder / name))
+    return found
+
+
+def _tokenizer_json(folder: Path) -> Tokenizer:
+    document = _load(folder / "tokenizer.json")
+    model, added = document["model"], document.get("added_tokens") or []
+    vocab = model["vocab"]
+    ids = vocab if isinstance(vocab, dict) else {piece: number for number, (piece, _) in enumerate(vocab)}
+    for token in added:
+        if not token["special"]:
+            raise UserError(f"cuts the added token {token['content']!r} out of texts before its pipeline, which nlpkit "
+                            "does not", hint="only special tokens can be added to a vocabulary")  # fmt: skip
+    ids = {**ids, **{token["content"]: token["id"] for token in added}}
+    pieces = sorted(ids, key=ids.__getitem__)
+    if [ids[piece] for piece in pieces] != list(range(len(pieces))):
+        raise UserError("its ids are not 0, 1, 2, ... without gaps or repeats")
+    special = _special(_settings(folder), [token["content"] for token in added], ids)
+    unknown = pieces[model["unk_id"]] if model.get("unk_id") is not None else model.get("unk_token")
+    if unknown is not None:
+        special["unk"] = unknown
+    return build(document, pieces, special)
+
+
+def _special(settings: Json, added: list[str], ids: dict[str, int]) -> dict[str, str]:
+    """Role -> piece; an added special token that has no role stands under its own name."""
+    special: dict[str, str] = {}
+    for role in ROLES:
+        given = settings.get(f"{role}_token")
+        piece = given.get("content") if isinstance(given, dict) else given
+        if piece is not None:
+            if piece not in ids:
+                raise UserError(f"its {role}_token {piece!r} has no id")
+            special[role] = piece
+    if not special:
+        special = {role: piece for piece in ids if piece in _USUAL for role in _USUAL[piece]}
+    return special | {piece: piece for piece in added if piece not in special.values()}
+
+
+_READERS: dict[str, Callable[[Path], Tokenizer]] = {"tokenizer.json": _tokenizer_json}
