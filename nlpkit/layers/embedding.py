@@ -32,10 +32,12 @@ class Embeddings(nn.Module):
 
     def forward(self, tokens_N: Tensor, packing: Packing, segments_N: Tensor | None, *, offset: int = 0) -> Tensor:
         """[N, D]; ``offset`` is how many tokens of each sequence were read before (a cache's length).
-        Errors: a sequence longer than the positions that were learnt."""
-        longest = max(packing.lengths, default=0) + offset
-        if longest > self.position.num_embeddings:
-            raise UserError(f"a sequence has {longest:,} tokens; the model reads at most {self.position.num_embeddings:,}")
+
+        Errors: a sequence longer than the positions that were learnt.
+        """
+        longest, most = max(packing.lengths, default=0) + offset, self.position.num_embeddings
+        if longest > most:
+            raise UserError(f"a sequence has {longest:,} tokens; the model reads at most {most:,}")
         positions_N = (packing.positions + offset).to(tokens_N.device)
         x_ND: Tensor = self.token(tokens_N) + self.position(positions_N)
         if self.segment is not None:

@@ -74,7 +74,7 @@ class Bert(Model):
         self.encoder = Stack(
             [
                 PostNorm(
-                    Attention(d_model, config.n_heads, mask=Full(), dropout=config.attention_dropout),
+                    Attention(d_model, config.n_heads, dropout=config.attention_dropout),
                     FeedForward(d_model, config.d_ff, ACTIVATIONS[config.activation]),
                     attention_norm=LayerNorm(d_model, eps),
                     feedforward_norm=LayerNorm(d_model, eps),
@@ -93,7 +93,7 @@ class Bert(Model):
 
     def forward(self, batch: Batch, *, layers: bool = False, cache: Any = None) -> Output:
         x_ND = self.embeddings(batch.tokens, batch.packing, batch.segments)
-        hidden_ND, kept = self.encoder(x_ND, batch.packing, keep=layers)
+        hidden_ND, kept = self.encoder(x_ND, batch.packing, Full(), keep=layers)
         first = batch.packing.starts.to(hidden_ND.device)
         return Output(hidden_ND, batch, self.heads, lambda: self.pooler(hidden_ND.index_select(0, first)), kept)
 

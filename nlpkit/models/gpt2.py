@@ -43,7 +43,7 @@ class Gpt2(Model):
         self.decoder = Stack(
             [
                 PreNorm(
-                    Attention(d_model, config.n_heads, mask=Causal(), dropout=config.attention_dropout),
+                    Attention(d_model, config.n_heads, dropout=config.attention_dropout),
                     FeedForward(d_model, config.d_ff, ACTIVATIONS[config.activation]),
                     attention_norm=LayerNorm(d_model, eps),
                     feedforward_norm=LayerNorm(d_model, eps),
@@ -61,7 +61,7 @@ class Gpt2(Model):
     def forward(self, batch: Batch, *, layers: bool = False, cache: Any = None) -> Output:
         offset = 0 if cache is None else cache.length
         x_ND = self.embeddings(batch.tokens, batch.packing, None, offset=offset)
-        hidden_ND, kept = self.decoder(x_ND, batch.packing, keep=layers, cache=cache)
+        hidden_ND, kept = self.decoder(x_ND, batch.packing, Causal(), keep=layers, cache=cache)
         last = batch.packing.ends.to(hidden_ND.device)
         return Output(hidden_ND, batch, self.heads, lambda: hidden_ND.index_select(0, last), kept)
 
