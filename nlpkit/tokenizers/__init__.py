@@ -1,0 +1,45 @@
+"""Tokenizers: one kind a line, and the ways from files to objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nlpkit.errors import UserError, choose
+
+if TYPE_CHECKING:
+    from nlpkit.tokenizers.base import Tokenizer
+
+# Kind -> the class; each has from_json(dict), the way back from its to_json().
+KINDS: dict[str, str] = {
+    "bpe": "nlpkit.tokenizers.bpe:BPE",
+    "wordpiece": "nlpkit.tokenizers.wordpiece:WordPiece",
+    "unigram": "nlpkit.tokenizers.unigram:Unigram",
+    "word": "nlpkit.tokenizers.word:Word",
+    "char": "nlpkit.tokenizers.char:Character",
+}
+
+
+def from_json(value: Mapping[str, Any]) -> Tokenizer:
+    """The tokenizer that a file's metadata describes. Errors: an unknown kind."""
+    module, name = choose(KINDS, str(value.get("kind")), field="tokenizer kind").split(":")
+    made: Tokenizer = getattr(import_module(module), name).from_json(value)
+    return made
+
+
+def load(path: Path | str) -> Tokenizer:
+    """The tokenizer of a file: a tokenizer, or any file that carries one (tokens, a model); or of a Hugging Face
+    directory. Errors: a file without one."""
+    path = Path(path)
+    if path.is_dir():
+        from nlpkit.tokenizers import huggingface
+
+        return huggingface.read(path)
+    from nlpkit.artifact import file
+
+    artifact = file.read(path)
+    if artifact.tokenizer is None:
+        raise UserError(f"is a {artifact.kind} file without a tokenizer", where=path)
+    return from_json(artifact.tokenizer)
