@@ -34,6 +34,10 @@ class Character(Tokenizer):
         self.steps = list(steps)
         self._normalize = chain(self.steps)
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Character:
+        return cls(value["pieces"], value["special"], value["steps"])
+
     @cached_property
     def _table(self) -> NDArray[np.int32]:
         """Code point -> id."""

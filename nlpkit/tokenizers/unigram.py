@@ -7,7 +7,7 @@ same pieces and scores, ids equal those of tokenizers' ``Unigram`` behind ``Whit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -62,6 +62,10 @@ class Unigram(Tokenizer):
         self.steps = list(steps)
         self._normalize = chain(self.steps)
         self._cache = WordCache(lambda word: self.spell(SPACE + word))
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Unigram:
+        return cls(value["pieces"], value["scores"], value["special"], value["steps"])
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind, "pieces": self.pieces, "scores": self.scores, "special": self.special,

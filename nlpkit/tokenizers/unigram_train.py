@@ -16,12 +16,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import regex
 from numpy.typing import NDArray
 from scipy.special import digamma
 
 from nlpkit import events
+from nlpkit.errors import UserError
 from nlpkit.tokenizers.lattice import Floats, Ints, Lattice, Texts
+from nlpkit.tokenizers.unigram import SPACE, Unigram
 
+_SEGMENT = regex.compile(r"▁?[\p{L}\p{M}]{1,256}|▁?\p{N}{1,256}|▁?[^\p{L}\p{M}\p{N}▁]{1,256}|▁")
 MAX_PIECE = 16  # characters, as sentencepiece
 MAX_SEEDS = 1_000_000
 SHRINK = 0.75  # share of the pieces that a round of pruning keeps
@@ -29,6 +33,53 @@ EM_STEPS = 2  # a round
 MARGIN = 1.1  # pruning stops this much above the final size; then the least probable go
 RARE = 0.5  # expected uses below which a piece is dropped
 GRID = 4096  # scores are multiples of 1/4096: exact in float32, and every sum of them exact in float64
+
+
+def train(words: Mapping[str, int], size: int, special: dict[str, str], steps: Sequence[str] = ()) -> Unigram:
+    """A tokenizer of at most ``size`` pieces, special ones included, from normalised words and their counts.
+
+    ``steps`` are the normalisation that made the words. Characters fill at most half of the vocabulary, the most
+    frequent first; the rarer become unknown, which is said.
+    """
+    reserved = list(dict.fromkeys(special.values()))
+    room = size - len(reserved)
+    if room < 2:
+        raise UserError(f"a vocabulary of {size} has no room beside {len(reserved)} special pieces", where="vocab-size")
+    pieces, scores = fit(_known(segments(words), max(1, room // 2)), room)
+    found = [(piece, score) for piece, score in zip(pieces, scores, strict=True) if piece not in reserved]
+    return Unigram([*reserved, *(piece for piece, _ in found)], [0.0] * len(reserved) + [score for _, score in found],
+                   special, steps)  # fmt: skip
+
+
+def segments(words: Mapping[str, int]) -> dict[str, int]:
+    """The parts of words that no piece shall cross, with their counts: letters, digits, others. The first part of a
+    word begins with U+2581."""
+    counts: dict[str, int] = {}
+    for word, times in words.items():
+        for part in _SEGMENT.findall(SPACE + word):
+            counts[part] = counts.get(part, 0) + times
+    return counts
+
+
+def _known(counts: Mapping[str, int], most: int) -> dict[str, int]:
+    """The segments, cut where characters beyond the ``most`` frequent stand."""
+    characters: dict[str, int] = {}
+    for text, times in counts.items():
+        for character in text:
+            characters[character] = characters.get(character, 0) + times
+    if len(characters) <= most:
+        return dict(counts)
+    rare = sorted(characters, key=lambda character: (-characters[character], character))[most:]
+    share = sum(characters[character] for character in rare) / sum(characters.values())
+    events.note(f"{len(rare):,} rare characters ({share:.3%} of the text) have no place in the vocabulary and will be "
+                "unknown; a larger one holds more")  # fmt: skip
+    blank = dict.fromkeys(map(ord, rare), "\0")
+    known: dict[str, int] = {}
+    for text, times in counts.items():
+        for part in text.translate(blank).split("\0"):
+            if part:
+                known[part] = known.get(part, 0) + times
+    return known
 
 
 def fit(counts: Mapping[str, int], size: int) -> tuple[list[str], list[float]]:

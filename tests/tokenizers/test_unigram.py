@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nlpkit import events, tokenizers
 from nlpkit.errors import UserError
 from nlpkit.tokenizers.lattice import Lattice, Texts
 from nlpkit.tokenizers.unigram import SPACE, Unigram, words
-from nlpkit.tokenizers.unigram_train import GRID, fit
+from nlpkit.tokenizers.unigram_train import GRID, fit, segments, train
 
 WORDS = """low lower lowest new newer newest wide wider widest slow slower slowest snow snowed show showed showing
 knowing known unknown flowing flower flowers power powers powerful"""
@@ -95,6 +96,33 @@ def test_the_trainer_gives_what_there_is_when_there_is_too_little() -> None:
 
 def test_the_order_of_the_counts_changes_nothing() -> None:
     assert fit(dict(reversed(COUNTS.items())), 40) == fit(COUNTS, 40)
+
+
+def test_pieces_do_not_cross_letters_digits_and_signs() -> None:
+    assert segments({"don't": 2, "3rd,": 1, "": 1}) == {
+        "▁don": 2, "'": 2, "t": 2, "▁3": 1, "rd": 1, ",": 1, "▁": 1,
+    }  # fmt: skip
+
+
+def test_rare_characters_give_way_and_it_is_said() -> None:
+    notes: list[str] = []
+    with events.listen(lambda record: notes.append(record.get("text", ""))):
+        made = train({"aaa": 9, "bbb": 8, "abz": 1, "ccc": 7}, 8, {"unk": "[UNK]"})
+    assert made.vocab_size <= 8
+    assert not {"c", "z"} & set(made.pieces) and {"▁", "a", "b"} <= set(made.pieces)
+    assert any("2 rare characters" in text for text in notes)
+
+
+def test_no_room_is_an_error() -> None:
+    with pytest.raises(UserError, match="no room"):
+        train({"a": 1}, 2, {"unk": "[UNK]"})
+
+
+def test_json_is_the_whole_tokenizer() -> None:
+    made = train({"low": 3, "lower": 2}, 20, {"unk": "[UNK]", "pad": "[PAD]"}, ["nfkc", "lowercase"])
+    again = tokenizers.from_json(made.to_json())
+    assert again.fingerprint == made.fingerprint
+    assert again.encode("LOWER low").tolist() == made.encode("LOWER low").tolist()
 
 
 PROGRAM = """
