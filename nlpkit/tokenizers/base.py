@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit.artifact.file import canonical
+from nlpkit.errors import UserError
 
 # What a special piece is for. bos and eos may be the same pieces as cls and sep.
 ROLES = ("pad", "unk", "cls", "sep", "mask", "bos", "eos")
@@ -47,6 +48,14 @@ class Tokenizer(ABC):
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """Everything, as one JSON value with ``kind``; `nlpkit.tokenizers.from_json` is the way back."""
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """The way back from `to_json`, whose fields are the arguments of the class."""
+        try:
+            return cls(**{name: item for name, item in value.items() if name != "kind"})
+        except (TypeError, KeyError) as error:
+            raise UserError(f"does not describe a {cls.kind} tokenizer: {error}", where="tokenizer") from None
 
     @abstractmethod
     def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
