@@ -45,7 +45,7 @@ def cost(model: Model, data: Epochs, settings: Settings, *, share: float) -> dic
         "tokens_per_epoch": tokens,
         "tokens_per_step": round(step_tokens),
         "memory_bytes": round(16 * count + activation + logits),
-        "seconds": round(operations * settings.steps / speed, 1),
+        "seconds": round(operations * settings.steps / speed, 3),
     }
 
 

@@ -5,27 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from making import OPTIONS, VOCABULARY, make_batch
 
 from nlpkit import objectives
 from nlpkit.data.batch import Batch
 from nlpkit.errors import UserError
-from nlpkit.layers.packing import Packing
 from nlpkit.objectives.base import Vocabulary
 from nlpkit.objectives.mlm import MaskedLM, parse_mix
 from nlpkit.seeds import Address
-
-VOCABULARY = Vocabulary(1000, {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4, "bos": 2, "eos": 3})
-OPTIONS = {"mask_ratio": 0.15, "mask_mix": "80/10/10", "masks": "dynamic", "mask_copies": 10}
-
-
-def make_batch(lengths: list[int], examples: list[int] | None = None) -> Batch:
-    """Sequences whose tokens are a function of their example number; first and last are framing."""
-    examples = list(range(len(lengths))) if examples is None else examples
-    tokens, special = [], []
-    for example, length in zip(examples, lengths, strict=True):
-        tokens.append(torch.arange(length) * 7 % 900 + 10 + example)
-        special.append(torch.tensor([True] + [False] * (length - 2) + [True]))
-    return Batch(torch.cat(tokens), Packing.of(lengths), torch.tensor(examples), torch.cat(special))
 
 
 def address(epoch: int, seed: int = 0) -> Address:

@@ -1,12 +1,16 @@
-"""Small token files for tests of training: a text with structure, in characters."""
+"""What several tests make: batches, and small token files of a text with structure, in characters."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from nlpkit.artifact import file
+from nlpkit.data.batch import Batch
+from nlpkit.layers.packing import Packing
+from nlpkit.objectives.base import Vocabulary
 from nlpkit.tokenizers.base import DEFAULT_SPECIAL
 from nlpkit.tokenizers.char import Character
 
@@ -38,3 +42,17 @@ def token_file(path: Path, *, documents: int = 60, seed: int = 0) -> Path:
     file.write(path, tensors, kind="tokens", config=config, tokenizer=made.to_json(), provenance={"command": "test"},
                history={}, determinism={})  # fmt: skip
     return path
+
+
+VOCABULARY = Vocabulary(1000, {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4, "bos": 2, "eos": 3})
+OPTIONS = {"mask_ratio": 0.15, "mask_mix": "80/10/10", "masks": "dynamic", "mask_copies": 10}
+
+
+def make_batch(lengths: list[int], examples: list[int] | None = None) -> Batch:
+    """Sequences whose tokens are a function of their example number; first and last are framing."""
+    examples = list(range(len(lengths))) if examples is None else examples
+    tokens, special = [], []
+    for example, length in zip(examples, lengths, strict=True):
+        tokens.append(torch.arange(length) * 7 % 900 + 10 + example)
+        special.append(torch.tensor([True] + [False] * (length - 2) + [True]))
+    return Batch(torch.cat(tokens), Packing.of(lengths), torch.tensor(examples), torch.cat(special))

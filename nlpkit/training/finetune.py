@@ -1,0 +1,185 @@
+"""nlpkit finetune: a model and labelled examples make a model that answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nlpkit import events, tasks
+from nlpkit.artifact.provenance import Run
+from nlpkit.data import framing as framings
+from nlpkit.data import labelled
+from nlpkit.data.order import Epochs
+from nlpkit.errors import UserError, choose
+from nlpkit.models.base import Model
+from nlpkit.models.load import Loaded, add_classifier, build, load, model_config, state_tensors
+from nlpkit.seeds import Address
+from nlpkit.tasks.base import Task
+from nlpkit.tasks.scoring import score
+from nlpkit.tasks.sequences import Encoder, Sequences
+from nlpkit.training import estimate, loop, resume
+from nlpkit.training.loop import Evaluation
+from nlpkit.training.pretrain import total_steps
+from nlpkit.training.settings import Settings
+from nlpkit.training.threads import use_threads
+
+EPOCHS = 3  # when neither steps nor epochs are given (Devlin et al. 2019, section 4.1)
+
+
+def finetune(
+    model: Path,
+    train: Path,
+    output: Path,
+    *,
+    dev: Path | None = None,
+    task: str = "classify",
+    text: str = "text",
+    pair: str | None = None,
+    label: str = "label",
+    on_error: str = "error",
+    pooling: str = "pooler",
+    metric: str | None = None,
+    max_len: int | None = None,
+    dropout: float | None = None,
+    steps: int | None = None,
+    epochs: int | None = None,
+    batch_tokens: int = 2048,
+    accumulate: int = 1,
+    lr: float = 2e-4,
+    schedule: str = "linear",
+    warmup_fraction: float = 0.1,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    adam_eps: float = 1e-8,
+    weight_decay: float = 0.01,
+    clip_norm: float = 1.0,
+    eval_every: int | None = None,
+    patience: int | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    threads: int | None = None,
+    log_every: int = 10,
+    save_every: int | None = None,
+    log: Path | None = None,
+    force: bool = False,
+    fresh: bool = False,
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Train a model on a labelled file (JSONL, TSV, CSV); returns the summary of the file that was written.
+
+    ``text``, ``pair`` and ``label`` are its columns. With ``dev`` the model is measured every ``eval_every`` steps
+    (None: after each epoch), and the weights with the best ``metric`` are kept. ``max_len``, ``dropout`` None: the
+    model's own. The heads of pre-training are left out of the result. Errors: UserError for wrong options and inputs (a label of
+    ``dev`` that ``train`` does not have, with its line), RunError for a loss that is not a number.
+    """
+    run = Run.start("finetune", locals(), inputs=("model", "train", "dev"), libraries=("torch", "numpy"))
+    with use_threads(threads), events.log_to(log):
+        kind = tasks.kind(task)
+        metric = choose({name: name for name in kind.metrics}, metric or kind.metrics[0], field="metric")
+        loaded = load(run.paths("model")[0])
+        max_len = length(loaded, max_len)
+        columns = {"text": text, "pair": pair, "label": label, "on_error": on_error}
+        examples = labelled.read(run.paths("train")[0], **columns)
+        asked = kind.learn(examples, {**locals(), "max_len": max_len})
+        _check_pooling(loaded, pooling)
+        network = prepare(loaded, asked, dropout=dropout, seed=seed)
+        encoder = encoder_of(loaded, max_len)
+        data = epochs_of(encode(asked, examples, encoder, "train"), batch_tokens=batch_tokens, seed=seed)
+        evaluate = None
+        if dev is not None:
+            held = encode(asked, labelled.read(run.paths("dev")[0], **columns), encoder, "dev")
+            evaluate = evaluator(asked, held, metric, device)
+        elif patience or eval_every:
+            raise UserError("--patience and --eval-every need examples to measure on", hint="give them with --dev")
+        settings = Settings(
+            steps=total_steps(data, steps, epochs or (EPOCHS if steps is None else None), accumulate),
+            accumulate=accumulate, lr=lr, schedule=schedule, warmup_fraction=warmup_fraction, beta1=beta1, beta2=beta2,
+            adam_eps=adam_eps, weight_decay=weight_decay, clip_norm=clip_norm or None,
+            eval_every=eval_every or once_an_epoch(data, accumulate), patience=patience, log_every=log_every,
+            save_every=save_every, seed=seed, device=device,
+        )  # fmt: skip
+        if dry_run:
+            return run.plan(labels=list(asked.labels), **estimate.cost(network, data, settings, share=0))
+        progress = loop.train(network, asked, data, settings, run, evaluate=evaluate)
+        made = model_config(network, loaded.family, task=asked.to_json())
+        made["training"] = {"objective": asked.name, "steps": progress.step, "best_step": progress.best_step}
+        tokenizer = loaded.need_tokenizer().to_json()
+        summary = run.write(state_tensors(network), kind="model", config=made, tokenizer=tokenizer)
+        resume.discard(run.output)
+        return {**summary, "parameters": estimate.parameters(network), "steps": progress.step,
+                "labels": list(asked.labels), "score": progress.best_score}  # fmt: skip
+
+
+def length(loaded: Loaded, max_len: int | None) -> int:
+    """Longest sequence in tokens: the model's own, or less. Errors: more than the model can read, less than a token."""
+    most = int(loaded.model.config.max_len)
+    if max_len is not None and not 3 < max_len <= most:
+        raise UserError(f"max-len is {max_len}, expected 4 to {most}, which is what the model reads", where=loaded.path)
+    return max_len or most
+
+
+def encoder_of(loaded: Loaded, max_len: int) -> Encoder:
+    """What turns texts into this model's sequences."""
+    tokenizer = loaded.need_tokenizer()
+    return Encoder(tokenizer, framings.framing(loaded.family.framing, tokenizer), max_len)
+
+
+def _check_pooling(loaded: Loaded, pooling: str) -> None:
+    if pooling == "cls" and loaded.family.framing == "decoder":
+        raise UserError('pooling "cls" reads the first token, which in a causal model has seen nothing but itself',
+                        hint="use pooler (the last token), last, mean or max")  # fmt: skip
+
+
+def prepare(loaded: Loaded, task: Task, *, dropout: float | None, seed: int) -> Model:
+    """The model with the task's head: its own when it was taught the same labels, else a fresh one."""
+    network = loaded.model if dropout is None else with_dropout(loaded, dropout)
+    same = tuple((loaded.config.get("task") or {}).get("labels", ())) == task.labels
+    for name in [name for name in network.heads if not (same and name == "classify")]:
+        del network.heads[name]
+    if same:
+        events.note(f"{loaded.path.name} knows these labels already; its classifier goes on learning")
+    else:
+        torch.manual_seed(Address(seed, ("init",)).torch_seed())
+        add_classifier(network, len(task.labels))
+    return network
+
+
+def with_dropout(loaded: Loaded, dropout: float) -> Model:
+    """The same model with another dropout."""
+    if not 0 <= dropout < 1:
+        raise UserError(f"dropout is {dropout}, expected 0 to less than 1")
+    network, _ = build({**loaded.config, "dropout": dropout}, where=loaded.path)
+    network.load_state_dict(loaded.model.state_dict())
+    return network
+
+
+def encode(task: Task, examples: labelled.Examples, encoder: Encoder, name: str) -> Sequences:
+    """The task's sequences; what was cut is said."""
+    sequences = task.encode(examples, encoder)
+    if sequences.truncated:
+        events.note(f"{name}: {sequences.truncated:,} of {len(sequences):,} examples are longer than "
+                    f"{encoder.max_len} tokens and were cut")  # fmt: skip
+    return sequences
+
+
+def epochs_of(sequences: Sequences, *, batch_tokens: int, seed: int) -> Epochs:
+    """The order in which the loop reads them."""
+    return Epochs(sequences.lengths, sequences.batch, batch_tokens=batch_tokens, seed=seed)
+
+
+def once_an_epoch(data: Epochs, accumulate: int) -> int:
+    """Steps of an epoch, rounded up."""
+    return -(-data.count(1) // accumulate)
+
+
+def evaluator(task: Task, held: Sequences, metric: str, device: str) -> Callable[[Model], Evaluation]:
+    """Measures the model on held-out examples; a loss is better when smaller, everything else when larger."""
+
+    def evaluate(model: Model) -> Evaluation:
+        found = task.quick(score(model, task, held, device=device), held)
+        return Evaluation(-found[metric] if metric == "loss" else found[metric], found)
+
+    return evaluate

@@ -1,0 +1,19 @@
+"""Shared by all tests: where the helpers of other tests lie, and a quiet environment."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(autouse=True)
+def quiet_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No option of the person who runs the tests may reach a test."""
+    for name in list(os.environ):
+        if name.startswith("NLPKIT_"):
+            monkeypatch.delenv(name)
