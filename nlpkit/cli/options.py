@@ -26,6 +26,7 @@ Log = Annotated[Path | None, Option(help="Append events to this JSONL file, one 
 DryRun = Annotated[bool, Option("-n", "--dry-run/--no-dry-run", help="Print the resolved run and touch nothing.")]
 Json = Annotated[bool, Option("--json/--no-json", help="Print one JSON object on stdout and nothing else.")]
 Device = Annotated[str, Option(help="Where to compute: cpu, or what torch calls it (cuda, cuda:1, mps).")]
+Field = Annotated[str, Option(help="Which field or column of JSONL, CSV, TSV, Parquet is the text.")]
 OnError = Annotated[str, Option(help="A malformed line: 'error' stops, 'skip' counts and says them.")]
 
 MaxLen = Annotated[int, Option(help="Longest sequence in tokens, framing included.", min=1)]

@@ -1,0 +1,42 @@
+"""Names for shell completion; nothing here imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def _begin(names: Iterable[str], incomplete: str) -> list[str]:
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def models(incomplete: str) -> list[str]:
+    from nlpkit.models import FAMILIES
+
+    return _begin(FAMILIES, incomplete)
+
+
+def sizes(incomplete: str) -> list[str]:
+    from nlpkit.models.sizes import SIZES
+
+    return _begin(SIZES, incomplete)
+
+
+def objectives(incomplete: str) -> list[str]:
+    """Also after a plus: ``mlm+n`` -> ``mlm+nsp``."""
+    from nlpkit.objectives import OBJECTIVES
+
+    before, plus, last = incomplete.rpartition("+")
+    taken = before.split("+")
+    return [f"{before}{plus}{name}" for name in _begin(OBJECTIVES, last) if name not in taken]
+
+
+def tasks(incomplete: str) -> list[str]:
+    from nlpkit.tasks import TASKS
+
+    return _begin(TASKS, incomplete)
+
+
+def tokenizers(incomplete: str) -> list[str]:
+    from nlpkit.tokenizers import KINDS
+
+    return _begin(KINDS, incomplete)

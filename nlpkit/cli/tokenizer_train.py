@@ -1,0 +1,45 @@
+"""nlpkit tokenizer train"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from nlpkit.cli import completion, options
+from nlpkit.cli.output import call
+
+
+def command(
+    corpus: Annotated[list[Path], Argument(help="Text, JSONL, CSV, TSV, Parquet, .gz, .zst; - is stdin.")],
+    output: options.Output,
+    kind: Annotated[
+        str, Option(help="bpe, wordpiece, unigram, word or char.", autocompletion=completion.tokenizers)
+    ] = "bpe",
+    vocab_size: Annotated[int, Option(help="How many pieces, special ones included.", min=1)] = 8000,
+    min_count: Annotated[int, Option(help="How often a pair, word or letter must stand to become a piece.", min=1)] = 2,
+    lowercase: Annotated[
+        bool | None, Option("--lowercase/--no-lowercase", help="(default: wordpiece and word do, the others do not)")
+    ] = None,
+    byte_level: Annotated[
+        bool, Option("--byte-level/--no-byte-level", help="bpe: on bytes as GPT-2, or on characters.")
+    ] = True,
+    score: Annotated[str, Option(help="wordpiece: likelihood, ratio or frequency.")] = "likelihood",
+    field: options.Field = "text",
+    on_error: options.OnError = "error",
+    threads: options.Threads = None,
+    log: options.Log = None,
+    force: options.Force = False,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+) -> None:
+    """Train a tokenizer. The same corpus and options give the same bytes, in any process, on any number of cores.
+
+    Examples:
+
+    nlpkit tokenizer train corpus.txt -o tok.safetensors --kind bpe --vocab-size 8000
+
+    zcat books.gz | nlpkit tokenizer train - -o tok.safetensors --kind wordpiece --vocab-size 4000
+    """
+    call("tokenizer train", locals(), json=json)

@@ -1,0 +1,55 @@
+"""How a text becomes words before a vocabulary is applied: GPT-2's rule with its byte alphabet, or BERT's."""
+
+from __future__ import annotations
+
+import regex
+
+from nlpkit.tokenizers.normalize import basic_words
+
+# Radford et al. 2019, section 2.2, their code's pattern; white space as Unicode says, as the tokenizers library does.
+_GPT2 = regex.compile(
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+"
+    r"|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+"
+)
+
+
+def gpt2_words(text: str) -> list[str]:
+    """The pieces of a text that no merge crosses; together they are the text."""
+    words: list[str] = _GPT2.findall(text)
+    return words
+
+
+def lower_words(text: str) -> list[str]:
+    """BERT's basic words, lower-cased and without accents."""
+    return basic_words(text, lower=True)
+
+
+def cased_words(text: str) -> list[str]:
+    """BERT's basic words as they are."""
+    return basic_words(text, lower=False)
+
+
+def _alphabet() -> list[str]:
+    """A printable character for every byte: itself where it is printable, the next free ones from U+0100 otherwise
+    (Radford et al. 2019, their code's bytes_to_unicode)."""
+    printable = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
+    letters, free = [], 256
+    for byte in range(256):
+        letters.append(chr(byte if byte in printable else free))
+        free += byte not in printable
+    return letters
+
+
+BYTE_LETTERS = _alphabet()
+LETTER_BYTES = {letter: byte for byte, letter in enumerate(BYTE_LETTERS)}
+_LATIN = str.maketrans({chr(byte): letter for byte, letter in enumerate(BYTE_LETTERS)})
+
+
+def to_letters(text: str) -> str:
+    """The UTF-8 bytes of a text, one printable character each."""
+    return text.encode("utf-8", "surrogatepass").decode("latin-1").translate(_LATIN)
+
+
+def to_bytes(letters: str) -> bytes:
+    """The way back."""
+    return bytes(LETTER_BYTES[letter] for letter in letters)

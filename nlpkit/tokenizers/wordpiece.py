@@ -1,0 +1,70 @@
+"""WordPiece (Schuster and Nakajima 2012, section 3; Wu et al. 2016, section 4.1; Devlin et al. 2019, their code).
+
+A word is spelled by the longest piece that begins it, then the longest that goes on (marked ``##``). A word that cannot
+be spelled, or has more than 100 letters, is [UNK].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlpkit.errors import UserError
+from nlpkit.tokenizers.base import Tokenizer
+from nlpkit.tokenizers.cache import WordCache
+from nlpkit.tokenizers.pretokenize import cased_words, lower_words
+
+CONTINUATION = "##"
+LONGEST = 100  # letters of a word; longer ones are [UNK]
+
+
+class WordPiece(Tokenizer):
+    """``lowercase``: BERT's basic tokenisation lower-cases and strips accents."""
+
+    kind: ClassVar[str] = "wordpiece"
+
+    def __init__(self, pieces: Sequence[str], special: dict[str, str], lowercase: bool = True) -> None:
+        super().__init__(pieces, special)
+        if "unk" not in special:
+            raise UserError("a WordPiece tokenizer needs a piece for unknown words")
+        self.lowercase = bool(lowercase)
+        reserved = set(special.values())
+        self._find = {piece: number for piece, number in self.ids.items() if piece not in reserved}
+        self._longest = max((len(piece) for piece in self._find), default=0)
+        self._unknown = self.ids[special["unk"]]
+        self._split = lower_words if self.lowercase else cased_words
+        self._cache = WordCache(self._spell)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "pieces": self.pieces, "special": self.special, "lowercase": self.lowercase}
+
+    def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        split, ids = self._split, self._cache.ids
+        return [ids(split(text)) for text in texts]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Words and single spaces."""
+        reserved = set(self.special.values())
+        pieces = [piece for piece in (self.pieces[number] for number in ids) if piece not in reserved]
+        return "".join(
+            piece.removeprefix(CONTINUATION) if piece.startswith(CONTINUATION) else f" {piece}" for piece in pieces
+        ).removeprefix(" ")
+
+    def _spell(self, word: str) -> list[int]:
+        if len(word) > LONGEST:
+            return [self._unknown]
+        find, ids, start = self._find, list[int](), 0
+        while start < len(word):
+            prefix = CONTINUATION if start else ""
+            for end in range(min(len(word), start + self._longest), start, -1):
+                number = find.get(prefix + word[start:end])
+                if number is not None:
+                    break
+            else:
+                return [self._unknown]
+            ids.append(number)
+            start = end
+        return ids
