@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from nlpkit.layers.linear import Linear
 from nlpkit.layers.packing import Packing, Run
 
 # What a run of sequences may see: everything; itself and what came before (T = S); or a tensor that broadcasts to
@@ -92,10 +93,10 @@ class Attention(nn.Module):
 
     def __init__(self, d_model: int, n_heads: int, *, dropout: float = 0.0) -> None:
         super().__init__()
-        self.query = nn.Linear(d_model, d_model)
-        self.key = nn.Linear(d_model, d_model)
-        self.value = nn.Linear(d_model, d_model)
-        self.output = nn.Linear(d_model, d_model)
+        self.query = Linear(d_model, d_model)
+        self.key = Linear(d_model, d_model)
+        self.value = Linear(d_model, d_model)
+        self.output = Linear(d_model, d_model)
         self.n_heads, self.dropout = n_heads, dropout
 
     def forward(self, x_NM: Tensor, packing: Packing, mask: Mask, memory: Memory | None = None) -> Tensor:

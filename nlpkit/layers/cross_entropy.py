@@ -11,7 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from nlpkit.layers.linear import filled, linear
 
 CHUNK = 1024  # rows; 1024 x 8,000 logits are 33 MB
 
@@ -21,14 +24,11 @@ def total(x_M: Tensor) -> Tensor:
     return (x_M.reshape(1, -1) @ x_M.new_ones(x_M.numel(), 1)).reshape(())
 
 
-def _chunk_loss(logits_mV: Tensor, target_m: Tensor) -> tuple[Tensor, Tensor]:
-    """Losses [m] and log-normalisers [m, 1] of one chunk."""
-    norm_m1 = torch.logsumexp(logits_mV, 1, keepdim=True)
-    return norm_m1[:, 0] - logits_mV.gather(1, target_m[:, None])[:, 0], norm_m1
-
-
-def _logits(hidden_mD: Tensor, weight_VD: Tensor, bias_V: Tensor | None) -> Tensor:
-    return hidden_mD @ weight_VD.T if bias_V is None else torch.addmm(bias_V, hidden_mD, weight_VD.T)
+def _chunk_loss(logits_MV: Tensor, target_m: Tensor) -> tuple[Tensor, Tensor]:
+    """Losses [m] and log-normalisers [M, 1] of one chunk, whose logits may have more rows than there are answers."""
+    norm_M1 = torch.logsumexp(logits_MV, 1, keepdim=True)
+    count = len(target_m)
+    return norm_M1[:count, 0] - logits_MV[:count].gather(1, target_m[:, None])[:, 0], norm_M1
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -42,18 +42,22 @@ class _LinearCrossEntropy(torch.autograd.Function):
         dbias_V = torch.zeros_like(bias_V) if needed and bias_V is not None else None
         losses = []
         for start in range(0, len(target_M), chunk):
-            part, target = hidden_MD[start : start + chunk], target_M[start : start + chunk]
-            logits = _logits(part, weight_VD, bias_V)
+            target = target_M[start : start + chunk]
+            count = len(target)
+            # A small rest is filled up: see nlpkit/layers/linear.py.
+            part = pad(hidden_MD[start : start + chunk], (0, 0, 0, filled(count) - count))
+            logits = nn.functional.linear(part, weight_VD, bias_V)
             loss, norm = _chunk_loss(logits, target)
             losses.append(loss)
             if dhidden_MD is None or dweight_VD is None:
                 continue
             gradient = logits.sub_(norm).exp_()  # softmax, in the logits' place
-            gradient[torch.arange(len(target), device=target.device), target] -= 1
-            torch.mm(gradient, weight_VD, out=dhidden_MD[start : start + chunk])
+            gradient[torch.arange(count, device=target.device), target] -= 1
+            gradient[count:] = 0
+            dhidden_MD[start : start + chunk] = (gradient @ weight_VD)[:count]
             dweight_VD.addmm_(gradient.T, part)
             if dbias_V is not None:
-                dbias_V += (gradient.new_ones(1, len(target)) @ gradient)[0]
+                dbias_V += (gradient.new_ones(1, len(gradient)) @ gradient)[0]
         ctx.save_for_backward(dhidden_MD, dweight_VD, dbias_V)
         return total(torch.cat(losses)) if losses else hidden_MD.new_zeros(())
 
@@ -79,7 +83,7 @@ def token_losses(
     losses, right = [], []
     for start in range(0, len(target_M), chunk):
         target = target_M[start : start + chunk]
-        logits = _logits(hidden_MD[start : start + chunk], weight_VD, bias_V)
+        logits = linear(hidden_MD[start : start + chunk], weight_VD, bias_V)
         losses.append(_chunk_loss(logits, target)[0])
         right.append(logits.argmax(1) == target)
     if not losses:

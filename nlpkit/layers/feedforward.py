@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, relu
 
+from nlpkit.layers.linear import Linear
+
 Activation = Callable[[Tensor], Tensor]
 
 _SCALE, _CUBIC = 0.7978845608028654, 0.044715  # sqrt(2 / pi), and the approximation's fitted constant
@@ -46,8 +48,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, d_model: int, d_ff: int, activation: Activation) -> None:
         super().__init__()
-        self.up = nn.Linear(d_model, d_ff)
-        self.down = nn.Linear(d_ff, d_model)
+        self.up = Linear(d_model, d_ff)
+        self.down = Linear(d_ff, d_model)
         self.activation = activation
 
     def forward(self, x_ND: Tensor) -> Tensor:

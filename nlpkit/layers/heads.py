@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from nlpkit.layers.cross_entropy import cross_entropy_sum, linear_cross_entropy, token_losses
 from nlpkit.layers.dropout import Dropout
+from nlpkit.layers.linear import linear
 
 
 class VocabularyHead(nn.Module):
@@ -37,7 +38,7 @@ class VocabularyHead(nn.Module):
 
     def forward(self, hidden_MD: Tensor) -> Tensor:
         """Logits [M, V]."""
-        return nn.functional.linear(self.prepare(hidden_MD), self.weight, self.bias)
+        return linear(self.prepare(hidden_MD), self.weight, self.bias, quick=True)
 
     def loss(self, hidden_MD: Tensor, target_M: Tensor) -> Tensor:
         """SUM of the losses; the logits are never all in memory."""
@@ -60,7 +61,7 @@ class ClassificationHead(nn.Module):
 
     def forward(self, pooled_BD: Tensor) -> Tensor:
         """Logits [B, K]."""
-        return nn.functional.linear(self.dropout(pooled_BD), self.weight, self.bias)
+        return linear(self.dropout(pooled_BD), self.weight, self.bias)
 
     def loss(self, pooled_BD: Tensor, target_B: Tensor) -> Tensor:
         """SUM of the losses."""

@@ -22,6 +22,7 @@ from nlpkit.layers.block import PostNorm, Stack
 from nlpkit.layers.embedding import Embeddings
 from nlpkit.layers.feedforward import ACTIVATIONS, FeedForward
 from nlpkit.layers.heads import ClassificationHead, VocabularyHead
+from nlpkit.layers.linear import Linear, linear
 from nlpkit.layers.norm import LayerNorm
 from nlpkit.models.base import Config, Family, Model, Output
 
@@ -37,10 +38,10 @@ class Pooler(nn.Module):
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
-        self.dense = nn.Linear(d_model, d_model)
+        self.dense = Linear(d_model, d_model)
 
     def forward(self, first_BD: Tensor) -> Tensor:
-        return torch.tanh(self.dense(first_BD))
+        return torch.tanh(linear(first_BD, self.dense.weight, self.dense.bias))
 
 
 class Transform(nn.Module):
@@ -48,7 +49,7 @@ class Transform(nn.Module):
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(config.d_model, config.d_model)
+        self.dense = Linear(config.d_model, config.d_model)
         self.activation = ACTIVATIONS[config.activation]
         self.norm = LayerNorm(config.d_model, config.norm_eps)
 
