@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import chain, islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from nlpkit.artifact.provenance import default_threads
 
@@ -21,7 +21,7 @@ def in_order(
     *,
     threads: int | None = None,
     prepare: Callable[..., None] | None = None,
-    arguments: tuple[object, ...] = (),
+    arguments: tuple[Any, ...] = (),
 ) -> Iterator[R]:
     """``function`` of each item, in order, in worker processes; at most a few items a worker are in memory.
 
@@ -37,7 +37,7 @@ def in_order(
         yield from map(function, chain(first, stream))
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=prepare, initargs=arguments)
+    pool: Any = ProcessPoolExecutor(workers, context, prepare, arguments)
     pending: deque[Future[R]] = deque()
     try:
         for item in chain(first, stream):

@@ -52,7 +52,7 @@ def blocks(files: TokenFiles, framing: Framing, *, max_len: int, batch_tokens: i
         index = place - document
         separator = index == documents[document + 1]
         tokens = np.where(separator, framing.last, files.take(np.where(separator, 0, index)))
-        if not first:
+        if framing.first is None:
             return _batch(tokens, lengths[examples], examples, separator, segments=framing.segments)
         starts = np.cumsum(sizes) - sizes
         tokens = np.insert(tokens, starts, framing.first)
@@ -69,7 +69,7 @@ def blocks(files: TokenFiles, framing: Framing, *, max_len: int, batch_tokens: i
 def _batch(tokens: Ids, lengths: Ids, examples: Ids, special: NDArray[np.bool_], *, segments: bool) -> Batch:
     return Batch(
         tokens=torch.from_numpy(np.ascontiguousarray(tokens, np.int64)),
-        packing=Packing.of(lengths),
+        packing=Packing.of(lengths.tolist()),
         examples=torch.from_numpy(np.ascontiguousarray(examples, np.int64)),
         special=torch.from_numpy(special),
         segments=torch.zeros(len(tokens), dtype=torch.int64) if segments else None,
