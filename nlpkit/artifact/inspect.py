@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ def info(path: Path, *, check: bool = False) -> dict[str, Any]:
         "bytes": artifact.path.stat().st_size,
         "sha256": artifact.sha256,
         "config": artifact.config,
-        "tokenizer": None if tokenizer is None else {"kind": tokenizer.get("kind")},
+        "numbers": sum(prod(entry.shape) for entry in artifact.tensors.values()),
+        "tokenizer": None if tokenizer is None else _tokenizer(tokenizer),
         "tensors": {
             name: {"dtype": entry.dtype, "shape": list(entry.shape)}
             for name, entry in sorted(artifact.tensors.items())
@@ -28,3 +31,28 @@ def info(path: Path, *, check: bool = False) -> dict[str, Any]:
         "provenance": artifact.provenance,
         "determinism": artifact.metadata["determinism"],
     }
+
+
+def _tokenizer(value: Mapping[str, Any]) -> dict[str, Any]:
+    pieces = value.get("pieces")
+    return {"kind": value.get("kind"), "vocab_size": len(pieces) if isinstance(pieces, list) else None}
+
+
+def lineage(path: Path) -> dict[str, Any]:
+    """The stages behind a file, as a tree: each with its command, options, versions and inputs; an input that was
+    made by a stage holds that stage. Files that no stage made are leaves: name and sha256."""
+    artifact = file.read(path)
+    history = artifact.metadata["history"]
+
+    def stage(name: str, sha: str, provenance: Mapping[str, Any]) -> dict[str, Any]:
+        inputs = []
+        for given in provenance.get("inputs", ()):
+            leaf = {"role": given["role"], "name": given["name"], "sha256": given["sha256"]}
+            behind = history.get(given["sha256"])
+            inputs.append(leaf if behind is None else {**leaf, **stage(given["name"], given["sha256"], behind)})
+        return {
+            "name": name, "sha256": sha, "command": provenance.get("command"), "options": provenance.get("options", {}),
+            "versions": provenance.get("versions", {}), "inputs": inputs,
+        }  # fmt: skip
+
+    return stage(path.name, artifact.sha256, artifact.provenance)

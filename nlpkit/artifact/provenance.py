@@ -25,6 +25,8 @@ from nlpkit.errors import UserError
 
 # What every stage may be told without a byte of its result changing; tests/bytes holds each of them to it.
 HOW = frozenset({"output", "threads", "force", "fresh", "log", "log_every", "save_every", "dry_run"})
+# Files that stand for a stdin that was read before: `verify` gives them, and their name is "-" again.
+STDIN_AGAIN: set[Path] = set()
 PROMISE = "same files, options, seed, versions and processor type: same bytes"
 
 
@@ -134,7 +136,7 @@ class Run:
         if path.suffix == ".safetensors":
             artifact = file.read(path)
             history = {**artifact.metadata["history"], sha: artifact.provenance}
-        return Input(role, path.name, sha, path, history)
+        return Input(role, "-" if path in STDIN_AGAIN else path.name, sha, path, history)
 
     def provenance(self) -> dict[str, Any]:
         """What is recorded of this run, and what must agree when it is resumed."""

@@ -1,0 +1,116 @@
+"""How two artefacts differ: config, where they came from, tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlpkit.artifact import file
+from nlpkit.artifact.file import Artifact
+
+
+def diff(left: Path, right: Path) -> dict[str, Any]:
+    """What differs between two files; ``equal`` says that they are the same bytes.
+
+    ``metadata``: dotted keys with both values (None where one has none). ``tensors``: for each that differs what is
+    different: missing, type, shape, or the largest absolute difference, where it is and how many numbers differ.
+    """
+    one, other = file.read(left), file.read(right)
+    return {"equal": one.sha256 == other.sha256, "left": str(left), "right": str(right), **compare(one, other)}
+
+
+def compare(one: Artifact, other: Artifact) -> dict[str, Any]:
+    """The differences of two open artefacts."""
+    return {"metadata": metadata_differences(one, other), "tensors": tensor_differences(one, other)}
+
+
+def metadata_differences(one: Artifact, other: Artifact) -> dict[str, list[Any]]:
+    """Dotted key -> [left, right], for everything but the checksums of the contents."""
+    skipped = ("tensors", "digest", "history")
+    flat = [
+        _flat({name: value for name, value in item.metadata.items() if name not in skipped}) for item in (one, other)
+    ]
+    return {
+        key: [flat[0].get(key), flat[1].get(key)]
+        for key in sorted({*flat[0], *flat[1]})
+        if flat[0].get(key) != flat[1].get(key)
+    }
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}. Inputs go by role and name, so that one more does not shift the others; long
+    lists are one value."""
+    if isinstance(value, Mapping):
+        items = list(value.items())
+    elif isinstance(value, list) and value and all(isinstance(item, Mapping) and "role" in item for item in value):
+        items = [(f"{item['role']} {item['name']}", item["sha256"]) for item in value]
+    else:
+        return {prefix: _short(value)}
+    found: dict[str, Any] = {}
+    for key, item in items:
+        found |= _flat(item, f"{prefix}.{key}" if prefix else str(key))
+    return found
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, list) and len(value) > 20:
+        import hashlib
+
+        return f"{len(value):,} values, sha256 {hashlib.sha256(file.canonical(value).encode()).hexdigest()[:16]}"
+    return value
+
+
+def tensor_differences(one: Artifact, other: Artifact) -> dict[str, dict[str, Any]]:
+    """By name, in the order of names; equal tensors are left out (their sha256 are compared, so this is fast)."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in sorted({*one.tensors, *other.tensors}):
+        if name not in one.tensors or name not in other.tensors:
+            found[name] = {"what": "missing", "from": "left" if name not in one.tensors else "right"}
+            continue
+        before, after = one.tensors[name], other.tensors[name]
+        if (before.dtype, before.shape) != (after.dtype, after.shape):
+            found[name] = {"what": "shape", "left": [before.dtype, list(before.shape)],
+                           "right": [after.dtype, list(after.shape)]}  # fmt: skip
+        elif one.metadata["tensors"][name] != other.metadata["tensors"][name]:
+            found[name] = {"what": "values", **largest(one.array(name), other.array(name))}
+    return found
+
+
+def largest(left: NDArray[Any], right: NDArray[Any]) -> dict[str, Any]:
+    """The largest absolute difference, its place, and how many numbers differ (bits, so -0.0 differs from 0.0)."""
+    bits = np.dtype(f"u{left.dtype.itemsize}")
+    differ = np.ascontiguousarray(left).view(bits) != np.ascontiguousarray(right).view(bits)
+    wide = np.abs(left.astype(np.float64) - right.astype(np.float64))
+    place = int(np.argmax(np.nan_to_num(wide, nan=np.inf)))
+    value = float(wide.reshape(-1)[place])
+    return {
+        "largest": value if np.isfinite(value) else None,
+        "at": [int(index) for index in np.unravel_index(place, left.shape)],
+        "differing": int(differ.sum()),
+        "numbers": int(left.size),
+    }
+
+
+def first_difference(found: Mapping[str, Any]) -> str:
+    """In words, the first thing in which two artefacts differ: an input, an option, a version, a tensor."""
+    for section in ("provenance.inputs", "provenance.options", "provenance", "determinism", ""):
+        for key, (left, right) in found["metadata"].items():
+            if key.startswith(section):
+                return f"{key.replace('provenance.', '')} was {_quote(left)}, is {_quote(right)}"
+    for name, what in found["tensors"].items():
+        if what["what"] == "values":
+            return (
+                f'tensor "{name}" differs in {what["differing"]:,} of {what["numbers"]:,} numbers, '
+                f"by at most {what['largest']} at {what['at']}"
+            )
+        return f'tensor "{name}": {what}'
+    return "nothing that is recorded differs, but the bytes do"
+
+
+def _quote(value: Any) -> str:
+    text = "absent" if value is None else str(value)
+    return text if len(text) <= 80 else text[:77] + "..."
