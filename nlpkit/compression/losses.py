@@ -1,16 +1,17 @@
 """The losses between a student and its teacher, as sums over their answers.
 
 Hinton et al. 2015, section 2 (soft targets at a temperature); Sanh et al. 2019, section 2 (with the cosine between
-hidden states). Sums are products with ones, whose bits do not depend on the number of threads.
+hidden states).
 
 Shapes: M answers, V classes or vocabulary, N tokens, D width.
 """
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from nlpkit.layers.cross_entropy import total
 
 
 def soft_targets(student_MV: Tensor, teacher_MV: Tensor, temperature: float) -> Tensor:
@@ -26,8 +27,3 @@ def soft_targets(student_MV: Tensor, teacher_MV: Tensor, temperature: float) -> 
 def cosine(student_ND: Tensor, teacher_ND: Tensor) -> Tensor:
     """Sum over tokens of 1 - cos(student, teacher); a scalar."""
     return total(1 - F.cosine_similarity(student_ND, teacher_ND, dim=1))
-
-
-def total(values: Tensor) -> Tensor:
-    """The sum of a vector, in the same order on any number of threads."""
-    return torch.dot(values, torch.ones_like(values))

@@ -10,7 +10,6 @@ import torch
 
 from nlpkit import events, tasks
 from nlpkit.artifact.provenance import Run
-from nlpkit.data import framing as framings
 from nlpkit.data import labelled
 from nlpkit.data.order import Epochs
 from nlpkit.errors import UserError, choose
@@ -18,8 +17,9 @@ from nlpkit.models.base import Model
 from nlpkit.models.load import Loaded, add_classifier, build, load, model_config, state_tensors
 from nlpkit.seeds import Address
 from nlpkit.tasks.base import Task
+from nlpkit.tasks.reading import encode, encoder_of
 from nlpkit.tasks.scoring import score
-from nlpkit.tasks.sequences import Encoder, Sequences
+from nlpkit.tasks.sequences import Sequences
 from nlpkit.training import estimate, loop, resume
 from nlpkit.training.loop import Evaluation
 from nlpkit.training.pretrain import total_steps
@@ -72,21 +72,20 @@ def finetune(
 
     ``text``, ``pair`` and ``label`` are its columns. With ``dev`` the model is measured every ``eval_every`` steps
     (None: after each epoch), and the weights with the best ``metric`` are kept. ``max_len``, ``dropout`` None: the
-    model's own. The heads of pre-training are left out of the result. Errors: UserError for wrong options and inputs (a label of
-    ``dev`` that ``train`` does not have, with its line), RunError for a loss that is not a number.
+    model's own. The heads of pre-training are left out of the result. Errors: UserError for wrong options and inputs
+    (a label of ``dev`` that ``train`` does not have, with its line), RunError for a loss that is not a number.
     """
     run = Run.start("finetune", locals(), inputs=("model", "train", "dev"), libraries=("torch", "numpy"))
     with use_threads(threads), events.log_to(log):
         kind = tasks.kind(task)
         metric = choose({name: name for name in kind.metrics}, metric or kind.metrics[0], field="metric")
         loaded = load(run.paths("model")[0])
-        max_len = length(loaded, max_len)
-        columns = {"text": text, "pair": pair, "label": label, "on_error": on_error}
+        encoder = encoder_of(loaded, max_len)
+        columns: dict[str, Any] = {"text": text, "pair": pair, "label": label, "on_error": on_error}
         examples = labelled.read(run.paths("train")[0], **columns)
-        asked = kind.learn(examples, {**locals(), "max_len": max_len})
+        asked = kind.learn(examples, {**locals(), "max_len": encoder.max_len})
         _check_pooling(loaded, pooling)
         network = prepare(loaded, asked, dropout=dropout, seed=seed)
-        encoder = encoder_of(loaded, max_len)
         data = epochs_of(encode(asked, examples, encoder, "train"), batch_tokens=batch_tokens, seed=seed)
         evaluate = None
         if dev is not None:
@@ -111,20 +110,6 @@ def finetune(
         resume.discard(run.output)
         return {**summary, "parameters": estimate.parameters(network), "steps": progress.step,
                 "labels": list(asked.labels), "score": progress.best_score}  # fmt: skip
-
-
-def length(loaded: Loaded, max_len: int | None) -> int:
-    """Longest sequence in tokens: the model's own, or less. Errors: more than the model can read, less than a token."""
-    most = int(loaded.model.config.max_len)
-    if max_len is not None and not 3 < max_len <= most:
-        raise UserError(f"max-len is {max_len}, expected 4 to {most}, which is what the model reads", where=loaded.path)
-    return max_len or most
-
-
-def encoder_of(loaded: Loaded, max_len: int) -> Encoder:
-    """What turns texts into this model's sequences."""
-    tokenizer = loaded.need_tokenizer()
-    return Encoder(tokenizer, framings.framing(loaded.family.framing, tokenizer), max_len)
 
 
 def _check_pooling(loaded: Loaded, pooling: str) -> None:
@@ -154,15 +139,6 @@ def with_dropout(loaded: Loaded, dropout: float) -> Model:
     network, _ = build({**loaded.config, "dropout": dropout}, where=loaded.path)
     network.load_state_dict(loaded.model.state_dict())
     return network
-
-
-def encode(task: Task, examples: labelled.Examples, encoder: Encoder, name: str) -> Sequences:
-    """The task's sequences; what was cut is said."""
-    sequences = task.encode(examples, encoder)
-    if sequences.truncated:
-        events.note(f"{name}: {sequences.truncated:,} of {len(sequences):,} examples are longer than "
-                    f"{encoder.max_len} tokens and were cut")  # fmt: skip
-    return sequences
 
 
 def epochs_of(sequences: Sequences, *, batch_tokens: int, seed: int) -> Epochs:

@@ -1,0 +1,85 @@
+"""nlpkit distill"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from nlpkit.cli import completion, options
+from nlpkit.cli.output import call
+
+
+def command(
+    teacher: Annotated[Path, Argument(help="The model to learn from.", metavar="TEACHER")],
+    data: Annotated[
+        list[Path],
+        Argument(
+            help="Token files for a pre-trained teacher, a file of texts for a fine-tuned one.", metavar="DATA..."
+        ),
+    ],
+    output: options.Output,
+    dev: Annotated[Path | None, Option(help="Data to measure the student on; the best weights are kept.")] = None,
+    size: Annotated[
+        str | None, Option(help="The student's size (default: the teacher's width).", autocompletion=completion.sizes)
+    ] = None,
+    n_layers: Annotated[int | None, Option(help="The student's layers (default: half the teacher's).", min=1)] = None,
+    init: Annotated[Path | None, Option(help="Begin with this model (default: with the teacher's layers).")] = None,
+    weight_kl: Annotated[float, Option(help="Weight of the teacher's softened answers.", min=0)] = 5.0,
+    weight_hard: Annotated[float, Option(help="Weight of the data's answers: masked words, labels.", min=0)] = 2.0,
+    weight_cos: Annotated[float, Option(help="Weight of the cosine between hidden states.", min=0)] = 1.0,
+    temperature: Annotated[float, Option(help="How much answers are softened.")] = 2.0,
+    labels: Annotated[bool, Option("--labels/--no-labels", help="Read the labels of the texts.")] = True,
+    text: Annotated[str | None, Option(help="The column of the text (default: the teacher's).")] = None,
+    pair: Annotated[str | None, Option(help="The column of the second text (default: the teacher's).")] = None,
+    label: Annotated[str | None, Option(help="The column of the label (default: the teacher's).")] = None,
+    on_error: options.OnError = "error",
+    metric: Annotated[
+        str | None, Option(help="What --dev chooses by: macro_f1 (the default), accuracy, mcc, loss.")
+    ] = None,
+    mask_ratio: Annotated[float, Option(help="Share of the tokens to predict (masked teachers).")] = 0.15,
+    mask_mix: Annotated[str, Option(help="Of those, percent [MASK]/random/unchanged.")] = "80/10/10",
+    max_len: Annotated[
+        int | None, Option(help="Longest sequence in tokens, framing included (default: the teacher's).", min=1)
+    ] = None,
+    dropout: Annotated[float | None, Option(help="Dropout probability (default: the teacher's).", min=0, max=1)] = None,
+    steps: options.Steps = None,
+    epochs: Annotated[
+        int | None, Option(help="Passes over the data (default: 3 unless steps are given).", min=1)
+    ] = None,
+    batch_tokens: options.BatchTokens = 4096,
+    accumulate: options.Accumulate = 1,
+    lr: options.LearningRate = 5e-4,
+    schedule: options.Schedule = "linear",
+    warmup_fraction: options.WarmupFraction = 0.1,
+    beta1: options.Beta1 = 0.9,
+    beta2: options.Beta2 = 0.999,
+    adam_eps: options.AdamEps = 1e-8,
+    weight_decay: options.WeightDecay = 0.01,
+    clip_norm: options.ClipNorm = 1.0,
+    eval_every: Annotated[
+        int | None, Option(help="Steps between evaluations on --dev (default: after each epoch).", min=1)
+    ] = None,
+    patience: options.Patience = None,
+    seed: options.Seed = 0,
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
+    log_every: options.LogEvery = 10,
+    save_every: options.SaveEvery = None,
+    log: options.Log = None,
+    force: options.Force = False,
+    fresh: options.Fresh = False,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+) -> None:
+    """Distil a teacher into a smaller student, by DistilBERT's three losses. Killed, it resumes when the same command
+    is given again.
+
+    Examples:
+
+    nlpkit distill bert.safetensors tokens.safetensors -o student.safetensors --steps 1000
+
+    nlpkit distill clf.safetensors train.jsonl -o small.safetensors --n-layers 1 --dev dev.jsonl
+    """
+    call("distill", locals(), json=json)

@@ -1,0 +1,95 @@
+"""nlpkit evaluate"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Argument, Option
+
+from nlpkit.cli import options
+from nlpkit.cli.output import call, human_bytes
+
+
+def command(
+    model: Annotated[Path, Argument(help="A model file or a Hugging Face directory.", metavar="MODEL")],
+    data: Annotated[Path, Argument(help="Labelled examples; for a language model, a token file or text.")],
+    against: Annotated[Path | None, Option(help="Compare with this model, example by example.")] = None,
+    train: Annotated[Path | None, Option(help="Also measure baselines taught on this file.")] = None,
+    text: Annotated[str | None, Option(help="The column of the text (default: the model's).")] = None,
+    pair: Annotated[str | None, Option(help="The column of the second text (default: the model's).")] = None,
+    label: Annotated[str | None, Option(help="The column of the label (default: the model's).")] = None,
+    on_error: options.OnError = "error",
+    max_len: Annotated[
+        int | None, Option(help="Longest sequence in tokens, framing included (default: the model's).", min=1)
+    ] = None,
+    stride: Annotated[
+        int | None, Option(help="Tokens between two windows of a causal model (default: no overlap).", min=1)
+    ] = None,
+    mask_ratio: Annotated[float, Option(help="Share of the tokens a masked model must predict.")] = 0.15,
+    mask_mix: Annotated[str, Option(help="Of those, percent [MASK]/random/unchanged.")] = "80/10/10",
+    batch_tokens: Annotated[int, Option(help="About this many tokens in a batch; changes no value.", min=1)] = 4096,
+    resamples: Annotated[int, Option(help="Bootstrap draws behind each interval.", min=1)] = 1000,
+    min: Annotated[list[str] | None, Option(help="METRIC=NUMBER: exit 3 when it is less; repeatable.")] = None,
+    max: Annotated[list[str] | None, Option(help="METRIC=NUMBER: exit 3 when it is more; repeatable.")] = None,
+    seed: options.Seed = 0,
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
+    output: Annotated[Path | None, Option("-o", "--output", help="Write the result here as JSON.")] = None,
+    force: options.Force = False,
+    json: options.Json = False,
+) -> None:
+    """Measure a model, each value with its 95 % interval. When a --min or --max is not kept the exit code is 3 and
+    -o is not written.
+
+    Examples:
+
+    nlpkit evaluate clf.safetensors test.jsonl --train train.jsonl --min accuracy=0.6
+
+    nlpkit evaluate student.safetensors test.jsonl --against teacher.safetensors --json -o score.json
+    """
+    result = call("evaluate", locals(), json=json, show=show)
+    from nlpkit.evaluation.checks import demand
+
+    demand(result["checks"])
+
+
+def show(result: dict[str, Any]) -> None:
+    """The same, for people."""
+    model, data = result["model"], result["data"]
+    what = f"{data['examples']:,} examples" if "examples" in data else f"{data['tokens']:,} tokens"
+    print(f"{_model(model)} on {data['name']}: {what}, intervals 95 %")
+    _table(result["metrics"])
+    if "confusion" in result:
+        _confusion(result["confusion"])
+    for name, metrics in result.get("baselines", {}).items():
+        print(f"\nbaseline {name.replace('_', ' ')}")
+        _table(metrics)
+    if "against" in result:
+        print(f"\nagainst {_model(result['against'])}")
+        _table(result["against"]["metrics"])
+        print("\ndifference, model minus other, on the same examples")
+        _table(result["difference"])
+    for name, speed in result["speed"].items():
+        print(f"\n{name}: {speed['examples_per_second']:,.0f} sequences a second", end="")
+    print()
+
+
+def _model(model: Mapping[str, Any]) -> str:
+    return f"{model['name']} ({model['parameters']:,} parameters, {human_bytes(model['bytes'])})"
+
+
+def _table(metrics: Mapping[str, Mapping[str, float]]) -> None:
+    for name, found in metrics.items():
+        print(f"  {name:<24} {found['value']:>9.4f}   [{found['low']:.4f}, {found['high']:.4f}]")
+
+
+def _confusion(confusion: Mapping[str, Any]) -> None:
+    """Rows are the truth, columns the guesses; a large matrix is left to --json."""
+    labels = [str(label)[:12] for label in confusion["labels"]]
+    if len(labels) > 12:
+        return
+    print("\n  " + " " * 12 + "".join(f" {label:>12}" for label in labels) + "  (guessed)")
+    for label, row in zip(labels, confusion["counts"], strict=True):
+        print(f"  {label:<12}" + "".join(f" {count:>12,}" for count in row))

@@ -1,0 +1,69 @@
+"""nlpkit finetune"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from nlpkit.cli import completion, options
+from nlpkit.cli.output import call
+
+
+def command(
+    model: Annotated[Path, Argument(help="A model file or a Hugging Face directory.", metavar="MODEL")],
+    train: Annotated[Path, Argument(help="Labelled examples: JSONL, TSV, CSV, Parquet.", metavar="TRAIN")],
+    output: options.Output,
+    dev: Annotated[Path | None, Option(help="Examples to measure on; the best weights are kept.")] = None,
+    task: Annotated[str, Option(help="What to learn.", autocompletion=completion.tasks)] = "classify",
+    text: Annotated[str, Option(help="The column of the text.")] = "text",
+    pair: Annotated[str | None, Option(help="The column of the second text (default: single texts).")] = None,
+    label: Annotated[str, Option(help="The column of the label.")] = "label",
+    on_error: options.OnError = "error",
+    pooling: Annotated[str, Option(help="A text's vector: pooler (the model's own), cls, last, mean, max.")] = "pooler",
+    metric: Annotated[
+        str | None, Option(help="What --dev chooses by: macro_f1 (the default), accuracy, mcc, loss.")
+    ] = None,
+    max_len: Annotated[
+        int | None, Option(help="Longest sequence in tokens, framing included (default: the model's).", min=1)
+    ] = None,
+    dropout: Annotated[float | None, Option(help="Dropout probability (default: the model's).", min=0, max=1)] = None,
+    steps: options.Steps = None,
+    epochs: Annotated[
+        int | None, Option(help="Passes over the data (default: 3 unless steps are given).", min=1)
+    ] = None,
+    batch_tokens: options.BatchTokens = 2048,
+    accumulate: options.Accumulate = 1,
+    lr: options.LearningRate = 2e-4,
+    schedule: options.Schedule = "linear",
+    warmup_fraction: options.WarmupFraction = 0.1,
+    beta1: options.Beta1 = 0.9,
+    beta2: options.Beta2 = 0.999,
+    adam_eps: options.AdamEps = 1e-8,
+    weight_decay: options.WeightDecay = 0.01,
+    clip_norm: options.ClipNorm = 1.0,
+    eval_every: Annotated[
+        int | None, Option(help="Steps between evaluations on --dev (default: after each epoch).", min=1)
+    ] = None,
+    patience: options.Patience = None,
+    seed: options.Seed = 0,
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
+    log_every: options.LogEvery = 10,
+    save_every: options.SaveEvery = None,
+    log: options.Log = None,
+    force: options.Force = False,
+    fresh: options.Fresh = False,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+) -> None:
+    """Fine-tune a model on labelled texts, or pairs of texts. Killed, it resumes when the same command is given again.
+
+    Examples:
+
+    nlpkit finetune bert.safetensors train.jsonl -o clf.safetensors --dev dev.jsonl
+
+    nlpkit finetune bert.safetensors pairs.tsv -o nli.safetensors --text premise --pair hypothesis --epochs 5
+    """
+    call("finetune", locals(), json=json)

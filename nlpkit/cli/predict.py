@@ -1,0 +1,45 @@
+"""nlpkit predict"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from nlpkit.cli import options, output
+
+
+def command(
+    model: Annotated[Path, Argument(help="A fine-tuned model.", metavar="MODEL")],
+    data: Annotated[
+        Path, Argument(help="JSONL, CSV, TSV, Parquet, or a text a line; - is stdin.", metavar="[FILE]")
+    ] = Path("-"),
+    text: Annotated[str | None, Option(help="The column of the text (default: the model's).")] = None,
+    pair: Annotated[str | None, Option(help="The column of the second text (default: the model's).")] = None,
+    on_error: options.OnError = "error",
+    max_len: Annotated[
+        int | None, Option(help="Longest sequence in tokens, framing included (default: the model's).", min=1)
+    ] = None,
+    batch_tokens: Annotated[int, Option(help="About this many tokens in a batch; changes no answer.", min=1)] = 4096,
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
+) -> None:
+    """Print a JSON object for each text, as the texts come: label, probabilities, and the text's id where it has one.
+
+    Examples:
+
+    nlpkit predict clf.safetensors texts.jsonl > labels.jsonl
+
+    echo "O happy dagger!" | nlpkit predict clf.safetensors | jq -r .label
+    """
+    given = dict(locals())
+    from nlpkit.tasks.predict import predict_batches
+
+    chosen = {name: given[name] for name in ("text", "pair", "on_error", "max_len")}
+    with output.progress(quiet=False):
+        for records in predict_batches(model, data, chosen, batch_tokens=batch_tokens, device=device, threads=threads):
+            for record in records:
+                print(json.dumps(record, ensure_ascii=False))
+            print(end="", flush=True)  # whoever waits for these answers gets them now

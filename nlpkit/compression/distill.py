@@ -1,0 +1,213 @@
+"""nlpkit distill: a teacher and data make a smaller student."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nlpkit import events, objectives, tasks
+from nlpkit.artifact import file
+from nlpkit.artifact.provenance import Run
+from nlpkit.compression.objectives import WIDEN, LanguageDistillation, TaskDistillation
+from nlpkit.compression.student import make_student
+from nlpkit.data import framing as framings
+from nlpkit.data import labelled
+from nlpkit.data.order import Epochs
+from nlpkit.data.pretraining import source
+from nlpkit.data.tokenfile import TokenFiles
+from nlpkit.errors import UserError, choose
+from nlpkit.models.base import Model
+from nlpkit.models.load import Loaded, load, model_config, state_tensors
+from nlpkit.objectives.base import Objective
+from nlpkit.tasks import reading
+from nlpkit.training import estimate, finetune, loop, pretrain, resume
+from nlpkit.training.loop import Evaluation
+from nlpkit.training.settings import Settings
+from nlpkit.training.threads import use_threads
+
+
+def distill(
+    teacher: Path,
+    data: Path | Sequence[Path],
+    output: Path,
+    *,
+    dev: Path | None = None,
+    size: str | None = None,
+    n_layers: int | None = None,
+    init: Path | None = None,
+    weight_kl: float = 5.0,
+    weight_hard: float = 2.0,
+    weight_cos: float = 1.0,
+    temperature: float = 2.0,
+    labels: bool = True,
+    text: str | None = None,
+    pair: str | None = None,
+    label: str | None = None,
+    on_error: str = "error",
+    metric: str | None = None,
+    mask_ratio: float = 0.15,
+    mask_mix: str = "80/10/10",
+    max_len: int | None = None,
+    dropout: float | None = None,
+    steps: int | None = None,
+    epochs: int | None = None,
+    batch_tokens: int = 4096,
+    accumulate: int = 1,
+    lr: float = 5e-4,
+    schedule: str = "linear",
+    warmup_fraction: float = 0.1,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    adam_eps: float = 1e-8,
+    weight_decay: float = 0.01,
+    clip_norm: float = 1.0,
+    eval_every: int | None = None,
+    patience: int | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    threads: int | None = None,
+    log_every: int = 10,
+    save_every: int | None = None,
+    log: Path | None = None,
+    force: bool = False,
+    fresh: bool = False,
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Train a student to answer as its teacher; returns the summary of the file that was written.
+
+    A pre-trained teacher takes token files, a fine-tuned one a file of texts, whose labels are used unless ``labels``
+    is False. The student has half the teacher's layers (``n_layers``, ``size``) and begins with the teacher's own,
+    evenly spaced; where its width differs it begins at random; ``init`` begins with a model of the same family.
+    Columns and ``max_len`` None: what the teacher was taught with. Errors: as `nlpkit.training.finetune.finetune`.
+    """
+    data = [data] if isinstance(data, (str, Path)) else list(data)
+    run = Run.start("distill", locals(), inputs=("teacher", "data", "dev", "init"), libraries=("torch", "numpy"))
+    with use_threads(threads), events.log_to(log):
+        options = locals()
+        loaded = load(run.paths("teacher")[0])
+        lesson = (task_lesson if loaded.config.get("task") else language_lesson)(loaded, run, options)
+        network = make_student(loaded, lesson.heads, options, run.path("init"))
+        teach = lesson.objective
+        settings = Settings(
+            steps=pretrain.total_steps(
+                lesson.data, steps, epochs or (finetune.EPOCHS if steps is None else None), accumulate
+            ),
+            accumulate=accumulate, lr=lr, schedule=schedule, warmup_fraction=warmup_fraction, beta1=beta1, beta2=beta2,
+            adam_eps=adam_eps, weight_decay=weight_decay, clip_norm=clip_norm or None,
+            eval_every=eval_every or finetune.once_an_epoch(lesson.data, accumulate), patience=patience,
+            log_every=log_every, save_every=save_every, seed=seed, device=device,
+        )  # fmt: skip
+        sizes = {"parameters": parameters(network), "teacher_parameters": estimate.parameters(loaded.model)}
+        if dry_run:
+            return run.plan(**estimate.cost(network, lesson.data, settings, share=lesson.share) | sizes)
+        loaded.model.to(device)
+        progress = loop.train(network, teach, lesson.data, settings, run, evaluate=lesson.evaluate)
+        if WIDEN in network.heads:
+            del network.heads[WIDEN]
+        made = model_config(network, loaded.family, task=lesson.task)
+        made["training"] = {"objective": teach.name, "steps": progress.step, "best_step": progress.best_step}
+        tokenizer = loaded.need_tokenizer().to_json()
+        summary = run.write(state_tensors(network), kind="model", config=made, tokenizer=tokenizer)
+        resume.discard(run.output)
+        return {**summary, **sizes, "steps": progress.step, "score": progress.best_score}
+
+
+def parameters(network: Model) -> int:
+    """Those the student keeps."""
+    spare = network.heads[WIDEN].parameters() if WIDEN in network.heads else ()
+    return estimate.parameters(network) - sum(value.numel() for value in spare)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is taught: the objective, its data, the student's heads, how it is measured, the task its file names.
+
+    ``share`` of the positions reach the vocabulary projection, for estimates.
+    """
+
+    objective: Objective
+    data: Epochs
+    heads: tuple[str, ...]
+    evaluate: Callable[[Model], Evaluation] | None
+    task: Mapping[str, Any] | None
+    share: float
+
+
+def language_lesson(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Lesson:
+    """A pre-trained teacher and token files. Errors: text instead of tokens, another tokenizer's tokens."""
+    paths = run.paths("data")
+    for path in paths:
+        if path.suffix != ".safetensors":
+            raise UserError(
+                "is not a token file, and the teacher has no classifier to learn from",
+                where=path, hint="nlpkit tokens makes a token file; nlpkit finetune makes a classifier",
+            )  # fmt: skip
+    tokenizer = loaded.need_tokenizer()
+    given = {**options, "masks": "dynamic", "mask_copies": 1}
+    base = objectives.build(loaded.family.objective, pretrain.vocabulary(tokenizer), given)
+    for head in base.heads:
+        if head not in loaded.model.heads:
+            raise UserError(f'the teacher has no head "{head}" to learn from', where=loaded.path,
+                            hint="pre-train it with this head, or distil a fine-tuned teacher")  # fmt: skip
+    frame = framings.framing(loaded.family.framing, tokenizer)
+    max_len = reading.length(loaded, options["max_len"])
+
+    def sequences(which: list[Path]) -> Epochs:
+        files = TokenFiles.open(which)
+        if files.tokenizer.fingerprint != tokenizer.fingerprint:
+            raise UserError(
+                f"was made with another tokenizer ({files.tokenizer.vocab_size:,} pieces) than the teacher's "
+                f"({tokenizer.vocab_size:,})", where=which[0], hint=f"nlpkit tokens --tokenizer {loaded.path.name}",
+            )  # fmt: skip
+        return source(
+            base.source, files, frame, max_len=max_len, batch_tokens=options["batch_tokens"], seed=options["seed"]
+        )
+
+    evaluate = None
+    if dev := run.paths("dev"):
+        evaluate = pretrain.evaluator(sequences(dev), base, options["seed"], options["device"])
+    objective = LanguageDistillation(loaded.model, base, options["temperature"], weights(options))
+    share = options["mask_ratio"] if base.name == "mlm" else 1.0
+    return Lesson(objective, sequences(paths), base.heads, evaluate, None, share)
+
+
+def task_lesson(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Lesson:
+    """A fine-tuned teacher and texts, with labels or without. Errors: token files, labels the teacher does not know."""
+    (path, *more) = run.paths("data")
+    if more:
+        raise UserError("a fine-tuned teacher takes one file of texts", where=more[0], hint="cat the files together")
+    if path.suffix == ".safetensors":
+        raise UserError(
+            f"is a {file.read(path).kind} file; a fine-tuned teacher teaches on texts", where=path,
+            hint="give the labelled file, or distil the pre-trained model",
+        )  # fmt: skip
+    task, encoder = reading.reader(loaded, options)
+    kind = tasks.kind(task.name)
+    columns = {"text": task.text, "pair": task.pair, "on_error": options["on_error"]}
+    examples = labelled.read(path, label=task.label if options["labels"] else None, **columns)
+    sequences = reading.encode(task, examples, encoder, "data")
+    evaluate = None
+    if dev := run.path("dev"):
+        held = reading.encode(task, labelled.read(dev, label=task.label, **columns), encoder, "dev")
+        metric = choose({name: name for name in kind.metrics}, options["metric"] or kind.metrics[0], field="metric")
+        evaluate = finetune.evaluator(task, held, metric, options["device"])
+    return Lesson(
+        TaskDistillation(loaded.model, task, options["temperature"], weights(options)),
+        finetune.epochs_of(sequences, batch_tokens=options["batch_tokens"], seed=options["seed"]),
+        task.heads, evaluate, {**task.to_json(), "max_len": encoder.max_len}, 0.0,
+    )  # fmt: skip
+
+
+def weights(options: Mapping[str, Any]) -> dict[str, float]:
+    """The weights of the three losses. Errors: a negative one, all zero, a temperature that is not positive."""
+    found = {name: float(options[f"weight_{name}"]) for name in ("kl", "hard", "cos")}
+    for name, value in found.items():
+        if not value >= 0:
+            raise UserError(f"weight-{name} is {value}, expected at least 0")
+    if not any(found.values()):
+        raise UserError("all weights are 0, so there is nothing to learn")
+    if not options["temperature"] > 0:
+        raise UserError(f"temperature is {options['temperature']}, expected more than 0")
+    return found

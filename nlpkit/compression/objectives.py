@@ -1,0 +1,144 @@
+"""What a student is asked: to answer as its teacher does, to answer rightly, and to think alike.
+
+Sanh et al. 2019, "DistilBERT", section 2: a linear combination of the soft-target loss at temperature T (kl), the
+loss against the data (hard: masked words, next words, or labels) and the cosine between last hidden states (cos). The
+teacher runs on the very batch the student reads, masks included, without dropout and without gradients.
+
+Deviations: kl is taken where there is something to answer (their ``restrict_ce_to_mask``; they default to every
+token), so that only those positions are projected on the vocabulary; cos is taken at every token, as theirs.
+
+Shapes: M answers, N tokens, B sequences, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from nlpkit.compression.losses import cosine, soft_targets
+from nlpkit.data.batch import Batch
+from nlpkit.layers.cross_entropy import CHUNK, cross_entropy_sum
+from nlpkit.layers.heads import VocabularyHead
+from nlpkit.layers.linear import linear
+from nlpkit.models.base import Model, Output
+from nlpkit.objectives.base import Objective, Target
+from nlpkit.seeds import Address
+from nlpkit.tasks.base import Task
+
+WIDEN = "distill"  # the head that brings a narrower student's hidden states to its teacher's width; not kept
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """The common part: ``base`` is what the teacher itself was taught, ``weights`` are those of kl, hard and cos."""
+
+    teacher: Model
+    base: Any
+    temperature: float
+    weights: Mapping[str, float]
+
+    name = "distill"
+    layers = False
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        return tuple(self.base.heads)
+
+    @property
+    def source(self) -> str:
+        return str(self.base.source)
+
+    def ask(self, batch: Batch) -> Output:
+        """The teacher's output for the student's batch."""
+        with torch.no_grad():
+            answer: Output = self.teacher(batch)
+        return answer
+
+    def alike(self, output: Output, answer: Output) -> Tensor:
+        """The sum of the cosine losses over every token."""
+        widen = output.heads[WIDEN] if WIDEN in output.heads else torch.nn.Identity()
+        return cosine(widen(output.hidden), answer.hidden)
+
+
+class LanguageDistillation(Distillation):
+    """From a pre-trained teacher, on token files."""
+
+    base: Objective
+
+    def corrupt(self, batch: Batch, rng: Address) -> tuple[Batch, Target]:
+        batch, target = self.base.corrupt(batch, rng)
+        answers = target.counts[self.base.name]
+        return batch, Target({"kl": answers, "hard": answers, "cos": batch.packing.total}, target.fields)
+
+    def loss(self, output: Output, target: Target) -> dict[str, Tensor]:
+        answer = self.ask(output.batch)
+        (head,) = self.base.heads
+        positions = target.fields["positions"]
+        kl, hard = vocabulary_losses(
+            cast(VocabularyHead, output.heads[head]), output.hidden.index_select(0, positions),
+            cast(VocabularyHead, answer.heads[head]), answer.hidden.index_select(0, positions),
+            target.fields["labels"], self.temperature,
+        )  # fmt: skip
+        return {"kl": kl, "hard": hard, "cos": self.alike(output, answer)}
+
+
+class TaskDistillation(Distillation):
+    """From a fine-tuned teacher, on its task's texts; where they have no labels, ``hard`` is left out."""
+
+    base: Task
+
+    def corrupt(self, batch: Batch, rng: Address) -> tuple[Batch, Target]:
+        counts = {"kl": len(batch.packing.lengths), "cos": batch.packing.total}
+        if not batch.labels:
+            return batch, Target(counts)
+        batch, target = self.base.corrupt(batch, rng)
+        return batch, Target({**counts, "hard": sum(target.counts.values())}, target.fields)
+
+    def loss(self, output: Output, target: Target) -> dict[str, Tensor]:
+        answer = self.ask(output.batch)
+        kl = soft_targets(self.base.scores(output), self.base.scores(answer), self.temperature)
+        found = {"kl": kl, "cos": self.alike(output, answer)}
+        if "hard" in target.counts:
+            (found["hard"],) = self.base.loss(output, target).values()
+        return found
+
+
+def vocabulary_losses(
+    student: VocabularyHead,
+    student_MD: Tensor,
+    teacher: VocabularyHead,
+    teacher_MD: Tensor,
+    labels_M: Tensor,
+    temperature: float,
+) -> tuple[Tensor, Tensor]:
+    """The sums of the soft and of the hard losses over the vocabulary, from hidden states at the answers.
+
+    Beyond `CHUNK` answers the logits are made a chunk at a time and made again for the backward, so that the logits of
+    student and teacher are never all in memory.
+    """
+    with torch.no_grad():
+        known_MD = teacher.prepare(teacher_MD)
+    prepared_MD = student.prepare(student_MD)
+
+    def part(hidden_mD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, start: int) -> tuple[Tensor, Tensor]:
+        logits_mV = linear(hidden_mD, weight_VD, bias_V)
+        with torch.no_grad():
+            known_mV = linear(known_MD[start : start + CHUNK], teacher.weight, teacher.bias)
+        hard = cross_entropy_sum(logits_mV, labels_M[start : start + CHUNK])
+        return soft_targets(logits_mV, known_mV, temperature), hard
+
+    if len(labels_M) <= CHUNK:
+        return part(prepared_MD, student.weight, student.bias, 0)
+    kl, hard = prepared_MD.new_zeros(()), prepared_MD.new_zeros(())
+    for start in range(0, len(labels_M), CHUNK):
+        chunk = prepared_MD[start : start + CHUNK]
+        soft, right = checkpoint(
+            part, chunk, student.weight, student.bias, start, use_reentrant=False, preserve_rng_state=False
+        )
+        kl, hard = kl + soft, hard + right
+    return kl, hard

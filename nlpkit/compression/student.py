@@ -1,0 +1,106 @@
+"""The student before it is taught: the teacher's shape with fewer layers, and every so-manieth of its layers.
+
+Sanh et al. 2019, section 2 ("Student initialization"): "taking one layer out of two". Which ones is in their code:
+0, 2, 4, 7, 9 and 11 of 12, evenly spaced with both ends kept, which is what `spaced` gives for any two depths.
+Deviation: the student is a whole model of its teacher's family, so a BERT keeps its segment embedding and its pooler.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nlpkit import events
+from nlpkit.compression.objectives import WIDEN
+from nlpkit.errors import UserError, choose
+from nlpkit.layers.linear import Linear
+from nlpkit.models.base import Config, Model
+from nlpkit.models.load import Loaded, add_classifier, load
+from nlpkit.models.sizes import SIZES
+from nlpkit.seeds import Address
+from nlpkit.training.finetune import with_dropout
+
+_BLOCK = re.compile(r"^(.*\blayers\.)(\d+)(\..*)$")
+
+
+def spaced(n_teacher: int, n_student: int) -> list[int]:
+    """The teacher's layers a student begins with: evenly spaced, first and last among them; the first if only one."""
+    if n_student == 1:
+        return [0]
+    return [round(number * (n_teacher - 1) / (n_student - 1)) for number in range(n_student)]
+
+
+def initial(teacher: Mapping[str, Tensor], student: Mapping[str, Tensor], layers: list[int]) -> dict[str, Tensor]:
+    """The student's tensors, taken from the teacher by canonical name; block i from the teacher's block layers[i].
+
+    Errors: ValueError when a tensor of the student has no counterpart of its shape (the caller has compared widths).
+    """
+    found: dict[str, Tensor] = {}
+    for name, value in student.items():
+        block = _BLOCK.match(name)
+        source = f"{block[1]}{layers[int(block[2])]}{block[3]}" if block else name
+        if source not in teacher or teacher[source].shape != value.shape:
+            raise ValueError(f"the teacher has nothing for {name}")
+        found[name] = teacher[source].detach().clone()
+    return found
+
+
+def make_student(loaded: Loaded, heads: tuple[str, ...], options: Mapping[str, Any], init: Path | None) -> Model:
+    """The student of a teacher: its shape from ``size``, ``n_layers`` or ``init``, its weights as the module says.
+
+    A student of another width gets a layer that widens its hidden states for the cosine loss (``heads.distill``).
+    Errors: a student that is no smaller, sizes that contradict, a model to begin with that does not fit.
+    """
+    torch.manual_seed(Address(options["seed"], ("init",)).torch_seed())
+    teacher, task = loaded.model, loaded.config.get("task")
+    if init is not None:
+        network = _continued(loaded, init, options)
+    else:
+        network = loaded.family.build(student_config(teacher.config, options), heads)
+    for name in [name for name in network.heads if name not in heads]:
+        del network.heads[name]
+    if task and "classify" not in network.heads:
+        add_classifier(network, len(task["labels"]), bias=bool(task.get("bias", True)))
+    config = network.config
+    if init is None and config.d_model == teacher.config.d_model:
+        layers = spaced(teacher.config.n_layers, config.n_layers)
+        network.load_state_dict(initial(teacher.state_dict(), network.state_dict(), layers))
+        events.note(f"the student begins with the teacher's layers {', '.join(map(str, layers))}")
+    elif init is None:
+        events.note(f"the student is {config.d_model} wide, the teacher {teacher.config.d_model}: it begins at random")
+    if config.d_model != teacher.config.d_model and options["weight_cos"]:
+        network.heads[WIDEN] = Linear(config.d_model, teacher.config.d_model)
+    return network
+
+
+def student_config(teacher: Config, options: Mapping[str, Any]) -> Config:
+    """The teacher's config with fewer layers, or the layers and width of a size."""
+    size, n_layers = options["size"], options["n_layers"]
+    if size is None:
+        layers = max(1, teacher.n_layers // 2) if n_layers is None else n_layers
+        config = replace(teacher, n_layers=layers)
+    else:
+        shape = choose(SIZES, size, field="size")
+        layers = shape.n_layers if n_layers is None else n_layers
+        config = replace(teacher, n_layers=layers, d_model=shape.d_model, n_heads=shape.n_heads, d_ff=shape.d_ff)
+    if not 1 <= layers <= teacher.n_layers:
+        raise UserError(f"n-layers is {layers}, expected 1 to {teacher.n_layers}, which the teacher has")
+    return config if options["dropout"] is None else replace(config, dropout=options["dropout"])
+
+
+def _continued(loaded: Loaded, init: Path, options: Mapping[str, Any]) -> Model:
+    """The model to begin with, whatever its shape. Errors: a shape asked for besides, another family or tokenizer."""
+    if options["size"] is not None or options["n_layers"] is not None:
+        raise UserError("--init has a shape of its own", hint="leave out --size and --n-layers")
+    given = load(init)
+    if given.family.name != loaded.family.name:
+        raise UserError(f"is a {given.family.name} model, the teacher {loaded.family.name}", where=init)
+    if given.need_tokenizer().fingerprint != loaded.need_tokenizer().fingerprint:
+        raise UserError("its tokenizer is not the teacher's; their answers cannot be compared", where=init)
+    return given.model if options["dropout"] is None else with_dropout(given, options["dropout"])

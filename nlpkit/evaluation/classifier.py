@@ -1,0 +1,152 @@
+"""A classifier measured on labelled examples: with intervals, beside baselines, against its teacher.
+
+Shapes: n examples, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlpkit import events
+from nlpkit.artifact import file
+from nlpkit.data import labelled
+from nlpkit.data.labelled import Examples
+from nlpkit.errors import UserError
+from nlpkit.evaluation import baselines, intervals, metrics
+from nlpkit.evaluation.describe import describe, sha256, timed
+from nlpkit.models.load import Loaded
+from nlpkit.tasks.base import Scores
+from nlpkit.tasks.classify import Classify, losses
+from nlpkit.tasks.reading import encode, reader
+from nlpkit.tasks.scoring import score
+from nlpkit.tasks.sequences import Encoder
+
+Classes = NDArray[np.int64]
+
+
+def names(loaded: Loaded) -> list[str]:
+    """Every metric there may be."""
+    return [*metrics.METRICS, "loss", *(f"f1.{label}" for label in loaded.config["task"]["labels"])]
+
+
+def evaluate(loaded: Loaded, data: Path, other: Loaded | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The result of a classifier on a labelled file. Errors: as `labelled.read`; a file with none, an unknown label."""
+    if data.suffix == ".safetensors":
+        raise UserError(f"is a {file.read(data).kind} file, and the model a classifier", where=data,
+                        hint="give a labelled file, or measure the model before it was fine-tuned")  # fmt: skip
+    task, encoder = _reader(loaded, options)
+    columns = {"text": task.text, "pair": task.pair, "label": task.label, "on_error": options["on_error"]}
+    examples = labelled.read(data, **columns)
+    truth = task.classes(examples)
+    drawing = Drawing(options["seed"], options["resamples"])
+    scores, speed = _scores(loaded, task, encoder, examples, options, "evaluate")
+    result: dict[str, Any] = {
+        "task": task.name,
+        "data": {"name": data.name, "sha256": sha256(data), "examples": len(truth)},
+        "settings": {"seed": drawing.seed, "resamples": drawing.resamples, "level": intervals.LEVEL,
+                     "max_len": encoder.max_len},
+        **measure(task, truth, scores, drawing),
+        "speed": {"model": speed},
+    }  # fmt: skip
+    if options["train"] is not None:
+        taught = labelled.read(options["train"], **columns)
+        result["baselines"] = beside(task, taught, examples, truth, drawing)
+    if other is not None:
+        result["against"], result["speed"]["against"], theirs = _other(other, task, examples, truth, drawing, options)
+        result["difference"] = compare(task, truth, scores, theirs, drawing)
+    return result
+
+
+def _reader(loaded: Loaded, options: Mapping[str, Any]) -> tuple[Classify, Encoder]:
+    task, encoder = reader(loaded, options)
+    if not isinstance(task, Classify):
+        raise UserError(f"has a head for {task.name}, which is not a classifier", where=loaded.path)
+    return task, encoder
+
+
+def _scores(
+    loaded: Loaded, task: Classify, encoder: Encoder, examples: Examples, options: Mapping[str, Any], name: str
+) -> tuple[Scores, dict[str, float]]:
+    """Scores [n, C], and how fast they came."""
+    sequences = encode(task, examples, encoder, loaded.path.name)
+    loaded.model.to(options["device"])
+
+    def work() -> Scores:
+        return score(
+            loaded.model, task, sequences, batch_tokens=options["batch_tokens"], device=options["device"],
+            progress=lambda done: events.emit("progress", label=name, done=done, total=len(sequences), unit="examples"),
+        )  # fmt: skip
+
+    return timed(work, len(sequences))
+
+
+def _other(
+    other: Loaded, task: Classify, examples: Examples, truth: Classes, drawing: Drawing, options: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, float], Scores]:
+    """The second model: its description and metrics, its speed, its scores [n, C]. Errors: other labels."""
+    if set((other.config.get("task") or {}).get("labels", ())) != set(task.labels):
+        raise UserError("does not know the same labels, so it cannot be compared", where=other.path,
+                        hint=f"the first model's: {', '.join(task.labels)}")  # fmt: skip
+    same = {"text": task.text, "pair": task.pair, "label": task.label}
+    theirs, encoder = _reader(other, same)
+    scores, speed = _scores(other, theirs, encoder, examples, options, "against")
+    scores = scores[:, [theirs.labels.index(label) for label in task.labels]]
+    measured = measure(task, truth, scores, drawing)
+    return {**describe(other), "metrics": measured["metrics"]}, speed, scores
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How intervals are made."""
+
+    seed: int
+    resamples: int
+
+
+def measure(task: Classify, truth: Classes, scores: Scores, drawing: Drawing) -> dict[str, Any]:
+    """``metrics``, each with value, low and high, and the ``confusion`` matrix, rows truth. Shapes: [n], [n, C]."""
+    counts = metrics.confusion(truth, scores.argmax(1), len(task.labels))
+    found = metrics.measure(counts, task.labels, seed=drawing.seed, resamples=drawing.resamples)
+    found["loss"] = intervals.mean(losses(scores, truth), seed=drawing.seed, resamples=drawing.resamples)
+    return {
+        "metrics": {name: value.to_json() for name, value in found.items()},
+        "confusion": {"labels": list(task.labels), "counts": counts.tolist()},
+    }
+
+
+def compare(task: Classify, truth: Classes, student: Scores, teacher: Scores, drawing: Drawing) -> dict[str, Any]:
+    """Student minus teacher, on the same draws of examples; and how often they agree. Shapes: [n], [n, C] twice."""
+    found = metrics.compare(
+        truth, student.argmax(1), teacher.argmax(1), len(task.labels), seed=drawing.seed, resamples=drawing.resamples
+    )
+    found["loss"] = intervals.mean(
+        losses(student, truth) - losses(teacher, truth), seed=drawing.seed, resamples=drawing.resamples
+    )
+    return {name: value.to_json() for name, value in found.items()}
+
+
+def beside(task: Classify, train: Examples, test: Examples, truth: Classes, drawing: Drawing) -> dict[str, Any]:
+    """The baselines' metrics; both learn from ``train``. Pairs are read as one text."""
+    classes = task.classes(train)
+    guesses = {
+        "majority": baselines.majority(classes, len(truth)),
+        "bag_of_words": baselines.bag_of_words(_joined(train), classes, _joined(test)),
+    }
+    found: dict[str, Any] = {}
+    for name, guess in guesses.items():
+        counts = metrics.confusion(truth, guess, len(task.labels))
+        measured = metrics.measure(counts, task.labels, seed=drawing.seed, resamples=drawing.resamples)
+        found[name] = {metric: value.to_json() for metric, value in measured.items()}
+    return found
+
+
+def _joined(examples: Examples) -> Sequence[str]:
+    if examples.pairs is None:
+        return list(examples.texts)
+    return [f"{text} {pair}" for text, pair in zip(examples.texts, examples.pairs, strict=True)]

@@ -1,0 +1,61 @@
+"""nlpkit evaluate: what a model does on data it was not taught, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nlpkit.artifact import atomic, file
+from nlpkit.evaluation import checks, classifier, language
+from nlpkit.evaluation.describe import describe
+from nlpkit.models.load import load
+from nlpkit.training.threads import use_threads
+
+
+def evaluate(
+    model: Path,
+    data: Path,
+    *,
+    against: Path | None = None,
+    train: Path | None = None,
+    text: str | None = None,
+    pair: str | None = None,
+    label: str | None = None,
+    on_error: str = "error",
+    max_len: int | None = None,
+    stride: int | None = None,
+    mask_ratio: float = 0.15,
+    mask_mix: str = "80/10/10",
+    batch_tokens: int = 4096,
+    resamples: int = 1000,
+    min: Sequence[str] | None = None,
+    max: Sequence[str] | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    threads: int | None = None,
+    output: Path | None = None,
+    force: bool = False,
+) -> dict[str, Any]:
+    """Measure a classifier on a labelled file, or a language model on a token file or a text.
+
+    The result's ``metrics`` have ``value``, ``low`` and ``high`` (95 % by bootstrap, a function of ``seed``).
+    ``against`` measures a second model, say the teacher, on the same examples: ``difference`` is paired, model minus
+    other. ``train`` adds baselines taught on that file: majority class and bag of words, or word frequencies. ``min``
+    and ``max`` are texts like "accuracy=0.6"; ``checks`` says which were kept. ``output`` is written when all were kept
+    (Make would take the file of a failed check for a good one); it holds everything but ``speed``. Errors: UserError.
+    """
+    options = {name: value for name, value in locals().items() if name not in ("model", "data", "against")}
+    if output is not None:
+        atomic.check_target(Path(output), force=force)
+    loaded = load(model)
+    kind = classifier if loaded.config.get("task") else language
+    bounds = checks.parse(min or (), max or (), kind.names(loaded))
+    with use_threads(threads):
+        other = None if against is None else load(against)
+        result: dict[str, Any] = {"model": describe(loaded), **kind.evaluate(loaded, Path(data), other, options)}
+    result["checks"] = [bound.check(result["metrics"][bound.metric]["value"]) for bound in bounds]
+    if output is not None and all(check["ok"] for check in result["checks"]):
+        kept = {name: value for name, value in result.items() if name != "speed"}
+        atomic.write_text(Path(output), file.canonical(kept) + "\n", force=force)
+    return result

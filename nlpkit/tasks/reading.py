@@ -1,0 +1,49 @@
+"""How a model reads a task's examples: its task, its longest sequence, its framing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nlpkit import events, tasks
+from nlpkit.data.framing import framing
+from nlpkit.data.labelled import Examples
+from nlpkit.errors import UserError
+from nlpkit.models.load import Loaded
+from nlpkit.tasks.base import Task
+from nlpkit.tasks.sequences import Encoder, Sequences
+
+
+def length(loaded: Loaded, max_len: int | None) -> int:
+    """Longest sequence in tokens: the model's own, or less. Errors: more than it can read, too little for a text."""
+    most = int(loaded.model.config.max_len)
+    if max_len is not None and not 4 <= max_len <= most:
+        raise UserError(f"max-len is {max_len}, expected 4 to {most}, which is what the model reads", where=loaded.path)
+    return max_len or most
+
+
+def encoder_of(loaded: Loaded, max_len: int | None) -> Encoder:
+    """What turns texts into this model's sequences."""
+    tokenizer = loaded.need_tokenizer()
+    return Encoder(tokenizer, framing(loaded.family.framing, tokenizer), length(loaded, max_len))
+
+
+def reader(loaded: Loaded, options: Mapping[str, Any]) -> tuple[Task, Encoder]:
+    """The task of a fine-tuned model, and its encoder. ``options`` text, pair, label and max_len override, where they
+    are there and not None, what it was taught with. Errors: a model without a classifier."""
+    kept = loaded.config.get("task")
+    if not kept:
+        raise UserError("has no classifier: it was pre-trained, but not fine-tuned", where=loaded.path,
+                        hint=f"nlpkit finetune {loaded.path.name} train.jsonl -o classifier.safetensors")  # fmt: skip
+    given = {name: options[name] for name in ("text", "pair", "label") if options.get(name)}
+    task = tasks.kind(kept.get("name", "classify")).restore({**kept, **given})
+    return task, encoder_of(loaded, options.get("max_len") or kept.get("max_len"))
+
+
+def encode(task: Task, examples: Examples, encoder: Encoder, name: str) -> Sequences:
+    """The task's sequences; what was cut is said."""
+    sequences = task.encode(examples, encoder)
+    if sequences.truncated:
+        events.note(f"{name}: {sequences.truncated:,} of {len(sequences):,} examples are longer than "
+                    f"{encoder.max_len} tokens and were cut")  # fmt: skip
+    return sequences
