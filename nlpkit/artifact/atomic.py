@@ -52,13 +52,18 @@ def writing(path: Path) -> Iterator[BinaryIO]:
         _sync_folder(path.parent)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        if error.errno in _FULL:
-            raise RunError(f"cannot write: {error.strerror}; nothing was left behind", where=path,
-                           hint="free some space and run the same command again") from None  # fmt: skip
-        raise UserError(f"cannot write: {error.strerror}", where=path) from None
+        raise cannot_write(error, path) from None
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def cannot_write(error: OSError, path: Path) -> UserError:
+    """The error for what the system said while ``path`` was written."""
+    if error.errno in _FULL:
+        return RunError(f"cannot write: {error.strerror}; nothing was left behind", where=path,
+                        hint="free some space and run the same command again")  # fmt: skip
+    return UserError(f"cannot write: {error.strerror}", where=path)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -40,3 +40,13 @@ def tokenizers(incomplete: str) -> list[str]:
     from nlpkit.tokenizers import KINDS
 
     return _begin(KINDS, incomplete)
+
+
+def formats(incomplete: str) -> list[str]:
+    from nlpkit.artifact.export import FORMATS
+
+    return _begin(FORMATS, incomplete)
+
+
+def poolings(incomplete: str) -> list[str]:
+    return _begin(("pooler", "cls", "last", "mean", "max"), incomplete)

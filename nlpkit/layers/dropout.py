@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nlpkit.errors import UserError
+
 _LEVELS = 1 << 16
 
 
@@ -37,6 +39,8 @@ class Dropout(nn.Module):
 
     def __init__(self, rate: float) -> None:
         super().__init__()
+        if not 0 <= rate <= 1:
+            raise UserError(f"dropout is {rate}, expected 0 to 1")
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:

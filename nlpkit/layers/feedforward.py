@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, relu
 
+from nlpkit.errors import choose
 from nlpkit.layers.linear import Linear
 
 Activation = Callable[[Tensor], Tensor]
@@ -41,6 +42,11 @@ def gelu_tanh(x: Tensor) -> Tensor:
 
 
 ACTIVATIONS: dict[str, Activation] = {"gelu": gelu, "gelu-tanh": gelu_tanh, "relu": relu}
+
+
+def activation(name: str) -> Activation:
+    """The function of a name. Errors: an unknown name lists the valid ones."""
+    return choose(ACTIVATIONS, name, field="activation")
 
 
 class FeedForward(nn.Module):

@@ -11,12 +11,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from nlpkit.data.batch import Batch
+from nlpkit.errors import UserError
+
+# A field's annotation -> the types its value may have.
+_KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "bool": (bool,), "str": (str,)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,16 @@ class Config:
     dropout: float = 0.1
     attention_dropout: float = 0.0
     norm_eps: float = 1e-12
+
+    def __post_init__(self) -> None:
+        """Errors: a value of the wrong type, a size below 1, heads that do not share the width."""
+        for item in fields(self):
+            value, kinds = getattr(self, item.name), _KINDS[str(item.type)]
+            if type(value) not in kinds or (type(value) is int and value < 1 and int in kinds[:1]):
+                expected = "a number" if float in kinds else f"a positive {kinds[0].__name__}"
+                raise UserError(f"{item.name} is {value!r}, expected {expected}")
+        if self.d_model % self.n_heads:
+            raise UserError(f"d_model {self.d_model} cannot be shared by {self.n_heads} heads")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -73,6 +87,7 @@ class Model(nn.Module):
     config: Config
     heads: nn.ModuleDict
     family: ClassVar[str]
+    classifier_bias: ClassVar[bool] = True
 
     @abstractmethod
     def forward(self, batch: Batch, *, layers: bool = False, cache: Any = None) -> Output:

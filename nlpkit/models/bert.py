@@ -17,20 +17,25 @@ import torch
 from torch import Tensor, nn
 
 from nlpkit.data.batch import Batch
+from nlpkit.errors import UserError
 from nlpkit.layers.attention import Attention, Full
 from nlpkit.layers.block import PostNorm, Stack
 from nlpkit.layers.embedding import Embeddings
-from nlpkit.layers.feedforward import ACTIVATIONS, FeedForward
+from nlpkit.layers.feedforward import FeedForward, activation
 from nlpkit.layers.heads import ClassificationHead, VocabularyHead
 from nlpkit.layers.linear import Linear, linear
 from nlpkit.layers.norm import LayerNorm
 from nlpkit.models.base import Config, Family, Model, Output
+from nlpkit.models.names import HuggingFace, both, one
 
 
 @dataclass(frozen=True, kw_only=True)
 class BertConfig(Config):
+    """``pooler`` False is for models from elsewhere that came without one."""
+
     n_segments: int = 2
     activation: str = "gelu"
+    pooler: bool = True
 
 
 class Pooler(nn.Module):
@@ -50,7 +55,7 @@ class Transform(nn.Module):
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.dense = Linear(config.d_model, config.d_model)
-        self.activation = ACTIVATIONS[config.activation]
+        self.activation = activation(config.activation)
         self.norm = LayerNorm(config.d_model, config.norm_eps)
 
     def forward(self, x_MD: Tensor) -> Tensor:
@@ -76,7 +81,7 @@ class Bert(Model):
             [
                 PostNorm(
                     Attention(d_model, config.n_heads, dropout=config.attention_dropout),
-                    FeedForward(d_model, config.d_ff, ACTIVATIONS[config.activation]),
+                    FeedForward(d_model, config.d_ff, activation(config.activation)),
                     attention_norm=LayerNorm(d_model, eps),
                     feedforward_norm=LayerNorm(d_model, eps),
                     dropout=config.dropout,
@@ -84,7 +89,7 @@ class Bert(Model):
                 for _ in range(config.n_layers)
             ]
         )
-        self.pooler = Pooler(d_model)
+        self.pooler = Pooler(d_model) if config.pooler else None
         self.heads = nn.ModuleDict()
         if "mlm" in heads:
             self.heads["mlm"] = VocabularyHead(self.embeddings.token, transform=Transform(config), bias=True)
@@ -95,8 +100,13 @@ class Bert(Model):
     def forward(self, batch: Batch, *, layers: bool = False, cache: Any = None) -> Output:
         x_ND = self.embeddings(batch.tokens, batch.packing, batch.segments)
         hidden_ND, kept = self.encoder(x_ND, batch.packing, Full(), keep=layers)
-        first = batch.packing.starts.to(hidden_ND.device)
-        return Output(hidden_ND, batch, self.heads, lambda: self.pooler(hidden_ND.index_select(0, first)), kept)
+        return Output(hidden_ND, batch, self.heads, lambda: self._pool(hidden_ND, batch), kept)
+
+    def _pool(self, hidden_ND: Tensor, batch: Batch) -> Tensor:
+        if self.pooler is None:
+            raise UserError("the model has no pooler", hint="--pooling cls, mean or max needs none")
+        pooled_BD: Tensor = self.pooler(hidden_ND.index_select(0, batch.packing.starts.to(hidden_ND.device)))
+        return pooled_BD
 
 
 def _initialise(module: nn.Module) -> None:
@@ -107,6 +117,59 @@ def _initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
+_LAYER, _THEIRS = "encoder.layers.{}", "bert.encoder.layer.{}"
+HUGGINGFACE = HuggingFace(
+    model_type="bert",
+    prefix="bert.",
+    names=(
+        one("embeddings.token.weight", "bert.embeddings.word_embeddings.weight"),
+        one("embeddings.position.weight", "bert.embeddings.position_embeddings.weight"),
+        one("embeddings.segment.weight", "bert.embeddings.token_type_embeddings.weight"),
+        *both("embeddings.norm", "bert.embeddings.LayerNorm"),
+        *both(f"{_LAYER}.attention.query", f"{_THEIRS}.attention.self.query"),
+        *both(f"{_LAYER}.attention.key", f"{_THEIRS}.attention.self.key"),
+        *both(f"{_LAYER}.attention.value", f"{_THEIRS}.attention.self.value"),
+        *both(f"{_LAYER}.attention.output", f"{_THEIRS}.attention.output.dense"),
+        *both(f"{_LAYER}.attention_norm", f"{_THEIRS}.attention.output.LayerNorm"),
+        *both(f"{_LAYER}.feedforward.up", f"{_THEIRS}.intermediate.dense"),
+        *both(f"{_LAYER}.feedforward.down", f"{_THEIRS}.output.dense"),
+        *both(f"{_LAYER}.feedforward_norm", f"{_THEIRS}.output.LayerNorm"),
+        *both("pooler.dense", "bert.pooler.dense"),
+        one("heads.mlm.bias", "cls.predictions.bias"),
+        *both("heads.mlm.transform.dense", "cls.predictions.transform.dense"),
+        *both("heads.mlm.transform.norm", "cls.predictions.transform.LayerNorm"),
+        *both("heads.nsp", "cls.seq_relationship"),
+        *both("heads.classify", "classifier"),
+    ),
+    architectures={
+        "BertForPreTraining": ("mlm", "nsp"),
+        "BertForMaskedLM": ("mlm",),
+        "BertForNextSentencePrediction": ("nsp",),
+        "BertForSequenceClassification": ("classify",),
+        "BertModel": (),
+    },
+    pooling=("pooler",),
+    fields={
+        "vocab_size": "vocab_size", "d_model": "hidden_size", "n_layers": "num_hidden_layers",
+        "n_heads": "num_attention_heads", "d_ff": "intermediate_size", "max_len": "max_position_embeddings",
+        "dropout": "hidden_dropout_prob", "attention_dropout": "attention_probs_dropout_prob",
+        "norm_eps": "layer_norm_eps", "n_segments": "type_vocab_size", "activation": "hidden_act",
+    },
+    defaults={
+        "vocab_size": 30522, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
+        "intermediate_size": 3072, "max_position_embeddings": 512, "hidden_dropout_prob": 0.1,
+        "attention_probs_dropout_prob": 0.1, "layer_norm_eps": 1e-12, "type_vocab_size": 2, "hidden_act": "gelu",
+    },
+    fixed={"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False,
+           "tie_word_embeddings": True},
+    tied={
+        "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    },
+    ignored=r"(bert\.)?embeddings\.position_ids",
+    absent={"pooler": "pooler.dense.weight"},
+)  # fmt: skip
+
 FAMILY = Family(
     name="bert",
     title="BERT",
@@ -115,4 +178,5 @@ FAMILY = Family(
     objective="mlm",
     config=BertConfig,
     build=Bert,
+    huggingface=HUGGINGFACE,
 )

@@ -17,10 +17,11 @@ from nlpkit.data.batch import Batch
 from nlpkit.layers.attention import Attention, Causal
 from nlpkit.layers.block import PreNorm, Stack
 from nlpkit.layers.embedding import Embeddings
-from nlpkit.layers.feedforward import ACTIVATIONS, FeedForward
+from nlpkit.layers.feedforward import FeedForward, activation
 from nlpkit.layers.heads import VocabularyHead
 from nlpkit.layers.norm import LayerNorm
 from nlpkit.models.base import Config, Family, Model, Output
+from nlpkit.models.names import HuggingFace, both, one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,7 @@ class Gpt2(Model):
     """See `Model` and the module's docstring."""
 
     family: ClassVar[str] = "gpt2"
+    classifier_bias: ClassVar[bool] = False  # the last norm has one, and so has no class of Hugging Face's
     config: Gpt2Config
 
     def __init__(self, config: Gpt2Config, heads: tuple[str, ...] = ()) -> None:
@@ -44,7 +46,7 @@ class Gpt2(Model):
             [
                 PreNorm(
                     Attention(d_model, config.n_heads, dropout=config.attention_dropout),
-                    FeedForward(d_model, config.d_ff, ACTIVATIONS[config.activation]),
+                    FeedForward(d_model, config.d_ff, activation(config.activation)),
                     attention_norm=LayerNorm(d_model, eps),
                     feedforward_norm=LayerNorm(d_model, eps),
                     dropout=config.dropout,
@@ -76,6 +78,45 @@ class Gpt2(Model):
                 nn.init.zeros_(module.bias)
 
 
+_LAYER, _THEIRS = "decoder.layers.{}", "transformer.h.{}"
+HUGGINGFACE = HuggingFace(
+    model_type="gpt2",
+    prefix="transformer.",
+    names=(
+        one("embeddings.token.weight", "transformer.wte.weight"),
+        one("embeddings.position.weight", "transformer.wpe.weight"),
+        *both(f"{_LAYER}.attention_norm", f"{_THEIRS}.ln_1"),
+        *both([f"{_LAYER}.attention.{part}" for part in ("query", "key", "value")], f"{_THEIRS}.attn.c_attn",
+              transposed=True),
+        *both(f"{_LAYER}.attention.output", f"{_THEIRS}.attn.c_proj", transposed=True),
+        *both(f"{_LAYER}.feedforward_norm", f"{_THEIRS}.ln_2"),
+        *both(f"{_LAYER}.feedforward.up", f"{_THEIRS}.mlp.c_fc", transposed=True),
+        *both(f"{_LAYER}.feedforward.down", f"{_THEIRS}.mlp.c_proj", transposed=True),
+        *both("decoder.norm", "transformer.ln_f"),
+        one("heads.classify.weight", "score.weight"),
+    ),
+    architectures={
+        "GPT2LMHeadModel": ("clm",),
+        "GPT2ForSequenceClassification": ("classify",),
+        "GPT2Model": (),
+    },
+    pooling=("pooler", "last"),
+    fields={
+        "vocab_size": "vocab_size", "d_model": "n_embd", "n_layers": "n_layer", "n_heads": "n_head", "d_ff": "n_inner",
+        "max_len": "n_positions", "dropout": "resid_pdrop", "attention_dropout": "attn_pdrop",
+        "norm_eps": "layer_norm_epsilon", "activation": "activation_function",
+    },
+    defaults={
+        "vocab_size": 50257, "n_embd": 768, "n_layer": 12, "n_head": 12, "n_inner": None, "n_positions": 1024,
+        "resid_pdrop": 0.1, "attn_pdrop": 0.1, "layer_norm_epsilon": 1e-5, "activation_function": "gelu_new",
+    },
+    fixed={"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False,
+           "tie_word_embeddings": True},
+    also={"embd_pdrop": "dropout"},
+    tied={"lm_head.weight": "transformer.wte.weight"},
+    ignored=r"(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)",
+)  # fmt: skip
+
 FAMILY = Family(
     name="gpt2",
     title="GPT-2",
@@ -84,4 +125,5 @@ FAMILY = Family(
     objective="clm",
     config=Gpt2Config,
     build=Gpt2,
+    huggingface=HUGGINGFACE,
 )

@@ -44,12 +44,11 @@ def load(path: str | Path) -> Loaded:
     """Open a model file or a Hugging Face directory. Errors: UserError naming the first thing that does not fit."""
     path = Path(path)
     if path.is_dir():
-        from nlpkit.artifact import huggingface
+        from nlpkit.artifact.huggingface import read
 
-        return huggingface.read(path)
+        return read(path)
     artifact = file.read(path, kind="model")
-    network, family = build(artifact.config, where=path)
-    load_tensors(network, {name: artifact.array(name) for name in artifact.tensors}, where=path)
+    network, family = restore(artifact.config, {name: artifact.array(name) for name in artifact.tensors}, where=path)
     tokenizer = None if artifact.tokenizer is None else from_json(artifact.tokenizer)
     if tokenizer is not None and tokenizer.vocab_size > network.config.vocab_size:
         raise UserError(
@@ -58,23 +57,34 @@ def load(path: str | Path) -> Loaded:
     return Loaded(network.eval(), tokenizer, family, artifact.config, path)
 
 
+def restore(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray], *, where: Path) -> tuple[Model, Family]:
+    """A model with the config and the tensors of a file. Errors: the first of either that does not fit."""
+    with torch.device("meta"):  # shapes without memory: nothing is initialised only to be overwritten
+        network, family = build(config, where=where)
+    load_tensors(network, tensors, where=where)
+    return network, family
+
+
 def build(config: Mapping[str, Any], *, where: Path | None = None) -> tuple[Model, Family]:
-    """A model from the config of a file, weights not yet loaded; its task's head too."""
+    """A model from the config of a file, weights initialised anew; its task's head too."""
     family = family_of(str(config.get("family")))
     known = {item.name for item in fields(family.config)}
     try:
         shape: Config = family.config(**{name: value for name, value in config.items() if name in known})
-    except TypeError as error:
+        network = family.build(shape, tuple(config.get("heads", ())))
+        if task := config.get("task"):
+            add_classifier(network, len(task["labels"]), bias=bool(task.get("bias", True)))
+    except (TypeError, KeyError) as error:
         raise UserError(f"its config does not describe a {family.name} model: {error}", where=where) from None
-    network = family.build(shape, tuple(config.get("heads", ())))
-    if task := config.get("task"):
-        add_classifier(network, len(task["labels"]), bias=bool(task.get("bias", True)))
+    except UserError as error:
+        raise UserError(error.what, where=where, hint=error.hint) from None
     return network, family
 
 
 def add_classifier(network: Model, n_labels: int, *, bias: bool = True) -> None:
-    """Put a fresh classification head on a model (``heads.classify``)."""
+    """Put a fresh classification head on a model (``heads.classify``); it has a bias if the family's heads have one."""
     config = network.config
+    bias = bias and network.classifier_bias
     network.heads["classify"] = ClassificationHead(config.d_model, n_labels, dropout=config.dropout, bias=bias)
 
 
@@ -89,7 +99,8 @@ def load_tensors(network: Model, tensors: Mapping[str, np.ndarray], *, where: Pa
         if tuple(state[name].shape) != tensors[name].shape:
             expected = list(state[name].shape)
             raise UserError(f'tensor "{name}" is {list(tensors[name].shape)}, expected {expected}', where=where)
-    network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in tensors.items()})
+    values = {name: torch.from_numpy(np.array(value, np.float32)) for name, value in tensors.items()}
+    network.load_state_dict(values, assign=True)
 
 
 def state_tensors(network: Model) -> dict[str, np.ndarray]:

@@ -32,7 +32,8 @@ _USUAL = {
 def write(tokenizer: Tokenizer, folder: Path, *, max_len: int, framing: str, segments: bool = True) -> None:
     """Write tokenizer.json, tokenizer_config.json and, where customary, vocabulary files into ``folder``.
 
-    ``max_len`` is the model's longest sequence. ``framing`` "encoder" adds [CLS] A [SEP] B [SEP], "decoder" nothing.
+    ``max_len`` is the model's longest sequence. ``framing`` "encoder" adds [CLS] A [SEP] B [SEP], "decoder" nothing,
+    "decoder-end" the end of text.
     ``segments`` False is for encoders that know no segment ids (DistilBERT). Errors: UserError.
     """
     document = {
@@ -88,9 +89,25 @@ def _encoder_template(tokenizer: Tokenizer) -> Json:
     }
 
 
+def _end_template(tokenizer: Tokenizer) -> Json:
+    """A and A, end of text, B; end of text after both: what a decoder's classifier reads."""
+    last = tokenizer.special.get("eos")
+    if last is None:
+        raise UserError("a decoder's tokenizer needs an eos token; this one has none")
+    end = {"SpecialToken": {"id": last, "type_id": 0}}
+    single = [{"Sequence": {"id": "A", "type_id": 0}}, end]
+    return {
+        "type": "TemplateProcessing",
+        "single": single,
+        "pair": [*single, {"Sequence": {"id": "B", "type_id": 0}}, end],
+        "special_tokens": {last: {"id": last, "ids": [tokenizer.ids[last]], "tokens": [last]}},
+    }
+
+
 _TEMPLATES: dict[str, Callable[[Tokenizer], Json | None]] = {
     "encoder": _encoder_template,
     "decoder": lambda tokenizer: None,
+    "decoder-end": _end_template,
 }
 
 

@@ -1,0 +1,150 @@
+"""How a family's tensors and fields are called in Hugging Face files: a table that is read in both directions.
+
+A family file fills in one `HuggingFace`; nlpkit/artifact/huggingface.py does the reading and writing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlpkit.errors import UserError, choose
+
+Arrays = Mapping[str, NDArray[Any]]
+
+# Ours -> theirs; the first name of theirs that fits is the one that is written.
+ACTIVATIONS = {
+    "gelu": ("gelu", "gelu_python"),
+    "gelu-tanh": ("gelu_new", "gelu_pytorch_tanh", "gelu_accurate"),
+    "relu": ("relu",),
+}
+
+
+@dataclass(frozen=True)
+class Name:
+    """One tensor of theirs and what it is to us: one tensor, or several that theirs holds one after the other.
+    ``{}`` is a layer's number. ``transposed``: theirs is [in, out] (GPT-2's Conv1D)."""
+
+    ours: tuple[str, ...]
+    theirs: str
+    transposed: bool = False
+
+
+def both(ours: str | Sequence[str], theirs: str, *, transposed: bool = False) -> tuple[Name, Name]:
+    """The entries of a layer's weight and bias."""
+    parts = (ours,) if isinstance(ours, str) else tuple(ours)
+    weight, bias = (tuple(f"{part}.{kind}" for part in parts) for kind in ("weight", "bias"))
+    return Name(weight, f"{theirs}.weight", transposed), Name(bias, f"{theirs}.bias")
+
+
+def one(ours: str, theirs: str) -> Name:
+    """The entry of a single tensor."""
+    return Name((ours,), theirs)
+
+
+@dataclass(frozen=True)
+class HuggingFace:
+    """A family's page of the dictionary.
+
+    ``prefix`` stands before every tensor of the base model in files of models with a head, and not in files of the
+    base model alone. ``architectures``: which class holds which of our heads. ``pooling``: what their classifier reads.
+    ``fields``: ours -> theirs; ``defaults``: what theirs means when a file does not say; ``fixed``: the only values of
+    theirs that our bricks compute, written always. ``tied``: copies of another tensor that some files hold.
+    ``ignored``: a pattern of tensors that say nothing. ``also``: more fields of theirs -> the field of ours that they
+    repeat. ``absent``: a field of ours -> the tensor whose absence makes it False.
+    """
+
+    model_type: str
+    prefix: str
+    names: tuple[Name, ...]
+    architectures: Mapping[str, tuple[str, ...]]
+    pooling: tuple[str, ...]
+    fields: Mapping[str, str]
+    defaults: Mapping[str, Any]
+    fixed: Mapping[str, Any]
+    tied: Mapping[str, str] = field(default_factory=dict)
+    ignored: str = r"(?!)"
+    also: Mapping[str, str] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def patterns(self) -> tuple[tuple[re.Pattern[str], Name], ...]:
+        """Their names as patterns, the layer's number a group."""
+        return tuple((re.compile(re.escape(name.theirs).replace(r"\{\}", r"(\d+)")), name) for name in self.names)
+
+    def find(self, theirs: str) -> tuple[Name, str] | None:
+        """The entry of a tensor of theirs, and the layer's number in its name (empty: none)."""
+        # Files converted from the first BERTs call a norm's weight and bias gamma and beta.
+        theirs = re.sub(r"(?<=LayerNorm\.)gamma$", "weight", re.sub(r"(?<=LayerNorm\.)beta$", "bias", theirs))
+        for candidate in (theirs, self.prefix + theirs):
+            for pattern, name in self.patterns:
+                if match := pattern.fullmatch(candidate):
+                    return name, (match.groups() or ("",))[0]
+        return None
+
+    def to_theirs(self, tensors: Arrays) -> dict[str, NDArray[Any]]:
+        """Our tensors under their names. Errors: ValueError for one that has none."""
+        left, found = dict(tensors), dict[str, NDArray[Any]]()
+        for name in self.names:
+            pattern = re.compile(re.escape(name.ours[0]).replace(r"\{\}", r"(\d+)"))
+            for first in [ours for ours in left if pattern.fullmatch(ours)]:
+                number = (pattern.fullmatch(first).groups() or ("",))[0]  # type: ignore[union-attr]
+                parts = [left.pop(ours.format(number)) for ours in name.ours]
+                whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
+                found[name.theirs.format(number)] = whole.T if name.transposed else whole
+        if left:
+            raise ValueError(f"the table of names has nothing for {sorted(left)[0]}")
+        return found
+
+    def to_ours(self, tensors: Arrays) -> dict[str, NDArray[Any]]:
+        """Their tensors under our names. Errors: a tensor that the table does not know, or a copy that is none."""
+        found: dict[str, NDArray[Any]] = {}
+        for theirs in sorted(tensors):
+            if re.fullmatch(self.ignored, theirs):
+                continue
+            if theirs in self.tied:
+                self._check_tie(theirs, tensors)
+                continue
+            entry = self.find(theirs)
+            if entry is None:
+                raise UserError(f'has a tensor "{theirs}" that a {self.model_type} model of nlpkit has no place for')
+            name, number = entry
+            whole = tensors[theirs].T if name.transposed else tensors[theirs]
+            if whole.shape[0] % len(name.ours):
+                raise UserError(f'tensor "{theirs}" cannot be cut in {len(name.ours)} equal parts')
+            parts = np.split(whole, len(name.ours)) if len(name.ours) > 1 else [whole]
+            found |= {ours.format(number): part for ours, part in zip(name.ours, parts, strict=True)}
+        return found
+
+    def _check_tie(self, theirs: str, tensors: Arrays) -> None:
+        original = self.tied[theirs]
+        for candidate in (original, original.removeprefix(self.prefix)):
+            if candidate in tensors and not np.array_equal(tensors[candidate], tensors[theirs]):
+                raise UserError(f'"{theirs}" differs from "{candidate}"; nlpkit reads only models that tie the two')
+
+    def to_config(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Our fields as theirs."""
+        found = dict(self.fixed)
+        for ours, theirs in self.fields.items():
+            found[theirs] = ACTIVATIONS[config[ours]][0] if ours == "activation" else config[ours]
+        return found | {theirs: config[ours] for theirs, ours in self.also.items()}
+
+    def from_config(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Their fields as ours. Errors: a value that our bricks do not compute."""
+        for theirs, only in self.fixed.items():
+            if config.get(theirs, only) != only:
+                raise UserError(f"{theirs} is {config[theirs]!r}; nlpkit reads only {only!r}")
+        found: dict[str, Any] = {}
+        for ours, theirs in self.fields.items():
+            found[ours] = config.get(theirs, self.defaults[theirs])
+        if found["d_ff"] is None:
+            found["d_ff"] = 4 * found["d_model"]
+        known = {theirs: ours for ours, names in ACTIVATIONS.items() for theirs in names}
+        found["activation"] = choose(known, str(found["activation"]), field="activation")
+        return found
