@@ -1,0 +1,111 @@
+"""Every command: help, examples, the same words and defaults as its function, the frozen flags, the reference."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import shlex
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import nlpkit
+from nlpkit.cli import app, reference
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "flags.json"
+DOCS = Path(__file__).parents[2] / "docs" / "commands.md"
+# What a command has and its function has not: how results are shown.
+SHOWN = {"json", "config", "debug", "help"}
+
+
+@pytest.mark.parametrize("name", app.COMMANDS)
+def test_help_has_two_examples_that_parse(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.run([*name.split(), "--help"]) == 0
+    assert "Usage: nlpkit" in capsys.readouterr().out
+    command = app.load(name)
+    lines = [line.strip() for line in command.help.partition("Examples:")[2].splitlines() if "nlpkit" in line]
+    assert len(lines) >= 2, "two examples that can be run"
+    for line in lines:
+        words = shlex.split(line[line.index("nlpkit") :].split(" | ")[0].split(" > ")[0])
+        assert " ".join(words[1:]).startswith(name), line
+        command.make_context(name, words[1 + len(name.split()) :])  # an unknown flag or a wrong value is an error
+
+
+@pytest.mark.parametrize("name", [name for name in app.COMMANDS if name in nlpkit.FUNCTIONS])
+def test_a_command_is_its_function(name: str) -> None:
+    module, attribute = nlpkit.FUNCTIONS[name].split(":")
+    function = inspect.signature(getattr(import_module(module), attribute)).parameters
+    command = inspect.signature(import_module(f"nlpkit.cli.{app.COMMANDS[name][0]}").command).parameters
+    extra = set(command) - set(function) - SHOWN
+    assert not extra - CLI_ONLY.get(name, set()), "options the function does not have"
+    assert not set(function) - set(command) - {"json"} - LIBRARY_ONLY.get(name, set()), "and the other way"
+    for parameter in set(function) & set(command):
+        assert function[parameter].default == command[parameter].default, parameter
+
+
+# How a command shows what its function yields; each is named here, so that none comes by accident.
+CLI_ONLY: dict[str, set[str]] = {}
+LIBRARY_ONLY: dict[str, set[str]] = {}
+
+
+def flags() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for name in app.COMMANDS:
+        found[name] = {
+            option: str(param.default) if not callable(param.default) else ""
+            for param in app.load(name).params if param.param_type_name == "option"
+            for option in sorted([*param.opts, *param.secondary_opts]) if option.startswith("--")
+        }  # fmt: skip
+    return found
+
+
+def test_flags_are_frozen() -> None:
+    """A flag that goes, comes or changes its default breaks scripts: this list changes with CHANGELOG.md only.
+
+    Renew: ``python tests/cli/test_commands.py``."""
+    assert flags() == json.loads(GOLDEN.read_text("utf-8"))
+
+
+def test_the_same_flag_means_the_same_kind_of_thing() -> None:
+    seen: dict[str, tuple[str, str]] = {}
+    for name in app.COMMANDS:
+        for param in app.load(name).params:
+            if param.param_type_name == "option" and param.name != "text":
+                kind = (type(param.type).__name__, str(param.is_flag))
+                assert seen.setdefault(str(param.name), kind) == kind, f"{name} --{param.name}"
+
+
+def test_every_yes_has_a_no() -> None:
+    for name in app.COMMANDS:
+        for param in app.load(name).params:
+            if param.param_type_name == "option" and param.is_flag and param.name not in ("help", "debug"):
+                assert param.secondary_opts, f"{name} --{param.name} cannot be switched off"
+
+
+def test_the_reference_is_the_program() -> None:
+    """Renew: ``python -m nlpkit.cli.reference > docs/commands.md``."""
+    assert DOCS.read_text("utf-8") == reference.render()
+
+
+def test_the_whole_help_and_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.run(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(name.split()[0] in text for name in app.COMMANDS)
+    assert app.run(["--version"]) == 0
+    assert capsys.readouterr().out == f"nlpkit {nlpkit.__version__}\n"
+
+
+def test_shell_completion_knows_names() -> None:
+    from nlpkit.cli import completion
+
+    assert completion.models("b") == ["bert"]
+    assert "tiny" in completion.sizes("t")
+    assert completion.objectives("mlm+") and "mlm+nsp" in completion.objectives("mlm+")
+    assert completion.tasks("cl") == ["classify"]
+    assert set(completion.tokenizers("")) == {"bpe", "wordpiece", "unigram", "word", "char"}
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text(json.dumps(flags(), indent=1, sort_keys=True) + "\n", "utf-8")
