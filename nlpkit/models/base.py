@@ -100,9 +100,10 @@ class Family:
     """One line of `nlpkit ls models`, and everything a command needs to know of a family.
 
     ``framing`` is how sequences are marked: "encoder" ([CLS] A [SEP] B [SEP]) or "decoder" (text, end of text).
-    ``objective`` is the default of `pretrain`. ``build(config, heads)`` makes the module, weights initialised by
-    torch's global generator (the caller seeds it), with the named heads of pre-training. ``huggingface`` is the
-    family's table of names, or None.
+    ``objective`` is the default of `pretrain`, ``heads`` are those its pre-training objectives may ask for, ``pooling``
+    is how `embed` makes one vector a text unless told otherwise. ``build(config, heads)`` makes the module, weights
+    initialised by torch's global generator (the caller seeds it), with the named heads of pre-training.
+    ``huggingface`` is the family's table of names (nlpkit/models/names.py), or None.
     """
 
     name: str
@@ -112,4 +113,6 @@ class Family:
     objective: str
     config: type[Config]
     build: Callable[[Any, tuple[str, ...]], Model]
+    heads: tuple[str, ...]
+    pooling: str
     huggingface: Any = None

@@ -178,5 +178,7 @@ FAMILY = Family(
     objective="mlm",
     config=BertConfig,
     build=Bert,
+    heads=("mlm", "nsp"),
+    pooling="mean",
     huggingface=HUGGINGFACE,
 )

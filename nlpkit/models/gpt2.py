@@ -125,5 +125,7 @@ FAMILY = Family(
     objective="clm",
     config=Gpt2Config,
     build=Gpt2,
+    heads=("clm",),
+    pooling="last",
     huggingface=HUGGINGFACE,
 )

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from nlpkit.artifact import file
-from nlpkit.errors import UserError
+from nlpkit.errors import UserError, choose
 from nlpkit.layers.heads import ClassificationHead
 from nlpkit.models import family as family_of
 from nlpkit.models.base import Config, Family, Model
@@ -71,7 +71,10 @@ def build(config: Mapping[str, Any], *, where: Path | None = None) -> tuple[Mode
     known = {item.name for item in fields(family.config)}
     try:
         shape: Config = family.config(**{name: value for name, value in config.items() if name in known})
-        network = family.build(shape, tuple(config.get("heads", ())))
+        heads = tuple(config.get("heads", ()))
+        for head in heads:
+            choose(dict.fromkeys(family.heads), head, field=f"head of {family.name}")
+        network = family.build(shape, heads)
         if task := config.get("task"):
             add_classifier(network, len(task["labels"]), bias=bool(task.get("bias", True)))
     except (TypeError, KeyError) as error:
