@@ -155,9 +155,7 @@ def _labels(task: Mapping[str, Any] | None) -> dict[str, Any]:
 def _config(config: Mapping[str, Any], family: Family, tensors: Arrays) -> dict[str, Any]:
     """Their config.json as the config of one of our files."""
     names = _names(family)
-    fields = names.from_config(config) | {
-        ours: False for ours, tensor in names.absent.items() if tensor not in tensors
-    }
+    fields = names.from_config(config) | {ours: False for ours, tensor in names.absent.items() if tensor not in tensors}
     held = {name.split(".")[1] for name in tensors if name.startswith("heads.")}
     for architecture in config.get("architectures") or ():
         held |= set(choose(names.architectures, architecture, field="architecture"))

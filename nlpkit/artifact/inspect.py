@@ -25,8 +25,7 @@ def info(path: Path, *, check: bool = False) -> dict[str, Any]:
         "numbers": sum(prod(entry.shape) for entry in artifact.tensors.values()),
         "tokenizer": None if tokenizer is None else _tokenizer(tokenizer),
         "tensors": {
-            name: {"dtype": entry.dtype, "shape": list(entry.shape)}
-            for name, entry in sorted(artifact.tensors.items())
+            name: {"dtype": entry.dtype, "shape": list(entry.shape)} for name, entry in sorted(artifact.tensors.items())
         },
         "provenance": artifact.provenance,
         "determinism": artifact.metadata["determinism"],

@@ -42,6 +42,18 @@ def tokenizers(incomplete: str) -> list[str]:
     return _begin(KINDS, incomplete)
 
 
+def methods(incomplete: str) -> list[str]:
+    from nlpkit.vectors import METHODS
+
+    return _begin(METHODS, incomplete)
+
+
+def losses(incomplete: str) -> list[str]:
+    from nlpkit.vectors import LOSSES
+
+    return _begin(LOSSES, incomplete)
+
+
 def formats(incomplete: str) -> list[str]:
     from nlpkit.artifact.export import FORMATS
 

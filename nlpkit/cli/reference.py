@@ -12,12 +12,13 @@ HEAD = """# Commands
 Written by `python -m nlpkit.cli.reference`; a test holds it equal to the program.
 
 Every command also takes `--config FILE.toml` (its options by name, at the top or in a table named after the command),
-`--debug` (show the traceback of an error) and `--help`. Every option can be set by the environment: `NLPKIT_BATCH_TOKENS=8192`. A flag
-comes before the environment, that before the file, that before the default; a name that is not known is an error.
+`--debug` (show the traceback of an error) and `--help`. Every option can be set by the environment:
+`NLPKIT_BATCH_TOKENS=8192`. A flag comes before the environment, that before the file, that before the default; a
+name that is not known is an error.
 
 Data goes to stdout, words for people to stderr. `-` is stdin. Exit codes: 0 done; 1 the run failed; 2 wrong usage,
-configuration or input; 3 a check failed (`verify`, `diff`, `evaluate --min`); 130 interrupted (the same command goes on). A reader that
-closes the pipe ends a command quietly.
+configuration or input; 3 a check failed (`verify`, `diff`, `evaluate --min`); 130 interrupted (the same command goes
+on). A reader that closes the pipe ends a command quietly.
 """
 
 

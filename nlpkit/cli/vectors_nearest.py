@@ -29,6 +29,6 @@ def command(
 
 def show(result: dict[str, Any]) -> None:
     """A line for each word: query, cosine, word, with tabs between."""
-    for found in result["results"]:
-        for near in found["nearest"]:
+    for found in result["nearest"]:
+        for near in found["words"]:
             print(f"{found['word']}\t{near['cosine']:.4f}\t{near['word']}")

@@ -66,7 +66,7 @@ def make_student(loaded: Loaded, heads: tuple[str, ...], options: Mapping[str, A
     for name in [name for name in network.heads if name not in heads]:
         del network.heads[name]
     if task and "classify" not in network.heads:
-        add_classifier(network, len(task["labels"]), bias=bool(task.get("bias", True)))
+        add_classifier(network, len(task["labels"]))
     config = network.config
     if init is None and config.d_model == teacher.config.d_model:
         layers = spaced(teacher.config.n_layers, config.n_layers)

@@ -62,7 +62,7 @@ def read(
         numbers.append(line)
     faults.say()
     if not texts:
-        raise UserError("holds no examples", where=path)
+        raise UserError("holds no examples", where=path, hint="give a file with at least one row")
     if empty := sum(not item.strip() for item in texts):
         events.note(f"{path}: {empty:,} of {len(texts):,} texts are empty")
     return Examples(path, texts, pairs if pair is not None else None, labels if label else None, numbers)

@@ -176,9 +176,7 @@ def _some(starts: Ids, files: TokenFiles) -> None:
 SOURCES: dict[str, Callable[..., Epochs]] = {"blocks": blocks, "sentences": sentences, "pairs": pairs}
 
 
-def source(
-    name: str, files: TokenFiles, framing: Framing, *, max_len: int, batch_tokens: int, seed: int
-) -> Epochs:
+def source(name: str, files: TokenFiles, framing: Framing, *, max_len: int, batch_tokens: int, seed: int) -> Epochs:
     """The sequences an objective wants. Errors: lengths that leave no room for text."""
     if max_len < framing.extra(2) + 2:
         raise UserError(f"max-len {max_len} leaves no room for text", hint=f"at least {framing.extra(2) + 2}")

@@ -169,7 +169,7 @@ def batches(found: Iterator[Document]) -> Iterator[list[Document]]:
 
 
 def parse_shard(text: str | None) -> tuple[int, int]:
-    """"3/16" -> (2, 16); None is the whole, (0, 1). Errors: what is not a part of a whole."""
+    """The text 3/16 -> (2, 16); None is the whole, (0, 1). Errors: what is not a part of a whole."""
     if text is None:
         return 0, 1
     match = re.fullmatch(r"([1-9]\d{0,8})/([1-9]\d{0,8})", text)

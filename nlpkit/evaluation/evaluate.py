@@ -12,6 +12,8 @@ from nlpkit.evaluation.describe import describe
 from nlpkit.models.load import load
 from nlpkit.training.threads import use_threads
 
+SCHEMA = 1  # of the result
+
 
 def evaluate(
     model: Path,
@@ -53,7 +55,8 @@ def evaluate(
     bounds = checks.parse(min or (), max or (), kind.names(loaded))
     with use_threads(threads):
         other = None if against is None else load(against)
-        result: dict[str, Any] = {"model": describe(loaded), **kind.evaluate(loaded, Path(data), other, options)}
+        measured = kind.evaluate(loaded, Path(data), other, options)
+        result: dict[str, Any] = {"schema": SCHEMA, "model": describe(loaded), **measured}
     result["checks"] = [bound.check(result["metrics"][bound.metric]["value"]) for bound in bounds]
     if output is not None and all(check["ok"] for check in result["checks"]):
         kept = {name: value for name, value in result.items() if name != "speed"}

@@ -55,9 +55,7 @@ class Memory:
         end = self.length + new_BHTD[0].shape[2]
         if not self._buffers or self._buffers[0].shape[2] < end:
             old = self._buffers
-            self._buffers = tuple(
-                new.new_empty(*new.shape[:2], max(64, 2 * end), new.shape[3]) for new in new_BHTD
-            )
+            self._buffers = tuple(new.new_empty(*new.shape[:2], max(64, 2 * end), new.shape[3]) for new in new_BHTD)
             for buffer, kept in zip(self._buffers, old, strict=False):
                 buffer[:, :, : self.length] = kept[:, :, : self.length]
         for buffer, new in zip(self._buffers, new_BHTD, strict=True):

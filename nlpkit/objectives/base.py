@@ -107,7 +107,5 @@ class Combined:
 
     def loss(self, output: Any, target: Target) -> dict[str, Tensor]:
         return {
-            term: value
-            for part in self.parts
-            for term, value in part.loss(output, target.fields[part.name]).items()
+            term: value for part in self.parts for term, value in part.loss(output, target.fields[part.name]).items()
         }

@@ -30,7 +30,7 @@ class Classify:
 
     labels: a class's number is its place among them. pooling: of the tokens' vectors (nlpkit/tasks/pooling.py). text,
     pair, label: columns of a labelled file; pair is None for single texts. max_len: longest sequence it was taught
-    with, None when that is not known. bias: whether the head has one.
+    with, None when that is not known.
     """
 
     labels: tuple[str, ...]
@@ -39,7 +39,6 @@ class Classify:
     pair: str | None = None
     label: str = "label"
     max_len: int | None = None
-    bias: bool = True
 
     name = "classify"
     heads = ("classify",)
@@ -105,7 +104,8 @@ def learn(examples: Examples, options: Mapping[str, Any]) -> Classify:
     labels = tuple(sorted(set(examples.labels or ())))
     if len(labels) < 2:
         which = f'one label, "{labels[0]}"' if labels else "no labels"
-        raise UserError(f"has {which}; a classifier needs at least two", where=examples.path)
+        hint = f'labels are read from the column "{options["label"]}"; --label names another'
+        raise UserError(f"has {which}; a classifier needs at least two", where=examples.path, hint=hint)
     choose(POOLINGS, options["pooling"], field="pooling")
     given = {name: options[name] for name in ("pooling", "text", "pair", "label", "max_len")}
     return Classify(labels, **given)

@@ -18,7 +18,8 @@ def length(loaded: Loaded, max_len: int | None) -> int:
     """Longest sequence in tokens: the model's own, or less. Errors: more than it can read, too little for a text."""
     most = int(loaded.model.config.max_len)
     if max_len is not None and not 4 <= max_len <= most:
-        raise UserError(f"max-len is {max_len}, expected 4 to {most}, which is what the model reads", where=loaded.path)
+        raise UserError(f"max-len is {max_len}, expected 4 to {most}, which is what the model reads", where=loaded.path,
+                        hint="longer sequences need a model that was pre-trained with a larger --max-len")  # fmt: skip
     return max_len or most
 
 

@@ -6,21 +6,20 @@ has a spelling and decoding gives it back exactly; on characters, unseen ones be
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit.errors import UserError
+from nlpkit.tokenizers import pretokenize
 from nlpkit.tokenizers.base import Tokenizer
-from nlpkit.tokenizers.cache import WordCache
-from nlpkit.tokenizers.pretokenize import cased_words, gpt2_words, lower_words, to_bytes, to_letters
+from nlpkit.tokenizers.cache import Spellings, by_words
+from nlpkit.tokenizers.merging import Merges
+from nlpkit.tokenizers.rows import Rows
 
 END = "</w>"
-_SHORT = 48  # letters; longer words are merged with a heap, which does not slow down with their square
 
 
 class BPE(Tokenizer):
@@ -44,15 +43,22 @@ class BPE(Tokenizer):
             raise UserError("a byte-level tokenizer keeps its text exactly; it has no lower-casing")
         if not self.byte_level and "unk" not in special:
             raise UserError("a tokenizer of characters needs a piece for unknown ones")
-        self._ranks: dict[tuple[int, int], tuple[int, int]] = {}
-        for rank, (left, right) in enumerate(self.merges):
-            joined = left + right
-            for piece in (left, right, joined):
-                if piece not in self.ids:
-                    raise UserError(f'merge {rank} needs the piece "{piece}", which the vocabulary does not have')
-            self._ranks.setdefault((self.ids[left], self.ids[right]), (rank, self.ids[joined]))
-        self._split = gpt2_words if self.byte_level else lower_words if self.lowercase else cased_words
-        self._cache = WordCache(self._spell)
+        self._merges = Merges(
+            [(self._need(left), self._need(right), self._need(left + right)) for left, right in self.merges],
+            self.vocab_size,
+        )
+        if self.byte_level:
+            self._letters = np.array([self._need(letter) for letter in pretokenize.BYTE_LETTERS], np.int32)
+            self._chunks, split = pretokenize.gpt2_chunks, pretokenize.gpt2_words
+        else:
+            self._chunks = pretokenize.chunks
+            split = pretokenize.lower_words if self.lowercase else pretokenize.cased_words
+        self._spellings = Spellings(by_words(split, self._spell))
+
+    def _need(self, piece: str) -> int:
+        if piece not in self.ids:
+            raise UserError(f'a byte or a merge needs the piece "{piece}", which the vocabulary does not have')
+        return self.ids[piece]
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -61,8 +67,7 @@ class BPE(Tokenizer):
         }  # fmt: skip
 
     def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
-        split, ids = self._split, self._cache.ids
-        return [ids(split(text)) for text in texts]
+        return self._spellings.ids(map(self._chunks, texts))
 
     def decode(self, ids: Sequence[int]) -> str:
         """Byte-level: the exact text, with U+FFFD where the bytes are not UTF-8; otherwise words and single spaces."""
@@ -70,61 +75,19 @@ class BPE(Tokenizer):
         pieces = [piece for piece in (self.pieces[number] for number in ids) if piece not in reserved]
         text = "".join(pieces)
         if self.byte_level:
-            return to_bytes(text).decode("utf-8", "replace")
+            return pretokenize.to_bytes(text).decode("utf-8", "replace")
         return text.replace(END, " ").rstrip(" ")
 
-    def _letters(self, word: str) -> list[int]:
-        if self.byte_level:
-            return [self.ids[letter] for letter in to_letters(word)]
-        unknown = self.ids[self.special["unk"]]
-        letters = [*word[:-1], word[-1] + END]
-        return [self.ids.get(letter, unknown) for letter in letters]
+    def _spell(self, words: list[str]) -> Rows:
+        return self._merges.apply(self._bytes(words) if self.byte_level else self._characters(words))
 
-    def _spell(self, word: str) -> list[int]:
-        letters = self._letters(word)
-        return self._merge_short(letters) if len(letters) <= _SHORT else self._merge_long(letters)
+    def _bytes(self, words: list[str]) -> Rows:
+        encoded = [word.encode("utf-8", "surrogatepass") for word in words]
+        ids = self._letters[np.frombuffer(b"".join(encoded), np.uint8)]
+        return Rows.of(ids, np.array(list(map(len, encoded)), np.int64))
 
-    def _merge_short(self, ids: list[int]) -> list[int]:
-        """Look at every pair, join the first-learnt one everywhere, again."""
-        ranks, none = self._ranks, (len(self.merges), -1)
-        while len(ids) > 1:
-            best = min(ranks.get(pair, none) for pair in pairwise(ids))
-            if best is none:
-                break
-            joined: list[int] = []
-            place, last = 0, len(ids) - 1
-            while place <= last:
-                if place < last and ranks.get((ids[place], ids[place + 1]), none) == best:
-                    joined.append(best[1])
-                    place += 2
-                else:
-                    joined.append(ids[place])
-                    place += 1
-            ids = joined
-        return ids
-
-    def _merge_long(self, ids: list[int]) -> list[int]:
-        """The same result with a heap of candidate pairs over a linked list: n log n for a word of n letters."""
-        size = len(ids)
-        before, after = list(range(-1, size - 1)), [*range(1, size), -1]
-        heap: list[tuple[int, int, int, int, int]] = []
-
-        def offer(left: int) -> None:
-            right = after[left]
-            if right >= 0 and (found := self._ranks.get((ids[left], ids[right]))):
-                heapq.heappush(heap, (found[0], left, ids[left], ids[right], found[1]))
-
-        for place in range(size - 1):
-            offer(place)
-        while heap:
-            _, left, first, second, joined = heapq.heappop(heap)
-            right = after[left] if ids[left] == first else -1
-            if right < 0 or ids[right] != second:
-                continue  # one of the two has been joined since
-            ids[left], ids[right], after[left] = joined, -1, after[right]
-            if after[right] >= 0:
-                before[after[right]] = left
-            if before[left] >= 0:
-                offer(before[left])
-            offer(left)
-        return [number for number in ids if number >= 0]
+    def _characters(self, words: list[str]) -> Rows:
+        """The last letter of a word is another than the same letter within it."""
+        find, unknown = self.ids.get, self.ids[self.special["unk"]]
+        ids = [find(letter, unknown) for word in words for letter in (*word[:-1], word[-1] + END)]
+        return Rows.of(np.array(ids, np.int32), np.array(list(map(len, words)), np.int64))

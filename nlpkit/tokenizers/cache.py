@@ -1,31 +1,100 @@
-"""Word -> ids, remembered: text repeats its words, so most of a text is one dict look-up a word."""
+"""Chunk of text -> ids, remembered: text repeats itself, so most of a text is one dict look-up a chunk."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_WORDS = 1 << 20  # about 200 MB; then the memory starts anew
-LONGEST = 64  # characters; longer words hardly come again
+from nlpkit.tokenizers.rows import Rows
+
+MOST = 32_000_000  # characters and ids, a few hundred MB; then the memory starts anew
+
+Spell = Callable[[list[str]], Rows]
 
 
-class WordCache(dict[str, bytes]):
-    """The ids of words as bytes of int32, found by ``spell`` the first time. Results never depend on what is kept."""
+class Spellings(dict[str, int]):
+    """Chunk -> the number of its row of ids. ``spell`` gives the rows of new chunks, a batch of them at a time.
 
-    def __init__(self, spell: Callable[[str], Sequence[int]]) -> None:
+    Results never depend on what is remembered.
+    """
+
+    def __init__(self, spell: Spell, most: int = MOST) -> None:
         super().__init__()
-        self.spell = spell
+        self.spell, self.most = spell, most
+        self._forget()
 
-    def __missing__(self, word: str) -> bytes:
-        ids = np.array(self.spell(word), np.int32).tobytes()
-        if len(word) <= LONGEST:
-            if len(self) >= MOST_WORDS:
-                self.clear()
-            self[word] = ids
-        return ids
+    def _forget(self) -> None:
+        self.clear()
+        self._new: list[str] = []
+        self._weight = 0
+        self._used, self._learnt = 0, 0  # how much of the arrays holds ids, and rows
+        self._ids = np.empty(0, np.int32)
+        self._begin, self._size = np.empty(0, np.int64), np.empty(0, np.int64)
 
-    def ids(self, words: Iterable[str]) -> NDArray[np.int32]:
-        """The ids of a text's words, one after the other."""
-        return np.frombuffer(bytearray().join(map(self.__getitem__, words)), np.int32)
+    def __missing__(self, chunk: str) -> int:
+        self[chunk] = number = len(self)
+        self._new.append(chunk)
+        return number
+
+    def ids(self, texts: Iterable[list[str]]) -> list[NDArray[np.int32]]:
+        """The ids of each text, given as its chunks."""
+        counts: list[int] = []
+
+        def counted() -> Iterator[list[str]]:
+            for chunks in texts:
+                counts.append(len(chunks))
+                yield chunks
+
+        number = np.fromiter(map(self.__getitem__, chain.from_iterable(counted())), np.int64)
+        if self._new:
+            self._learn()
+        found = Rows(self._ids, self._begin, self._size).take(number).joined(np.array(counts, np.int64))
+        ends = found.begin.tolist()
+        if self._weight > self.most:
+            self._forget()
+        return [found.ids[begin:end] for begin, end in pairwise([*ends, len(found.ids)])]
+
+    def _learn(self) -> None:
+        """Spell the new chunks and put their rows behind the others."""
+        rows = self.spell(self._new)
+        self._ids = _put(self._ids, self._used, rows.ids)
+        self._begin = _put(self._begin, self._learnt, rows.begin + self._used)
+        self._size = _put(self._size, self._learnt, rows.size)
+        self._used += len(rows.ids)
+        self._learnt += len(rows.size)
+        self._weight += len(rows.ids) + sum(map(len, self._new))
+        self._new = []
+
+
+def _put(array: NDArray[Any], used: int, values: NDArray[Any]) -> NDArray[Any]:
+    """``values`` behind the first ``used`` places of an array that doubles when they do not fit."""
+    if used + len(values) > len(array):
+        array = np.concatenate([array[:used], np.empty(used + 2 * len(values), array.dtype)])
+    array[used : used + len(values)] = values
+    return array
+
+
+def by_words(split: Callable[[str], list[str]], spell: Spell) -> Spell:
+    """How to spell chunks, from how a chunk is split into words and how words are spelled."""
+
+    def spell_chunks(chunks: list[str]) -> Rows:
+        numbers: dict[str, int] = {}
+        words = [[numbers.setdefault(word, len(numbers)) for word in split(chunk)] for chunk in chunks]
+        number = np.fromiter(chain.from_iterable(words), np.int64)
+        return spell(list(numbers)).take(number).joined(np.array(list(map(len, words)), np.int64))
+
+    return spell_chunks
+
+
+def each(spell: Callable[[str], Sequence[int]]) -> Spell:
+    """How to spell words, from how one is spelled."""
+
+    def spell_words(words: list[str]) -> Rows:
+        found = list(map(spell, words))
+        return Rows.of(np.array(list(chain.from_iterable(found)), np.int32), np.array(list(map(len, found)), np.int64))
+
+    return spell_words

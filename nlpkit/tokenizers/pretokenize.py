@@ -1,6 +1,12 @@
-"""How a text becomes words before a vocabulary is applied: GPT-2's rule with its byte alphabet, or BERT's."""
+"""How a text becomes words before a vocabulary is applied: GPT-2's rule with its byte alphabet, or BERT's.
+
+Chunks are what a text is cut into first, by the fastest means there is: the words of its chunks are the words of the
+text. Texts repeat their chunks, so only new ones need the slow rules.
+"""
 
 from __future__ import annotations
+
+import re
 
 import regex
 
@@ -11,6 +17,24 @@ _GPT2 = regex.compile(
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+"
     r"|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+"
 )
+
+# Control characters that are white space to Python but not to every rule: to BERT's these vanish, and the last four
+# are ordinary signs to GPT-2's.
+_ODD = re.compile("[\x0b\x0c\x85\x1c-\x1f]")
+_GPT2_CHUNK = re.compile(r"[^\S\x1c-\x1f]*[\S\x1c-\x1f]+|[^\S\x1c-\x1f]+")
+
+
+def chunks(text: str) -> list[str]:
+    """Parts between white space, for kinds to which white space only separates."""
+    return text.split() if text.isprintable() or not _ODD.search(text) else [text]
+
+
+def gpt2_chunks(text: str) -> list[str]:
+    """Parts that begin with white space, as far as there is some, and end before the next; together they are the
+    text."""
+    if text.isprintable() and "  " not in text:  # the space is the only printable white space
+        return text.replace(" ", "\n ").split("\n")
+    return _GPT2_CHUNK.findall(text)
 
 
 def gpt2_words(text: str) -> list[str]:

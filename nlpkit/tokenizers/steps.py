@@ -7,15 +7,15 @@ this Python's tables are left as they are.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import regex
-
 from nlpkit.errors import choose
+from nlpkit.tokenizers import classes
 
-_MARKS = regex.compile(r"\p{Mn}+")
+_MARKS = re.compile(f"[{classes.COMBINING}]+")
 
 
 def lowercase(text: str) -> str:
@@ -24,7 +24,7 @@ def lowercase(text: str) -> str:
 
 
 def strip_accents(text: str) -> str:
-    """Drop non-spacing marks; after "nfd" or "nfkd" these are the accents."""
+    """Drop combining marks; after "nfd" or "nfkd" these are the accents."""
     return text if text.isascii() else _MARKS.sub("", text)
 
 

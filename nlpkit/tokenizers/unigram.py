@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from nlpkit.errors import UserError
 from nlpkit.tokenizers.base import Tokenizer
-from nlpkit.tokenizers.cache import WordCache
+from nlpkit.tokenizers.cache import Spellings, by_words, each
+from nlpkit.tokenizers.pretokenize import chunks
 from nlpkit.tokenizers.steps import chain
 
 SPACE = "▁"  # U+2581
@@ -61,7 +62,7 @@ class Unigram(Tokenizer):
                 self._prefixes[piece] = (self.scores[number], number)
         self.steps = list(steps)
         self._normalize = chain(self.steps)
-        self._cache = WordCache(lambda word: self.spell(SPACE + word))
+        self._spellings = Spellings(by_words(self._words, each(self.spell)))
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Unigram:
@@ -98,7 +99,10 @@ class Unigram(Tokenizer):
         return ids[::-1]
 
     def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
-        return [self._cache.ids(words(self._normalize(text))) for text in texts]
+        return self._spellings.ids(map(chunks, texts))
+
+    def _words(self, chunk: str) -> list[str]:
+        return [SPACE + word for word in words(self._normalize(chunk))]
 
     def decode(self, ids: Sequence[int]) -> str:
         reserved = set(self.special.values())

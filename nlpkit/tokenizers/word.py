@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from nlpkit.errors import UserError
 from nlpkit.tokenizers.base import Tokenizer
-from nlpkit.tokenizers.pretokenize import cased_words, lower_words
+from nlpkit.tokenizers.cache import Spellings, each
+from nlpkit.tokenizers.pretokenize import cased_words, chunks, lower_words
 
 
 class Word(Tokenizer):
@@ -25,14 +26,18 @@ class Word(Tokenizer):
         self.lowercase = bool(lowercase)
         reserved = set(special.values())
         self._find = {piece: number for piece, number in self.ids.items() if piece not in reserved}
+        self._split = lower_words if self.lowercase else cased_words
+        self._spellings = Spellings(each(self._spell))
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind, "pieces": self.pieces, "special": self.special, "lowercase": self.lowercase}
 
     def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
-        find, unknown = self._find, self.ids[self.special["unk"]]
-        split = lower_words if self.lowercase else cased_words
-        return [np.array([find.get(word, unknown) for word in split(text)], np.int32) for text in texts]
+        return self._spellings.ids(map(chunks, texts))
+
+    def _spell(self, chunk: str) -> list[int]:
+        unknown = self.ids[self.special["unk"]]
+        return [self._find.get(word, unknown) for word in self._split(chunk)]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Words and single spaces."""

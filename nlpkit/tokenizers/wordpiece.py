@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from nlpkit.errors import UserError
 from nlpkit.tokenizers.base import Tokenizer
-from nlpkit.tokenizers.cache import WordCache
-from nlpkit.tokenizers.pretokenize import cased_words, lower_words
+from nlpkit.tokenizers.cache import Spellings, by_words, each
+from nlpkit.tokenizers.pretokenize import cased_words, chunks, lower_words
 
 CONTINUATION = "##"
 LONGEST = 100  # letters of a word; longer ones are [UNK]
@@ -35,15 +35,14 @@ class WordPiece(Tokenizer):
         self._find = {piece: number for piece, number in self.ids.items() if piece not in reserved}
         self._longest = max((len(piece) for piece in self._find), default=0)
         self._unknown = self.ids[special["unk"]]
-        self._split = lower_words if self.lowercase else cased_words
-        self._cache = WordCache(self._spell)
+        split = lower_words if self.lowercase else cased_words
+        self._spellings = Spellings(by_words(split, each(self._spell)))
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind, "pieces": self.pieces, "special": self.special, "lowercase": self.lowercase}
 
     def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
-        split, ids = self._split, self._cache.ids
-        return [ids(split(text)) for text in texts]
+        return self._spellings.ids(map(chunks, texts))
 
     def decode(self, ids: Sequence[int]) -> str:
         """Words and single spaces."""

@@ -135,7 +135,7 @@ def prepare(loaded: Loaded, task: Task, *, dropout: float | None, seed: int) -> 
 def with_dropout(loaded: Loaded, dropout: float) -> Model:
     """The same model with another dropout."""
     if not 0 <= dropout < 1:
-        raise UserError(f"dropout is {dropout}, expected 0 to less than 1")
+        raise UserError(f"dropout is {dropout}, expected 0 to less than 1", hint="0.1 is usual")
     network, _ = build({**loaded.config, "dropout": dropout}, where=loaded.path)
     network.load_state_dict(loaded.model.state_dict())
     return network

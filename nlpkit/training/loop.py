@@ -126,9 +126,7 @@ def forward_backward(
     The counts of all batches are known before the first backward, so every answer weighs the same whatever batch
     it is in (a mean of means would favour short batches).
     """
-    prepared = [
-        objective.corrupt(batch, Address(settings.seed, ("objective", epoch))) for batch, epoch in micro
-    ]
+    prepared = [objective.corrupt(batch, Address(settings.seed, ("objective", epoch))) for batch, epoch in micro]
     counts: dict[str, int] = {}
     for _, target in prepared:
         for name, count in target.counts.items():

@@ -56,6 +56,13 @@ class Settings:
         if not np.isfinite(self.noise_exponent):
             raise UserError(f"noise_exponent is {self.noise_exponent}, expected a number")
 
+    def to_json(self) -> dict[str, float | str | bool]:
+        """The settings that this method and loss read."""
+        unread = ({"average"} if self.method != "cbow" else set()) | (
+            {"negative", "noise_exponent"} if self.loss != "ns" else set()
+        )
+        return {name: value for name, value in vars(self).items() if name not in unread}
+
     @property
     def output_name(self) -> str:
         """The tensor of the output side: one row a word, or one a node of the tree."""

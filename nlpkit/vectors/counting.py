@@ -84,10 +84,11 @@ class Spool:
             return self._mapped(np.int64, file)
 
     @staticmethod
-    def _mapped(dtype: Any, file: BinaryIO) -> Any:
+    def _mapped(dtype: Any, file: BinaryIO) -> NDArray[Any]:
         """A file as an array; the map keeps its bytes when the file is closed."""
         file.flush()
-        return np.memmap(file, dtype, "r") if file.seek(0, 2) else np.zeros(0, dtype)
+        found: NDArray[Any] = np.memmap(file, dtype, "r") if file.seek(0, 2) else np.zeros(0, dtype)
+        return found
 
     def close(self) -> None:
         self.ids.close()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nlpkit.artifact import file
 from nlpkit.errors import UserError, nearest
+from nlpkit.tokenizers.normalize import normalize
 
 KIND = "vectors"
 _GUESSES = 50_000  # the most frequent words, among which the nearest spelling is looked for
@@ -40,10 +41,10 @@ class Vectors:
         return np.asarray(self.vectors / np.maximum(length, np.finfo(np.float32).tiny), np.float32)
 
     def find(self, word: str) -> int | None:
-        """The row of a word; of vectors trained on lower-cased text, that of its lower-cased form. None: unknown."""
+        """The row of a word, normalised as the words of the training were. None: unknown."""
         row = self.ids.get(word)
         if row is None and self.config.get("lowercase"):
-            row = self.ids.get(word.lower())
+            row = self.ids.get(normalize(word, lower=True).strip())
         return row
 
     def row(self, word: str) -> int:

@@ -18,16 +18,16 @@ from nlpkit.vectors.file import Floats, Vectors, load
 def nearest(vectors: Path, words: Sequence[str], *, k: int = 10) -> dict[str, Any]:
     """The ``k`` words nearest to each of ``words``, by cosine.
 
-    Returns ``{"results": [{"word": ..., "nearest": [{"word", "cosine"}, ...]}, ...]}``, the nearest first and without
-    the word itself. Errors: an unknown word is a UserError with the nearest spelling.
+    Returns ``{"nearest": [{"word": ..., "words": [{"word", "cosine"}, ...]}, ...]}``, an entry for each of ``words``,
+    the nearest first and without the word itself. Errors: an unknown word is a UserError with the nearest spelling.
     """
     opened = load(vectors)
     _check_k(k)
     words = [words] if isinstance(words, str) else list(words)
     rows = [opened.row(word) for word in words]
     return {
-        "results": [
-            {"word": word, "nearest": ranked(opened, opened.unit[row], k, without={row})}
+        "nearest": [
+            {"word": word, "words": ranked(opened, opened.unit[row], k, without={row})}
             for word, row in zip(words, rows, strict=True)
         ]
     }

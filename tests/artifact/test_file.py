@@ -228,7 +228,8 @@ def limited(script: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
-    return subprocess.run([sys.executable, "-c", script], cwd=tmp_path, preexec_fn=limit, capture_output=True, text=True)
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, cwd=tmp_path, preexec_fn=limit, capture_output=True, text=True)
 
 
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_draws_belong_to_their_place_alone() -> None:
     together = rng.uniform(examples, positions)
     alone = np.concatenate([rng.uniform(examples[i : i + 1], positions[i : i + 1]) for i in range(4)], axis=1)
     assert np.array_equal(together, alone) and len(np.unique(together)) == 16
-    assert 0 <= together.min() and together.max() < 1
+    assert together.min() >= 0 and together.max() < 1
     assert not np.array_equal(together, Address(4, ("mask", 5)).uniform(examples, positions))
     assert not np.array_equal(together, Address(3, ("mask", 6)).uniform(examples, positions))
 

@@ -15,7 +15,9 @@ LENGTHS = st.lists(st.integers(1, 200), min_size=1, max_size=300)
 
 
 @given(LENGTHS, st.integers(200, 600), st.integers(0, 3))
-def test_an_epoch_has_every_example_once_and_batches_keep_their_size(lengths: list[int], tokens: int, epoch: int) -> None:
+def test_an_epoch_has_every_example_once_and_batches_keep_their_size(
+    lengths: list[int], tokens: int, epoch: int
+) -> None:
     sizes = np.array(lengths)
     batches = epoch_batches(sizes, tokens, Address(1, ("order", epoch)))
     assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))

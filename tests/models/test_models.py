@@ -179,5 +179,3 @@ def test_a_wrong_config_is_said(field: str, value: object, said: str) -> None:
     shape = {"vocab_size": 10, "d_model": 16, "n_layers": 1, "n_heads": 2, "d_ff": 32, "max_len": 8, field: value}
     with pytest.raises(UserError, match=said):
         chosen.build(chosen.config(**shape), ())
-
-

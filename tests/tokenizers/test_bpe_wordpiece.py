@@ -146,7 +146,7 @@ def test_learning_by_likelihood_equals_an_exhaustive_reference(score: str, seed:
     assert len(pieces) > len(letters) + 10
 
     words = {word: list(word) for word in spelled}
-    for piece in pieces[len(letters):]:
+    for piece in pieces[len(letters) :]:
         uses: dict[str, int] = {}
         pairs: dict[tuple[str, str], int] = {}
         for word, symbols in words.items():
@@ -205,16 +205,6 @@ def test_characters_with_an_end_of_word() -> None:
     text = "the newest lazy dog"
     assert made.decode(made.encode(text).tolist()) == text
     assert made.encode("%").tolist() == [made.ids["[UNK]"]]
-
-
-@pytest.mark.parametrize("letters", [49, 60, 300])
-def test_short_and_long_words_merge_alike(letters: int) -> None:
-    made = BYTES
-    assert isinstance(made, BPE)
-    rng = random.Random(letters)
-    word = "".join(rng.choice("thequickshl ") for _ in range(letters))
-    ids = made._letters(word)
-    assert made._merge_short(list(ids)) == made._merge_long(list(ids))
 
 
 def test_a_long_word_takes_no_square_of_time() -> None:

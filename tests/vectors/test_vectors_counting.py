@@ -70,7 +70,9 @@ def test_blocks_do_not_show(tmp_path, monkeypatch):
 
 
 def test_too_few_words_say_how_frequent_they_are(tmp_path):
-    with pytest.raises(UserError, match=r"1 of the corpus' 5 words occur 3 times or more.*most frequent occurs 4 times"):
+    with pytest.raises(
+        UserError, match=r"1 of the corpus' 5 words occur 3 times or more.*most frequent occurs 4 times"
+    ):
         run(["a a a", "a b"], tmp_path, min_count=3)
     with pytest.raises(UserError, match="most frequent occurs 0 times"):
         run([], tmp_path)

@@ -44,17 +44,17 @@ def put(path, text):
 
 
 def test_nearest_is_by_cosine_without_the_word(grid):
-    (found,) = nearest(grid, ["king"], k=2)["results"]
+    (found,) = nearest(grid, ["king"], k=2)["nearest"]
     unit = load(grid).unit
     cosines = {word: float(unit[2] @ unit[row]) for row, word in enumerate(GRID) if word != "king"}
     best = sorted(cosines, key=lambda word: -cosines[word])[:2]
-    assert [near["word"] for near in found["nearest"]] == best
-    assert found["nearest"][0]["cosine"] == pytest.approx(cosines[best[0]], abs=1e-6)
+    assert [near["word"] for near in found["words"]] == best
+    assert found["words"][0]["cosine"] == pytest.approx(cosines[best[0]], abs=1e-6)
 
 
 def test_more_neighbours_than_words_are_all_words(grid):
-    (found,) = nearest(grid, ["king"], k=100)["results"]
-    assert {near["word"] for near in found["nearest"]} == set(GRID) - {"king"}
+    (found,) = nearest(grid, ["king"], k=100)["nearest"]
+    assert {near["word"] for near in found["words"]} == set(GRID) - {"king"}
 
 
 def test_analogy_leaves_out_its_own_words(grid):
@@ -72,8 +72,8 @@ def test_unknown_words_name_the_nearest(grid):
 
 
 def test_case_follows_the_training(grid, tmp_path):
-    upper, lower = nearest(grid, ["King", "king"])["results"]
-    assert upper["word"] == "King" and upper["nearest"] == lower["nearest"]
+    upper, lower = nearest(grid, ["King", "king"])["nearest"]
+    assert upper["word"] == "King" and upper["words"] == lower["words"]
     cased = write(tmp_path / "cased.safetensors", GRID, list(GRID.values()), lowercase=False)
     with pytest.raises(UserError, match='did you mean "king"'):
         nearest(cased, ["King"])
@@ -81,7 +81,7 @@ def test_case_follows_the_training(grid, tmp_path):
 
 def test_a_zero_vector_is_near_nothing(tmp_path):
     path = write(tmp_path / "z.safetensors", ["a", "b", "c"], [[0, 0], [1, 0], [0, 1]])
-    assert [near["cosine"] for near in nearest(path, ["a"])["results"][0]["nearest"]] == [0, 0]
+    assert [near["cosine"] for near in nearest(path, ["a"])["nearest"][0]["words"]] == [0, 0]
 
 
 def test_formats_of_published_sets(tmp_path):
@@ -224,7 +224,7 @@ def test_published_sets_give_gensims_numbers(tmp_path):
 def test_commands(grid, tmp_path, capsys):
     assert app.run(["vectors", "nearest", str(grid), "king", "-k", "1", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert printed["schema"] == 1 and printed["results"][0]["nearest"][0]["word"] == "prince"
+    assert printed["schema"] == 1 and printed["nearest"][0]["words"][0]["word"] == "prince"
     assert app.run(["vectors", "analogy", str(grid), "man", "woman", "king", "-k", "2"]) == 0
     assert capsys.readouterr().out.splitlines()[0].split("\t")[1] == "queen"
     put(tmp_path / "q.txt", ": s\nman woman king queen\n")

@@ -1,0 +1,59 @@
+"""nlpkit vectors train"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from nlpkit.cli import completion, options
+from nlpkit.cli.output import call
+
+
+def command(
+    corpus: Annotated[list[Path], Argument(help="Text, JSONL, CSV, TSV, Parquet, .gz, .zst; - is stdin.")],
+    output: options.Output,
+    method: Annotated[
+        str,
+        Option(
+            help="skipgram: a word predicts those around it; cbow: they predict it.", autocompletion=completion.methods
+        ),
+    ] = "skipgram",
+    loss: Annotated[
+        str, Option(help="ns: negative sampling; hs: hierarchical softmax.", autocompletion=completion.losses)
+    ] = "ns",
+    dim: Annotated[int, Option(help="Width of a vector.", min=1)] = 100,
+    window: Annotated[int, Option(help="Words to each side: 1 to this, drawn at each word.", min=1)] = 5,
+    negative: Annotated[int, Option(help="Negatives drawn for each prediction (ns).", min=1)] = 5,
+    min_count: Annotated[int, Option(help="Rarer words are left out.", min=1)] = 5,
+    vocab_size: Annotated[int | None, Option(help="Keep the most frequent words only (default: all).", min=2)] = None,
+    sample: Annotated[float, Option(help="Words more frequent than this are thinned out; 0: none.", min=0)] = 1e-3,
+    epochs: Annotated[int, Option(help="Passes over the corpus; 0 writes the first random vectors.", min=0)] = 5,
+    lr: Annotated[float, Option(help="Learning rate at the start; it falls to 0.0001.")] = 0.025,
+    average: Annotated[
+        bool, Option("--average/--no-average", help="Divide by the number of words around (cbow).")
+    ] = True,
+    noise_exponent: Annotated[float, Option(help="Negatives are drawn by counts to this power (ns).")] = 0.75,
+    lowercase: Annotated[bool, Option("--lowercase/--no-lowercase", help="Make words lower-case.")] = True,
+    tokenizer: Annotated[
+        Path | None, Option(help="Learn vectors of this tokenizer's pieces (default: of words).")
+    ] = None,
+    field: options.Field = "text",
+    on_error: options.OnError = "error",
+    seed: options.Seed = 0,
+    threads: options.Threads = None,
+    log: options.Log = None,
+    force: options.Force = False,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+) -> None:
+    """Train word vectors: word2vec's skip-gram or continuous bag of words. Words are runs of letters and digits.
+
+    Examples:
+
+    nlpkit vectors train corpus.txt -o vec.safetensors
+
+    nlpkit vectors train shakespeare.jsonl.gz -o vec.safetensors --method cbow --loss hs --dim 50 --epochs 20
+    """
+    call("vectors train", locals(), json=json)

@@ -1,0 +1,136 @@
+"""nlpkit vectors train: a corpus makes word vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nlpkit import events
+from nlpkit.artifact.provenance import Run, default_threads
+from nlpkit.data import corpus as corpora
+from nlpkit.errors import RunError
+from nlpkit.seeds import Address
+from nlpkit.tokenizers import load as load_tokenizer
+from nlpkit.vectors.base import Corpus, Settings, Weights, engine
+from nlpkit.vectors.counting import Spool, Vocabulary, choose_words, count
+from nlpkit.vectors.file import KIND
+from nlpkit.vectors.loss import Loss
+from nlpkit.vectors.words import Pieces, Words
+
+_BYTES_A_WORD = 500  # of a word's text, count and place in the tables of Python and of the engine
+
+
+def train(
+    corpus: Sequence[Path],
+    output: Path,
+    *,
+    method: str = "skipgram",
+    loss: str = "ns",
+    dim: int = 100,
+    window: int = 5,
+    negative: int = 5,
+    min_count: int = 5,
+    vocab_size: int | None = None,
+    sample: float = 1e-3,
+    epochs: int = 5,
+    lr: float = 0.025,
+    average: bool = True,
+    noise_exponent: float = 0.75,
+    lowercase: bool = True,
+    tokenizer: Path | None = None,
+    field: str = "text",
+    on_error: str = "error",
+    seed: int = 0,
+    threads: int | None = None,
+    log: Path | None = None,
+    force: bool = False,
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Learn a vector for each word of a corpus (word2vec: Mikolov et al. 2013a, 2013b).
+
+    Words are those of `nlpkit.vectors.words`, lower-cased if ``lowercase``; with a ``tokenizer`` they are its pieces,
+    and it decides about case. Words that occur fewer than ``min_count`` times, or are not among the ``vocab_size`` most
+    frequent, are dropped before windows are cut. ``lr`` falls linearly to 0.0001. Sentences are the corpus' own;
+    windows never cross them. A killed run leaves nothing and starts over. Errors: UserError for wrong options and
+    inputs and for a corpus with too few frequent words, RunError when the disk is full or a vector is not finite.
+    """
+    corpus = [corpus] if isinstance(corpus, (str, Path)) else list(corpus)
+    run = Run.start(
+        "vectors train", locals(), inputs=("corpus", "tokenizer"), libraries=engine(method).libraries
+    )  # fmt: skip
+    settings = Settings(method, loss, dim, window, negative, sample, epochs, lr, average, noise_exponent)
+    settings.check()
+    with events.log_to(log):
+        pieces = None if tokenizer is None else load_tokenizer(run.paths("tokenizer")[0])
+        split = Words(lowercase=lowercase) if pieces is None else Pieces(pieces)
+        spool = None if dry_run else Spool(run.output.parent)
+        counts = count(split, _sentences(run.paths("corpus"), field, on_error), spool)
+        vocabulary, final = choose_words(split.names, counts, min_count=min_count, vocab_size=vocab_size)
+        if spool is None:
+            return run.plan(**_cost(vocabulary, settings))
+        text = spool.rewritten(final)
+        events.note(
+            f"{len(vocabulary.words):,} words of vocabulary are {text.words:,} of the corpus' "
+            f"{vocabulary.corpus_words:,}, in {text.sentences:,} sentences"
+        )
+        weights, measured = _learn(text, vocabulary, settings, seed, threads)
+        config = {
+            **settings.to_json(), "min_count": min_count, "lowercase": lowercase if pieces is None else None,
+            "words": vocabulary.words,
+        }  # fmt: skip
+        summary = run.write(
+            {"vectors": weights.vectors, settings.output_name: weights.output, "counts": vocabulary.counts},
+            kind=KIND, config=config, tokenizer=None if pieces is None else pieces.to_json(),
+        )  # fmt: skip
+        return {**summary, "vocab_size": len(vocabulary.words), "words": text.words, "loss": measured}
+
+
+def _sentences(paths: Sequence[Path], field: str, on_error: str) -> Iterator[str]:
+    for document in corpora.documents(paths, field=field, on_error=on_error):
+        yield from document.sentences
+
+
+def _learn(
+    corpus: Corpus, vocabulary: Vocabulary, settings: Settings, seed: int, threads: int | None
+) -> tuple[Weights, float | None]:
+    """The weights, and the loss after the last epoch."""
+    address = Address(seed, ("vectors",))
+    loss = Loss(corpus, vocabulary.counts, settings, address.at("loss"))
+    measured: list[float | None] = [None]
+
+    def progress(epoch: int, words: int) -> None:
+        done = (epoch - 1) * corpus.words + words
+        total = settings.epochs * corpus.words
+        events.emit("progress", label=f"epoch {epoch}/{settings.epochs}", done=done, total=total, unit="words")
+
+    def epoch_end(epoch: int, weights: Weights) -> None:
+        if not np.isfinite(weights.vectors).all():
+            raise RunError(f"the vectors are not finite after epoch {epoch}", hint="a smaller --lr")
+        value = measured[0] = loss(weights)
+        if value is not None:
+            text = f"epoch {epoch}/{settings.epochs}: loss {value:.4f}"
+            events.emit("note", text=text, epoch=epoch, words=epoch * corpus.words, loss=value)
+
+    weights = engine(settings.method).train(
+        corpus, vocabulary.counts, settings, seed=address.at("train"), threads=threads or default_threads(),
+        progress=progress, epoch_end=epoch_end,
+    )  # fmt: skip
+    return weights, measured[0]
+
+
+def _cost(vocabulary: Vocabulary, settings: Settings) -> dict[str, Any]:
+    """What a dry run tells: sizes, and the memory of the weights and the vocabulary in bytes."""
+    words = len(vocabulary.words)
+    parameters = (words + settings.output_rows(words)) * settings.dim
+    text = int(vocabulary.counts.sum())
+    return {
+        "vocab_size": words,
+        "words": text,
+        "corpus_words": vocabulary.corpus_words,
+        "parameters": parameters,
+        "memory_bytes": 4 * parameters + _BYTES_A_WORD * words,
+        "disk_bytes": 4 * text,
+    }
