@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nlpkit.data.readers import ROWS, Faults, lines, suffixes, text_of
+from nlpkit.data.packed import suffixes
+from nlpkit.data.readers import ROWS, Faults, lines, text_of
 from nlpkit.errors import UserError
 
 PART = 1 << 20  # characters of a document that are handed on together

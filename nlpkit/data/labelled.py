@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
 
 from nlpkit import events
-from nlpkit.data.readers import ROWS, Faults, Row, lines, suffixes, text_of, value_of
+from nlpkit.data.packed import suffixes
+from nlpkit.data.readers import ROWS, Faults, Row, json_row, lines, text_of, value_of
 from nlpkit.errors import UserError
 
 
@@ -85,12 +83,12 @@ def stream(path: Path, *, text: str = "text", pair: str | None = None, on_error:
     files are read by their columns.
     """
     path = Path(path)
-    faults = Faults(path, on_error)
+    faults = Faults(Path("stdin") if str(path) == "-" else path, on_error)
     kind = suffixes(path)[0]
     if str(path) != "-" and kind in ROWS:
         rows: Iterator[tuple[int, Row]] = ROWS[kind](path, faults)
     else:
-        rows = _mixed(_stdin(faults) if str(path) == "-" else lines(path, faults), text, faults)
+        rows = _mixed(lines(path, faults), text, faults)
     for line, row in rows:
         first = text_of(row, text, line, faults)
         second = text_of(row, pair, line, faults) if pair is not None and first is not None else None
@@ -111,17 +109,5 @@ def _mixed(source: Iterator[tuple[int, str]], text: str, faults: Faults) -> Iter
             continue
         if not line.lstrip().startswith("{"):
             yield number, {text: line}
-            continue
-        try:
-            yield number, json.loads(line)
-        except (ValueError, RecursionError) as error:
-            faults.at(number, f"is not JSON: {getattr(error, 'msg', 'nested too deeply')}")
-
-
-def _stdin(faults: Faults, source: BinaryIO | Any = None) -> Iterator[tuple[int, str]]:
-    """Lines of stdin as soon as each is there."""
-    for number, raw in enumerate(iter((source or sys.stdin.buffer).readline, b""), 1):
-        try:
-            yield number, raw.decode("utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            faults.at(number, f"is not UTF-8 (byte 0x{raw[error.start]:02x} at column {error.start + 1})")
+        elif (row := json_row(number, line, faults)) is not None:
+            yield number, row
