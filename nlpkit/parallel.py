@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
+import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import chain, islice
+from types import ModuleType
 from typing import Any, TypeVar
 
 from nlpkit.artifact.provenance import default_threads
+from nlpkit.errors import RunError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -26,7 +34,8 @@ def in_order(
     """``function`` of each item, in order, in worker processes; at most a few items a worker are in memory.
 
     ``prepare(*arguments)`` runs once in each worker. One thread, or a single item, needs no process and gets none.
-    Workers are fresh processes (spawned): forking one that has used torch's threads is not safe.
+    Workers are fresh processes (spawned): forking one that has used torch's threads is not safe. Errors: what
+    ``function`` raises; RunError when a worker is killed.
     """
     workers = threads or default_threads()
     stream = iter(items)
@@ -37,14 +46,46 @@ def in_order(
         yield from map(function, chain(first, stream))
         return
     context = multiprocessing.get_context("spawn")
-    pool: Any = ProcessPoolExecutor(workers, context, prepare, arguments)
+    pool: Any = ProcessPoolExecutor(workers, context, _begin, (prepare, arguments))
     pending: deque[Future[R]] = deque()
     try:
         for item in chain(first, stream):
-            pending.append(pool.submit(function, item))
+            with _no_main():
+                pending.append(pool.submit(function, item))
             if len(pending) >= 3 * workers:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+    except BrokenProcessPool:
+        raise RunError(
+            "a worker process was killed, most often because memory ran out", hint="fewer --threads need less memory"
+        ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin(prepare: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    """In each worker: an interrupt is the parent's to answer, and a parent that was killed leaves no worker behind."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+    if prepare is not None:
+        prepare(*arguments)
+
+
+@contextmanager
+def _no_main() -> Iterator[None]:
+    """Workers begun here do not import the program's main module: it is not needed, and a script of somebody's that
+    calls nlpkit would run a second time."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
