@@ -44,16 +44,11 @@ class TokenFiles:
                     where=item.path,
                     hint="tokenise both with the same --tokenizer",
                 )
-        sentence_ends, document_ends, tokens, sentences = [], [], 0, 0
-        for item in found:
-            sentence_ends.append(item.array("sentence_ends") + tokens)
-            document_ends.append(item.array("document_ends") + sentences)
-            tokens += item.array("tokens").size
-            sentences += item.array("sentence_ends").size
-        return TokenFiles(
-            tuple(item.array("tokens") for item in found), np.concatenate(sentence_ends),
-            np.concatenate(document_ends), tokenizers[0], paths[0].name,
-        )  # fmt: skip
+        if len(found) == 1:  # then nothing of a file larger than memory is copied
+            ends = found[0].array("sentence_ends"), found[0].array("document_ends")
+        else:
+            ends = _behind(found, "sentence_ends", "tokens"), _behind(found, "document_ends", "sentence_ends")
+        return TokenFiles(tuple(item.array("tokens") for item in found), *ends, tokenizers[0], paths[0].name)
 
     @staticmethod
     def from_arrays(tokens: NDArray[Any], sentence_ends: Ids, document_ends: Ids, tokenizer: Tokenizer) -> TokenFiles:
@@ -80,7 +75,8 @@ class TokenFiles:
     @cached_property
     def document_token_ends(self) -> Ids:
         """[D]: each document's last token plus one."""
-        return np.concatenate([[0], self.sentence_ends])[self.document_ends].astype(np.int64)
+        ends = self.sentence_ends[np.maximum(self.document_ends, 1) - 1] if self.n_sentences else self.document_ends
+        return np.where(self.document_ends > 0, ends, 0).astype(np.int64)
 
     def tokens(self, start: int, stop: int) -> Ids:
         """Ids of the tokens from ``start`` up to ``stop``."""
@@ -99,3 +95,9 @@ class TokenFiles:
             here = owner == number
             out[here] = part[index[here] - self.starts[number]]
         return out
+
+
+def _behind(found: Sequence[file.Artifact], ends: str, counted: str) -> Ids:
+    """The ``ends`` of all files, which count through what stands in ``counted``."""
+    before = np.cumsum([0, *(item.array(counted).size for item in found)])
+    return np.concatenate([item.array(ends) + start for item, start in zip(found, before[:-1], strict=True)])
