@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import struct
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,8 @@ from numpy.typing import NDArray
 from nlpkit.errors import UserError
 
 MAX_HEADER = 100_000_000  # bytes; the published library's own limit
+MAX_SIZE = 1 << 62  # of a dimension, an offset, a tensor in bytes: no disk is larger, and numpy can still count it
+MAX_DIMENSIONS = 32  # of a tensor; numpy 1.26's own limit
 _CHUNK = 1 << 22
 
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -150,7 +153,7 @@ def read_header(path: Path) -> tuple[dict[str, TensorInfo], dict[str, str]]:
     expected = 8 + length
     for name, info in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
         if info.begin != expected:
-            raise bad(f'tensor "{name}" begins at byte {info.begin:,}, expected {expected:,}')
+            raise bad(f"tensor {_shown(name)} begins at byte {info.begin:,}, expected {expected:,}")
         expected = info.end
     if expected != size:
         raise bad(f"{size:,} bytes, expected {expected:,}")
@@ -160,19 +163,29 @@ def read_header(path: Path) -> tuple[dict[str, TensorInfo], dict[str, str]]:
 def _entry(name: str, entry: Any, start: int, bad: Any) -> TensorInfo:
     """One checked entry of the header."""
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-        raise bad(f'tensor "{name}" needs dtype, shape and data_offsets')
+        raise bad(f"tensor {_shown(name)} needs dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise bad(f'tensor "{name}" has the unknown type {str(dtype)[:40]}')
-    whole = [*shape, *offsets] if isinstance(shape, list) and isinstance(offsets, list) else [None]
-    if len(whole) - len(shape) != 2 or any(type(number) is not int or number < 0 for number in whole):
-        raise bad(f'tensor "{name}" has no valid shape and offsets')
-    size = DTYPES[dtype].itemsize
-    for number in shape:
-        size *= number  # Python integers do not overflow
+        raise bad(f"tensor {_shown(name)} has the unknown type {_shown(str(dtype))}")
+    lists = isinstance(shape, list) and isinstance(offsets, list)
+    if not lists or len(shape) > MAX_DIMENSIONS or len(offsets) != 2 or not all(map(_is_size, [*shape, *offsets])):
+        raise bad(f"tensor {_shown(name)} has no valid shape and offsets")
+    # Python integers do not overflow; numpy counts the elements of an empty tensor without its zeros.
+    if not _is_size(math.prod(number for number in shape if number) * DTYPES[dtype].itemsize):
+        raise bad(f"tensor {_shown(name)} has a shape that needs more bytes than any file has")
+    size = math.prod(shape) * DTYPES[dtype].itemsize
     if offsets[1] - offsets[0] != size:
-        raise bad(f'tensor "{name}" has {offsets[1] - offsets[0]:,} bytes, its shape needs {size:,}')
+        raise bad(f"tensor {_shown(name)} has {offsets[1] - offsets[0]:,} bytes, its shape needs {size:,}")
     return TensorInfo(dtype, tuple(shape), start + offsets[0], start + offsets[1])
+
+
+def _shown(name: str) -> str:
+    """A name that nobody has checked, short and on one line."""
+    return json.dumps(name[:60], ensure_ascii=False)
+
+
+def _is_size(number: Any) -> bool:
+    return type(number) is int and 0 <= number <= MAX_SIZE
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -183,8 +196,11 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def array(path: Path, info: TensorInfo) -> NDArray[Any]:
-    """A read-only, memory-mapped view of one tensor."""
+    """A read-only, memory-mapped view of one tensor. Errors: a file that is gone or shorter than when it was opened."""
     dtype = DTYPES[info.dtype]
     if info.end == info.begin:
         return np.zeros(info.shape, dtype)
-    return np.memmap(path, dtype, "r", offset=info.begin, shape=info.shape)
+    try:
+        return np.memmap(path, dtype, "r", offset=info.begin, shape=info.shape)
+    except (OSError, ValueError):
+        raise UserError("has changed since it was opened", where=path, hint="run the command again") from None

@@ -143,7 +143,7 @@ def header(text: str, data: bytes = b"") -> bytes:
         (header("{" * 5000), "not JSON"),
         (header("[" * 100_000), "not JSON"),
         (header('{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{}}', b"\0" * 4), "stands twice"),
-        (header('{"a":{"dtype":"F31","shape":[1],"data_offsets":[0,4]}}', b"\0" * 4), "unknown type F31"),
+        (header('{"a":{"dtype":"F31","shape":[1],"data_offsets":[0,4]}}', b"\0" * 4), 'unknown type "F31"'),
         (header('{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}', b"\0" * 4), "valid shape"),
         (header('{"a":{"dtype":"F32","shape":[true],"data_offsets":[0,4]}}', b"\0" * 4), "valid shape"),
         (header('{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}', b"\0" * 4), "its shape needs 8"),
