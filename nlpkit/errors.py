@@ -67,3 +67,11 @@ def choose(table: Mapping[str, T], name: str, *, field: str, where: str | PathLi
     if name not in table:
         raise unknown(name, table, field=field, where=where)
     return table[name]
+
+
+def refuse(given: Mapping[str, object], why: str, *, hint: str | None = None) -> None:
+    """Refuse options that would change nothing: a UserError that names those that are given (not None)."""
+    names = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
+    if names:
+        verb = "changes" if len(names) == 1 else "change"
+        raise UserError(f"{', '.join(names)} {verb} nothing: {why}", hint=hint or "leave it out")

@@ -45,7 +45,7 @@ def token_file(path: Path, *, documents: int = 60, seed: int = 0) -> Path:
 
 
 VOCABULARY = Vocabulary(1000, {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4, "bos": 2, "eos": 3})
-OPTIONS = {"mask_ratio": 0.15, "mask_mix": "80/10/10", "masks": "dynamic", "mask_copies": 10}
+OPTIONS = {"mask_ratio": 0.15, "mask_mix": "80/10/10", "masks": "dynamic", "mask_copies": None}
 
 
 def make_batch(lengths: list[int], examples: list[int] | None = None) -> Batch:

@@ -27,7 +27,10 @@ def command(
     n_layers: Annotated[int | None, Option(help="The student's layers (default: half the teacher's).", min=1)] = None,
     init: Annotated[Path | None, Option(help="Begin with this model (default: with the teacher's layers).")] = None,
     weight_kl: Annotated[float, Option(help="Weight of the teacher's softened answers.", min=0)] = 5.0,
-    weight_hard: Annotated[float, Option(help="Weight of the data's answers: masked words, labels.", min=0)] = 2.0,
+    weight_hard: Annotated[
+        float | None,
+        Option(help="Weight of the data's answers: masked words, labels (default: 2, without labels 0).", min=0),
+    ] = None,
     weight_cos: Annotated[float, Option(help="Weight of the cosine between hidden states.", min=0)] = 1.0,
     temperature: Annotated[float, Option(help="How much answers are softened.")] = 2.0,
     labels: Annotated[bool, Option("--labels/--no-labels", help="Read the labels of the texts.")] = True,
@@ -38,8 +41,12 @@ def command(
     metric: Annotated[
         str | None, Option(help="What --dev chooses by: macro_f1 (the default), accuracy, mcc, loss.")
     ] = None,
-    mask_ratio: Annotated[float, Option(help="Share of the tokens to predict (masked teachers).")] = 0.15,
-    mask_mix: Annotated[str, Option(help="Of those, percent [MASK]/random/unchanged.")] = "80/10/10",
+    mask_ratio: Annotated[
+        float | None, Option(help="Share of the tokens to predict (masked teachers; default: 0.15).")
+    ] = None,
+    mask_mix: Annotated[
+        str | None, Option(help="Of those, percent [MASK]/random/unchanged (default: 80/10/10).")
+    ] = None,
     max_len: Annotated[
         int | None, Option(help="Longest sequence in tokens, framing included (default: the teacher's).", min=1)
     ] = None,

@@ -27,8 +27,12 @@ def command(
     stride: Annotated[
         int | None, Option(help="Tokens between two windows of a causal model (default: no overlap).", min=1)
     ] = None,
-    mask_ratio: Annotated[float, Option(help="Share of the tokens a masked model must predict.")] = 0.15,
-    mask_mix: Annotated[str, Option(help="Of those, percent [MASK]/random/unchanged.")] = "80/10/10",
+    mask_ratio: Annotated[
+        float | None, Option(help="Share of the tokens a masked model must predict (default: 0.15).")
+    ] = None,
+    mask_mix: Annotated[
+        str | None, Option(help="Of those, percent [MASK]/random/unchanged (default: 80/10/10).")
+    ] = None,
     batch_tokens: Annotated[int, Option(help="About this many tokens in a batch; changes no value.", min=1)] = 4096,
     resamples: Annotated[int, Option(help="Bootstrap draws behind each interval.", min=1)] = 1000,
     min: Annotated[list[str] | None, Option(help="METRIC=NUMBER: exit 3 when it is less; repeatable.")] = None,

@@ -29,8 +29,6 @@ Device = Annotated[str, Option(help="Where to compute: cpu, or what torch calls 
 Field = Annotated[str, Option(help="Which field or column of JSONL, CSV, TSV, Parquet is the text.")]
 OnError = Annotated[str, Option(help="A malformed line: 'error' stops, 'skip' counts and says them.")]
 
-MaxLen = Annotated[int, Option(help="Longest sequence in tokens, framing included.", min=1)]
-Dropout = Annotated[float, Option(help="Dropout probability.", min=0, max=1)]
 Steps = Annotated[int | None, Option(help="Updates of the weights (default: by epochs); 0 trains nothing.", min=0)]
 Epochs = Annotated[int | None, Option(help="Passes over the data (default: 1 unless steps are given).", min=1)]
 BatchTokens = Annotated[int, Option(help="About this many tokens in a batch.", min=1)]

@@ -14,27 +14,39 @@ from nlpkit.cli.output import call
 def command(
     tokens: Annotated[list[Path], Argument(help="Token files, of one tokenizer.", metavar="TOKENS...")],
     output: options.Output,
-    model: Annotated[str, Option(help="Model family.", autocompletion=completion.models)] = "bert",
-    size: Annotated[str, Option(help="Layers and width by name.", autocompletion=completion.sizes)] = "tiny",
+    model: Annotated[str | None, Option(help="Model family (default: bert).", autocompletion=completion.models)] = None,
+    size: Annotated[
+        str | None, Option(help="Layers and width by name (default: tiny).", autocompletion=completion.sizes)
+    ] = None,
     objective: Annotated[
         str | None,
         Option(help="What to learn, e.g. mlm+nsp (default: the model's).", autocompletion=completion.objectives),
     ] = None,
     dev: Annotated[Path | None, Option(help="A token file to measure the loss on; the best weights are kept.")] = None,
-    init: Annotated[Path | None, Option(help="Start from this model (default: random weights).")] = None,
+    init: Annotated[Path | None, Option(help="Start from this model, of its shape (default: random weights).")] = None,
     n_layers: Annotated[int | None, Option(help="Layers (default: the size's).", min=1)] = None,
     d_model: Annotated[int | None, Option(help="Model width (default: the size's).", min=1)] = None,
     n_heads: Annotated[int | None, Option(help="Attention heads (default: one for each 64 of width).", min=1)] = None,
     d_ff: Annotated[int | None, Option(help="Feed-forward width (default: 4 x d_model).", min=1)] = None,
-    max_len: options.MaxLen = 128,
-    dropout: options.Dropout = 0.1,
+    max_len: Annotated[
+        int | None, Option(help="Longest sequence in tokens, framing included (default: 128, or --init's).", min=1)
+    ] = None,
+    dropout: Annotated[
+        float | None, Option(help="Dropout probability (default: 0.1, or --init's).", min=0, max=1)
+    ] = None,
     cut: Annotated[
         str | None, Option(help="How text is cut: blocks, sentences or pairs (default: the objective's).")
     ] = None,
-    mask_ratio: Annotated[float, Option(help="Share of the tokens to predict (mlm).")] = 0.15,
-    mask_mix: Annotated[str, Option(help="Of those, percent [MASK]/random/unchanged (mlm).")] = "80/10/10",
-    masks: Annotated[str, Option(help="'dynamic': new in every epoch; 'static': repeated (mlm).")] = "dynamic",
-    mask_copies: Annotated[int, Option(help="How many different static masks a sequence has (mlm).", min=1)] = 10,
+    mask_ratio: Annotated[float | None, Option(help="Share of the tokens to predict (mlm; default: 0.15).")] = None,
+    mask_mix: Annotated[
+        str | None, Option(help="Of those, percent [MASK]/random/unchanged (mlm; default: 80/10/10).")
+    ] = None,
+    masks: Annotated[
+        str | None, Option(help="'dynamic': new in every epoch (the default); 'static': repeated (mlm).")
+    ] = None,
+    mask_copies: Annotated[
+        int | None, Option(help="How many different static masks a sequence has (default: 10).", min=1)
+    ] = None,
     steps: options.Steps = None,
     epochs: options.Epochs = None,
     batch_tokens: options.BatchTokens = 4096,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +18,17 @@ from nlpkit.data import labelled
 from nlpkit.data.order import Epochs
 from nlpkit.data.pretraining import source
 from nlpkit.data.tokenfile import TokenFiles
-from nlpkit.errors import UserError, choose
+from nlpkit.errors import UserError, choose, refuse
 from nlpkit.models.base import Model
 from nlpkit.models.load import Loaded, load, model_config, state_tensors
 from nlpkit.objectives.base import Objective
 from nlpkit.tasks import reading
 from nlpkit.training import estimate, finetune, loop, pretrain, resume
 from nlpkit.training.loop import Evaluation
-from nlpkit.training.settings import Settings
+from nlpkit.training.settings import Settings, check_dev
 from nlpkit.training.threads import use_threads
+
+HARD = 2.0  # the weight of the data's answers (Sanh et al. 2019, their code), where there are any
 
 
 def distill(
@@ -38,7 +41,7 @@ def distill(
     n_layers: int | None = None,
     init: Path | None = None,
     weight_kl: float = 5.0,
-    weight_hard: float = 2.0,
+    weight_hard: float | None = None,
     weight_cos: float = 1.0,
     temperature: float = 2.0,
     labels: bool = True,
@@ -47,8 +50,8 @@ def distill(
     label: str | None = None,
     on_error: str = "error",
     metric: str | None = None,
-    mask_ratio: float = 0.15,
-    mask_mix: str = "80/10/10",
+    mask_ratio: float | None = None,
+    mask_mix: str | None = None,
     max_len: int | None = None,
     dropout: float | None = None,
     steps: int | None = None,
@@ -78,17 +81,19 @@ def distill(
     """Train a student to answer as its teacher; returns the summary of the file that was written.
 
     A pre-trained teacher takes token files, a fine-tuned one a file of texts, whose labels are used unless ``labels``
-    is False. The student has half the teacher's layers (``n_layers``, ``size``) and begins with the teacher's own,
-    evenly spaced; where its width differs it begins at random; ``init`` begins with a model of the same family.
-    Columns and ``max_len`` None: what the teacher was taught with. Errors: as `nlpkit.training.finetune.finetune`.
+    is False. ``weight_hard`` None is 2, and 0 without labels. The student has half the teacher's layers (``n_layers``,
+    ``size``) and begins with the teacher's own, evenly spaced; where its width differs it begins at random; ``init``
+    begins with a model of the same family. Columns and ``max_len`` None: what the teacher was taught with. Errors: as
+    `nlpkit.training.finetune.finetune`; an option that is of no use with this kind of teacher.
     """
     data = [data] if isinstance(data, (str, Path)) else list(data)
     run = Run.start("distill", locals(), inputs=("teacher", "data", "dev", "init"), libraries=("torch", "numpy"))
     with use_threads(threads), events.log_to(log):
         options = locals()
         loaded = load(run.paths("teacher")[0])
+        check_dev(options)
         lesson = (task_lesson if loaded.config.get("task") else language_lesson)(loaded, run, options)
-        network = make_student(loaded, lesson.heads, options, run.path("init"))
+        network = make_student(loaded, lesson.heads, options | {"max_len": lesson.max_len}, run.path("init"))
         teach = lesson.objective
         settings = Settings(
             steps=pretrain.total_steps(
@@ -124,7 +129,7 @@ def parameters(network: Model) -> int:
 class Lesson:
     """What is taught: the objective, its data, the student's heads, how it is measured, the task its file names.
 
-    ``share`` of the positions reach the vocabulary projection, for estimates.
+    ``max_len``: of its longest sequence. ``share`` of the positions reach the vocabulary projection, for estimates.
     """
 
     objective: Objective
@@ -132,6 +137,7 @@ class Lesson:
     heads: tuple[str, ...]
     evaluate: Callable[[Model], Evaluation] | None
     task: Mapping[str, Any] | None
+    max_len: int
     share: float
 
 
@@ -144,23 +150,23 @@ def language_lesson(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Les
                 "is not a token file, and the teacher has no classifier to learn from",
                 where=path, hint="nlpkit tokens makes a token file; nlpkit finetune makes a classifier",
             )  # fmt: skip
+    refuse({name: options[name] for name in ("text", "pair", "label", "metric")} | _unusual(options),
+           "a pre-trained teacher teaches on token files, by their loss")  # fmt: skip
     tokenizer = loaded.need_tokenizer()
-    given = {**options, "masks": "dynamic", "mask_copies": 1}
+    given = {**options, "masks": None, "mask_copies": None}
     base = objectives.build(loaded.family.objective, pretrain.vocabulary(tokenizer), given)
     for head in base.heads:
         if head not in loaded.model.heads:
             raise UserError(f'the teacher has no head "{head}" to learn from', where=loaded.path,
                             hint="pre-train it with this head, or distil a fine-tuned teacher")  # fmt: skip
+    if base.name != "mlm":
+        refuse({name: options[name] for name in ("mask_ratio", "mask_mix")}, "the teacher fills no masks")
     frame = framings.framing(loaded.family.framing, tokenizer)
-    max_len = reading.length(loaded, options["max_len"])
+    max_len = loaded.length(options["max_len"])
 
     def sequences(which: list[Path]) -> Epochs:
         files = TokenFiles.open(which)
-        if files.tokenizer.fingerprint != tokenizer.fingerprint:
-            raise UserError(
-                f"was made with another tokenizer ({files.tokenizer.vocab_size:,} pieces) than the teacher's "
-                f"({tokenizer.vocab_size:,})", where=which[0], hint=f"nlpkit tokens --tokenizer {loaded.path.name}",
-            )  # fmt: skip
+        pretrain.check_tokenizer(files, tokenizer, "the teacher's", where=which[0])
         return source(
             base.source, files, frame, max_len=max_len, batch_tokens=options["batch_tokens"], seed=options["seed"]
         )
@@ -169,8 +175,8 @@ def language_lesson(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Les
     if dev := run.paths("dev"):
         evaluate = pretrain.evaluator(sequences(dev), base, options["seed"], options["device"])
     objective = LanguageDistillation(loaded.model, base, options["temperature"], weights(options))
-    share = options["mask_ratio"] if base.name == "mlm" else 1.0
-    return Lesson(objective, sequences(paths), base.heads, evaluate, None, share)
+    share = pretrain.share(base, options["mask_ratio"])
+    return Lesson(objective, sequences(paths), base.heads, evaluate, None, max_len, share)
 
 
 def task_lesson(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Lesson:
@@ -183,6 +189,12 @@ def task_lesson(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Lesson:
             f"is a {file.read(path).kind} file; a fine-tuned teacher teaches on texts", where=path,
             hint="give the labelled file, or distil the pre-trained model",
         )  # fmt: skip
+    refuse({name: options[name] for name in ("mask_ratio", "mask_mix")}, "the teacher is a classifier")
+    if not options["labels"] and not options["weight_hard"]:
+        options = {**options, "weight_hard": 0.0}
+    elif not options["labels"]:
+        raise UserError(f"weight-hard is {options['weight_hard']}, but the labels are not read",
+                        hint="leave out --weight-hard or --no-labels")  # fmt: skip
     task, encoder = reading.reader(loaded, options)
     kind = tasks.kind(task.name)
     columns = {"text": task.text, "pair": task.pair, "on_error": options["on_error"]}
@@ -196,18 +208,25 @@ def task_lesson(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Lesson:
     return Lesson(
         TaskDistillation(loaded.model, task, options["temperature"], weights(options)),
         finetune.epochs_of(sequences, batch_tokens=options["batch_tokens"], seed=options["seed"]),
-        task.heads, evaluate, {**task.to_json(), "max_len": encoder.max_len}, 0.0,
+        task.heads, evaluate, {**task.to_json(), "max_len": encoder.max_len}, encoder.max_len, 0.0,
     )  # fmt: skip
+
+
+def _unusual(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of labelled files that are not as they are when nothing is said."""
+    return {"no_labels": None if options["labels"] else True,
+            "on_error": None if options["on_error"] == "error" else options["on_error"]}  # fmt: skip
 
 
 def weights(options: Mapping[str, Any]) -> dict[str, float]:
     """The weights of the three losses. Errors: a negative one, all zero, a temperature that is not positive."""
-    found = {name: float(options[f"weight_{name}"]) for name in ("kl", "hard", "cos")}
+    hard = HARD if options["weight_hard"] is None else options["weight_hard"]
+    found = {"kl": float(options["weight_kl"]), "hard": float(hard), "cos": float(options["weight_cos"])}
     for name, value in found.items():
-        if not value >= 0:
+        if not 0 <= value < math.inf:
             raise UserError(f"weight-{name} is {value}, expected at least 0")
     if not any(found.values()):
         raise UserError("all weights are 0, so there is nothing to learn")
-    if not options["temperature"] > 0:
+    if not 0 < options["temperature"] < math.inf:
         raise UserError(f"temperature is {options['temperature']}, expected more than 0")
     return found

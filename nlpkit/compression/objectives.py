@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ from nlpkit.objectives.base import Objective, Target
 from nlpkit.seeds import Address
 from nlpkit.tasks.base import Task
 
+T = TypeVar("T")
 WIDEN = "distill"  # the head that brings a narrower student's hidden states to its teacher's width; not kept
 
 
@@ -44,6 +45,11 @@ class Distillation:
 
     name = "distill"
     layers = False
+
+    def weighty(self, terms: Mapping[str, T]) -> dict[str, T]:
+        """Those terms that have a weight. The others are no part of the loss (hidden states of another width cannot be
+        compared when nothing widens them)."""
+        return {name: value for name, value in terms.items() if self.weights[name]}
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -61,8 +67,8 @@ class Distillation:
 
     def alike(self, output: Output, answer: Output) -> Tensor:
         """The sum of the cosine losses over every token."""
-        widen = output.heads[WIDEN] if WIDEN in output.heads else torch.nn.Identity()
-        return cosine(widen(output.hidden), answer.hidden)
+        hidden_ND = output.heads[WIDEN](output.hidden) if WIDEN in output.heads else output.hidden
+        return cosine(hidden_ND, answer.hidden)
 
 
 class LanguageDistillation(Distillation):
@@ -73,7 +79,8 @@ class LanguageDistillation(Distillation):
     def corrupt(self, batch: Batch, rng: Address) -> tuple[Batch, Target]:
         batch, target = self.base.corrupt(batch, rng)
         answers = target.counts[self.base.name]
-        return batch, Target({"kl": answers, "hard": answers, "cos": batch.packing.total}, target.fields)
+        counts = {"kl": answers, "hard": answers, "cos": batch.packing.total}
+        return batch, Target(self.weighty(counts), target.fields)
 
     def loss(self, output: Output, target: Target) -> dict[str, Tensor]:
         answer = self.ask(output.batch)
@@ -84,7 +91,8 @@ class LanguageDistillation(Distillation):
             cast(VocabularyHead, answer.heads[head]), answer.hidden.index_select(0, positions),
             target.fields["labels"], self.temperature,
         )  # fmt: skip
-        return {"kl": kl, "hard": hard, "cos": self.alike(output, answer)}
+        cos = {"cos": self.alike(output, answer)} if "cos" in target.counts else {}
+        return self.weighty({"kl": kl, "hard": hard}) | cos
 
 
 class TaskDistillation(Distillation):
@@ -93,16 +101,19 @@ class TaskDistillation(Distillation):
     base: Task
 
     def corrupt(self, batch: Batch, rng: Address) -> tuple[Batch, Target]:
-        counts = {"kl": len(batch.packing.lengths), "cos": batch.packing.total}
-        if not batch.labels:
+        counts = self.weighty({"kl": len(batch.packing.lengths), "cos": batch.packing.total})
+        if not (batch.labels and self.weights["hard"]):
             return batch, Target(counts)
         batch, target = self.base.corrupt(batch, rng)
         return batch, Target({**counts, "hard": sum(target.counts.values())}, target.fields)
 
     def loss(self, output: Output, target: Target) -> dict[str, Tensor]:
         answer = self.ask(output.batch)
-        kl = soft_targets(self.base.scores(output), self.base.scores(answer), self.temperature)
-        found = {"kl": kl, "cos": self.alike(output, answer)}
+        found = {}
+        if "kl" in target.counts:
+            found["kl"] = soft_targets(self.base.scores(output), self.base.scores(answer), self.temperature)
+        if "cos" in target.counts:
+            found["cos"] = self.alike(output, answer)
         if "hard" in target.counts:
             (found["hard"],) = self.base.loss(output, target).values()
         return found

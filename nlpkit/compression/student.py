@@ -18,13 +18,12 @@ from torch import Tensor
 
 from nlpkit import events
 from nlpkit.compression.objectives import WIDEN
-from nlpkit.errors import UserError, choose
+from nlpkit.errors import UserError, choose, refuse
 from nlpkit.layers.linear import Linear
 from nlpkit.models.base import Config, Model
-from nlpkit.models.load import Loaded, add_classifier, load
+from nlpkit.models.load import Loaded, add_classifier, load, with_dropout
 from nlpkit.models.sizes import SIZES
 from nlpkit.seeds import Address
-from nlpkit.training.finetune import with_dropout
 
 _BLOCK = re.compile(r"^(.*\blayers\.)(\d+)(\..*)$")
 
@@ -55,12 +54,12 @@ def make_student(loaded: Loaded, heads: tuple[str, ...], options: Mapping[str, A
     """The student of a teacher: its shape from ``size``, ``n_layers`` or ``init``, its weights as the module says.
 
     A student of another width gets a layer that widens its hidden states for the cosine loss (``heads.distill``).
-    Errors: a student that is no smaller, sizes that contradict, a model to begin with that does not fit.
+    Errors: more layers than the teacher has, sizes that contradict, a model to begin with that does not fit.
     """
     torch.manual_seed(Address(options["seed"], ("init",)).torch_seed())
     teacher, task = loaded.model, loaded.config.get("task")
     if init is not None:
-        network = _continued(loaded, init, options)
+        network = _continued(loaded, heads, init, options)
     else:
         network = loaded.family.build(student_config(teacher.config, options), heads)
     for name in [name for name in network.heads if name not in heads]:
@@ -80,7 +79,8 @@ def make_student(loaded: Loaded, heads: tuple[str, ...], options: Mapping[str, A
 
 
 def student_config(teacher: Config, options: Mapping[str, Any]) -> Config:
-    """The teacher's config with fewer layers, or the layers and width of a size."""
+    """The teacher's config with fewer layers, or the layers and width of a size. A size of the teacher's own width
+    keeps its heads and its feed-forward too, so that the student can begin with its layers."""
     size, n_layers = options["size"], options["n_layers"]
     if size is None:
         layers = max(1, teacher.n_layers // 2) if n_layers is None else n_layers
@@ -88,19 +88,35 @@ def student_config(teacher: Config, options: Mapping[str, Any]) -> Config:
     else:
         shape = choose(SIZES, size, field="size")
         layers = shape.n_layers if n_layers is None else n_layers
-        config = replace(teacher, n_layers=layers, d_model=shape.d_model, n_heads=shape.n_heads, d_ff=shape.d_ff)
+        config = replace(teacher, n_layers=layers)
+        if shape.d_model != teacher.d_model:
+            config = replace(config, d_model=shape.d_model, n_heads=shape.n_heads, d_ff=shape.d_ff)
     if not 1 <= layers <= teacher.n_layers:
         raise UserError(f"n-layers is {layers}, expected 1 to {teacher.n_layers}, which the teacher has")
     return config if options["dropout"] is None else replace(config, dropout=options["dropout"])
 
 
-def _continued(loaded: Loaded, init: Path, options: Mapping[str, Any]) -> Model:
-    """The model to begin with, whatever its shape. Errors: a shape asked for besides, another family or tokenizer."""
-    if options["size"] is not None or options["n_layers"] is not None:
-        raise UserError("--init has a shape of its own", hint="leave out --size and --n-layers")
+def _continued(loaded: Loaded, heads: tuple[str, ...], init: Path, options: Mapping[str, Any]) -> Model:
+    """The model to begin with, whatever its shape. Errors: a shape asked for besides, another family or tokenizer, too
+    few positions, no head for what the teacher answers; its classifier stays when it knows the same labels."""
+    refuse({name: options[name] for name in ("size", "n_layers")}, "--init has a shape of its own")
     given = load(init)
     if given.family.name != loaded.family.name:
-        raise UserError(f"is a {given.family.name} model, the teacher {loaded.family.name}", where=init)
+        raise UserError(f"is a {given.family.name} model, the teacher {loaded.family.name}", where=init,
+                        hint="a student is of its teacher's family")  # fmt: skip
     if given.need_tokenizer().fingerprint != loaded.need_tokenizer().fingerprint:
-        raise UserError("its tokenizer is not the teacher's; their answers cannot be compared", where=init)
-    return given.model if options["dropout"] is None else with_dropout(given, options["dropout"])
+        raise UserError("its tokenizer is not the teacher's; their answers cannot be compared", where=init,
+                        hint="begin with a model that was pre-trained with the teacher's tokenizer")  # fmt: skip
+    most = given.model.config.max_len
+    if most < options["max_len"]:
+        raise UserError(f"reads at most {most} tokens, and the sequences have up to {options['max_len']}", where=init,
+                        hint=f"--max-len {most}")  # fmt: skip
+    network = given.model if options["dropout"] is None else with_dropout(given, options["dropout"])
+    labels = [(item.config.get("task") or {}).get("labels") for item in (given, loaded)]
+    if "classify" in network.heads and labels[0] != labels[1]:
+        del network.heads["classify"]
+    for head in heads:
+        if head != "classify" and head not in network.heads:
+            raise UserError(f'has no head "{head}", which the teacher teaches', where=init,
+                            hint=f"its heads: {', '.join(network.heads) or 'none'}")  # fmt: skip
+    return network

@@ -17,7 +17,7 @@ from nlpkit import events
 from nlpkit.artifact import file
 from nlpkit.data import labelled
 from nlpkit.data.labelled import Examples
-from nlpkit.errors import UserError
+from nlpkit.errors import UserError, refuse
 from nlpkit.evaluation import baselines, intervals, metrics
 from nlpkit.evaluation.describe import describe, sha256, timed
 from nlpkit.models.load import Loaded
@@ -40,10 +40,14 @@ def evaluate(loaded: Loaded, data: Path, other: Loaded | None, options: Mapping[
     if data.suffix == ".safetensors":
         raise UserError(f"is a {file.read(data).kind} file, and the model a classifier", where=data,
                         hint="give a labelled file, or measure the model before it was fine-tuned")  # fmt: skip
+    refuse({name: options[name] for name in ("stride", "mask_ratio", "mask_mix")}, "the model is a classifier")
     task, encoder = _reader(loaded, options)
+    rival = None if other is None else _rival(other, task, options)
     columns = {"text": task.text, "pair": task.pair, "label": task.label, "on_error": options["on_error"]}
     examples = labelled.read(data, **columns)
     truth = task.classes(examples)
+    taught = None if options["train"] is None else labelled.read(options["train"], **columns)
+    known = None if taught is None else task.classes(taught)
     drawing = Drawing(options["seed"], options["resamples"])
     scores, speed = _scores(loaded, task, encoder, examples, options, "evaluate")
     result: dict[str, Any] = {
@@ -54,11 +58,12 @@ def evaluate(loaded: Loaded, data: Path, other: Loaded | None, options: Mapping[
         **measure(task, truth, scores, drawing),
         "speed": {"model": speed},
     }  # fmt: skip
-    if options["train"] is not None:
-        taught = labelled.read(options["train"], **columns)
-        result["baselines"] = beside(task, taught, examples, truth, drawing)
-    if other is not None:
-        result["against"], result["speed"]["against"], theirs = _other(other, task, examples, truth, drawing, options)
+    if taught is not None and known is not None:
+        result["baselines"] = beside(task, taught, known, examples, truth, drawing)
+    if other is not None and rival is not None:
+        theirs, result["speed"]["against"] = _scores(other, *rival, examples, options, "against")
+        theirs = theirs[:, [rival[0].labels.index(label) for label in task.labels]]
+        result["against"] = {**describe(other), "metrics": measure(task, truth, theirs, drawing)["metrics"]}
         result["difference"] = compare(task, truth, scores, theirs, drawing)
     return result
 
@@ -86,19 +91,13 @@ def _scores(
     return timed(work, len(sequences))
 
 
-def _other(
-    other: Loaded, task: Classify, examples: Examples, truth: Classes, drawing: Drawing, options: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, float], Scores]:
-    """The second model: its description and metrics, its speed, its scores [n, C]. Errors: other labels."""
+def _rival(other: Loaded, task: Classify, options: Mapping[str, Any]) -> tuple[Classify, Encoder]:
+    """How the second model reads the same columns, to the same length if one is given. Errors: other labels."""
     if set((other.config.get("task") or {}).get("labels", ())) != set(task.labels):
         raise UserError("does not know the same labels, so it cannot be compared", where=other.path,
                         hint=f"the first model's: {', '.join(task.labels)}")  # fmt: skip
-    same = {"text": task.text, "pair": task.pair, "label": task.label}
-    theirs, encoder = _reader(other, same)
-    scores, speed = _scores(other, theirs, encoder, examples, options, "against")
-    scores = scores[:, [theirs.labels.index(label) for label in task.labels]]
-    measured = measure(task, truth, scores, drawing)
-    return {**describe(other), "metrics": measured["metrics"]}, speed, scores
+    columns = {"text": task.text, "pair": task.pair, "label": task.label}
+    return _reader(other, {**columns, "max_len": options["max_len"]})
 
 
 @dataclass(frozen=True)
@@ -131,9 +130,10 @@ def compare(task: Classify, truth: Classes, student: Scores, teacher: Scores, dr
     return {name: value.to_json() for name, value in found.items()}
 
 
-def beside(task: Classify, train: Examples, test: Examples, truth: Classes, drawing: Drawing) -> dict[str, Any]:
-    """The baselines' metrics; both learn from ``train``. Pairs are read as one text."""
-    classes = task.classes(train)
+def beside(
+    task: Classify, train: Examples, classes: Classes, test: Examples, truth: Classes, drawing: Drawing
+) -> dict[str, Any]:
+    """The baselines' metrics; both learn from ``train`` and its ``classes``. Pairs are read as one text."""
     guesses = {
         "majority": baselines.majority(classes, len(truth)),
         "bag_of_words": baselines.bag_of_words(_joined(train), classes, _joined(test)),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nlpkit.artifact import atomic, file
+from nlpkit.errors import UserError
 from nlpkit.evaluation import checks, classifier, language
 from nlpkit.evaluation.describe import describe
 from nlpkit.models.load import load
@@ -27,8 +28,8 @@ def evaluate(
     on_error: str = "error",
     max_len: int | None = None,
     stride: int | None = None,
-    mask_ratio: float = 0.15,
-    mask_mix: str = "80/10/10",
+    mask_ratio: float | None = None,
+    mask_mix: str | None = None,
     batch_tokens: int = 4096,
     resamples: int = 1000,
     min: Sequence[str] | None = None,
@@ -45,11 +46,16 @@ def evaluate(
     ``against`` measures a second model, say the teacher, on the same examples: ``difference`` is paired, model minus
     other. ``train`` adds baselines taught on that file: majority class and bag of words, or word frequencies. ``min``
     and ``max`` are texts like "accuracy=0.6"; ``checks`` says which were kept. ``output`` is written when all were kept
-    (Make would take the file of a failed check for a good one); it holds everything but ``speed``. Errors: UserError.
+    (Make would take the file of a failed check for a good one); it holds everything but ``speed``. Errors: UserError,
+    also for an option that would change nothing with this kind of model.
     """
     options = {name: value for name, value in locals().items() if name not in ("model", "data", "against")}
     if output is not None:
+        if str(output) == "-":
+            raise UserError("a result is a file, it cannot go to stdout", where="-o -", hint="--json prints it")
         atomic.check_target(Path(output), force=force)
+    if resamples < 1:
+        raise UserError(f"resamples is {resamples}, expected at least 1", hint="1000 is usual")
     loaded = load(model)
     kind = classifier if loaded.config.get("task") else language
     bounds = checks.parse(min or (), max or (), kind.names(loaded))
@@ -57,7 +63,7 @@ def evaluate(
         other = None if against is None else load(against)
         measured = kind.evaluate(loaded, Path(data), other, options)
         result: dict[str, Any] = {"schema": SCHEMA, "model": describe(loaded), **measured}
-    result["checks"] = [bound.check(result["metrics"][bound.metric]["value"]) for bound in bounds]
+    result["checks"] = [bound.check(bound.value(result["metrics"])) for bound in bounds]
     if output is not None and all(check["ok"] for check in result["checks"]):
         kept = {name: value for name, value in result.items() if name != "speed"}
         atomic.write_text(Path(output), file.canonical(kept) + "\n", force=force)

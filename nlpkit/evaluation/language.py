@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,13 @@ from nlpkit.artifact import file
 from nlpkit.data import framing as framings
 from nlpkit.data.pretraining import blocks
 from nlpkit.data.tokenfile import TokenFiles
-from nlpkit.errors import UserError
+from nlpkit.errors import UserError, refuse
 from nlpkit.evaluation import intervals
 from nlpkit.evaluation.describe import describe, sha256, timed
 from nlpkit.evaluation.perplexity import Answers, EveryToken, Exam, Masked, by_frequency, by_model, take_exam
 from nlpkit.models.load import Loaded
 from nlpkit.objectives import mlm
-from nlpkit.tasks.reading import length
-from nlpkit.training.pretrain import vocabulary
+from nlpkit.training.pretrain import check_tokenizer, vocabulary
 
 
 def names(loaded: Loaded) -> list[str]:
@@ -40,22 +40,28 @@ def objective(loaded: Loaded) -> str:
 
 def evaluate(loaded: Loaded, data: Path, other: Loaded | None, options: Mapping[str, Any]) -> dict[str, Any]:
     """The result of a language model on a token file or a text. Errors: a token file of another tokenizer."""
-    asked, max_len = objective(loaded), length(loaded, options["max_len"])
-    with tokens_of(data, loaded) as path:
-        files = TokenFiles.open([path])
-        _same_tokenizer(files, loaded, data)
-        n_bytes = int(file.read(path).config["n_bytes"]) if asked == "clm" else None
-        exam = masked(files, loaded, max_len, options) if asked == "mlm" else every(files, loaded, max_len, options)
-        answers, speed = _take(exam, loaded, options, "evaluate")
+    asked, max_len = objective(loaded), loaded.length(options["max_len"])
+    wrong = ("stride",) if asked == "mlm" else ("mask_ratio", "mask_mix")
+    refuse({name: options[name] for name in wrong}, f'the model\'s objective is "{asked}"')
+    refuse({name: options[name] for name in ("pair", "label")}, "the model is no classifier")
+    with ExitStack() as stack:
+        text = stack.enter_context(tokens_of(data, loaded, options))
+        files = TokenFiles.open([text.path])
+        check_tokenizer(files, loaded.need_tokenizer(), "the model's", where=data)
+        if other is not None:
+            _check_comparable(other, files, asked, max_len)
         taught = files
         if options["train"] is not None:
-            taught = TokenFiles.open([options["train"]])
-            _same_tokenizer(taught, loaded, options["train"])
+            taught = TokenFiles.open([stack.enter_context(tokens_of(options["train"], loaded, options)).path])
+            check_tokenizer(taught, loaded.need_tokenizer(), "the model's", where=options["train"])
+        n_bytes = int(file.read(text.path).config["n_bytes"]) if asked == "clm" else None
+        exam = masked(files, loaded, max_len, options) if asked == "mlm" else every(files, loaded, max_len, options)
+        answers, speed = _take(exam, loaded, options, "evaluate")
         frequency = by_frequency(taught, loaded.model.config.vocab_size)
         guessed = take_exam(exam, frequency, batch_tokens=options["batch_tokens"])
         result: dict[str, Any] = {
             "task": asked,
-            "data": {"name": data.name, "sha256": sha256(data), "tokens": files.n_tokens, "sequences": exam.n,
+            "data": {"name": text.name, "sha256": text.sha256, "tokens": files.n_tokens, "sequences": exam.n,
                      "answers": int(answers.counts.sum()), "bytes": n_bytes},
             "settings": _settings(asked, max_len, options),
             "metrics": _measured(answers, options, n_bytes),
@@ -63,27 +69,41 @@ def evaluate(loaded: Loaded, data: Path, other: Loaded | None, options: Mapping[
             "speed": {"model": speed},
         }  # fmt: skip
         if other is not None:
-            theirs, result["speed"]["against"] = _take(
-                exam, _comparable(other, files, asked, max_len), options, "against"
-            )
+            theirs, result["speed"]["against"] = _take(exam, other, options, "against")
             result["against"] = {**describe(other), "metrics": _measured(theirs, options, n_bytes)}
             difference = answers.minus(theirs, options["seed"], options["resamples"])
             result["difference"] = {name: value.to_json() for name, value in difference.items()}
     return result
 
 
+@dataclass(frozen=True)
+class Text:
+    """What is measured: a token file, and the name and the sha256 of the file it was made of."""
+
+    path: Path
+    name: str
+    sha256: str
+
+
 @contextmanager
-def tokens_of(data: Path, loaded: Loaded) -> Iterator[Path]:
-    """A token file of the data: the file itself, or a temporary one made of a text with the model's tokenizer."""
+def tokens_of(data: Path, loaded: Loaded, options: Mapping[str, Any]) -> Iterator[Text]:
+    """A token file of the data: the file itself, or a temporary one made of a text (a corpus file of any format, or
+    stdin) with the model's tokenizer. Errors: options of texts given with a token file."""
+    data = Path(data)
     if data.suffix == ".safetensors":
-        yield data
+        skip = None if options["on_error"] == "error" else options["on_error"]
+        refuse({"text": options["text"], "on_error": skip}, f"{data.name} is no text")
+        yield Text(data, data.name, sha256(data))
         return
     from nlpkit.data.tokens import tokens
 
     with tempfile.TemporaryDirectory(prefix="nlpkit-evaluate-") as folder:
         made = Path(folder) / "tokens.safetensors"
-        tokens([data], made, tokenizer=loaded.path)
-        yield made
+        tokens([data], made, tokenizer=loaded.path, field=options["text"] or "text", on_error=options["on_error"],
+               threads=options["threads"])  # fmt: skip
+        # The hash of what was read: a pipe cannot be read a second time.
+        read = file.read(made).provenance["inputs"][0]
+        yield Text(made, read["name"], read["sha256"])
 
 
 def masked(files: TokenFiles, loaded: Loaded, max_len: int, options: Mapping[str, Any]) -> Masked:
@@ -91,8 +111,9 @@ def masked(files: TokenFiles, loaded: Loaded, max_len: int, options: Mapping[str
     tokenizer = loaded.need_tokenizer()
     frame = framings.framing(loaded.family.framing, tokenizer)
     data = blocks(files, frame, max_len=max_len, batch_tokens=options["batch_tokens"], seed=options["seed"])
-    given = {"mask_ratio": options["mask_ratio"], "mask_mix": options["mask_mix"], "masks": "dynamic", "mask_copies": 1}
-    return Masked(data, mlm.build(vocabulary(tokenizer), given), options["seed"])
+    given = {name: options[name] for name in ("mask_ratio", "mask_mix")}
+    task = mlm.build(vocabulary(tokenizer), {**given, "masks": None, "mask_copies": None})
+    return Masked(data, task, options["seed"])
 
 
 def every(files: TokenFiles, loaded: Loaded, max_len: int, options: Mapping[str, Any]) -> EveryToken:
@@ -117,31 +138,21 @@ def _measured(answers: Answers, options: Mapping[str, Any], n_bytes: int | None)
 
 def _settings(asked: str, max_len: int, options: Mapping[str, Any]) -> dict[str, Any]:
     """What the numbers depend on."""
-    own = {"mask_ratio": options["mask_ratio"], "mask_mix": options["mask_mix"]}
-    if asked == "clm":
-        own = {"stride": options["stride"] or max_len}
+    own: dict[str, Any] = {"stride": options["stride"] or max_len}
+    if asked == "mlm":
+        own = {"mask_ratio": options["mask_ratio"] or mlm.RATIO, "mask_mix": options["mask_mix"] or mlm.MIX}
     return {"seed": options["seed"], "resamples": options["resamples"], "level": intervals.LEVEL, "max_len": max_len,
             **own}  # fmt: skip
 
 
-def _same_tokenizer(files: TokenFiles, loaded: Loaded, where: Path) -> None:
-    own = loaded.need_tokenizer()
-    if files.tokenizer.fingerprint != own.fingerprint:
-        raise UserError(
-            f"was made with another tokenizer ({files.tokenizer.vocab_size:,} pieces) than the model's "
-            f"({own.vocab_size:,})",
-            where=where, hint=f"nlpkit tokens --tokenizer {loaded.path.name}, or give the text itself",
-        )  # fmt: skip
-
-
-def _comparable(other: Loaded, files: TokenFiles, asked: str, max_len: int) -> Loaded:
-    """A second model that can be asked the same. Errors: what keeps it from that."""
+def _check_comparable(other: Loaded, files: TokenFiles, asked: str, max_len: int) -> None:
+    """Errors: what keeps a second model from being asked the same."""
     if other.need_tokenizer().fingerprint != files.tokenizer.fingerprint:
         raise UserError("has another tokenizer, so it is not asked the same", where=other.path,
                         hint="measure each by itself and compare bits_per_byte")  # fmt: skip
     if objective(other) != asked:
-        raise UserError(f"answers {objective(other)}, the first model {asked}", where=other.path)
+        raise UserError(f"answers {objective(other)}, the first model {asked}", where=other.path,
+                        hint="masked and causal models are asked different things")  # fmt: skip
     if other.model.config.max_len < max_len:
         raise UserError(f"reads at most {other.model.config.max_len} tokens", where=other.path,
                         hint=f"--max-len {other.model.config.max_len} measures both alike")  # fmt: skip
-    return other

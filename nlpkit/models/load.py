@@ -39,6 +39,16 @@ class Loaded:
             raise UserError("holds no tokenizer", where=self.path, hint="import it from a directory that has one")
         return self.tokenizer
 
+    def length(self, max_len: int | None) -> int:
+        """Longest sequence in tokens: the model's own, or less. Errors: more than it reads, too little for a text."""
+        most = int(self.model.config.max_len)
+        if max_len is not None and not 4 <= max_len <= most:
+            raise UserError(
+                f"max-len is {max_len}, expected 4 to {most}, which is what the model reads", where=self.path,
+                hint="longer sequences need a model that was pre-trained with a larger --max-len",
+            )  # fmt: skip
+        return max_len or most
+
 
 def load(path: str | Path) -> Loaded:
     """Open a model file or a Hugging Face directory. Errors: UserError naming the first thing that does not fit."""
@@ -89,6 +99,15 @@ def add_classifier(network: Model, n_labels: int, *, bias: bool = True) -> None:
     config = network.config
     bias = bias and network.classifier_bias
     network.heads["classify"] = ClassificationHead(config.d_model, n_labels, dropout=config.dropout, bias=bias)
+
+
+def with_dropout(loaded: Loaded, dropout: float) -> Model:
+    """The same model with another dropout."""
+    if not 0 <= dropout < 1:
+        raise UserError(f"dropout is {dropout}, expected 0 to less than 1", hint="0.1 is usual")
+    network, _ = build({**loaded.config, "dropout": dropout}, where=loaded.path)
+    network.load_state_dict(loaded.model.state_dict())
+    return network
 
 
 def load_tensors(network: Model, tensors: Mapping[str, np.ndarray], *, where: Path | None = None) -> None:

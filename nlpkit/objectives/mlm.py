@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nlpkit.data.batch import Batch
-from nlpkit.errors import UserError
+from nlpkit.errors import UserError, refuse
 from nlpkit.objectives.base import Kind, Target, Vocabulary
 from nlpkit.seeds import Address
+
+RATIO, MIX, COPIES = 0.15, "80/10/10", 10  # where nothing is said (Devlin et al. 2019; ten copies: Liu et al. 2019)
 
 
 @dataclass(frozen=True)
@@ -103,21 +105,30 @@ def parse_mix(text: str) -> tuple[float, float, float]:
 
 
 def build(vocabulary: Vocabulary, options: Mapping[str, Any]) -> MaskedLM:
-    """From the options mask_ratio, mask_mix, masks ("dynamic" or "static") and mask_copies."""
-    ratio, masks, copies = options["mask_ratio"], options["masks"], options["mask_copies"]
+    """From the options mask_ratio, mask_mix, masks ("dynamic" or "static") and mask_copies; None is the default."""
+    ratio = RATIO if options["mask_ratio"] is None else options["mask_ratio"]
     if not 0 < ratio <= 1:
         raise UserError(f"mask-ratio is {ratio}, expected more than 0 and at most 1")
-    if masks not in ("dynamic", "static"):
-        raise UserError(f'masks "{masks}" is unknown', hint="valid: dynamic, static")
-    if copies < 1:
-        raise UserError(f"mask-copies is {copies}, expected at least 1")
     return MaskedLM(
         vocab_size=vocabulary.size,
         mask_id=vocabulary.need("mask", "mlm"),
         ratio=ratio,
-        mix=parse_mix(options["mask_mix"]),
-        copies=copies if masks == "static" else None,
+        mix=parse_mix(MIX if options["mask_mix"] is None else options["mask_mix"]),
+        copies=copies(options),
     )
+
+
+def copies(options: Mapping[str, Any]) -> int | None:
+    """How many epochs static masks have before they repeat; None for dynamic ones."""
+    masks, number = options["masks"] or "dynamic", options["mask_copies"]
+    if masks not in ("dynamic", "static"):
+        raise UserError(f'masks "{masks}" is unknown', hint="valid: dynamic, static")
+    if masks == "dynamic":
+        refuse({"mask_copies": number}, "dynamic masks never repeat", hint="give --masks static as well")
+        return None
+    if number is not None and number < 1:
+        raise UserError(f"mask-copies is {number}, expected at least 1")
+    return COPIES if number is None else int(number)
 
 
 KIND = Kind("mlm", "masked language model", "Devlin et al. 2019, section 3.1", build)

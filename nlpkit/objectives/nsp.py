@@ -1,7 +1,7 @@
 """Next-sentence prediction (Devlin et al. 2019, section 3.1, task #2): does segment B follow segment A?
 
-The pairs are made where the text is cut (nlpkit/data/pairs.py); here is only the question. Label 0: B follows; 1: B is
-from another document (the numbering of the paper's code and of Hugging Face).
+The pairs are made where the text is cut (nlpkit/data/pretraining.py); here is only the question. Label 0: B follows;
+1: B is from another document (the numbering of the paper's code and of Hugging Face).
 """
 
 from __future__ import annotations

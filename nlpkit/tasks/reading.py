@@ -14,19 +14,10 @@ from nlpkit.tasks.base import Task
 from nlpkit.tasks.sequences import Encoder, Sequences
 
 
-def length(loaded: Loaded, max_len: int | None) -> int:
-    """Longest sequence in tokens: the model's own, or less. Errors: more than it can read, too little for a text."""
-    most = int(loaded.model.config.max_len)
-    if max_len is not None and not 4 <= max_len <= most:
-        raise UserError(f"max-len is {max_len}, expected 4 to {most}, which is what the model reads", where=loaded.path,
-                        hint="longer sequences need a model that was pre-trained with a larger --max-len")  # fmt: skip
-    return max_len or most
-
-
 def encoder_of(loaded: Loaded, max_len: int | None) -> Encoder:
     """What turns texts into this model's sequences."""
     tokenizer = loaded.need_tokenizer()
-    return Encoder(tokenizer, framing(loaded.family.framing, tokenizer), length(loaded, max_len))
+    return Encoder(tokenizer, framing(loaded.family.framing, tokenizer), loaded.length(max_len))
 
 
 def reader(loaded: Loaded, options: Mapping[str, Any]) -> tuple[Task, Encoder]:

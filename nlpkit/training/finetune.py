@@ -14,7 +14,7 @@ from nlpkit.data import labelled
 from nlpkit.data.order import Epochs
 from nlpkit.errors import UserError, choose
 from nlpkit.models.base import Model
-from nlpkit.models.load import Loaded, add_classifier, build, load, model_config, state_tensors
+from nlpkit.models.load import Loaded, add_classifier, load, model_config, state_tensors, with_dropout
 from nlpkit.seeds import Address
 from nlpkit.tasks.base import Task
 from nlpkit.tasks.reading import encode, encoder_of
@@ -23,7 +23,7 @@ from nlpkit.tasks.sequences import Sequences
 from nlpkit.training import estimate, loop, resume
 from nlpkit.training.loop import Evaluation
 from nlpkit.training.pretrain import total_steps
-from nlpkit.training.settings import Settings
+from nlpkit.training.settings import Settings, check_dev
 from nlpkit.training.threads import use_threads
 
 EPOCHS = 3  # when neither steps nor epochs are given (Devlin et al. 2019, section 4.1)
@@ -78,7 +78,8 @@ def finetune(
     run = Run.start("finetune", locals(), inputs=("model", "train", "dev"), libraries=("torch", "numpy"))
     with use_threads(threads), events.log_to(log):
         kind = tasks.kind(task)
-        metric = choose({name: name for name in kind.metrics}, metric or kind.metrics[0], field="metric")
+        chosen = choose({name: name for name in kind.metrics}, metric or kind.metrics[0], field="metric")
+        check_dev(locals())
         loaded = load(run.paths("model")[0])
         encoder = encoder_of(loaded, max_len)
         columns: dict[str, Any] = {"text": text, "pair": pair, "label": label, "on_error": on_error}
@@ -90,9 +91,7 @@ def finetune(
         evaluate = None
         if dev is not None:
             held = encode(asked, labelled.read(run.paths("dev")[0], **columns), encoder, "dev")
-            evaluate = evaluator(asked, held, metric, device)
-        elif patience or eval_every:
-            raise UserError("--patience and --eval-every need examples to measure on", hint="give them with --dev")
+            evaluate = evaluator(asked, held, chosen, device)
         settings = Settings(
             steps=total_steps(data, steps, epochs or (EPOCHS if steps is None else None), accumulate),
             accumulate=accumulate, lr=lr, schedule=schedule, warmup_fraction=warmup_fraction, beta1=beta1, beta2=beta2,
@@ -129,15 +128,6 @@ def prepare(loaded: Loaded, task: Task, *, dropout: float | None, seed: int) -> 
     else:
         torch.manual_seed(Address(seed, ("init",)).torch_seed())
         add_classifier(network, len(task.labels))
-    return network
-
-
-def with_dropout(loaded: Loaded, dropout: float) -> Model:
-    """The same model with another dropout."""
-    if not 0 <= dropout < 1:
-        raise UserError(f"dropout is {dropout}, expected 0 to less than 1", hint="0.1 is usual")
-    network, _ = build({**loaded.config, "dropout": dropout}, where=loaded.path)
-    network.load_state_dict(loaded.model.state_dict())
     return network
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +15,31 @@ from nlpkit.data import framing as framings
 from nlpkit.data.order import Epochs
 from nlpkit.data.pretraining import SOURCES, source
 from nlpkit.data.tokenfile import TokenFiles
-from nlpkit.errors import UserError, choose
+from nlpkit.errors import UserError, choose, refuse
 from nlpkit.models import family as family_of
 from nlpkit.models.base import Family, Model
-from nlpkit.models.load import load, model_config, state_tensors
+from nlpkit.models.load import load, model_config, state_tensors, with_dropout
 from nlpkit.models.sizes import config_for
+from nlpkit.objectives import mlm
 from nlpkit.objectives.base import Objective, Vocabulary
 from nlpkit.seeds import Address
 from nlpkit.tokenizers.base import ROLES, Tokenizer
 from nlpkit.training import estimate, resume
 from nlpkit.training.loop import Evaluation, train
 from nlpkit.training.measure import mean_losses
-from nlpkit.training.settings import Settings
+from nlpkit.training.settings import Settings, check_dev
 from nlpkit.training.threads import use_threads
+
+# What a model without --init is, where nothing else is said.
+MODEL, SIZE, MAX_LEN, DROPOUT = "bert", "tiny", 128, 0.1
 
 
 def pretrain(
     tokens: Sequence[Path],
     output: Path,
     *,
-    model: str = "bert",
-    size: str = "tiny",
+    model: str | None = None,
+    size: str | None = None,
     objective: str | None = None,
     dev: Path | None = None,
     init: Path | None = None,
@@ -42,13 +47,13 @@ def pretrain(
     d_model: int | None = None,
     n_heads: int | None = None,
     d_ff: int | None = None,
-    max_len: int = 128,
-    dropout: float = 0.1,
+    max_len: int | None = None,
+    dropout: float | None = None,
     cut: str | None = None,
-    mask_ratio: float = 0.15,
-    mask_mix: str = "80/10/10",
-    masks: str = "dynamic",
-    mask_copies: int = 10,
+    mask_ratio: float | None = None,
+    mask_mix: str | None = None,
+    masks: str | None = None,
+    mask_copies: int | None = None,
     steps: int | None = None,
     epochs: int | None = None,
     batch_tokens: int = 4096,
@@ -75,50 +80,56 @@ def pretrain(
 ) -> dict[str, Any]:
     """Train a model on token files; returns the summary of the file that was written.
 
-    ``init`` starts from a model's weights instead of random ones (its family and shape are then its own). With
-    ``dev`` (a token file) the loss is measured every ``eval_every`` steps and the best weights are kept. ``steps=0``
-    writes the initialised model. Neither steps nor epochs means one epoch. ``cut`` overrides how the objective wants
-    its text cut (blocks, sentences, pairs). Errors: UserError for wrong options and inputs, RunError for a loss that is
-    not a number, Interrupted when stopped; the same call again then resumes.
+    ``init`` starts from a model's weights instead of random ones (its family and shape are then its own, and so is its
+    dropout unless one is given); else it is a ``model`` (None: bert) of a ``size`` (tiny), which the other sizes
+    override. With ``dev`` (a token file) the loss is measured every ``eval_every`` steps and the best weights are kept.
+    ``steps=0`` writes the initialised model. Neither steps nor epochs means one epoch. ``cut`` overrides how the
+    objective wants its text cut (blocks, sentences, pairs). Errors: UserError for wrong options and inputs, among them
+    an option that would change nothing; RunError for a loss that is not a number; Interrupted when stopped; the same
+    call again then resumes.
     """
     tokens = [tokens] if isinstance(tokens, (str, Path)) else list(tokens)
     run = Run.start("pretrain", locals(), inputs=("tokens", "dev", "init"), libraries=("torch", "numpy"))
     with use_threads(threads), events.log_to(log):
         files = TokenFiles.open(run.paths("tokens"))
         tokenizer = files.tokenizer
+        shape = {"model": model, "size": size, "n_layers": n_layers, "d_model": d_model, "n_heads": n_heads,
+                 "d_ff": d_ff}  # fmt: skip
+        masking = {"mask_ratio": mask_ratio, "mask_mix": mask_mix, "masks": masks, "mask_copies": mask_copies}
         torch.manual_seed(Address(seed, ("init",)).torch_seed())
         if init is None:
-            family = family_of(model)
-            config = config_for(
-                family, size, vocab_size=tokenizer.vocab_size, max_len=max_len, dropout=dropout,
-                n_layers=n_layers, d_model=d_model, n_heads=n_heads, d_ff=d_ff,
-            )  # fmt: skip
-            task = objectives.build(objective or family.objective, vocabulary(tokenizer), locals())
-            network = family.build(config, task.heads)
+            start = _begin(shape, objective, masking, tokenizer, max_len, dropout)
         else:
-            family, network = _continue(run.paths("init")[0], tokenizer, max_len)
-            task = objectives.build(objective or family.objective, vocabulary(tokenizer), locals())
-            _need_heads(network, task, init)
-        check_matches(family, task)
+            refuse(shape, "--init has a family and a shape of its own")
+            start = _continue(run.paths("init")[0], objective, masking, tokenizer, max_len, dropout)
+        family, network, task, max_len = start.family, start.network, start.task, start.max_len
+        if "mlm" not in task.heads:
+            refuse(masking, f'objective "{task.name}" masks nothing')
+        check_dev(locals())
         how = cut or task.source
         choose(SOURCES, how, field="cut")
         if "pairs" in (how, task.source) and how != task.source:
-            raise UserError(f'objective "{task.name}" reads {task.source}, cut is {how}')
+            raise UserError(f'objective "{task.name}" reads {task.source}, cut is {how}',
+                            hint="leave out --cut" if task.source == "pairs" else "only nsp reads pairs")  # fmt: skip
         frame = framings.framing(family.framing, tokenizer)
 
         def sequences(chosen: TokenFiles) -> Epochs:
             return source(how, chosen, frame, max_len=max_len, batch_tokens=batch_tokens, seed=seed)
 
-        data = sequences(files)
+        data = repeated(sequences(files), mlm.copies(masking))
         settings = Settings(
             steps=total_steps(data, steps, epochs, accumulate), accumulate=accumulate, lr=lr, schedule=schedule,
             warmup_fraction=warmup_fraction, beta1=beta1, beta2=beta2, adam_eps=adam_eps, weight_decay=weight_decay,
             clip_norm=clip_norm or None, eval_every=eval_every, patience=patience, log_every=log_every,
             save_every=save_every, seed=seed, device=device,
         )  # fmt: skip
+        evaluate = None
+        if dev is not None:
+            held = TokenFiles.open(run.paths("dev"))
+            check_tokenizer(held, tokenizer, "the training text's", where=dev)
+            evaluate = evaluator(sequences(held), task, seed, device)
         if dry_run:
-            return run.plan(**estimate.cost(network, data, settings, share=_share(task, mask_ratio)))
-        evaluate = None if dev is None else evaluator(sequences(TokenFiles.open(run.paths("dev"))), task, seed, device)
+            return run.plan(**estimate.cost(network, data, settings, share=share(task, mask_ratio)))
         progress = train(network, task, data, settings, run, evaluate=evaluate)
         made = model_config(network, family)
         made["training"] = {"objective": task.name, "steps": progress.step, "best_step": progress.best_step}
@@ -131,6 +142,16 @@ def vocabulary(tokenizer: Tokenizer) -> Vocabulary:
     """What objectives need to know of a tokenizer."""
     roles = {name: tokenizer.role(name) for name in ROLES}
     return Vocabulary(tokenizer.vocab_size, {name: number for name, number in roles.items() if number is not None})
+
+
+def check_tokenizer(files: TokenFiles, tokenizer: Tokenizer, whose: str, *, where: Path) -> None:
+    """Errors: token files of another tokenizer than the one that ``whose`` names."""
+    if files.tokenizer.fingerprint != tokenizer.fingerprint:
+        raise UserError(
+            f"was made with another tokenizer ({files.tokenizer.vocab_size:,} pieces) than {whose} "
+            f"({tokenizer.vocab_size:,})",
+            where=where, hint="nlpkit tokens --tokenizer takes the file whose tokenizer is wanted",
+        )  # fmt: skip
 
 
 def total_steps(data: Epochs, steps: int | None, epochs: int | None, accumulate: int) -> int:
@@ -165,8 +186,45 @@ def check_matches(family: Family, task: Objective) -> None:
         )
 
 
-def _continue(path: Path, tokenizer: Tokenizer, max_len: int) -> tuple[Family, Model]:
-    """The model that ``--init`` names, for token files of the same tokenizer."""
+@dataclass(frozen=True)
+class Start:
+    """What a run begins with: a model, what it is to learn, and the length of its sequences."""
+
+    family: Family
+    network: Model
+    task: Objective
+    max_len: int
+
+
+def _begin(
+    shape: Mapping[str, Any],
+    objective: str | None,
+    masking: Mapping[str, Any],
+    tokenizer: Tokenizer,
+    max_len: int | None,
+    dropout: float | None,
+) -> Start:
+    """A new model; its weights come from torch's global generator. Errors: an unknown name, sizes that do not fit."""
+    family, longest = family_of(shape["model"] or MODEL), MAX_LEN if max_len is None else max_len
+    sizes = {name: value for name, value in shape.items() if name not in ("model", "size")}
+    config = config_for(
+        family, shape["size"] or SIZE, vocab_size=tokenizer.vocab_size, max_len=longest,
+        dropout=DROPOUT if dropout is None else dropout, **sizes,
+    )  # fmt: skip
+    task = objectives.build(objective or family.objective, vocabulary(tokenizer), masking)
+    check_matches(family, task)
+    return Start(family, family.build(config, task.heads), task, longest)
+
+
+def _continue(
+    path: Path,
+    objective: str | None,
+    masking: Mapping[str, Any],
+    tokenizer: Tokenizer,
+    max_len: int | None,
+    dropout: float | None,
+) -> Start:
+    """The model that ``--init`` names. Errors: another tokenizer than the token file's, no head for the objective."""
     loaded = load(path)
     if loaded.tokenizer is None or loaded.tokenizer.fingerprint != tokenizer.fingerprint:
         theirs = "none" if loaded.tokenizer is None else f"{loaded.tokenizer.vocab_size:,} pieces"
@@ -175,21 +233,31 @@ def _continue(path: Path, tokenizer: Tokenizer, max_len: int) -> tuple[Family, M
             where=path,
             hint="tokenise the corpus again with --tokenizer set to this model",
         )
-    if max_len > loaded.model.config.max_len:
-        raise UserError(f"reads at most {loaded.model.config.max_len} tokens, max-len is {max_len}", where=path)
-    return loaded.family, loaded.model
-
-
-def _need_heads(network: Model, task: Objective, init: Path) -> None:
+    network = loaded.model if dropout is None else with_dropout(loaded, dropout)
+    task = objectives.build(objective or loaded.family.objective, vocabulary(tokenizer), masking)
+    check_matches(loaded.family, task)
     missing = [name for name in task.heads if name not in network.heads]
     if missing:
         raise UserError(
             f'has no head "{missing[0]}" for objective "{task.name}"',
-            where=init,
+            where=path,
             hint=f"its heads: {', '.join(network.heads) or 'none'}",
         )
+    if "classify" in network.heads:  # a task's, and what comes out has no task
+        del network.heads["classify"]
+    return Start(loaded.family, network, task, loaded.length(max_len))
 
 
-def _share(task: Objective, mask_ratio: float) -> float:
+def repeated(data: Epochs, copies: int | None) -> Epochs:
+    """The same source, its sequences those of the epoch's remainder: static masks are of pairs that repeat as well."""
+    if copies is None:
+        return data
+    return Epochs(
+        data.lengths, lambda examples, epoch: data.make(examples, epoch % copies), batch_tokens=data.batch_tokens,
+        seed=data.seed,
+    )  # fmt: skip
+
+
+def share(task: Objective, mask_ratio: float | None) -> float:
     """Share of the positions that reach the vocabulary projection."""
-    return mask_ratio if "mlm" in task.heads else 1.0
+    return (mlm.RATIO if mask_ratio is None else mask_ratio) if "mlm" in task.heads else 1.0

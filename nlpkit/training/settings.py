@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from nlpkit.errors import UserError, choose
+from nlpkit.errors import UserError, choose, refuse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +44,7 @@ class Settings:
             ("accumulate", self.accumulate, 1, None),
             ("lr", self.lr, 0, None),
             ("warmup-fraction", self.warmup_fraction, 0, 1),
-            ("beta1", self.beta1, 0, 1),
-            ("beta2", self.beta2, 0, 1),
+            ("adam-eps", self.adam_eps, 0, None),
             ("weight-decay", self.weight_decay, 0, None),
             ("clip-norm", self.clip_norm, 0, None),
             ("eval-every", self.eval_every, 1, None),
@@ -55,6 +55,9 @@ class Settings:
             if value is not None and not (value >= low and (high is None or value <= high)):
                 expected = f"at least {low}" if high is None else f"{low} to {high}"
                 raise UserError(f"{flag} is {value}, expected {expected}")
+        for flag, decay in (("beta1", self.beta1), ("beta2", self.beta2)):
+            if not 0 <= decay < 1:  # with 1 the moments would stay 0 for ever
+                raise UserError(f"{flag} is {decay}, expected 0 to less than 1")
 
     def lr_at(self, step: int) -> float:
         """The learning rate of update ``step`` (from 0)."""
@@ -62,6 +65,13 @@ class Settings:
         if step < warmup:
             return self.lr * (step + 1) / warmup
         return self.lr * SCHEDULES[self.schedule](step, warmup, self.steps)
+
+
+def check_dev(options: Mapping[str, Any]) -> None:
+    """Refuse options that only a measurement reads when there is nothing to measure on."""
+    if options["dev"] is None:
+        given = {name: options.get(name) for name in ("metric", "eval_every", "patience")}
+        refuse(given, "nothing is measured", hint="give data to measure on with --dev")
 
 
 def _constant(step: int, warmup: int, steps: int) -> float:
