@@ -8,6 +8,7 @@ as the tokenizers library's BPE trainer, whose order this is; it serves WordPiec
 from __future__ import annotations
 
 import heapq
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -22,7 +23,7 @@ class Words:
     words: list[list[int]]
     counts: list[int]
     pairs: dict[tuple[int, int], int] = field(default_factory=dict)
-    where: dict[tuple[int, int], set[int]] = field(default_factory=dict)
+    where: dict[tuple[int, int], array[int]] = field(default_factory=dict)  # numbers of words, 4 bytes each
     joined: int = 0  # how often the last join happened
 
     def __post_init__(self) -> None:
@@ -30,7 +31,15 @@ class Words:
             count = self.counts[number]
             for pair in pairwise(word):
                 self.pairs[pair] = self.pairs.get(pair, 0) + count
-                self.where.setdefault(pair, set()).add(number)
+                self._stands(pair, number)
+
+    def _stands(self, pair: tuple[int, int], number: int) -> None:
+        """Note that a word holds a pair; one noted twice, or that holds it no more, costs a look when it is joined."""
+        numbers = self.where.get(pair)
+        if numbers is None:
+            self.where[pair] = array("I", (number,))
+        elif numbers[-1] != number:
+            numbers.append(number)
 
     def join(self, pair: tuple[int, int], new: int) -> dict[tuple[int, int], int]:
         """Replace the pair by ``new`` in every word; returns by how much each other pair's count changed."""
@@ -50,12 +59,12 @@ class Words:
                     before = word[place - 1]
                     changes[(before, left)] = changes.get((before, left), 0) - count
                     changes[(before, new)] = changes.get((before, new), 0) + count
-                    self.where.setdefault((before, new), set()).add(number)
+                    self._stands((before, new), number)
                 if place + 1 < len(word):
                     after = word[place + 1]
                     changes[(right, after)] = changes.get((right, after), 0) - count
                     changes[(new, after)] = changes.get((new, after), 0) + count
-                    self.where.setdefault((new, after), set()).add(number)
+                    self._stands((new, after), number)
                 place += 1
         self.pairs.pop(pair, None)
         changes.pop(pair, None)

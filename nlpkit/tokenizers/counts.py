@@ -1,4 +1,9 @@
-"""How often each word stands in a corpus, counted on all cores; the result does not depend on their number."""
+"""How often each word stands in a corpus, counted on all cores; the result does not depend on their number.
+
+A corpus of any size is counted in bounded memory: when more than `MOST` different words are there, the rarer half is
+forgotten, and that is said. A word that is forgotten and met again begins anew, so only rare words' counts are too
+small. When this happens depends on the text alone.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
+from nlpkit import events
 from nlpkit.parallel import in_order
 
 BATCH = 4_000_000  # characters a worker counts at a time
+MOST = 1_000_000  # different words; learning from so many takes about 1 GB, of unigram 3
 
 Split = Callable[[str], list[str]]
 
@@ -37,6 +44,20 @@ def _count(split: Split, texts: list[str]) -> dict[str, int]:
 def count_words(texts: Iterable[str], split: Split, *, threads: int | None = None) -> dict[str, int]:
     """Word -> count, most frequent first and then by text: an order that no hash or thread decides."""
     total: Counter[str] = Counter()
+    lost = 0
     for part in in_order(partial(_count, split), batches(texts), threads=threads):
         total.update(part)
-    return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
+        if len(total) > MOST:
+            uses = total.total()
+            total = Counter(dict(_ordered(total)[: MOST // 2]))
+            lost += uses - total.total()
+        events.emit("progress", label="counting", done=len(total), total=None, unit="different words")
+    if lost:
+        everything = total.total() + lost
+        events.note(f"the corpus has more than {MOST:,} different words; the rarest were forgotten now and then, "
+                    f"{lost / everything:.2%} of its {everything:,} words")  # fmt: skip
+    return dict(_ordered(total))
+
+
+def _ordered(counts: Counter[str]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
