@@ -19,7 +19,9 @@ from typing import Any
 from nlpkit.artifact import atomic
 from nlpkit.errors import UserError, choose
 from nlpkit.tokenizers.base import ROLES, Tokenizer
+from nlpkit.tokenizers.bpe import BPE
 from nlpkit.tokenizers.pipelines import Json, build, describe
+from nlpkit.tokenizers.wordpiece import WordPiece
 
 # What files that name no roles mean by the usual pieces: GPT-2's, BERT's, and those of RoBERTa, T5 and XLNet.
 _USUAL = {
@@ -184,4 +186,35 @@ def _special(settings: Json, added: list[str], ids: dict[str, int]) -> dict[str,
     return special | {piece: piece for piece in added if piece not in special.values()}
 
 
-_READERS: dict[str, Callable[[Path], Tokenizer]] = {"tokenizer.json": _tokenizer_json}
+def _vocab_txt(folder: Path) -> Tokenizer:
+    """A BERT vocabulary, a piece a line; tokenizer_config.json says whether it lower-cases (by custom it does)."""
+    settings = _settings(folder)
+    lower = bool(settings.get("do_lower_case", True))
+    if settings.get("tokenize_chinese_chars", True) is not True or settings.get("strip_accents") not in (None, lower):
+        raise UserError("its tokenizer_config.json asks for a variant of BERT's words that nlpkit does not compute")
+    pieces = (folder / "vocab.txt").read_text("utf-8").removesuffix("\n").split("\n")
+    return WordPiece(pieces, _of_pieces(settings, pieces), lower)
+
+
+def _vocab_json(folder: Path) -> Tokenizer:
+    """GPT-2's files: pieces with their ids, and merges, a pair a line."""
+    settings, ids = _settings(folder), _load(folder / "vocab.json")
+    if settings.get("add_prefix_space"):
+        raise UserError("its tokenizer_config.json adds a space in front of texts, which nlpkit does not")
+    if not (folder / "merges.txt").is_file():
+        raise UserError("has no merges.txt beside it")
+    pieces = sorted(ids, key=ids.__getitem__)
+    if [ids[piece] for piece in pieces] != list(range(len(pieces))):
+        raise UserError("its ids are not 0, 1, 2, ... without gaps or repeats")
+    lines = (folder / "merges.txt").read_text("utf-8").split("\n")
+    merges = [line.split(" ") for line in lines if line and not line.startswith("#version")]
+    return BPE(pieces, _of_pieces(settings, pieces), merges)
+
+
+def _of_pieces(settings: Json, pieces: list[str]) -> dict[str, str]:
+    return _special(settings, [], {piece: number for number, piece in enumerate(pieces)})
+
+
+_READERS: dict[str, Callable[[Path], Tokenizer]] = {
+    "tokenizer.json": _tokenizer_json, "vocab.txt": _vocab_txt, "vocab.json": _vocab_json,
+}  # fmt: skip

@@ -11,8 +11,11 @@ from typing import Any
 
 from nlpkit.errors import UserError, choose
 from nlpkit.tokenizers.base import Tokenizer
+from nlpkit.tokenizers.bpe import BPE, END
 from nlpkit.tokenizers.char import Character
 from nlpkit.tokenizers.unigram import SPACE, Unigram
+from nlpkit.tokenizers.word import Word
+from nlpkit.tokenizers.wordpiece import CONTINUATION, LONGEST, WordPiece
 
 Json = dict[str, Any]
 _STEPS = {
@@ -24,6 +27,8 @@ _METASPACE: Json = {"type": "Metaspace", "replacement": SPACE, "prepend_scheme":
 _EACH_CHARACTER: Json = {
     "type": "Split", "pattern": {"Regex": r"[\s\S]"}, "behavior": "Isolated", "invert": False,
 }  # fmt: skip
+_BERT_WORDS: Json = {"type": "BertPreTokenizer"}
+_BYTES: Json = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 
 
 def describe(tokenizer: Tokenizer) -> Json:
@@ -58,7 +63,52 @@ def _char(tokenizer: Any) -> Json:
     }
 
 
-_DESCRIBE: dict[str, Callable[[Any], Json]] = {"unigram": _unigram, "char": _char}
+def _basic(lowercase: bool) -> Json:
+    return {
+        "type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None,
+        "lowercase": lowercase,
+    }  # fmt: skip
+
+
+def _word(tokenizer: Any) -> Json:
+    return {
+        "normalizer": _basic(tokenizer.lowercase),
+        "pre_tokenizer": _BERT_WORDS,
+        "model": {"type": "WordLevel", "vocab": tokenizer.ids, "unk_token": tokenizer.special["unk"]},
+        "decoder": None,
+    }
+
+
+def _wordpiece(tokenizer: Any) -> Json:
+    return {
+        "normalizer": _basic(tokenizer.lowercase),
+        "pre_tokenizer": _BERT_WORDS,
+        "model": {
+            "type": "WordPiece", "unk_token": tokenizer.special["unk"], "continuing_subword_prefix": CONTINUATION,
+            "max_input_chars_per_word": LONGEST, "vocab": tokenizer.ids,
+        },
+        "decoder": {"type": "WordPiece", "prefix": CONTINUATION, "cleanup": False},
+    }  # fmt: skip
+
+
+def _bpe(tokenizer: Any) -> Json:
+    on_bytes = tokenizer.byte_level
+    return {
+        "normalizer": None if on_bytes else _basic(tokenizer.lowercase),
+        "pre_tokenizer": _BYTES if on_bytes else _BERT_WORDS,
+        "model": {
+            "type": "BPE", "dropout": None, "unk_token": None if on_bytes else tokenizer.special["unk"],
+            "continuing_subword_prefix": None, "end_of_word_suffix": None if on_bytes else END, "fuse_unk": False,
+            "byte_fallback": False, "ignore_merges": False, "vocab": tokenizer.ids,
+            "merges": [list(pair) for pair in tokenizer.merges],
+        },
+        "decoder": _BYTES if on_bytes else {"type": "BPEDecoder", "suffix": END},
+    }  # fmt: skip
+
+
+_DESCRIBE: dict[str, Callable[[Any], Json]] = {
+    "unigram": _unigram, "char": _char, "word": _word, "wordpiece": _wordpiece, "bpe": _bpe,
+}  # fmt: skip
 
 
 def build(document: Json, pieces: list[str], special: dict[str, str]) -> Tokenizer:
@@ -73,7 +123,8 @@ def build(document: Json, pieces: list[str], special: dict[str, str]) -> Tokeniz
         if _flat(ours[part]) != _flat(document.get(part)):
             raise _refusal(part, document.get(part))
     for name, value in document["model"].items():
-        if name not in ("vocab", "merges") and value != ours["model"].get(name):
+        # "" and false are how some files say that there is none.
+        if name not in ("vocab", "merges") and value not in ("", ours["model"].get(name)) and value is not False:
             raise _refusal("model", {name: value})
     return tokenizer
 
@@ -93,7 +144,12 @@ def _flat(part: Json | None) -> list[Json]:
     if part.get("type") == "Sequence":
         inner: list[Json] = part.get("normalizers") or part.get("pretokenizers") or []
         return [one for item in inner for one in _flat(item)]
-    return [{key: value for key, value in part.items() if key != "trim_offsets"}]
+    known = {key: value for key, value in part.items() if key != "trim_offsets"}
+    if part.get("type") == "ByteLevel":
+        known.setdefault("use_regex", True)  # older files do not say it
+    if part.get("type") == "BertNormalizer" and known.get("strip_accents") is None:
+        known["strip_accents"] = known.get("lowercase")
+    return [known]
 
 
 def _steps(document: Json) -> list[str]:
@@ -121,10 +177,28 @@ def _build_unigram(document: Json, pieces: list[str], special: dict[str, str]) -
 
 
 def _build_word_level(document: Json, pieces: list[str], special: dict[str, str]) -> Tokenizer:
+    if _flat(document.get("pre_tokenizer")) == [_BERT_WORDS]:
+        return Word(pieces, special, _lowercase(document))
     return Character(pieces, special, _steps(document))
+
+
+def _build_wordpiece(document: Json, pieces: list[str], special: dict[str, str]) -> Tokenizer:
+    return WordPiece(pieces, special, _lowercase(document))
+
+
+def _build_bpe(document: Json, pieces: list[str], special: dict[str, str]) -> Tokenizer:
+    merges = [tuple(pair.split(" ")) if isinstance(pair, str) else tuple(pair) for pair in document["model"]["merges"]]
+    on_bytes = any(part.get("type") == "ByteLevel" for part in _flat(document.get("pre_tokenizer")))
+    return BPE(pieces, special, merges, on_bytes, not on_bytes and _lowercase(document))
+
+
+def _lowercase(document: Json) -> bool:
+    return any(part.get("lowercase") is True for part in _flat(document.get("normalizer")))
 
 
 _BUILD: dict[str, Callable[[Json, list[str], dict[str, str]], Tokenizer]] = {
     "Unigram": _build_unigram,
     "WordLevel": _build_word_level,
+    "WordPiece": _build_wordpiece,
+    "BPE": _build_bpe,
 }

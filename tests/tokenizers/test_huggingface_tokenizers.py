@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from nlpkit.errors import UserError
 from nlpkit.tokenizers import huggingface
 from nlpkit.tokenizers.base import DEFAULT_SPECIAL, Tokenizer
 from nlpkit.tokenizers.char import Character
+from nlpkit.tokenizers.counts import count_words
+from nlpkit.tokenizers.train import TRAINERS, Options
 from nlpkit.tokenizers.unigram import Unigram
 
 FIRST = list(dict.fromkeys(DEFAULT_SPECIAL.values()))
@@ -36,7 +39,28 @@ def char() -> Character:
     return Character([*FIRST, *"abcdehinost ,.'\n中文😀é"], DEFAULT_SPECIAL, ["nfc"])
 
 
-KINDS = {"unigram": unigram, "char": char}
+def learnt(kind: str, **options: Any) -> Callable[[], Tokenizer]:
+    """A tokenizer that learnt a few pieces from half of the texts."""
+
+    def make() -> Tokenizer:
+        asked = Options(400, min_count=2, score="likelihood", **{"lowercase": False, "byte_level": False, **options})
+        trainer = TRAINERS[kind]
+        counts = count_words(TEXTS[2:14] * 2, trainer.split(asked), threads=1)
+        return trainer.fit(counts, asked)
+
+    return make
+
+
+KINDS = {
+    "unigram": unigram, "char": char, "bpe": learnt("bpe", byte_level=True), "bpe of characters": learnt("bpe"),
+    "bpe of small letters": learnt("bpe", lowercase=True), "wordpiece": learnt("wordpiece", lowercase=True),
+    "wordpiece with case": learnt("wordpiece"), "word": learnt("word", lowercase=True),
+    "word with case": learnt("word"),
+}  # fmt: skip
+
+
+# U+11938 is the one character whose decomposition Python knows and the library does not yet (steps.py).
+LETTERS = st.characters(max_codepoint=0x1FAFF, exclude_categories=["Cs", "Cn", "Co"], exclude_characters="\U00011938")
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -68,7 +92,7 @@ def test_ids_are_equal(pair: tuple[Tokenizer, Any, Path], text: str) -> None:
 
 @pytest.mark.oracle
 @settings(max_examples=300, deadline=None)
-@given(st.text(st.characters(max_codepoint=0x1FAFF, exclude_categories=["Cs", "Cn", "Co"]), max_size=40))
+@given(st.text(LETTERS, max_size=40))
 def test_ids_are_equal_on_any_text(pair: tuple[Tokenizer, Any, Path], text: str) -> None:
     ours, reference, _ = pair
     assert ours.encode(text).tolist() == theirs(reference, text)
@@ -105,6 +129,64 @@ def test_decoding_is_equal(pair: tuple[Tokenizer, Any, Path]) -> None:
 def test_reading_back_gives_the_same_tokenizer(pair: tuple[Tokenizer, Any, Path]) -> None:
     ours, _, folder = pair
     assert huggingface.read(folder).fingerprint == ours.fingerprint
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", ["wordpiece", "wordpiece with case"])
+def test_a_vocabulary_of_bert_is_read_from_its_lines(tmp_path: Path, name: str) -> None:
+    ours = KINDS[name]()
+    (tmp_path / "vocab.txt").write_text("\n".join(ours.pieces) + "\n", "utf-8")
+    settings = {f"{role}_token": piece for role, piece in ours.special.items()}
+    settings["do_lower_case"] = name == "wordpiece"
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
+    assert huggingface.read(tmp_path).fingerprint == ours.fingerprint
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({**settings, "strip_accents": name != "wordpiece"}))
+    with pytest.raises(UserError, match="a variant of BERT's words"):
+        huggingface.read(tmp_path)
+
+
+def test_gpt2s_files_are_read(tmp_path: Path) -> None:
+    ours = KINDS["bpe"]()
+    (tmp_path / "vocab.json").write_text(json.dumps(ours.ids), "utf-8")
+    with pytest.raises(UserError, match=r"has no merges\.txt"):
+        huggingface.read(tmp_path)
+    merges = "".join(f"{left} {right}\n" for left, right in ours.merges)  # type: ignore[attr-defined]
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n" + merges, "utf-8")
+    settings = {f"{role}_token": piece for role, piece in ours.special.items()}
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps(settings), "utf-8")
+    assert huggingface.read(tmp_path).fingerprint == ours.fingerprint
+    (tmp_path / "tokenizer_config.json").write_text('{"add_prefix_space": true}')
+    with pytest.raises(UserError, match="adds a space"):
+        huggingface.read(tmp_path)
+
+
+@pytest.mark.parametrize("old", ["merges as text", "empty marks", "no use_regex"])
+def test_older_spellings_of_byte_level_files_are_read(tmp_path: Path, old: str) -> None:
+    ours = KINDS["bpe"]()
+    huggingface.write(ours, tmp_path, max_len=8, framing="decoder")
+
+    def change(document: Any) -> None:
+        model = document["model"]
+        if old == "merges as text":
+            model["merges"] = [" ".join(pair) for pair in model["merges"]]
+        elif old == "empty marks":
+            model.update(continuing_subword_prefix="", end_of_word_suffix="")
+            del model["ignore_merges"]
+        else:
+            del document["pre_tokenizer"]["use_regex"]
+
+    assert huggingface.read(changed(tmp_path, change)).fingerprint == ours.fingerprint
+
+
+@pytest.mark.parametrize(("part", "value"), [
+    ("pre_tokenizer", {"add_prefix_space": True}), ("pre_tokenizer", {"use_regex": False}),
+    ("model", {"ignore_merges": True}), ("model", {"byte_fallback": True}), ("model", {"dropout": 0.1}),
+    ("model", {"end_of_word_suffix": "</w>"}),
+])  # fmt: skip
+def test_other_byte_level_pipelines_are_refused(tmp_path: Path, part: str, value: dict[str, Any]) -> None:
+    huggingface.write(KINDS["bpe"](), tmp_path, max_len=8, framing="decoder")
+    with pytest.raises(UserError, match=f"its {part} cannot be repeated exactly"):
+        huggingface.read(changed(tmp_path, lambda document: document[part].update(value)))
 
 
 def test_a_decoder_gets_no_framing_and_no_segments(tmp_path: Path) -> None:
