@@ -18,14 +18,22 @@ def command(
         str, Option(help="bpe, wordpiece, unigram, word or char.", autocompletion=completion.tokenizers)
     ] = "bpe",
     vocab_size: Annotated[int, Option(help="How many pieces, special ones included.", min=1)] = 8000,
-    min_count: Annotated[int, Option(help="How often a pair, word or letter must stand to become a piece.", min=1)] = 2,
+    min_count: Annotated[
+        int | None,
+        Option(help="How often a pair, word or letter must stand to become a piece (default: 2; not unigram).", min=1),
+    ] = None,
     lowercase: Annotated[
-        bool | None, Option("--lowercase/--no-lowercase", help="(default: wordpiece and word do, the others do not)")
+        bool | None,
+        Option(
+            "--lowercase/--no-lowercase",
+            help="Make text lower-case (default: wordpiece and word do, the others do not)",
+        ),
     ] = None,
     byte_level: Annotated[
-        bool, Option("--byte-level/--no-byte-level", help="bpe: on bytes as GPT-2, or on characters.")
-    ] = True,
-    score: Annotated[str, Option(help="wordpiece: likelihood, ratio or frequency.")] = "likelihood",
+        bool | None,
+        Option("--byte-level/--no-byte-level", help="bpe: on bytes as GPT-2 (the default), or on characters."),
+    ] = None,
+    score: Annotated[str | None, Option(help="wordpiece: likelihood (the default), ratio or frequency.")] = None,
     field: options.Field = "text",
     on_error: options.OnError = "error",
     threads: options.Threads = None,

@@ -25,17 +25,22 @@ def command(
     ] = "ns",
     dim: Annotated[int, Option(help="Width of a vector.", min=1)] = 100,
     window: Annotated[int, Option(help="Words to each side: 1 to this, drawn at each word.", min=1)] = 5,
-    negative: Annotated[int, Option(help="Negatives drawn for each prediction (ns).", min=1)] = 5,
+    negative: Annotated[int | None, Option(help="Negatives drawn for each prediction (ns; default: 5).", min=1)] = None,
     min_count: Annotated[int, Option(help="Rarer words are left out.", min=1)] = 5,
     vocab_size: Annotated[int | None, Option(help="Keep the most frequent words only (default: all).", min=2)] = None,
     sample: Annotated[float, Option(help="Words more frequent than this are thinned out; 0: none.", min=0)] = 1e-3,
     epochs: Annotated[int, Option(help="Passes over the corpus; 0 writes the first random vectors.", min=0)] = 5,
     lr: Annotated[float, Option(help="Learning rate at the start; it falls to 0.0001.")] = 0.025,
     average: Annotated[
-        bool, Option("--average/--no-average", help="Divide by the number of words around (cbow).")
-    ] = True,
-    noise_exponent: Annotated[float, Option(help="Negatives are drawn by counts to this power (ns).")] = 0.75,
-    lowercase: Annotated[bool, Option("--lowercase/--no-lowercase", help="Make words lower-case.")] = True,
+        bool | None,
+        Option("--average/--no-average", help="Divide by the number of words around (cbow; default: yes)."),
+    ] = None,
+    noise_exponent: Annotated[
+        float | None, Option(help="Negatives are drawn by counts to this power (ns; default: 0.75).")
+    ] = None,
+    lowercase: Annotated[
+        bool | None, Option("--lowercase/--no-lowercase", help="Make words lower-case (default: yes).")
+    ] = None,
     tokenizer: Annotated[
         Path | None, Option(help="Learn vectors of this tokenizer's pieces (default: of words).")
     ] = None,

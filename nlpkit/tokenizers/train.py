@@ -11,7 +11,7 @@ from typing import Any
 from nlpkit import events
 from nlpkit.artifact.provenance import Run
 from nlpkit.data.corpus import documents
-from nlpkit.errors import UserError, choose
+from nlpkit.errors import UserError, choose, refuse
 from nlpkit.tokenizers import unigram as unigrams
 from nlpkit.tokenizers import unigram_train
 from nlpkit.tokenizers.base import DEFAULT_SPECIAL, Tokenizer
@@ -47,10 +47,12 @@ class Options:
 
 @dataclass(frozen=True)
 class Trainer:
-    """How a kind cuts text into words, and how it learns from their counts."""
+    """How a kind cuts text into words, how it learns from their counts, and which of the command's options it reads
+    besides those that every kind reads."""
 
     split: Callable[[Options], Split]
     fit: Callable[[Counts, Options], Tokenizer]
+    reads: tuple[str, ...] = ("min_count",)
 
 
 def train(
@@ -59,10 +61,10 @@ def train(
     *,
     kind: str = "bpe",
     vocab_size: int = 8000,
-    min_count: int = 2,
+    min_count: int | None = None,
     lowercase: bool | None = None,
-    byte_level: bool = True,
-    score: str = "likelihood",
+    byte_level: bool | None = None,
+    score: str | None = None,
     field: str = "text",
     on_error: str = "error",
     threads: int | None = None,
@@ -73,19 +75,21 @@ def train(
     """Train a tokenizer; returns the summary of the file.
 
     ``lowercase`` None means the kind's custom: WordPiece and word lower-case, the others keep the text. ``byte_level``
-    is for bpe: bytes by GPT-2's rule, or characters by BERT's. ``score`` is for wordpiece: likelihood, ratio or
-    frequency. ``min_count``: how often a pair (bpe, wordpiece), word or character must stand to become a piece.
-    Errors: UserError for wrong options, an empty corpus, a vocabulary too small for its special pieces.
+    is for bpe: bytes by GPT-2's rule (None), or characters by BERT's. ``score`` is for wordpiece: likelihood (None),
+    ratio or frequency. ``min_count``: how often a pair (bpe, wordpiece), word or character must stand to become a piece
+    (None: twice). Errors: UserError for wrong options, among them one that the kind does not read, an empty corpus, a
+    vocabulary too small for its special pieces.
     """
     corpus = [corpus] if isinstance(corpus, (str, Path)) else list(corpus)
     run = Run.start("tokenizer train", locals(), inputs=("corpus",))
     trainer = choose(TRAINERS, kind, field="kind")
-    if score not in (*SCORES, "frequency"):
-        choose(dict.fromkeys((*SCORES, "frequency")), score, field="score")
+    given = {"min_count": min_count, "byte_level": byte_level, "score": score}
+    refuse({name: value for name, value in given.items() if name not in trainer.reads}, f"kind {kind} does not read it")
+    score = choose({name: name for name in (*SCORES, "frequency")}, score or "likelihood", field="score")
     if vocab_size <= len(_SPECIAL):
         raise UserError(f"vocab-size {vocab_size} has no room beside {len(_SPECIAL)} special pieces")
     lower = kind in ("wordpiece", "word") if lowercase is None else lowercase
-    options = Options(vocab_size, min_count, lower, byte_level, score)
+    options = Options(vocab_size, 2 if min_count is None else min_count, lower, byte_level is not False, score)
     if dry_run:
         return run.plan(special=_SPECIAL)
     with events.log_to(log):
@@ -171,9 +175,9 @@ def _normalized(split: Callable[[str], list[str]], steps: list[str], text: str) 
 
 
 TRAINERS: dict[str, Trainer] = {
-    "bpe": Trainer(_bpe_split, _fit_bpe),
-    "wordpiece": Trainer(_basic, _fit_wordpiece),
-    "unigram": Trainer(lambda options: partial(_normalized, unigrams.words, options.steps), _fit_unigram),
+    "bpe": Trainer(_bpe_split, _fit_bpe, ("min_count", "byte_level")),
+    "wordpiece": Trainer(_basic, _fit_wordpiece, ("min_count", "score")),
+    "unigram": Trainer(lambda options: partial(_normalized, unigrams.words, options.steps), _fit_unigram, ()),
     "word": Trainer(_basic, _fit_word),
     "char": Trainer(lambda options: partial(_normalized, list, options.steps), _fit_char),
 }

@@ -11,7 +11,7 @@ import numpy as np
 from nlpkit import events
 from nlpkit.artifact.provenance import Run, default_threads
 from nlpkit.data import corpus as corpora
-from nlpkit.errors import RunError
+from nlpkit.errors import RunError, refuse
 from nlpkit.seeds import Address
 from nlpkit.tokenizers import load as load_tokenizer
 from nlpkit.vectors.base import Corpus, Settings, Weights, engine
@@ -31,15 +31,15 @@ def train(
     loss: str = "ns",
     dim: int = 100,
     window: int = 5,
-    negative: int = 5,
+    negative: int | None = None,
     min_count: int = 5,
     vocab_size: int | None = None,
     sample: float = 1e-3,
     epochs: int = 5,
     lr: float = 0.025,
-    average: bool = True,
-    noise_exponent: float = 0.75,
-    lowercase: bool = True,
+    average: bool | None = None,
+    noise_exponent: float | None = None,
+    lowercase: bool | None = None,
     tokenizer: Path | None = None,
     field: str = "text",
     on_error: str = "error",
@@ -51,21 +51,34 @@ def train(
 ) -> dict[str, Any]:
     """Learn a vector for each word of a corpus (word2vec: Mikolov et al. 2013a, 2013b).
 
-    Words are those of `nlpkit.vectors.words`, lower-cased if ``lowercase``; with a ``tokenizer`` they are its pieces,
-    and it decides about case. Words that occur fewer than ``min_count`` times, or are not among the ``vocab_size`` most
-    frequent, are dropped before windows are cut. ``lr`` falls linearly to 0.0001. Sentences are the corpus' own;
-    windows never cross them. A killed run leaves nothing and starts over. Errors: UserError for wrong options and
-    inputs and for a corpus with too few frequent words, RunError when the disk is full or a vector is not finite.
+    Words are those of `nlpkit.vectors.words`, lower-cased unless ``lowercase`` is False; with a ``tokenizer`` they are
+    its pieces, and it decides about case. ``negative`` (None: 5) and ``noise_exponent`` (0.75) are for loss ns,
+    ``average`` (None: yes) is for cbow. Words that occur fewer than ``min_count`` times, or are not among the
+    ``vocab_size`` most frequent, are dropped before windows are cut. ``lr`` falls linearly to 0.0001. Sentences are the
+    corpus' own; windows never cross them. A killed run leaves nothing and starts over. Errors: UserError for wrong
+    options (one that changes nothing among them), for wrong inputs and for a corpus with too few frequent words;
+    RunError when the disk is full or a vector is not finite.
     """
     corpus = [corpus] if isinstance(corpus, (str, Path)) else list(corpus)
     run = Run.start(
         "vectors train", locals(), inputs=("corpus", "tokenizer"), libraries=engine(method).libraries
     )  # fmt: skip
-    settings = Settings(method, loss, dim, window, negative, sample, epochs, lr, average, noise_exponent)
+    if loss != "ns":
+        refuse({"negative": negative, "noise_exponent": noise_exponent}, f"loss {loss} draws no negatives")
+    if method != "cbow":
+        refuse({"average": average}, f"{method} has one word before each prediction")
+    if tokenizer is not None:
+        refuse({"lowercase": lowercase}, "the tokenizer decides about case")
+    given: dict[str, Any] = {"negative": negative, "average": average, "noise_exponent": noise_exponent}
+    settings = Settings(
+        method, loss, dim=dim, window=window, sample=sample, epochs=epochs, lr=lr,
+        **{name: value for name, value in given.items() if value is not None},
+    )  # fmt: skip
     settings.check()
     with events.log_to(log):
         pieces = None if tokenizer is None else load_tokenizer(run.paths("tokenizer")[0])
-        split = Words(lowercase=lowercase) if pieces is None else Pieces(pieces)
+        lower = lowercase is not False
+        split = Words(lowercase=lower) if pieces is None else Pieces(pieces)
         spool = None if dry_run else Spool(run.output.parent)
         counts = count(split, _sentences(run.paths("corpus"), field, on_error), spool)
         vocabulary, final = choose_words(split.names, counts, min_count=min_count, vocab_size=vocab_size)
@@ -78,7 +91,7 @@ def train(
         )
         weights, measured = _learn(text, vocabulary, settings, seed, threads)
         config = {
-            **settings.to_json(), "min_count": min_count, "lowercase": lowercase if pieces is None else None,
+            **settings.to_json(), "min_count": min_count, "lowercase": lower if pieces is None else None,
             "words": vocabulary.words,
         }  # fmt: skip
         summary = run.write(

@@ -1,0 +1,56 @@
+"""No option of the trainers is silently ignored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import nlpkit
+from nlpkit.cli import app
+from nlpkit.errors import UserError
+from nlpkit.tokenizers.train import TRAINERS
+
+# Option -> another value than its default, and the kinds that read it.
+READ: dict[str, tuple[Any, set[str]]] = {
+    "min_count": (4, {"bpe", "wordpiece", "word", "char"}),
+    "byte_level": (False, {"bpe"}),
+    "score": ("frequency", {"wordpiece"}),
+    "lowercase": (None, {"wordpiece", "word", "unigram", "char", "bpe"}),
+}
+TEXT = "The King goes out. the king of France goes home; the Queen of France sings, the queen goes home\n" * 3
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    path = tmp_path / "corpus.txt"
+    path.write_text(TEXT + "A cat. a cat\n")
+    return path
+
+
+@pytest.mark.parametrize("kind", TRAINERS)
+@pytest.mark.parametrize("option", READ)
+def test_an_option_changes_the_bytes_or_is_refused(corpus: Path, tmp_path: Path, kind: str, option: str) -> None:
+    value, kinds = READ[option]
+    base: dict[str, Any] = {"kind": kind, "vocab_size": 290}
+    if option == "lowercase":
+        value = kind not in ("wordpiece", "word")
+        if kind == "bpe":
+            base["byte_level"] = False
+    plain = nlpkit.tokenizer_train([corpus], tmp_path / "plain.safetensors", **base)
+    if kind in kinds:
+        other = nlpkit.tokenizer_train([corpus], tmp_path / "other.safetensors", **{**base, option: value})
+        assert nlpkit.diff(plain["output"], other["output"])["metadata"].keys() > {f"provenance.options.{option}"}
+    else:
+        with pytest.raises(UserError, match=f"changes nothing: kind {kind} does not read it"):
+            nlpkit.tokenizer_train([corpus], tmp_path / "other.safetensors", **{**base, option: value})
+        assert not (tmp_path / "other.safetensors").exists()
+
+
+def test_the_command_line_says_it(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["tokenizer", "train", str(corpus), "-o", str(tmp_path / "t.safetensors"), "--kind", "bpe"]
+    assert app.run([*words, "--score", "ratio"]) == 2
+    assert capsys.readouterr().err.startswith("error: --score changes nothing: kind bpe does not read it")
+    assert app.run([*words, "--kind", "wordpiece", "--score", "raito"]) == 2
+    assert 'did you mean "ratio"' in capsys.readouterr().err
