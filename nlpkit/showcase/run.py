@@ -11,7 +11,7 @@ from nlpkit import events
 from nlpkit.artifact import atomic, file
 from nlpkit.errors import CheckFailed, UserError
 from nlpkit.showcase import data
-from nlpkit.showcase.stages import RECIPE, STAGES, Stage, recipe
+from nlpkit.showcase.stages import RECIPE, STAGES, Stage, options, recipe
 
 QUERIES = ("king", "love", "sword")
 
@@ -21,8 +21,9 @@ def demo(
 ) -> dict[str, Any]:
     """Run every stage of the demonstration in a folder, compare teacher, student and baselines, verify the chain.
 
-    Stages whose result is there already are not run again, so a demonstration that was stopped goes on. ``data_only``
-    writes the text and the recipe and stops. Errors: CheckFailed when the chain does not give the same bytes again.
+    A stage whose result is there already, made of the same inputs and options, is not run again, so a demonstration
+    that was stopped goes on. ``data_only`` writes the text and the recipe and stops. Errors: CheckFailed when the
+    chain does not give the same bytes again.
     """
     folder = Path(dir)
     if folder.exists() and not folder.is_dir():
@@ -59,7 +60,7 @@ def _write_recipe(folder: Path) -> None:
 def _run(stage: Stage, folder: Path, threads: int | None) -> float:
     """One stage, announced by the command line that does the same."""
     events.note(f"\n$ {stage.line()}    # {stage.why}")
-    if (folder / stage.output).exists():
+    if stage.done(folder):
         events.note(f"{stage.output} is there already")
         return 0.0
     began = time.monotonic()
@@ -71,17 +72,17 @@ def _run(stage: Stage, folder: Path, threads: int | None) -> float:
 
 def _evaluate(folder: Path, threads: int | None) -> dict[str, Any]:
     """Teacher and student on the test speeches, with the baselines that a learner must beat."""
-    from nlpkit.config import command_options
-    from nlpkit.showcase.stages import _AnyKey
-
-    options = command_options(folder / RECIPE, "evaluate", _AnyKey(), nlpkit.FUNCTIONS)
     found: dict[str, Any] = {}
     for name in ("teacher", "student"):
         extra = {"train": folder / "train.jsonl"} if name == "teacher" else {}
         baselines = " --train train.jsonl" if extra else ""
         events.note(f"\n$ nlpkit evaluate {name}.safetensors test.jsonl{baselines} --config {RECIPE}")
         found[name] = nlpkit.evaluate(
-            folder / f"{name}.safetensors", folder / "test.jsonl", threads=threads, **extra, **options
+            folder / f"{name}.safetensors",
+            folder / "test.jsonl",
+            threads=threads,
+            **extra,
+            **options(folder, "evaluate"),
         )
     return found
 

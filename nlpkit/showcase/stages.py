@@ -6,12 +6,14 @@ can be run again by hand, changed, or verified.
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import nlpkit
+from nlpkit.artifact import file
 from nlpkit.config import command_options
 
 RECIPE = "recipe.toml"
@@ -34,25 +36,35 @@ class Stage:
             words += [f"--{name}", value]
         return " ".join([*words, "--config", RECIPE])
 
-    def run(self, folder: Path, threads: int | None) -> dict[str, Any]:
+    def run(self, folder: Path, threads: int | None, *, dry_run: bool = False) -> dict[str, Any]:
         """Call the function behind the command, with the recipe's options."""
-        options = command_options(folder / RECIPE, self.command, _AnyKey(), nlpkit.FUNCTIONS)
-        arguments = [folder / name for name in self.positional]
-        listed: list[Any] = [arguments] if self.command in _READS_MANY else list(arguments)
-        inputs = {name: folder / value for name, value in self.named.items()}
-        function = getattr(nlpkit, self.command.replace(" ", "_"))
-        result: dict[str, Any] = function(*listed, output=folder / self.output, **inputs, **options, threads=threads)
+        inputs = [folder / name for name in self.positional]
+        named = {name: folder / value for name, value in self.named.items()}
+        result: dict[str, Any] = function_of(self.command)(
+            *inputs, output=folder / self.output, threads=threads, force=True, dry_run=dry_run, **named,
+            **options(folder, self.command),
+        )  # fmt: skip
         return result
 
+    def done(self, folder: Path) -> bool:
+        """Whether the result is there, made by this command with these options, inputs and versions."""
+        path = folder / self.output
+        if not path.exists():
+            return False
+        now = self.run(folder, None, dry_run=True)
+        return all(now[name] == value for name, value in file.read(path).provenance.items())
 
-class _AnyKey(frozenset[str]):
-    """The recipe is ours and a test runs all of it; the functions themselves refuse what they do not know."""
 
-    def __contains__(self, key: object) -> bool:
-        return True
+def function_of(command: str) -> Any:
+    """The function behind a command."""
+    return getattr(nlpkit, command.replace(" ", "_"))
 
 
-_READS_MANY = frozenset({"tokenizer train", "tokens", "vectors train", "pretrain"})
+def options(folder: Path, command: str) -> dict[str, Any]:
+    """What the folder's recipe says to a command. Errors: an option that the command does not have."""
+    known = list(inspect.signature(function_of(command)).parameters)
+    return command_options(folder / RECIPE, command, known, nlpkit.FUNCTIONS)
+
 
 STAGES: tuple[Stage, ...] = (
     Stage("tokenizer train", "cut words into pieces", "tokenizer.safetensors", ("corpus.txt",)),
