@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from nlpkit.errors import RunError, UserError
 
@@ -17,10 +18,14 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 def check_target(path: Path, *, force: bool) -> None:
     """Refuse before any work what would fail after it: a folder, a device, a finished file without --force."""
+    mode: int | None = None
     try:
+        partial(path.with_name(path.name + ".resume")).exists()  # the longest name that may stand beside it
         mode = path.stat().st_mode
     except FileNotFoundError:
-        mode = None
+        pass
+    except ValueError:  # "", "." and "/" have no name
+        raise UserError("is not the name of a file", where=str(path) or "-o", hint="name a file with -o") from None
     except OSError as error:
         raise UserError(f"cannot write here: {error.strerror}", where=path) from None
     if mode is not None and not stat.S_ISREG(mode):
@@ -35,27 +40,57 @@ def check_target(path: Path, *, force: bool) -> None:
         raise UserError("the folder is not writable", where=folder)
 
 
+def partial(path: Path) -> Path:
+    """The name a file has while it is written: fixed, so that what a killed run left is overwritten by the next."""
+    return path.with_name(f".{path.name}.partial")
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
     """A file to write in; it takes the name ``path`` at the end of the block, if nothing went wrong.
 
-    The temporary name is fixed (``.NAME.partial``), so that what a killed run left is overwritten by the next.
-    Errors: RunError when the disk is full, UserError when the folder cannot be written.
+    Errors: RunError when the disk is full or another process is writing the same file, UserError when the folder
+    cannot be written.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    name = partial(path)
     try:
-        with open(partial, "wb") as file:
+        file = _alone(name, path)
+    except OSError as error:
+        raise cannot_write(error, path) from None
+    try:
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, path)
+            os.replace(name, path)  # before the file is closed, which would let another process write in it
         _sync_folder(path.parent)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise cannot_write(error, path) from None
-    except BaseException:
-        partial.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            name.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise cannot_write(error, path) from None
         raise
+
+
+def _alone(name: Path, path: Path) -> BinaryIO:
+    """Open ``name`` for one process: two that wrote in it at the same time would give ``path`` the bytes of both."""
+    while True:
+        file = cast(BinaryIO, os.fdopen(os.open(name, os.O_RDWR | os.O_CREAT, 0o666), "r+b"))
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise RunError("is being written by another run", where=path, hint="wait for it, or stop it") from None
+        except OSError:
+            pass  # some file systems have no locks
+        try:
+            same = os.path.samestat(os.fstat(file.fileno()), os.stat(name))
+        except FileNotFoundError:
+            same = False
+        if same:
+            file.truncate(0)
+            return file
+        file.close()  # it got its final name, or was removed, between our two system calls
 
 
 def cannot_write(error: OSError, path: Path) -> UserError:
@@ -68,13 +103,12 @@ def cannot_write(error: OSError, path: Path) -> UserError:
 
 def _sync_folder(folder: Path) -> None:
     """Make the rename itself durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass  # some file systems cannot sync a folder; the rename is still atomic
-    finally:
-        os.close(handle)
+    with suppress(OSError):  # some folders cannot be read, or not be synced; the rename is still atomic
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write_text(path: Path, text: str, *, force: bool) -> None:

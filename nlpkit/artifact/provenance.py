@@ -78,6 +78,8 @@ class Run:
             raise UserError("a result is a file, it cannot go to stdout", where="-o -")
         dry = bool(arguments.get("dry_run"))
         force, fresh = bool(arguments.get("force")), bool(arguments.get("fresh"))
+        if not dry:
+            _tidy(output)
         atomic.check_target(output, force=force or dry)
         run = cls(
             command=command,
@@ -121,7 +123,10 @@ class Run:
                 shutil.copyfileobj(sys.stdin.buffer, spool)
             return Input(role, "-", file.file_sha256(path), path, {})
         if path.is_dir():
-            return Input(role, path.resolve().name, folder_sha256(path), path, {})
+            from nlpkit.artifact import exported
+
+            sha = folder_sha256(path)
+            return Input(role, path.resolve().name, sha, path, exported.history(path, sha))
         if not path.exists():
             raise UserError("no such file", where=path)
         if not path.is_file():  # a named pipe such as <(command): readable once, so it is kept
@@ -174,6 +179,25 @@ class Run:
     def plan(self, **details: Any) -> dict[str, Any]:
         """What ``--dry-run`` prints: the resolved run and whatever the stage knows of its cost."""
         return {"dry_run": True, "output": str(self.output), **self.provenance(), **details}
+
+
+def unfinished(output: Path) -> Path:
+    """Where the state of an unfinished run lies (`nlpkit.training.resume`)."""
+    return output.with_name(output.name + ".resume")
+
+
+def _tidy(output: Path) -> None:
+    """A run that was killed after its result had its name, and before its state was removed, left both: the state is
+    older than the result, came from the same command, and is of no use to anybody."""
+    try:
+        state = unfinished(output)
+        if state.stat().st_mtime_ns > output.stat().st_mtime_ns:
+            return
+        same = file.read(state, kind="resume").provenance == file.read(output).provenance
+    except (OSError, ValueError, UserError):  # one of them is not there, or is something else
+        return
+    if same:
+        state.unlink(missing_ok=True)
 
 
 def versions(libraries: Iterable[str]) -> dict[str, str]:

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from nlpkit import events
-from nlpkit.artifact import file
-from nlpkit.artifact.provenance import PROMISE, Run, processor
+from nlpkit.artifact import atomic, file
+from nlpkit.artifact.provenance import PROMISE, Run, processor, unfinished
 from nlpkit.data.order import START, Position
 from nlpkit.errors import UserError
 
@@ -38,11 +38,6 @@ class Progress:
         return dict(vars(self))
 
 
-def path_for(output: Path) -> Path:
-    """Where the unfinished run of a target lies."""
-    return output.with_name(output.name + ".resume")
-
-
 def save(run: Run, progress: Progress, *, model: Arrays, optimizer: Arrays, best: Arrays) -> None:
     """Write the state of a run, atomically."""
     tensors = {
@@ -51,7 +46,7 @@ def save(run: Run, progress: Progress, *, model: Arrays, optimizer: Arrays, best
         **{f"best.{name}": value for name, value in best.items()},
     }
     file.write(
-        path_for(run.output), tensors, kind="resume", config=progress.to_json(), provenance=run.provenance(),
+        unfinished(run.output), tensors, kind="resume", config=progress.to_json(), provenance=run.provenance(),
         history={}, determinism={"promise": PROMISE, "processor": processor(run.libraries)},
     )  # fmt: skip
 
@@ -71,7 +66,7 @@ def load(run: Run) -> Saved | None:
 
     Errors: a file that another command left (each difference is named), or a damaged one.
     """
-    path = path_for(run.output)
+    path = unfinished(run.output)
     if run.fresh or not path.exists():
         return None
     found = file.read(path, kind="resume")
@@ -91,8 +86,10 @@ def load(run: Run) -> Saved | None:
 
 
 def discard(output: Path) -> None:
-    """Remove the state of a run that is finished."""
-    path_for(output).unlink(missing_ok=True)
+    """Remove the state of a run that is finished, also one that was killed while it was written."""
+    path = unfinished(output)
+    for name in (path, atomic.partial(path)):
+        name.unlink(missing_ok=True)
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,41 @@
+"""Kill it anywhere: SIGKILL at random moments and at every kind of system call, and the bytes are the same in the end.
+
+`benchmarks/kill.py` is the long version: 20 kills of each stage through the installed command.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+KILLS = 4
+SCRIPT = Path(__file__).parent / "killing.py"
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    command = [sys.executable, str(SCRIPT), str(tmp_path_factory.mktemp("kill")), str(KILLS)]
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "finetune", "distill"])
+def test_killed_at_random_moments_the_bytes_are_the_same(found: dict[str, Any], stage: str) -> None:
+    seen = found[stage]["random"]
+    assert seen["wrong"] == [] and seen["kills"] == KILLS and seen["runs"] >= 1
+    assert seen["resumed"] >= 1  # else no run went on from a state, and nothing was shown
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "finetune", "distill"])
+def test_killed_while_files_get_their_names_nothing_is_broken_or_left(found: dict[str, Any], stage: str) -> None:
+    """Before and after fsync, rename and removal, and in the middle of a write; of states and of the result."""
+    seen = found[stage]["points"]
+    assert seen["wrong"] == {} and seen["killed"] >= 5 and seen["points"] >= 30
