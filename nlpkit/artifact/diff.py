@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from nlpkit.artifact import file
 from nlpkit.artifact.file import Artifact
 
+_BLOCK = 1 << 22  # numbers compared together
+
 
 def diff(left: Path, right: Path) -> dict[str, Any]:
     """What differs between two files; ``equal`` says that they are the same bytes.
@@ -81,16 +83,27 @@ def tensor_differences(one: Artifact, other: Artifact) -> dict[str, dict[str, An
 
 
 def largest(left: NDArray[Any], right: NDArray[Any]) -> dict[str, Any]:
-    """The largest absolute difference, its place, and how many numbers differ (bits, so -0.0 differs from 0.0)."""
+    """The largest absolute difference, its place, and how many numbers differ (bits, so -0.0 differs from 0.0).
+
+    ``largest`` is None where one of the two is infinite or not a number. A block at a time: token files may be larger
+    than memory.
+    """
+    flat = [np.asarray(item).reshape(-1) for item in (left, right)]
     bits = np.dtype(f"u{left.dtype.itemsize}")
-    differ = np.ascontiguousarray(left).view(bits) != np.ascontiguousarray(right).view(bits)
-    wide = np.abs(left.astype(np.float64) - right.astype(np.float64))
-    place = int(np.argmax(np.nan_to_num(wide, nan=np.inf)))
-    value = float(wide.reshape(-1)[place])
+    value, place, differing = -1.0, 0, 0
+    for start in range(0, left.size, _BLOCK):
+        one, other = (np.ascontiguousarray(item[start : start + _BLOCK]) for item in flat)
+        differ = np.flatnonzero(one.view(bits) != other.view(bits))
+        differing += len(differ)
+        with np.errstate(invalid="ignore"):
+            wide = np.abs(one[differ].astype(np.float64) - other[differ].astype(np.float64))
+        wide[np.isnan(wide)] = np.inf
+        if len(wide) and wide.max() > value:
+            value, place = float(wide.max()), start + int(differ[wide.argmax()])
     return {
         "largest": value if np.isfinite(value) else None,
         "at": [int(index) for index in np.unravel_index(place, left.shape)],
-        "differing": int(differ.sum()),
+        "differing": differing,
         "numbers": int(left.size),
     }
 
@@ -98,19 +111,28 @@ def largest(left: NDArray[Any], right: NDArray[Any]) -> dict[str, Any]:
 def first_difference(found: Mapping[str, Any]) -> str:
     """In words, the first thing in which two artefacts differ: an input, an option, a version, a tensor."""
     for section in ("provenance.inputs", "provenance.options", "provenance", "determinism", ""):
-        for key, (left, right) in found["metadata"].items():
+        # A fingerprint differs because something else does, which says more.
+        for key, (left, right) in sorted(found["metadata"].items(), key=lambda item: "fingerprint" in item[0]):
             if key.startswith(section):
-                return f"{key.replace('provenance.', '')} was {_quote(left)}, is {_quote(right)}"
+                return f"{key.replace('provenance.', '')} was {quote(left)}, is {quote(right)}"
     for name, what in found["tensors"].items():
         if what["what"] == "values":
             return (
                 f'tensor "{name}" differs in {what["differing"]:,} of {what["numbers"]:,} numbers, '
-                f"by at most {what['largest']} at {what['at']}"
+                f"{'by at most ' + str(what['largest']) if what['largest'] is not None else 'without measure'} "
+                f"at {what['at']}"
             )
-        return f'tensor "{name}": {what}'
+        if what["what"] == "missing":
+            return f'tensor "{name}" is not in the {"first" if what["from"] == "left" else "second"}'
+        return f'tensor "{name}" was {_form(what["left"])}, is {_form(what["right"])}'
     return "nothing that is recorded differs, but the bytes do"
 
 
-def _quote(value: Any) -> str:
+def _form(typed: tuple[str, list[int]]) -> str:
+    return f"{typed[0]} {typed[1]}"
+
+
+def quote(value: Any) -> str:
+    """A value in a sentence."""
     text = "absent" if value is None else str(value)
     return text if len(text) <= 80 else text[:77] + "..."

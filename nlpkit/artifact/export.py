@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +118,6 @@ def import_(directory: Path, output: Path, *, tokenizer: bool = True, force: boo
     from nlpkit.artifact import huggingface
     from nlpkit.models.load import state_tensors
 
-    run.inputs = [replace(given, history=huggingface.history(given.path)) for given in run.inputs]
     loaded = huggingface.read(run.inputs[0].path, tokenizer=tokenizer)
     if loaded.tokenizer is None:
         events.note(f"{directory}: no tokenizer; the model can be exported and compared, but not read text")

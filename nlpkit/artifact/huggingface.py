@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from nlpkit._version import __version__
 from nlpkit.artifact import file, safetensors
+from nlpkit.artifact.exported import SIDE, WEIGHTS
 from nlpkit.errors import UserError, choose
 from nlpkit.models import FAMILIES
 from nlpkit.models import family as family_of
@@ -26,7 +27,6 @@ from nlpkit.models.names import HuggingFace
 from nlpkit.tokenizers import huggingface as tokenizer_files
 from nlpkit.tokenizers.base import Tokenizer
 
-WEIGHTS, SIDE = "model.safetensors", "nlpkit.json"
 _INDEX = WEIGHTS + ".index.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack")
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "tokenizer.model", "spiece.model",
@@ -91,6 +91,7 @@ def write(folder: Path, loaded: Loaded, artifact: file.Artifact | None) -> dict[
     side: dict[str, Any] = {"format": file.FORMAT, **source, "weights": file.file_sha256(folder / WEIGHTS),
                             "config": loaded.config}  # fmt: skip
     if artifact is not None:
+        side["name"] = artifact.path.name
         side |= {name: artifact.metadata[name] for name in ("provenance", "history", "determinism")}
     _write_json(folder / SIDE, side)
     if loaded.tokenizer is not None:
@@ -99,17 +100,6 @@ def write(folder: Path, loaded: Loaded, artifact: file.Artifact | None) -> dict[
             framing = "decoder-end"  # its classifier reads the end-of-text token, which the tokenizer must add
         tokenizer_files.write(loaded.tokenizer, folder, max_len=loaded.model.config.max_len, framing=framing)
     return {"architecture": architecture, "files": sorted(path.name for path in folder.iterdir())}
-
-
-def history(folder: Path) -> dict[str, Any]:
-    """sha256 -> provenance of the file an exported directory was made from and of all behind it; empty when the
-    directory has no nlpkit.json, or one that speaks of other weights."""
-    if not (folder / SIDE).is_file() or not (folder / WEIGHTS).is_file():
-        return {}
-    side = _json(folder / SIDE)
-    if side.get("weights") != file.file_sha256(folder / WEIGHTS) or "provenance" not in side:
-        return {}
-    return {**dict(side.get("history") or {}), str(side.get("sha256")): side["provenance"]}
 
 
 def _names(family: Family) -> HuggingFace:

@@ -13,16 +13,18 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
 import nlpkit
 from nlpkit import events
 from nlpkit.artifact import file, provenance
-from nlpkit.artifact.diff import compare, first_difference
+from nlpkit.artifact.diff import compare, first_difference, quote
 from nlpkit.errors import CheckFailed, UserError, choose
 
 Json = Mapping[str, Any]
+_MODEL_FILES = ("config.json", "tokenizer.json", "vocab.txt", "vocab.json")  # one is in every Hugging Face directory
 
 
 def verify(
@@ -45,7 +47,10 @@ def verify(
             return {"path": str(path), "proven": False, "stages": rerun.done, "difference": failure.what}
         difference = None
         if file.file_sha256(made) != target.sha256:
-            difference = first_difference(compare(target, file.read(made)))
+            found = compare(target, file.read(made))
+            difference = first_difference(found)
+            if not found["tensors"] and target.tensors:
+                difference += "; every tensor is the same"
         return {"path": str(path), "proven": difference is None, "stages": rerun.done, "difference": difference}
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -67,11 +72,12 @@ class Search:
                 if self._sha(path) == sha:
                     return path
                 same_name = same_name or path
-        for path in self._candidates():
-            if path.is_file() and self._sha(path) == sha:
+        for path in self._candidates():  # renamed; of folders only those that a stage can have read
+            if (path.is_file() or any((path / mark).is_file() for mark in _MODEL_FILES)) and self._sha(path) == sha:
                 return path
         if same_name is not None:
-            raise CheckFailed(f"input {name} has other bytes now: sha256 {self._sha(same_name)[:16]}, was {sha[:16]}")
+            now = self._sha(same_name) or "none, it cannot be read"
+            raise CheckFailed(f"input {name} has other bytes now: sha256 {now[:16]}, was {sha[:16]}")
         places = ", ".join(str(item) for item in [*self.folders, *([self.below] if self.below else [])])
         raise UserError(
             f"input {name} (sha256 {sha[:16]}) is not in {places}", hint="--inputs DIR looks in a folder and below it"
@@ -79,12 +85,25 @@ class Search:
 
     def _candidates(self) -> Iterator[Path]:
         for folder in dict.fromkeys(self.folders):
-            yield from sorted(item for item in folder.iterdir() if not item.name.startswith("."))
+            yield from sorted(item for item in folder.iterdir() if not item.name.startswith(".") and _readable(item))
         if self.below is not None:
-            yield from sorted(self.below.rglob("*"))
+            yield from sorted(item for item in self.below.rglob("*") if _readable(item))
 
-    def _sha(self, path: Path) -> str:
-        return provenance.folder_sha256(path) if path.is_dir() else file.file_sha256(path)
+    def _sha(self, path: Path) -> str | None:
+        """None for what cannot be read."""
+        try:
+            return _sha256(path)
+        except UserError:
+            return None
+
+
+def _readable(path: Path) -> bool:
+    """Files and folders: not a pipe, which would be waited for, nor a link to nothing."""
+    return path.is_file() or path.is_dir()
+
+
+def _sha256(path: Path) -> str:
+    return provenance.folder_sha256(path) if path.is_dir() else file.file_sha256(path)
 
 
 @dataclass
@@ -110,14 +129,14 @@ class Rerun:
             path = self._input(given)
             arguments[given["role"]] = [*arguments.get(given["role"], []), path]
         parameters = inspect.signature(function).parameters
+        if unknown := sorted(set(arguments) - set(parameters)):
+            raise CheckFailed(f"{command} was told {unknown[0]}, which this nlpkit's {command} does not know")
         for role in {given["role"] for given in recorded.get("inputs", ())}:
             if "Sequence" not in str(parameters[role].annotation):
                 (arguments[role],) = arguments[role]
         if "threads" in parameters and self.threads is not None:
             arguments["threads"] = self.threads
-        old, new = dict(recorded.get("versions", {})), provenance.versions(())
-        now = {**new, **provenance.versions(library for library in old if library != "nlpkit")}
-        changed = [f"{name} was {old[name]}, is {now[name]}" for name in old if old[name] != now[name]]
+        changed = _other_versions(recorded.get("versions", {}))
         if changed:
             events.note(f"{name}: {'; '.join(changed)}")
         folder = self.work / str(len(self.done))
@@ -125,7 +144,7 @@ class Rerun:
         output = folder / name
         events.note(f"{command}: making {name} again")
         function(**arguments, output=output)
-        found = file.file_sha256(output)
+        found = _sha256(output)
         self.done.append({"command": command, "name": name, "sha256": sha, "found": found, "equal": found == sha})
         self.made[sha] = output
         if found != sha and sha in self.history:
@@ -140,15 +159,35 @@ class Rerun:
             path = self.stage(name, sha, self.history[sha])
         else:
             path = self.search.find(name, sha)
-        if path.name == name:
+        if path.name == name and not (path.is_dir() and path.is_symlink()):
             return path
         alias = self.work / f"input-{sha[:16]}" / ("stdin" if name == "-" else name)
         alias.parent.mkdir(exist_ok=True)
         if not alias.exists():
-            alias.symlink_to(path.resolve())
+            if path.is_dir():  # not a link to it: a folder's recorded name is that of the folder itself
+                shutil.copytree(path, alias, copy_function=_link)
+            else:
+                _link(path, alias)
         if name == "-":
             provenance.STDIN_AGAIN.add(alias)
         return alias
+
+
+def _link(path: str | Path, link: str | Path) -> None:
+    Path(link).symlink_to(Path(path).resolve())
+
+
+def _other_versions(old: Mapping[str, str]) -> list[str]:
+    """What is installed in another version than was recorded, in words."""
+    changed = []
+    for name, version in old.items():
+        try:
+            now = provenance.versions(() if name == "nlpkit" else (name,))[name]
+        except PackageNotFoundError:
+            now = "not installed"
+        if now != version:
+            changed.append(f"{name} was {quote(version)}, is {now}")
+    return changed
 
 
 def _function(command: str) -> Any:
