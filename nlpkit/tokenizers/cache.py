@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nlpkit.tokenizers.rows import Rows
 
-MOST = 32_000_000  # characters and ids, a few hundred MB; then the memory starts anew
+MOST = 8_000_000  # characters and ids, up to 150 MB a process; then the memory starts anew
 
 Spell = Callable[[list[str]], Rows]
 
