@@ -150,6 +150,8 @@ def run(arguments: list[str]) -> int:
             check_environment()
         code = build().main(arguments, prog_name="nlpkit", standalone_mode=False)
         sys.stdout.flush()
+        if code == 130:  # the parser's answer to an interrupt, without a word
+            return fail("interrupted", code=130)
         return code if isinstance(code, int) else 0
     except UserError as error:
         if debug:
