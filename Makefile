@@ -14,6 +14,7 @@ test: $(VENV)/installed-dev lint
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check nlpkit tests benchmarks
+	$(BIN)/ruff format --check --quiet nlpkit tests benchmarks
 	$(BIN)/mypy
 
 # Installing anew only when the project's own files about installing changed.

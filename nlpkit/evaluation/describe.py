@@ -14,12 +14,14 @@ T = TypeVar("T")
 
 
 def describe(loaded: Loaded) -> dict[str, Any]:
-    """Name, family, number of parameters, bytes and sha256 of a model."""
+    """Name, family, layers, width, number of parameters, bytes and sha256 of a model."""
     path = loaded.path
     files = [item for item in path.rglob("*") if item.is_file()] if path.is_dir() else [path]
     return {
         "name": path.name,
         "family": loaded.family.name,
+        "n_layers": loaded.model.config.n_layers,
+        "d_model": loaded.model.config.d_model,
         "parameters": sum(value.numel() for value in loaded.model.parameters()),
         "bytes": sum(item.stat().st_size for item in files),
         "sha256": sha256(path),
