@@ -36,6 +36,7 @@ FUNCTIONS: dict[str, str] = {
     "lineage": "nlpkit.artifact.inspect:lineage",
     "diff": "nlpkit.artifact.diff:diff",
     "verify": "nlpkit.artifact.verify:verify",
+    "ls": "nlpkit.catalogue:ls",
     "demo": "nlpkit.showcase.run:demo",
 }
 _NAMES = {command.replace(" ", "_"): target for command, target in FUNCTIONS.items()}

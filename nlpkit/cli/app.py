@@ -61,10 +61,23 @@ def load(name: str) -> Any:
     function = import_module(f"nlpkit.cli.{module}").command
     app = typer.Typer(add_completion=False, rich_markup_mode="rich")
     settings = {"help_option_names": ["-h", "--help"]}
-    app.command(name=name.split()[-1], short_help=line, context_settings=settings)(complete(function, name))
+    app.command(name=name.split()[-1], cls=Command, short_help=line, context_settings=settings)(
+        complete(function, name)
+    )
     command: Any = get_command(app)
     read_environment(command)
+    for param in command.params:
+        if param.param_type_name == "argument" and param.metavar is None:
+            param.metavar = str(param.name).upper() + ("..." if param.nargs != 1 else "")
     return command
+
+
+class Command(TyperCommand):
+    """A command whose usage line says its arguments as their metavars do: FILE, [FILE], FILE..."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        arguments = [param for param in self.get_params(ctx) if param.param_type_name == "argument"]
+        return [str(self.options_metavar), *(str(param.metavar) for param in arguments)]
 
 
 class Lazy(TyperGroup):

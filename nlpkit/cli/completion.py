@@ -42,6 +42,12 @@ def tokenizers(incomplete: str) -> list[str]:
     return _begin(KINDS, incomplete)
 
 
+def kinds(incomplete: str) -> list[str]:
+    from nlpkit.catalogue import LISTS
+
+    return _begin(LISTS, incomplete)
+
+
 def methods(incomplete: str) -> list[str]:
     from nlpkit.vectors import METHODS
 

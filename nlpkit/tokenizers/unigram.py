@@ -1,6 +1,7 @@
-"""The Unigram tokenizer: a word is written with the pieces whose probabilities multiply to most.
+"""The Unigram tokenizer (Kudo 2018, "Subword regularization", section 3.2): a word is written with the pieces whose
+probabilities multiply to most.
 
-Kudo 2018, "Subword regularization"; used by ALBERT, XLNet and T5. Words are separated by white space, which is kept
+Used by ALBERT, XLNet and T5. Words are separated by white space, which is kept
 as U+2581 in front of each word (sentencepiece's convention), so "the cat" is "▁the▁cat" to the pieces. For the
 same pieces and scores, ids equal those of tokenizers' ``Unigram`` behind ``WhitespaceSplit`` and ``Metaspace``.
 """
