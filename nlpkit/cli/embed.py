@@ -1,0 +1,65 @@
+"""nlpkit embed"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from nlpkit.cli import completion
+from nlpkit.cli import options as flags
+from nlpkit.cli import output as out
+
+
+def command(
+    model: Annotated[Path, Argument(help="A model file or a Hugging Face directory.", metavar="MODEL")],
+    data: Annotated[
+        Path, Argument(help="JSONL, CSV, TSV, Parquet, or a text a line; - is stdin.", metavar="[FILE]")
+    ] = Path("-"),
+    text: Annotated[str, Option(help="The column of the text.")] = "text",
+    pooling: Annotated[
+        str | None,
+        Option(
+            help="One vector of many: pooler, cls, last, mean, max (default: the model's).",
+            autocompletion=completion.poolings,
+        ),
+    ] = None,
+    layer: Annotated[
+        int | None, Option(help="The block whose vectors are pooled; 0 is before the first (default: the last).", min=0)
+    ] = None,
+    normalize: Annotated[bool, Option("--normalize/--no-normalize", help="Scale each vector to length 1.")] = False,
+    on_error: flags.OnError = "error",
+    max_len: Annotated[
+        int | None, Option(help="Longest sequence in tokens, framing included (default: the model's).", min=1)
+    ] = None,
+    batch_tokens: Annotated[int, Option(help="About this many tokens in a batch; changes no vector.", min=1)] = 4096,
+    output: Annotated[
+        Path | None, Option("-o", "--output", help="Write the vectors to this file instead, as one tensor.")
+    ] = None,
+    force: flags.Force = False,
+    device: flags.Device = "cpu",
+    threads: flags.Threads = None,
+) -> None:
+    """Print a JSON object for each text, as the texts come: its embedding, and its id where it has one.
+
+    Examples:
+
+    nlpkit embed bert.safetensors texts.jsonl --normalize > vectors.jsonl
+
+    echo "O happy dagger!" | nlpkit embed bert.safetensors --pooling mean | jq '.embedding | length'
+    """  # fmt: skip
+    given = dict(locals())
+    from nlpkit.evaluation.embed import embed, embed_batches
+
+    with out.progress(quiet=False):
+        if output is not None or force:
+            (summary,) = embed(**given)
+            out.written(summary)
+            return
+        options = {name: value for name, value in given.items() if name not in ("model", "data", "threads")}
+        for records in embed_batches(model, data, options, threads=threads):
+            for record in records:
+                print(json.dumps(record, ensure_ascii=False))
+            print(end="", flush=True)  # whoever waits for these vectors gets them now
