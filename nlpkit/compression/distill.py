@@ -106,7 +106,8 @@ def distill(
         )  # fmt: skip
         sizes = {"parameters": parameters(network), "teacher_parameters": estimate.parameters(loaded.model)}
         if dry_run:
-            return run.plan(**estimate.cost(network, lesson.data, settings, share=lesson.share) | sizes)
+            cost = estimate.cost(network, lesson.data, settings, share=lesson.share, teacher=loaded.model)
+            return run.plan(**cost | sizes)
         loaded.model.to(device)
         progress = loop.train(network, teach, lesson.data, settings, run, evaluate=lesson.evaluate)
         if WIDEN in network.heads:

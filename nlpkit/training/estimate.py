@@ -17,8 +17,11 @@ def parameters(model: torch.nn.Module) -> int:
     return sum(value.numel() for value in model.parameters())
 
 
-def cost(model: Model, data: Epochs, settings: Settings, *, share: float) -> dict[str, Any]:
-    """Estimates of a training run; ``share`` of the positions reach the vocabulary projection.
+def cost(
+    model: Model, data: Epochs, settings: Settings, *, share: float, teacher: Model | None = None
+) -> dict[str, Any]:
+    """Estimates of a training run; ``share`` of the positions reach the vocabulary projection. A ``teacher`` costs its
+    weights, and a third of what training it would: it only answers.
 
     Memory: weights, gradients and two moments (16 bytes a parameter), and for each token of a batch what a block keeps
     for its backward (about 14 d_model + 3 d_ff numbers of 4 bytes a layer). Time: 6 floating-point operations a
@@ -30,13 +33,13 @@ def cost(model: Model, data: Epochs, settings: Settings, *, share: float) -> dic
     tokens = int(data.lengths.sum())
     batches = max(1, data.count(1))
     step_tokens = tokens / batches * settings.accumulate
-    blocks = config.n_layers * (4 * config.d_model**2 + 2 * config.d_model * config.d_ff)
     length = float((data.lengths**2).sum()) / max(1, tokens)
-    attention = config.n_layers * 2 * length * config.d_model
-    head = share * config.vocab_size * config.d_model
-    operations = 6 * (blocks + attention + head) * step_tokens
+    operations = 6 * weights_at_work(model, length, share) * step_tokens
+    if teacher is not None:
+        operations += 2 * weights_at_work(teacher, length, share) * step_tokens
     activation = tokens / batches * config.n_layers * (14 * config.d_model + 3 * config.d_ff) * 4
     logits = min(tokens / batches * share, 1024) * config.vocab_size * 4 * 2
+    idle = 0 if teacher is None else 4 * parameters(teacher)
     speed = matrix_speed() * 0.75
     return {
         "parameters": count,
@@ -44,9 +47,18 @@ def cost(model: Model, data: Epochs, settings: Settings, *, share: float) -> dic
         "sequences": len(data.lengths),
         "tokens_per_epoch": tokens,
         "tokens_per_step": round(step_tokens),
-        "memory_bytes": round(16 * count + activation + logits),
+        "memory_bytes": round(16 * count + activation + logits + idle),
         "seconds": round(operations * settings.steps / speed, 3),
     }
+
+
+def weights_at_work(model: Model, length: float, share: float) -> float:
+    """By how many numbers each token is multiplied: weights of the blocks, the other tokens of a sequence of this
+    ``length``, and the vocabulary projection for its ``share`` of the tokens."""
+    config = model.config
+    blocks = config.n_layers * (4 * config.d_model**2 + 2 * config.d_model * config.d_ff)
+    attention = config.n_layers * 2 * length * config.d_model
+    return blocks + attention + share * config.vocab_size * config.d_model
 
 
 def matrix_speed(size: int = 1024) -> float:

@@ -327,6 +327,16 @@ def test_what_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_counts_the_teacher_and_touches_nothing(folder: Path, tmp_path: Path) -> None:
+    teacher, target = folder / "bert.safetensors", tmp_path / "s.safetensors"
+    plan = nlpkit.distill(teacher, folder / "tokens.safetensors", target, n_layers=1, steps=3, dry_run=True)
+    alone = nlpkit.pretrain([folder / "tokens.safetensors"], target, n_layers=1, d_model=32, n_heads=2, d_ff=64,
+                            max_len=24, steps=3, dry_run=True)  # fmt: skip
+    assert plan["parameters"] == alone["parameters"] < plan["teacher_parameters"]
+    assert plan["memory_bytes"] == alone["memory_bytes"] + 4 * plan["teacher_parameters"]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_teacher_is_not_overwritten(folder: Path) -> None:
     teacher = folder / "clf.safetensors"
     before = teacher.read_bytes()
