@@ -85,6 +85,9 @@ def finetune(
         columns: dict[str, Any] = {"text": text, "pair": pair, "label": label, "on_error": on_error}
         examples = labelled.read(run.paths("train")[0], **columns)
         asked = kind.learn(examples, {**locals(), "max_len": encoder.max_len})
+        known = (loaded.config.get("task") or {}).get("labels", ())
+        if set(known) == set(asked.labels):  # in the order of its classifier, which another tool may not have sorted
+            asked = kind.restore({**asked.to_json(), "labels": known})
         _check_pooling(loaded, pooling)
         network = prepare(loaded, asked, dropout=dropout, seed=seed)
         data = epochs_of(encode(asked, examples, encoder, "train"), batch_tokens=batch_tokens, seed=seed)
@@ -120,12 +123,15 @@ def _check_pooling(loaded: Loaded, pooling: str) -> None:
 def prepare(loaded: Loaded, task: Task, *, dropout: float | None, seed: int) -> Model:
     """The model with the task's head: its own when it was taught the same labels, else a fresh one."""
     network = loaded.model if dropout is None else with_dropout(loaded, dropout)
-    same = tuple((loaded.config.get("task") or {}).get("labels", ())) == task.labels
+    known = tuple((loaded.config.get("task") or {}).get("labels", ()))
+    same = known == task.labels
     for name in [name for name in network.heads if not (same and name == "classify")]:
         del network.heads[name]
     if same:
         events.note(f"{loaded.path.name} knows these labels already; its classifier goes on learning")
     else:
+        if known:
+            events.note(f"{loaded.path.name} knows other labels ({', '.join(known)}); its classifier is replaced")
         torch.manual_seed(Address(seed, ("init",)).torch_seed())
         add_classifier(network, len(task.labels))
     return network

@@ -135,6 +135,32 @@ def test_the_same_labels_go_on_with_the_classifier_they_have(folder: Path, tmp_p
     assert (file.read(first).array(name) == file.read(second).array(name)).all()
 
 
+def test_labels_keep_the_order_of_the_classifier_that_knows_them(folder: Path, tmp_path: Path) -> None:
+    """A directory of another tool numbers its labels as it likes."""
+    first, turned = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
+    nlpkit.finetune(folder / "bert.safetensors", folder / "train.jsonl", first, **SHORT)
+    nlpkit.export(first, tmp_path / "theirs")
+    config = json.loads((tmp_path / "theirs" / "config.json").read_text())
+    labels = ["tragedy", "comedy", "history"]
+    config["id2label"] = {str(number): label for number, label in enumerate(labels)}
+    (tmp_path / "theirs" / "config.json").write_text(json.dumps(config))
+    nlpkit.finetune(tmp_path / "theirs", folder / "train.jsonl", turned, steps=0, threads=1)
+    assert file.read(turned).config["task"]["labels"] == labels
+    name = "heads.classify.weight"
+    assert (file.read(first).array(name) == file.read(turned).array(name)).all()
+
+
+def test_a_classifier_of_other_labels_is_replaced_and_that_is_said(folder: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
+    nlpkit.finetune(folder / "bert.safetensors", folder / "train.jsonl", first, steps=1, threads=1)
+    two = toys.texts(tmp_path / "two.jsonl", 30, classes=("comedy", "history"))
+    said: list[str] = []
+    with nlpkit.events.listen(lambda record: said.append(record["text"]) if record["event"] == "note" else None):
+        nlpkit.finetune(first, two, second, steps=1, threads=1)
+    assert any("knows other labels (comedy, history, tragedy); its classifier is replaced" in text for text in said)
+    assert load(second).config["task"]["labels"] == ["comedy", "history"]
+
+
 def test_a_dry_run_touches_nothing(folder: Path, tmp_path: Path) -> None:
     plan = nlpkit.finetune(
         folder / "bert.safetensors", folder / "train.jsonl", tmp_path / "c.safetensors", dry_run=True
