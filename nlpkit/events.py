@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nlpkit.errors import UserError
+from nlpkit.errors import RunError, UserError
 
 Listener = Callable[[dict[str, Any]], None]
 _listeners: list[Listener] = []
@@ -49,14 +49,16 @@ def log_to(path: str | Path | None) -> Iterator[None]:
         yield
         return
     try:
-        file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed below
+        file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed below
     except OSError as error:
         raise UserError(f"cannot write the log: {error.strerror}", where=path) from None
 
     def write(record: dict[str, Any]) -> None:
         if record["event"] != "progress":
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
-            file.flush()
+            try:
+                file.write((json.dumps(record, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
+            except OSError as error:
+                raise RunError(f"cannot write the log: {error.strerror}", where=path) from None
 
     with file, listen(write):
         yield

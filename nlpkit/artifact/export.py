@@ -26,6 +26,8 @@ def export(model: Path, output: Path, *, to: str = "huggingface", force: bool = 
     """
     writer = choose(FORMATS, to, field="format")
     model, output = Path(model), Path(output)
+    if str(output) == "-":
+        raise UserError("a result has a name, it cannot go to stdout", where="-o -")
     events.emit("stage", name="export", output=str(output))
     return {"output": str(output), "to": to, **writer(model, output, force)}
 

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from nlpkit import events
 from nlpkit._version import __version__
@@ -101,6 +101,12 @@ class Run:
         for given in run.inputs:
             if given.path.resolve() == output.resolve():
                 raise UserError("is an input and the output of the same run", where=output)
+        try:
+            file.canonical(run.provenance()).encode()
+        except UnicodeEncodeError as error:
+            shown = error.object[error.start : error.start + 1].encode("ascii", "backslashreplace").decode()
+            raise UserError(f"a file name or an option is not UTF-8 text ({shown}), and the result records it",
+                            where=command, hint="rename the file") from None  # fmt: skip
         if not dry:
             events.emit("stage", name=command, output=str(output))
         return run
@@ -119,8 +125,7 @@ class Run:
             folder = tempfile.TemporaryDirectory(prefix="nlpkit-stdin-")
             self._spool.append(folder)
             path = Path(folder.name) / "stdin"
-            with open(path, "wb") as spool:
-                shutil.copyfileobj(sys.stdin.buffer, spool)
+            _keep(sys.stdin.buffer, path)
             return Input(role, "-", file.file_sha256(path), path, {})
         if path.is_dir():
             from nlpkit.artifact import exported
@@ -133,8 +138,8 @@ class Run:
             folder = tempfile.TemporaryDirectory(prefix="nlpkit-pipe-")
             self._spool.append(folder)
             kept = Path(folder.name) / "pipe"
-            with open(path, "rb") as source, open(kept, "wb") as spool:
-                shutil.copyfileobj(source, spool)
+            with open(path, "rb") as source:
+                _keep(source, kept)
             return Input(role, "-", file.file_sha256(kept), kept, {})
         sha = file.file_sha256(path)
         history: dict[str, Any] = {}
@@ -179,6 +184,15 @@ class Run:
     def plan(self, **details: Any) -> dict[str, Any]:
         """What ``--dry-run`` prints: the resolved run and whatever the stage knows of its cost."""
         return {"dry_run": True, "output": str(self.output), **self.provenance(), **details}
+
+
+def _keep(source: BinaryIO, path: Path) -> None:
+    """Put a stream in a file. Errors: RunError when there is no room for it."""
+    try:
+        with open(path, "wb") as spool:
+            shutil.copyfileobj(source, spool)
+    except OSError as error:
+        raise atomic.cannot_write(error, path) from None
 
 
 def unfinished(output: Path) -> Path:

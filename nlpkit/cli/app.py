@@ -18,6 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from nlpkit._version import __version__
+from nlpkit.cli import output, streams
 from nlpkit.config import unknown_environment
 from nlpkit.errors import UserError
 
@@ -144,20 +145,30 @@ def build() -> Any:
 def check_environment() -> None:
     """Refuse NLPKIT_* variables that no command reads."""
     if any(name.startswith("NLPKIT_") for name in os.environ):
-        flags = {option.name for name in COMMANDS for option in load(name).params}
+        flags = {str(option.name) for name in COMMANDS for option in load(name).params if option.envvar}
         if error := unknown_environment(os.environ.keys(), flags):
             raise error
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the program; every way it can end has its exit code (docs/commands.md)."""
-    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+    streams.prepare()
+    code = run(list(sys.argv[1:] if arguments is None else arguments))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to be interrupted but Python's own end
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
     debug = "--debug" in arguments
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is an interrupt
+    asked: list[int] = []
+
+    def interrupt(number: int, frame: object) -> None:
+        asked.append(number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):  # a scheduler's stop is an interrupt
+        signal.signal(number, interrupt)
     try:
         if not any(name.endswith("_COMPLETE") for name in os.environ):
             check_environment()
@@ -175,16 +186,27 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return fail("interrupted", code=130)
     except BrokenPipeError:
-        # The reader has what it wanted. Python would complain once more when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if debug or not streams.reader_gone():
+            raise
+        streams.leave_stdout()  # the reader has what it wanted
         return 0
-    except MemoryError:
-        return fail("out of memory", hint="a smaller --batch-tokens, --max-len or --size needs less", code=1)
-    except OSError as error:
+    except Exception as error:
         if debug:
             raise
-        where = error.filename if isinstance(error.filename, str) else None
-        return fail(error.strerror or str(error), where=where, code=1)
+        if asked:  # libraries turn an interrupt into errors of their own, above all while they are imported
+            return fail("interrupted", code=130)
+        return unexpected(error)
+
+
+def unexpected(error: Exception) -> int:
+    """What the system refused, in words; anything else is a bug, and its traceback is shown."""
+    # torch has no class for memory that a processor does not have.
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate" in str(error)):
+        return fail("out of memory", hint="a smaller --batch-tokens, --max-len or --size needs less", code=1)
+    if not isinstance(error, OSError):
+        raise error
+    streams.leave_stdout()  # it may have been stdout that is full
+    return fail(error.strerror or str(error), where=error.filename if isinstance(error.filename, str) else None, code=1)
 
 
 def usage(error: Any) -> int:
@@ -201,12 +223,7 @@ def usage(error: Any) -> int:
 
 def fail(what: str, *, where: str | None = None, hint: str | None = None, code: int) -> int:
     """Say on stderr what went wrong and what to do; returns the exit code."""
-    try:
-        place = f"{where}: " if where else ""
-        print(f"error: {place}{what}", file=sys.stderr)
-        if hint:
-            print(f"hint: {hint}", file=sys.stderr)
-        sys.stderr.flush()
-    except BrokenPipeError:
-        pass
+    output.say(f"error: {where}: {what}" if where else f"error: {what}")
+    if hint:
+        output.say(f"hint: {hint}")
     return code

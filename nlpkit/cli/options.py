@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
-from typer import Context, Option
+from typer import BadParameter, Context, Option
 
 from nlpkit.config import ENVIRONMENT, command_options
+from nlpkit.errors import UserError
 
 OWN = frozenset({"config", "debug", "help"})  # understood by every command, never passed to its function
 
@@ -59,9 +60,11 @@ def complete(function: Callable[..., None], name: str) -> Callable[..., None]:
         if value is not None and not ctx.resilient_parsing:
             from nlpkit.cli.app import COMMANDS
 
-            params = ctx.command.params
-            flags = [str(item.name) for item in params if item.param_type_name == "option" and item.name not in OWN]
-            ctx.default_map = {**(ctx.default_map or {}), **command_options(Path(value), name, flags, COMMANDS)}
+            params = {str(item.name): item for item in ctx.command.params if item.param_type_name == "option"}
+            flags = [flag for flag in params if flag not in OWN]
+            found = command_options(Path(value), name, flags, COMMANDS)
+            typed = {flag: as_typed(params[flag], given, value, ctx) for flag, given in found.items()}
+            ctx.default_map = {**(ctx.default_map or {}), **typed}
         return value
 
     text = "A TOML file of options; flags and NLPKIT_* come first."
@@ -83,6 +86,23 @@ def complete(function: Callable[..., None], name: str) -> Callable[..., None]:
     wrapper.__annotations__ = hints
     wrapper.__doc__ = function.__doc__
     return wrapper
+
+
+def as_typed(param: Any, value: Any, path: str, ctx: Context) -> Any:
+    """A value of a configuration file as if it had been typed: 5.5 is no whole number, true is no probability.
+
+    Errors: a UserError with the file and the option.
+    """
+    several = isinstance(value, list) and param.multiple
+    texts = [str(item).lower() if isinstance(item, bool) else str(item) for item in (value if several else [value])]
+    flag = str(param.name).replace("_", "-")
+    try:
+        if isinstance(value, list) and not several:
+            raise BadParameter("one value is expected, not a list")
+        param.process_value(ctx, texts if several else texts[0])
+    except BadParameter as error:
+        raise UserError(f"{flag} = {value!r}: {error.message}", where=path) from None
+    return texts if several else texts[0]
 
 
 def read_environment(command: Any) -> None:

@@ -6,7 +6,7 @@ import json as jsonlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import nlpkit
@@ -58,8 +58,9 @@ def written(result: Mapping[str, Any]) -> None:
 
 
 def say(text: str) -> None:
-    """A sentence for people."""
-    print(text, file=sys.stderr, flush=True)
+    """A sentence for people. A stderr that is full, or that nobody reads any more, ends no run."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def human_bytes(size: float) -> str:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from nlpkit import events
-from nlpkit.artifact import file
+from nlpkit.artifact import atomic, file
 from nlpkit.artifact.provenance import Run
 from nlpkit.artifact.safetensors import FileTensor
 from nlpkit.data.corpus import Document, documents, need_text
@@ -57,8 +57,8 @@ def tokens(
     width = np.dtype("<u2") if made.vocab_size <= 1 << 16 else np.dtype("<u4")
     folder = run.output.with_name(f".{run.output.name}.spool")
     shutil.rmtree(folder, ignore_errors=True)  # what a killed run left
-    folder.mkdir()
     try:
+        folder.mkdir()
         with events.log_to(log):
             found = documents(run.paths("corpus"), field=field, on_error=on_error)
             totals = _spool(batches(share(found, part)), made, width, folder, threads, _size(run.paths("corpus")))
@@ -71,6 +71,8 @@ def tokens(
             config = {"vocab_size": made.vocab_size, **totals.to_json()}
             summary = run.write(tensors, kind="tokens", config=config, tokenizer=made.to_json())
             return {**summary, **totals.to_json()}
+    except OSError as error:
+        raise atomic.cannot_write(error, run.output) from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
