@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nlpkit import events
 from nlpkit.data.batch import Batch
 from nlpkit.data.framing import Framed, Framing, pack, truncate
 from nlpkit.data.order import Epochs
@@ -114,8 +115,10 @@ def pairs(files: TokenFiles, framing: Framing, *, max_len: int, batch_tokens: in
     """Two segments, A and B; half of the time B is from another document (label 1).
 
     As in BERT's create_pretraining_data: a chunk is cut at a random sentence end; a chunk of one sentence always gets
-    a random B; one pair in ten is shortened to a random length. Deviation: the sentences that a random B displaced are
-    not read again in the same epoch; the next epoch cuts anew.
+    a random B; one pair in ten is shortened to a random length. Deviations: a random B is as long as the text it
+    stands for (beside a single sentence: as that), where theirs fills the sequence, so that short documents do not
+    tell the answer by the length and no batch is larger than planned; the sentences that a random B displaced are not
+    read again in the same epoch, and the next epoch cuts anew.
     """
     room = max_len - framing.extra(2)
     starts, stops = chunk(files, room)
@@ -128,6 +131,10 @@ def pairs(files: TokenFiles, framing: Framing, *, max_len: int, batch_tokens: in
         )
     ends = files.sentence_ends
     document_ends = files.document_token_ends
+    single = np.searchsorted(ends, starts, side="right") == np.searchsorted(ends, stops, side="left")
+    if single.mean() > 0.1:
+        events.note(f"{single.mean():.0%} of the pairs begin with a document's only sentence, or one that fills the "
+                    "sequence, and are never true")  # fmt: skip
 
     def make(examples: Ids, epoch: int) -> Batch:
         framed: list[Framed] = []
@@ -144,7 +151,8 @@ def pairs(files: TokenFiles, framing: Framing, *, max_len: int, batch_tokens: in
             if follows:
                 second = files.tokens(cut, stop)
             else:
-                second = _elsewhere(files, document_ends, start, max(1, target - len(first)), rng)
+                wanted = stop - cut if cut < stop else min(len(first), room - len(first))
+                second = _elsewhere(files, document_ends, start, max(1, wanted), rng)
             framed.append(framing.frame(truncate([first, second], target)))
             labels.append(0 if follows else 1)
         order = np.argsort([-len(item.tokens) for item in framed], kind="stable")  # few runs of equal length
@@ -153,7 +161,8 @@ def pairs(files: TokenFiles, framing: Framing, *, max_len: int, batch_tokens: in
             labels={"nsp": torch.tensor([labels[i] for i in order])},
         )  # fmt: skip
 
-    return Epochs(stops - starts + framing.extra(2), make, batch_tokens=batch_tokens, seed=seed)
+    sizes = np.where(single, np.minimum(2 * (stops - starts), room), stops - starts)
+    return Epochs(sizes + framing.extra(2), make, batch_tokens=batch_tokens, seed=seed)
 
 
 def _elsewhere(files: TokenFiles, document_ends: Ids, start: int, length: int, rng: np.random.Generator) -> Ids:
