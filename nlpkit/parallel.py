@@ -50,7 +50,7 @@ def in_order(
     pending: deque[Future[R]] = deque()
     try:
         for item in chain(first, stream):
-            with _no_main():
+            with _no_main(), _uninterrupted():
                 pending.append(pool.submit(function, item))
             if len(pending) >= 3 * workers:
                 yield pending.popleft().result()
@@ -77,6 +77,17 @@ def _begin(prepare: Callable[..., None] | None, arguments: tuple[Any, ...]) -> N
     threading.Thread(target=follow, daemon=True).start()
     if prepare is not None:
         prepare(*arguments)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Workers begun here never see an interrupt, not even while they import: they inherit what is blocked. One that
+    comes meanwhile reaches this process at the end of the block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -185,7 +185,7 @@ def run(arguments: list[str]) -> int:
         return usage(error)
     except (KeyboardInterrupt, typer.Abort):
         return fail("interrupted", code=130)
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # the parser makes a closed pipe an exit with 1
         if debug or not streams.reader_gone():
             raise
         streams.leave_stdout()  # the reader has what it wanted
