@@ -26,7 +26,7 @@ from nlpkit.artifact import file
 from nlpkit.artifact.provenance import unfinished
 
 SHAPE = ["--n-layers", "2", "--d-model", "64", "--batch-tokens", "2048", "--dropout", "0.2"]
-OFTEN = ["--steps", "40", "--save-every", "1", "--eval-every", "15"]
+OFTEN = ["--steps", "30", "--save-every", "2", "--eval-every", "15"]
 STAGES: dict[str, list[str]] = {
     "pretrain": ["pretrain", "tokens.safetensors", "--objective", "mlm+nsp", *SHAPE, "--dev", "dev.safetensors",
                  "--accumulate", "2", *OFTEN],
@@ -119,13 +119,14 @@ def check(target: Path, found: Found) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20, help="kills of each stage")
+    parser.add_argument("--stage", choices=STAGES, action="append", help="only these (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     given = parser.parse_args()
     good = True
     with tempfile.TemporaryDirectory(prefix="nlpkit-kill-") as folder:
         os.chdir(folder)
         prepare()
-        for stage in STAGES:
+        for stage in given.stage or STAGES:
             found = run(stage, given.kills, given.seed)
             good = good and not found.wrong
             print(f"{stage}: {len(found.steps)} kills, {found.finished} runs came to their end, "
