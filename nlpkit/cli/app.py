@@ -190,7 +190,7 @@ def run(arguments: list[str]) -> int:
             raise
         streams.leave_stdout()  # the reader has what it wanted
         return 0
-    except Exception as error:
+    except (OSError, MemoryError, RuntimeError, ImportError, SystemError) as error:
         if debug:
             raise
         if asked:  # libraries turn an interrupt into errors of their own, above all while they are imported
