@@ -63,6 +63,12 @@ class Memory:
         self.length = end
         return tuple(buffer[:, :, :end] for buffer in self._buffers)
 
+    def copy(self) -> Memory:
+        """The same keys and values, to be extended otherwise."""
+        other = Memory()
+        other.length, other._buffers = self.length, tuple(buffer.clone() for buffer in self._buffers)
+        return other
+
 
 class Cache:
     """What a causal stack has read: a `Memory` for each layer. All sequences have the same length."""
@@ -80,6 +86,22 @@ class Cache:
         while len(self.layers) <= number:
             self.layers.append(Memory())
         return self.layers[number]
+
+    def copy(self) -> Cache:
+        """The same memories, to be extended otherwise."""
+        other = Cache()
+        other.layers = [memory.copy() for memory in self.layers]
+        return other
+
+
+def attend_one(q_BH1D: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, allowed: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(D)) v of one query, a step of generation. torch's kernel divides the keys of so few queries
+    among its threads, so that its bits depend on how many there are; this is as fast, and its bits do not."""
+    scores_BH1S = (q_BH1D * q_BH1D.shape[-1] ** -0.5) @ k_BHSD.transpose(2, 3)
+    if allowed is not None:
+        boolean = allowed.dtype == torch.bool
+        scores_BH1S = scores_BH1S.masked_fill(~allowed, -torch.inf) if boolean else scores_BH1S + allowed
+    return torch.softmax(scores_BH1S, -1) @ v_BHSD
 
 
 class Attention(nn.Module):
@@ -114,6 +136,8 @@ class Attention(nn.Module):
 
     def _attend(self, q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, sight: Sight) -> Tensor:
         allowed = sight.to(q_BHTD.device) if isinstance(sight, Tensor) else None
+        if q_BHTD.shape[2] == 1 and not torch.is_grad_enabled():
+            return attend_one(q_BHTD, k_BHSD, v_BHSD, allowed)
         return scaled_dot_product_attention(
             q_BHTD, k_BHSD, v_BHSD, attn_mask=allowed, is_causal=isinstance(sight, str) and sight == "causal",
             dropout_p=self.dropout if self.training else 0.0,

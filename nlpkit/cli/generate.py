@@ -1,0 +1,95 @@
+"""nlpkit generate"""
+
+from __future__ import annotations
+
+import json as jsonlib
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Argument, Option
+
+from nlpkit import events
+from nlpkit.cli import options, output
+from nlpkit.cli.tokenizer_encode import JsonLines
+
+# What a terminal would obey instead of showing; a model of bytes may write anything.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def command(
+    model: Annotated[Path, Argument(help="A causal model, such as GPT-2.", metavar="MODEL")],
+    data: Annotated[
+        Path | None, Argument(help="Prompts: a line each, JSONL, CSV, TSV, Parquet; - is stdin.", metavar="[FILE]")
+    ] = None,
+    prompt: Annotated[
+        str | None, Option(help="The text to continue; - is a prompt a line on stdin (default: begin a document).")
+    ] = None,
+    text: Annotated[str, Option(help="The column of the prompt.")] = "prompt",
+    n: Annotated[int, Option("--n", help="Continuations of each prompt.", min=1)] = 1,
+    max_new_tokens: Annotated[
+        int, Option(help="End a continuation here; past the model's max_len its beginning is forgotten.", min=1)
+    ] = 100,
+    temperature: Annotated[
+        float, Option(help="Less is safer, more is wilder; 0 is greedy: the most likely piece.", min=0)
+    ] = 1.0,
+    top_k: Annotated[int | None, Option(help="Draw from the k most likely pieces (default: all).", min=1)] = None,
+    top_p: Annotated[
+        float | None, Option(help="Draw from the likeliest pieces of this total probability (default: all).")
+    ] = None,
+    repetition_penalty: Annotated[
+        float | None, Option(help="Make pieces that were there already less likely by this factor (default: none).")
+    ] = None,
+    stop: Annotated[list[str] | None, Option(help="End before this text; repeatable.")] = None,
+    on_error: options.OnError = "error",
+    seed: options.Seed = 0,
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
+    json: JsonLines = False,
+) -> None:
+    """Continue a text, and print it with its prompt as it comes. The same seed gives the same text.
+
+    Examples:
+
+    nlpkit generate gpt2.safetensors --prompt "O happy dagger!" --temperature 0.8 --top-p 0.95
+
+    nlpkit generate gpt2.safetensors prompts.txt --n 3 --json | jq -r .text
+    """
+    given = {name: value for name, value in locals().items() if name != "json"}
+    from nlpkit.decoding.generate import generate
+
+    page = _Page()
+    with events.listen(page.note):
+        for record in generate(**given, hear=_unheard if json else page.hear):
+            if json:
+                print(jsonlib.dumps(record, ensure_ascii=False), flush=True)
+            else:
+                page.end()
+
+
+def _unheard(part: str) -> None:
+    """With --json nothing is printed before a record is complete."""
+
+
+class _Page:
+    """Texts on stdout, an empty line between two. A terminal shows each token as it is chosen."""
+
+    def __init__(self) -> None:
+        self.before = ""
+        self.watched = sys.stdout.isatty()
+
+    def hear(self, part: str) -> None:
+        if self.watched:
+            part = _CONTROL.sub("\ufffd", part)
+        print(self.before + part, end="", flush=self.watched)
+        self.before = ""
+
+    def end(self) -> None:
+        print(flush=True)
+        self.before = "\n"
+
+    def note(self, record: Mapping[str, Any]) -> None:
+        if record["event"] == "note":
+            output.say(record["text"])
