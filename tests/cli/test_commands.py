@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
+import re
 import shlex
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,7 +16,9 @@ from typing import Any
 import pytest
 
 import nlpkit
+from nlpkit import catalogue, models, tasks
 from nlpkit.cli import app, reference
+from nlpkit.tasks.pooling import POOLINGS
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "flags.json"
 DOCS = Path(__file__).parents[2] / "docs" / "commands.md"
@@ -49,7 +55,9 @@ def test_a_command_is_its_function(name: str) -> None:
 
 # How a command shows what its function yields; each is named here, so that none comes by accident.
 CLI_ONLY: dict[str, set[str]] = {}
-LIBRARY_ONLY: dict[str, set[str]] = {}
+LIBRARY_ONLY: dict[str, set[str]] = {
+    "generate": {"hear"},  # a terminal is shown each token; what the command prints is decided by where it prints
+}
 
 
 def flags() -> dict[str, dict[str, Any]]:
@@ -70,12 +78,19 @@ def test_flags_are_frozen() -> None:
     assert flags() == json.loads(GOLDEN.read_text("utf-8"))
 
 
+# Where a flag is of another kind than elsewhere, and why.
+OTHERWISE = {
+    "text": ("tokenizer compare",),  # the text itself; elsewhere a column of a file
+    "tokenizer": ("import",),  # yes or no, for a directory holds its own; elsewhere a file
+}
+
+
 def test_the_same_flag_means_the_same_kind_of_thing() -> None:
     seen: dict[str, tuple[str, str]] = {}
     for name in app.COMMANDS:
         for param in app.load(name).params:
-            if param.param_type_name == "option" and param.name != "text":
-                kind = (str(param.type_descriptor), str(param.is_flag))
+            if param.param_type_name == "option" and name not in OTHERWISE.get(str(param.name), ()):
+                kind = (str(param.type_descriptor.annotation), str(param.is_flag))
                 assert seen.setdefault(str(param.name), kind) == kind, f"{name} --{param.name}"
 
 
@@ -107,6 +122,59 @@ def test_shell_completion_knows_names() -> None:
     assert completion.objectives("mlm+") and "mlm+nsp" in completion.objectives("mlm+")
     assert completion.tasks("cl") == ["classify"]
     assert set(completion.tokenizers("")) == {"bpe", "wordpiece", "unigram", "word", "char"}
+
+
+def completed(words: str) -> list[str]:
+    """What bash is offered for a command line that ends here."""
+    environment = {**os.environ, "_NLPKIT_COMPLETE": "complete_bash", "COMP_WORDS": words,
+                   "COMP_CWORD": str(len(words.split(" ")) - 1)}  # fmt: skip
+    found = subprocess.run([sys.executable, "-c", "import sys; from nlpkit.cli.app import main; main()"],
+                           env=environment, capture_output=True, text=True, check=False)  # fmt: skip
+    assert found.stderr == ""
+    return found.stdout.split()
+
+
+def test_a_shell_is_offered_commands_flags_and_names() -> None:
+    """Through the program itself, as a shell asks it."""
+    assert completed("nlpkit ") == list(dict.fromkeys(name.split()[0] for name in app.COMMANDS))
+    assert completed("nlpkit tokenizer ") == ["train", "encode", "decode", "compare"]
+    assert completed("nlpkit generate m --top") == ["--top-k", "--top-p"]
+    for words, names in (
+        ("nlpkit pretrain t --model ", models.FAMILIES), ("nlpkit finetune m d --task ", tasks.TASKS),
+        ("nlpkit ls ", catalogue.LISTS), ("nlpkit embed m --pooling ", POOLINGS),
+    ):  # fmt: skip
+        assert completed(words) == list(names)
+
+
+def test_completion_can_be_shown_and_installed(tmp_path: Path) -> None:
+    def asked(flag: str) -> str:
+        found = subprocess.run(
+            [sys.executable, "-c", "import sys; from nlpkit.cli.app import main; main()", flag, "bash"],
+            env={**os.environ, "HOME": str(tmp_path), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return found.stdout
+
+    assert "complete -o default -F _nlpkit_completion nlpkit" in asked("--show-completion")
+    asked("--install-completion")
+    (script,) = (tmp_path / ".bash_completions").iterdir()
+    assert "_NLPKIT_COMPLETE=complete_bash" in script.read_text() and str(script) in (tmp_path / ".bashrc").read_text()
+
+
+def test_usage_lines_say_arguments_plainly(capsys: pytest.CaptureFixture[str]) -> None:
+    """NAME, [NAME] when it may be left out, NAME... when there may be several."""
+    for name in app.COMMANDS:
+        context = app.load(name).make_context(name, [], resilient_parsing=True)
+        options, *arguments = context.command.collect_usage_pieces(context)
+        params = [param for param in context.command.params if param.param_type_name == "argument"]
+        assert options == "[OPTIONS]" and len(arguments) == len(params)
+        for said, param in zip(arguments, params, strict=True):
+            several = r"\.\.\." if param.nargs != 1 else ""
+            assert re.fullmatch(rf"[A-Z]+{several}" if param.required else rf"\[[A-Z]+{several}\]", said), (
+                f"{name} {said}"
+            )
+    assert app.run(["pretrain", "--help"]) == 0
+    assert "nlpkit pretrain [OPTIONS] TOKENS..." in capsys.readouterr().out
 
 
 if __name__ == "__main__":
