@@ -5,12 +5,14 @@ Shapes: N tokens of a batch, B sequences in a run, T queries, S keys, H heads, D
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from collections.abc import Callable
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
+from nlpkit.layers.dropout import Dropout
 from nlpkit.layers.linear import Linear
 from nlpkit.layers.packing import Packing, Run
 
@@ -94,14 +96,43 @@ class Cache:
         return other
 
 
-def attend_one(q_BH1D: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, allowed: Tensor | None = None) -> Tensor:
-    """softmax(q k^T / sqrt(D)) v of one query, a step of generation. torch's kernel divides the keys of so few queries
-    among its threads, so that its bits depend on how many there are; this is as fast, and its bits do not."""
-    scores_BH1S = (q_BH1D * q_BH1D.shape[-1] ** -0.5) @ k_BHSD.transpose(2, 3)
+class _Softmax(torch.autograd.Function):
+    """torch's softmax, and a backward whose bits do not depend on the number of threads, as those of torch's do."""
+
+    @staticmethod
+    def forward(ctx: Any, scores_BHTS: Tensor) -> Tensor:
+        shares_BHTS = torch.softmax(scores_BHTS, -1)
+        ctx.save_for_backward(shares_BHTS)
+        return shares_BHTS
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (shares_BHTS,) = ctx.saved_tensors
+        weighted_BHTS = grads[0] * shares_BHTS
+        slope_BHTS: Tensor = weighted_BHTS - shares_BHTS * weighted_BHTS.sum(-1, keepdim=True)
+        return slope_BHTS
+
+
+def attend(
+    q_BHTD: Tensor,
+    k_BHSD: Tensor,
+    v_BHSD: Tensor,
+    allowed: Tensor | None = None,
+    dropout: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """dropout(softmax(q k^T / sqrt(D))) v, product by product, [B, H, T, D]; ``allowed`` is a `Sight` tensor.
+
+    torch's kernel gives other bits for other numbers of threads when there are fewer queries than keys, or dropout.
+    Where it does not, it is used instead: it never holds all scores.
+    """
+    scores_BHTS = (q_BHTD * q_BHTD.shape[-1] ** -0.5) @ k_BHSD.transpose(2, 3)
     if allowed is not None:
         boolean = allowed.dtype == torch.bool
-        scores_BH1S = scores_BH1S.masked_fill(~allowed, -torch.inf) if boolean else scores_BH1S + allowed
-    return torch.softmax(scores_BH1S, -1) @ v_BHSD
+        scores_BHTS = scores_BHTS.masked_fill(~allowed, -torch.inf) if boolean else scores_BHTS + allowed
+    if dropout is None and not torch.is_grad_enabled():
+        return torch.softmax(scores_BHTS, -1) @ v_BHSD
+    shares_BHTS: Tensor = _Softmax.apply(scores_BHTS)  # type: ignore[no-untyped-call]
+    return (shares_BHTS if dropout is None else dropout(shares_BHTS)) @ v_BHSD
 
 
 class Attention(nn.Module):
@@ -117,7 +148,7 @@ class Attention(nn.Module):
         self.key = Linear(d_model, d_model)
         self.value = Linear(d_model, d_model)
         self.output = Linear(d_model, d_model)
-        self.n_heads, self.dropout = n_heads, dropout
+        self.n_heads, self.dropout = n_heads, Dropout(dropout)
 
     def forward(self, x_NM: Tensor, packing: Packing, mask: Mask, memory: Memory | None = None) -> Tensor:
         """[N, M]. ``memory`` holds the keys and values of tokens before this batch, and takes this batch's."""
@@ -136,12 +167,20 @@ class Attention(nn.Module):
 
     def _attend(self, q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, sight: Sight) -> Tensor:
         allowed = sight.to(q_BHTD.device) if isinstance(sight, Tensor) else None
-        if q_BHTD.shape[2] == 1 and not torch.is_grad_enabled():
-            return attend_one(q_BHTD, k_BHSD, v_BHSD, allowed)
-        return scaled_dot_product_attention(
-            q_BHTD, k_BHSD, v_BHSD, attn_mask=allowed, is_causal=isinstance(sight, str) and sight == "causal",
-            dropout_p=self.dropout if self.training else 0.0,
-        )  # fmt: skip
+        causal = isinstance(sight, str) and sight == "causal"
+        (queries, width), keys = q_BHTD.shape[2:], k_BHSD.shape[2]
+        dropout = self.dropout if self.training and self.dropout.rate else None
+        if dropout is not None or queries != keys:
+            if causal:
+                allowed = torch.ones(queries, keys, dtype=torch.bool, device=q_BHTD.device).tril()
+            return attend(q_BHTD, k_BHSD, v_BHSD, allowed, dropout)
+        rest = -width % 16  # heads 8 wide have other bits on one thread than on two
+        if rest:
+            q_BHTD, k_BHSD, v_BHSD = (pad(part, (0, rest)) for part in (q_BHTD, k_BHSD, v_BHSD))
+        out_BHTD = scaled_dot_product_attention(
+            q_BHTD, k_BHSD, v_BHSD, attn_mask=allowed, is_causal=causal, scale=width**-0.5
+        )
+        return out_BHTD[..., :width] if rest else out_BHTD
 
     def _heads(self, x_NM: Tensor, run: Run) -> Tensor:
         """The tokens of a run, a head at a time, [B, H, T, D]."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from nlpkit.layers.linear import filled, linear
+from nlpkit.layers.linear import filled, linear, more_columns
 
 CHUNK = 1024  # rows; 1024 x 8,000 logits are 33 MB
 
@@ -36,16 +36,19 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, hidden_MD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, target_M: Tensor, chunk: int
     ) -> Tensor:
-        needed = any(ctx.needs_input_grad[:3])
+        needed, biased = any(ctx.needs_input_grad[:3]), bias_V is not None
+        (vocab, width), rest_V, rest_D = weight_VD.shape, more_columns(len(weight_VD)), more_columns(weight_VD.shape[1])
+        if rest_V or rest_D:  # odd sizes are filled up, with pieces that are never likely: nlpkit/layers/linear.py
+            weight_VD = pad(weight_VD, (0, rest_D, 0, rest_V))
+            bias_V = pad(weight_VD.new_zeros(vocab) if bias_V is None else bias_V, (0, rest_V), value=-torch.inf)
         dhidden_MD = torch.empty_like(hidden_MD) if needed else None
         dweight_VD = torch.zeros_like(weight_VD) if needed else None
-        dbias_V = torch.zeros_like(bias_V) if needed and bias_V is not None else None
+        dbias_V = torch.zeros_like(bias_V) if needed and biased and bias_V is not None else None
         losses = []
         for start in range(0, len(target_M), chunk):
             target = target_M[start : start + chunk]
             count = len(target)
-            # A small rest is filled up: see nlpkit/layers/linear.py.
-            part = pad(hidden_MD[start : start + chunk], (0, 0, 0, filled(count) - count))
+            part = pad(hidden_MD[start : start + chunk], (0, rest_D, 0, filled(count) - count))
             logits = nn.functional.linear(part, weight_VD, bias_V)
             loss, norm = _chunk_loss(logits, target)
             losses.append(loss)
@@ -54,11 +57,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
             gradient = logits.sub_(norm).exp_()  # softmax, in the logits' place
             gradient[torch.arange(count, device=target.device), target] -= 1
             gradient[count:] = 0
-            dhidden_MD[start : start + chunk] = (gradient @ weight_VD)[:count]
+            dhidden_MD[start : start + chunk] = (gradient @ weight_VD)[:count, :width]
             dweight_VD.addmm_(gradient.T, part)
             if dbias_V is not None:
                 dbias_V += (gradient.new_ones(1, len(gradient)) @ gradient)[0]
-        ctx.save_for_backward(dhidden_MD, dweight_VD, dbias_V)
+        if dweight_VD is not None:
+            dweight_VD = dweight_VD[:vocab, :width]
+        ctx.save_for_backward(dhidden_MD, dweight_VD, None if dbias_V is None else dbias_V[:vocab])
         return total(torch.cat(losses)) if losses else hidden_MD.new_zeros(())
 
     @staticmethod

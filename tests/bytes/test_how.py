@@ -116,16 +116,7 @@ def test_every_how_belongs_to_a_command() -> None:
     assert {how for _, how in CASES} == set(HOW)
 
 
-# MKL divides a product of 24 columns (a vocabulary of 24 pieces) otherwise on three threads than on one.
-SMALL_VOCABULARY = pytest.mark.xfail(
-    reason="products of 17 to 31 columns depend on three or more threads", strict=False
-)
-
-
-@pytest.mark.parametrize(
-    ("command", "how"),
-    [pytest.param(*case, marks=SMALL_VOCABULARY) if case == ("pretrain", "threads") else case for case in CASES],
-)
+@pytest.mark.parametrize(("command", "how"), CASES)
 def test_it_changes_no_byte(
     given: dict[str, dict[str, Any]], made: dict[str, str], command: str, how: str, tmp_path: Path
 ) -> None:

@@ -25,7 +25,6 @@ from nlpkit.decoding.generate import Writer
 from nlpkit.decoding.sampling import Sampling
 from nlpkit.decoding.text import Growing
 from nlpkit.errors import UserError
-from nlpkit.layers.attention import attend_one
 from nlpkit.models import FAMILIES, family
 from nlpkit.training.threads import use_threads
 
@@ -78,18 +77,6 @@ def test_the_scores_are_the_models(folder: Path, name: str) -> None:
             found = reader.read(tokens[end : end + size])
             end += size
             assert np.abs(found - expected[end - 1]).max() < CLOSE
-
-
-def test_one_query_sees_what_torch_lets_it_see() -> None:
-    """The kernel of a step of generation against torch's own, with masks of both kinds and none."""
-    generator = torch.Generator().manual_seed(0)
-    for keys in (1, 2, 9, 40):
-        query, key, value = (torch.randn(2, 3, size, 8, generator=generator) for size in (1, keys, keys))
-        allowed = torch.rand(2, 1, 1, keys, generator=generator) < 0.5
-        allowed[..., 0] = True
-        for mask in (None, allowed, torch.randn(1, 1, 1, keys, generator=generator)):
-            expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-            assert torch.allclose(attend_one(query, key, value, mask), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", CAUSAL)

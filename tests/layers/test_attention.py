@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nlpkit.layers.attention import Attention, Cache, Causal, Full, Mask, Sight
+from nlpkit.layers.attention import Attention, Cache, Causal, Full, Mask, Sight, attend
 from nlpkit.layers.packing import Packing, Run
 
 
@@ -80,3 +80,51 @@ def test_memory_grows_past_its_first_buffer() -> None:
 def test_a_memory_refuses_mixed_lengths() -> None:
     with pytest.raises(ValueError, match="one length"):
         Attention(16, 2)(torch.randn(5, 16), Packing.of([2, 3]), Causal(), Cache().layer(0))
+
+
+def test_product_by_product_is_what_torch_computes() -> None:
+    """With masks of both kinds and none, fewer queries than keys, in value and gradient."""
+    generator = torch.Generator().manual_seed(0)
+    for queries, keys in ((1, 9), (3, 40), (17, 17), (24, 31)):
+        parts = [torch.randn(2, 3, size, 8, generator=generator, dtype=torch.float64, requires_grad=True)
+                 for size in (queries, keys, keys)]  # fmt: skip
+        allowed = torch.rand(2, 1, queries, keys, generator=generator) < 0.5
+        allowed[..., 0] = True
+        scores = torch.randn(1, 1, queries, keys, generator=generator, dtype=torch.float64)
+        for mask in (None, allowed, scores):
+            expected = torch.nn.functional.scaled_dot_product_attention(*parts, attn_mask=mask)
+            found = attend(*parts, mask)
+            assert torch.allclose(found, expected)
+            up = torch.randn(found.shape, generator=generator, dtype=torch.float64)
+            for left, right in zip(
+                torch.autograd.grad(found, parts, up), torch.autograd.grad(expected, parts, up), strict=True
+            ):
+                assert torch.allclose(left, right)
+
+
+@pytest.mark.parametrize("width", [4, 8, 16, 24, 64])
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_same_bits_on_any_number_of_threads(width: int, dropout: float) -> None:
+    """Heads of any width, sequences of any length, dropout of the probabilities, and keys from elsewhere."""
+    before = torch.get_num_threads()
+    try:
+        for lengths in ([17] * 5, [31, 31, 24, 23, 9, 3, 2, 1], [129, 70]):
+            packing, one = Packing.of(lengths), list[Tensor]()
+            for threads in (1, 2, 3, 4, 16):
+                torch.set_num_threads(threads)
+                torch.manual_seed(0)
+                layer = Attention(3 * width, 3, dropout=dropout)
+                x_NM = torch.randn(packing.total, 3 * width, requires_grad=True)
+                out = layer(x_NM, packing, Causal())
+                found = [
+                    out,
+                    *torch.autograd.grad(out.square().sum(1) @ torch.ones(len(out)), [x_NM, *layer.parameters()]),
+                ]
+                parts = [torch.randn(2, 3, size, width, requires_grad=True) for size in (17, 40, 40)]
+                crossed = attend(*parts)
+                found += [crossed, *torch.autograd.grad(crossed, parts, torch.randn(crossed.shape))]
+                one = one or found
+                for number, (left, right) in enumerate(zip(one, found, strict=True)):
+                    assert torch.equal(left, right), (lengths, threads, number)
+    finally:
+        torch.set_num_threads(before)

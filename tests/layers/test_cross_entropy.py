@@ -45,16 +45,19 @@ def test_gradients_are_right() -> None:
 def test_same_bits_on_any_number_of_threads() -> None:
     before = torch.get_num_threads()
     try:
-        for rows, vocab in ((1, 33_000), (5, 500), (70, 40_000), (1030, 700)):
-            hidden, weight, offset, target = inputs(rows, 32, vocab, True)
-            found = []
-            for threads in (1, 2, 3):
+        sizes = ((1, 32, 33_000), (5, 32, 500), (70, 32, 40_000), (1030, 32, 700), (300, 24, 24), (1200, 40, 37),
+                 (200, 64, 1003), (150, 312, 100))  # fmt: skip
+        for rows, width, vocab in sizes:
+            hidden, weight, offset, target = inputs(rows, width, vocab, True)
+            one: list[Tensor] = []
+            for threads in (1, 2, 3, 4, 16):
                 torch.set_num_threads(threads)
                 loss = linear_cross_entropy(hidden, weight, offset, target)
-                found.append([loss, *torch.autograd.grad(loss, [hidden, weight, offset]),
-                              token_losses(hidden, weight, offset, target)[0]])  # fmt: skip
-            for one, two, three in zip(*found, strict=True):
-                assert torch.equal(one, two) and torch.equal(one, three), (rows, vocab)
+                found = [loss, *torch.autograd.grad(loss, [hidden, weight, offset]),
+                         token_losses(hidden, weight, offset, target)[0]]  # fmt: skip
+                one = one or found
+                for left, right in zip(one, found, strict=True):
+                    assert torch.equal(left, right), (rows, width, vocab, threads)
     finally:
         torch.set_num_threads(before)
 
