@@ -7,6 +7,7 @@ option, which is recorded. Nothing can be forgotten, because ``locals()`` forget
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import shutil
@@ -94,6 +95,9 @@ class Run:
             force=force,
             fresh=fresh,
         )
+        for name, value in run.options.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(f"{name.replace('_', '-')} is {value}, expected a finite number")
         for role in roles:
             value = arguments[role]
             paths = [] if value is None else value if isinstance(value, (list, tuple)) else [value]
