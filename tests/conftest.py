@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from nlpkit.cli.app import share_cores
+
 sys.path.insert(0, str(Path(__file__).parent))
+share_cores()  # two tests at a time, each with two threads
 
 
 @pytest.fixture(autouse=True)

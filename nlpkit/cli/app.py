@@ -153,9 +153,20 @@ def check_environment() -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the program; every way it can end has its exit code (docs/commands.md)."""
     streams.prepare()
+    share_cores()
     code = run(list(sys.argv[1:] if arguments is None else arguments))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to be interrupted but Python's own end
     sys.exit(code)
+
+
+def share_cores() -> None:
+    """Let threads that wait for each other give up their core soon.
+
+    OpenMP's wait by spinning for milliseconds, which at times makes a run several times slower while another process
+    wants the cores (benchmarks/busy_machine.py), as in CI. It is read when torch is loaded, and changes no byte.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def run(arguments: list[str]) -> int:
