@@ -27,6 +27,10 @@ def command(
     stride: Annotated[
         int | None, Option(help="Tokens between two windows of a causal model (default: no overlap).", min=1)
     ] = None,
+    cut: Annotated[
+        str | None,
+        Option(help="How a masked model's text is cut: blocks, sentences or pairs (default: as in its training)."),
+    ] = None,
     mask_ratio: Annotated[
         float | None, Option(help="Share of the tokens a masked model must predict (default: 0.15).")
     ] = None,

@@ -113,7 +113,8 @@ def distill(
         if WIDEN in network.heads:
             del network.heads[WIDEN]
         made = model_config(network, loaded.family, task=lesson.task)
-        made["training"] = {"objective": teach.name, "steps": progress.step, "best_step": progress.best_step}
+        cut = {} if lesson.task else {"cut": teach.source}
+        made["training"] = {"objective": teach.name, **cut, "steps": progress.step, "best_step": progress.best_step}
         tokenizer = loaded.need_tokenizer().to_json()
         summary = run.write(state_tensors(network), kind="model", config=made, tokenizer=tokenizer)
         resume.discard(run.output)

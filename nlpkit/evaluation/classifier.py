@@ -40,7 +40,7 @@ def evaluate(loaded: Loaded, data: Path, other: Loaded | None, options: Mapping[
     if data.suffix == ".safetensors":
         raise UserError(f"is a {file.read(data).kind} file, and the model a classifier", where=data,
                         hint="give a labelled file, or measure the model before it was fine-tuned")  # fmt: skip
-    refuse({name: options[name] for name in ("stride", "mask_ratio", "mask_mix")}, "the model is a classifier")
+    refuse({name: options[name] for name in ("stride", "cut", "mask_ratio", "mask_mix")}, "the model is a classifier")
     task, encoder = _reader(loaded, options)
     rival = None if other is None else _rival(other, task, options)
     columns = {"text": task.text, "pair": task.pair, "label": task.label, "on_error": options["on_error"]}

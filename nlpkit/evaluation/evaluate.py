@@ -28,6 +28,7 @@ def evaluate(
     on_error: str = "error",
     max_len: int | None = None,
     stride: int | None = None,
+    cut: str | None = None,
     mask_ratio: float | None = None,
     mask_mix: str | None = None,
     batch_tokens: int = 4096,
@@ -43,6 +44,7 @@ def evaluate(
     """Measure a classifier on a labelled file, or a language model on a token file or a text.
 
     The result's ``metrics`` have ``value``, ``low`` and ``high`` (95 % by bootstrap, a function of ``seed``).
+    ``cut`` is how a masked model's text is cut (None: as in its pre-training, or blocks where that is not known).
     ``against`` measures a second model, say the teacher, on the same examples: ``difference`` is paired, model minus
     other. ``train`` adds baselines taught on that file: majority class and bag of words, or word frequencies. ``min``
     and ``max`` are texts like "accuracy=0.6"; ``checks`` says which were kept. ``output`` is written when all were kept

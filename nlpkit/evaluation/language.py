@@ -11,9 +11,9 @@ from typing import Any
 
 from nlpkit.artifact import file
 from nlpkit.data import framing as framings
-from nlpkit.data.pretraining import blocks
+from nlpkit.data.pretraining import SOURCES, source
 from nlpkit.data.tokenfile import TokenFiles
-from nlpkit.errors import UserError, refuse
+from nlpkit.errors import UserError, choose, refuse
 from nlpkit.evaluation import intervals
 from nlpkit.evaluation.describe import describe, sha256, timed
 from nlpkit.evaluation.perplexity import Answers, EveryToken, Exam, Masked, by_frequency, by_model, take_exam
@@ -41,9 +41,12 @@ def objective(loaded: Loaded) -> str:
 def evaluate(loaded: Loaded, data: Path, other: Loaded | None, options: Mapping[str, Any]) -> dict[str, Any]:
     """The result of a language model on a token file or a text. Errors: a token file of another tokenizer."""
     asked, max_len = objective(loaded), loaded.length(options["max_len"])
-    wrong = ("stride",) if asked == "mlm" else ("mask_ratio", "mask_mix")
+    wrong = ("stride",) if asked == "mlm" else ("cut", "mask_ratio", "mask_mix")
     refuse({name: options[name] for name in wrong}, f'the model\'s objective is "{asked}"')
     refuse({name: options[name] for name in ("pair", "label")}, "the model is no classifier")
+    if asked == "mlm":
+        options = {**options, "cut": options["cut"] or cut_of(loaded)}
+        choose(SOURCES, options["cut"], field="cut")
     with ExitStack() as stack:
         text = stack.enter_context(tokens_of(data, loaded, options))
         files = TokenFiles.open([text.path])
@@ -106,11 +109,18 @@ def tokens_of(data: Path, loaded: Loaded, options: Mapping[str, Any]) -> Iterato
         yield Text(made, read["name"], read["sha256"])
 
 
+def cut_of(loaded: Loaded) -> str:
+    """How the text of a model's pre-training was cut: a model of short sequences knows nothing of others. Blocks where
+    its file does not say, as one that another tool made."""
+    return str((loaded.config.get("training") or {}).get("cut") or mlm.MaskedLM.source)
+
+
 def masked(files: TokenFiles, loaded: Loaded, max_len: int, options: Mapping[str, Any]) -> Masked:
     """The questions to a masked model."""
     tokenizer = loaded.need_tokenizer()
     frame = framings.framing(loaded.family.framing, tokenizer)
-    data = blocks(files, frame, max_len=max_len, batch_tokens=options["batch_tokens"], seed=options["seed"])
+    room = max(max_len, options["batch_tokens"])  # of the order in which a run reads; an exam has its own
+    data = source(options["cut"], files, frame, max_len=max_len, batch_tokens=room, seed=options["seed"])
     given = {name: options[name] for name in ("mask_ratio", "mask_mix")}
     task = mlm.build(vocabulary(tokenizer), {**given, "masks": None, "mask_copies": None})
     return Masked(data, task, options["seed"])
@@ -140,7 +150,8 @@ def _settings(asked: str, max_len: int, options: Mapping[str, Any]) -> dict[str,
     """What the numbers depend on."""
     own: dict[str, Any] = {"stride": options["stride"] or max_len}
     if asked == "mlm":
-        own = {"mask_ratio": options["mask_ratio"] or mlm.RATIO, "mask_mix": options["mask_mix"] or mlm.MIX}
+        own = {"cut": options["cut"], "mask_ratio": options["mask_ratio"] or mlm.RATIO,
+               "mask_mix": options["mask_mix"] or mlm.MIX}  # fmt: skip
     return {"seed": options["seed"], "resamples": options["resamples"], "level": intervals.LEVEL, "max_len": max_len,
             **own}  # fmt: skip
 

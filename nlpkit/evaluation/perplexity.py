@@ -80,7 +80,8 @@ class Masked:
             batch, target = self.objective.corrupt(self.data.make(examples, 0), rng)
             positions = target.fields["positions"].numpy()
             owner = batch.packing.sequence.numpy()[positions]
-            yield Asked(batch, positions, target.fields["labels"].numpy(), examples, owner)
+            # Pairs come in an order of their own.
+            yield Asked(batch, positions, target.fields["labels"].numpy(), batch.examples.numpy(), owner)
 
 
 @dataclass(frozen=True)

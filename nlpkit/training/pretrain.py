@@ -132,7 +132,7 @@ def pretrain(
             return run.plan(**estimate.cost(network, data, settings, share=share(task, mask_ratio)))
         progress = train(network, task, data, settings, run, evaluate=evaluate)
         made = model_config(network, family)
-        made["training"] = {"objective": task.name, "steps": progress.step, "best_step": progress.best_step}
+        made["training"] = {"objective": task.name, "cut": how, "steps": progress.step, "best_step": progress.best_step}
         summary = run.write(state_tensors(network), kind="model", config=made, tokenizer=tokenizer.to_json())
         resume.discard(run.output)
         return {**summary, "parameters": estimate.parameters(network), "steps": progress.step}

@@ -166,6 +166,7 @@ def test_a_length_that_is_given_is_for_both_models(folder: Path, capsys: Any) ->
 
 
 REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
+    ("good", "test.jsonl", {"cut": "blocks"}, "--cut changes nothing: the model is a classifier"),
     ("good", "test.jsonl", {"stride": 4}, "--stride changes nothing: the model is a classifier"),
     ("good", "test.jsonl", {"mask_ratio": 0.3, "mask_mix": "80/10/10"}, "--mask-ratio, --mask-mix change nothing"),
     ("good", "tokens.safetensors", {}, "is a tokens file, and the model a classifier"),

@@ -152,7 +152,10 @@ def test_a_pipe_is_read_once_and_hashed_as_it_was_read(folder: Path, monkeypatch
     assert found["data"]["sha256"] == file_sha256(folder / "text.txt") and found["data"]["name"] == "-"
 
 
-@pytest.mark.parametrize(("name", "words"), [("gpt2", ["--stride", "5"]), ("bert", []), ("gpt2", [])])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("gpt2", ["--stride", "5"]), ("bert", []), ("gpt2", []), ("bert", ["--cut=sentences"]), ("bert", ["--cut=pairs"])],
+)
 def test_the_written_result_is_the_same_however_it_was_computed(
     folder: Path, tmp_path: Path, name: str, words: list[str]
 ) -> None:
@@ -179,11 +182,12 @@ def test_two_models_answer_the_same_questions(folder: Path, name: str) -> None:
         assert value["low"] <= value["value"] <= value["high"]
 
 
-def test_a_masked_model_is_that_of_a_plain_loop(folder: Path) -> None:
-    """Every block by itself, the masks those of epoch 0 of the seed."""
+@pytest.mark.parametrize("cut", ["blocks", "sentences", "pairs"])
+def test_a_masked_model_is_that_of_a_plain_loop(folder: Path, cut: str) -> None:
+    """Every sequence by itself, the masks those of epoch 0 of the seed."""
     from nlpkit import objectives
     from nlpkit.data.framing import framing
-    from nlpkit.data.pretraining import blocks
+    from nlpkit.data.pretraining import source
     from nlpkit.data.tokenfile import TokenFiles
     from nlpkit.seeds import Address
     from nlpkit.training.pretrain import vocabulary
@@ -193,7 +197,7 @@ def test_a_masked_model_is_that_of_a_plain_loop(folder: Path) -> None:
     options = {"mask_ratio": 0.4, "mask_mix": "100/0/0", "masks": None, "mask_copies": None}
     task = objectives.build("mlm", vocabulary(made), options)
     files = TokenFiles.open([folder / "tokens.safetensors"])
-    data = blocks(files, framing("encoder", made), max_len=24, batch_tokens=24, seed=3)
+    data = source(cut, files, framing("encoder", made), max_len=24, batch_tokens=24, seed=3)
     losses = []
     for example in range(len(data.lengths)):
         batch, target = task.corrupt(data.make(np.array([example]), 0), Address(3, ("objective", 0)))
@@ -203,10 +207,26 @@ def test_a_masked_model_is_that_of_a_plain_loop(folder: Path) -> None:
         places, labels = target.fields["positions"], target.fields["labels"]
         losses += (-rows[places, labels]).tolist()
     found = nlpkit.evaluate(folder / "bert.safetensors", folder / "tokens.safetensors", seed=3, mask_ratio=0.4,
-                            mask_mix="100/0/0")  # fmt: skip
+                            mask_mix="100/0/0", cut=cut)  # fmt: skip
     assert found["metrics"]["loss"]["value"] == pytest.approx(np.mean(losses), rel=1e-6)
     assert found["data"]["answers"] == len(losses) and "bits_per_byte" not in found["metrics"]
-    assert found["settings"]["mask_ratio"] == 0.4
+    assert found["settings"]["mask_ratio"] == 0.4 and found["settings"]["cut"] == cut
+
+
+@pytest.mark.parametrize(("asked", "cut"), [({}, "blocks"), ({"cut": "sentences"}, "sentences"),
+                                            ({"objective": "mlm+nsp"}, "pairs")])  # fmt: skip
+def test_a_masked_model_is_measured_on_what_it_was_taught(
+    folder: Path, tmp_path: Path, asked: dict[str, Any], cut: str
+) -> None:
+    model, student = tmp_path / "m.safetensors", tmp_path / "s.safetensors"
+    text = folder / "tokens.safetensors"
+    nlpkit.pretrain([text], model, n_layers=1, d_model=32, n_heads=2, max_len=24, batch_tokens=128, steps=0, **asked)
+    assert load(model).config["training"]["cut"] == cut
+    found = {name: nlpkit.evaluate(model, text, cut=name) for name in (None, "blocks", "sentences", "pairs")}
+    assert found[None]["settings"] == found[cut]["settings"] and found[None]["metrics"] == found[cut]["metrics"]
+    assert len({result["metrics"]["loss"]["value"] for result in found.values()}) == 3
+    nlpkit.distill(model, text, student, steps=0, n_layers=1, batch_tokens=128)
+    assert nlpkit.evaluate(student, text)["settings"]["cut"] == "blocks"  # which is what a student reads
 
 
 def test_the_unigram_baseline_is_counting(folder: Path) -> None:
@@ -227,6 +247,8 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
         {"mask_ratio": 0.2},
         '--mask-ratio changes nothing: the model\'s objective is "clm"',
     ),
+    ("gpt2", "tokens.safetensors", {"cut": "blocks"}, "--cut changes nothing: the model's objective is"),
+    ("bert", "tokens.safetensors", {"cut": "block"}, 'cut "block" is unknown; did you mean "blocks"?'),
     ("bert", "tokens.safetensors", {"stride": 3}, "--stride changes nothing"),
     ("gpt2", "tokens.safetensors", {"label": "x"}, "--label changes nothing: the model is no classifier"),
     ("gpt2", "tokens.safetensors", {"text": "x"}, "--text changes nothing: tokens.safetensors is no text"),
