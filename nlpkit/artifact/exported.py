@@ -22,18 +22,31 @@ def history(folder: Path, sha256: str) -> dict[str, Any]:
 
     Empty when there is no nlpkit.json, or one that speaks of other weights, which is said.
     """
-    if not (folder / SIDE).is_file() or not (folder / WEIGHTS).is_file():
-        return {}
-    side = _json(folder / SIDE)
+    side, same = _side(folder)
     if "provenance" not in side:
         return {}  # made from another Hugging Face directory, of which nothing is known
-    if side.get("weights") != file.file_sha256(folder / WEIGHTS):
+    if not same:
         events.note(f"{folder}: its weights were changed after nlpkit exported them; where they came from is not known")
         return {}
     source = {"role": "model", "name": str(side.get("name")), "sha256": str(side.get("sha256"))}
     export = {"command": "export", "options": {"to": "huggingface"}, "seed": None, "inputs": [source],
               "versions": {"nlpkit": str(side.get("version"))}}  # fmt: skip
     return {**dict(side.get("history") or {}), source["sha256"]: side["provenance"], sha256: export}
+
+
+def training(folder: Path) -> dict[str, Any]:
+    """What the exported model's config said of its training; empty when that is not known, or of other weights."""
+    side, same = _side(folder)
+    config = side.get("config")
+    return dict(config.get("training") or {}) if same and isinstance(config, dict) else {}
+
+
+def _side(folder: Path) -> tuple[dict[str, Any], bool]:
+    """nlpkit.json, empty when there is none, and whether it speaks of the weights that are there."""
+    if not (folder / SIDE).is_file() or not (folder / WEIGHTS).is_file():
+        return {}, False
+    side = _json(folder / SIDE)
+    return side, side.get("weights") == file.file_sha256(folder / WEIGHTS)
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit._version import __version__
-from nlpkit.artifact import file, safetensors
+from nlpkit.artifact import exported, file, safetensors
 from nlpkit.artifact.exported import SIDE, WEIGHTS
 from nlpkit.errors import UserError, choose
 from nlpkit.models import FAMILIES
@@ -56,6 +56,8 @@ def read(folder: Path, *, tokenizer: bool = True) -> Loaded:
     except UserError as error:
         raise UserError(error.what, where=error.where or folder, hint=error.hint) from None
     network, family = restore(ours, tensors, where=folder)
+    if training := exported.training(folder):
+        ours["training"] = training
     found = None
     if tokenizer and any((folder / name).exists() for name in _TOKENIZERS):
         found = tokenizer_files.read(folder)

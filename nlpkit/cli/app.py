@@ -154,9 +154,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the program; every way it can end has its exit code (docs/commands.md)."""
     streams.prepare()
     share_cores()
-    code = run(list(sys.argv[1:] if arguments is None else arguments))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to be interrupted but Python's own end
-    sys.exit(code)
+    for number in (signal.SIGINT, signal.SIGTERM):  # when `run` is done there is nothing to interrupt but Python's end
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
 
 
 def share_cores() -> None:
@@ -170,7 +170,7 @@ def share_cores() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command line and return its exit code."""
+    """Run one command line and return its exit code; signals are handled as before afterwards."""
     debug = "--debug" in arguments
     asked: list[int] = []
 
@@ -178,8 +178,8 @@ def run(arguments: list[str]) -> int:
         asked.append(number)
         raise KeyboardInterrupt
 
-    for number in (signal.SIGINT, signal.SIGTERM):  # a scheduler's stop is an interrupt
-        signal.signal(number, interrupt)
+    # A scheduler's stop is an interrupt.
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         if not any(name.endswith("_COMPLETE") for name in os.environ):
             check_environment()
@@ -207,6 +207,9 @@ def run(arguments: list[str]) -> int:
         if asked:  # libraries turn an interrupt into errors of their own, above all while they are imported
             return fail("interrupted", code=130)
         return unexpected(error)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def unexpected(error: Exception) -> int:
