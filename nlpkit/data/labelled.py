@@ -79,8 +79,9 @@ def _label(row: Row, field: str, line: int, faults: Faults) -> str | None:
 def stream(path: Path, *, text: str = "text", pair: str | None = None, on_error: str = "error") -> Iterator[Row]:
     """Rows as they come, for prediction: each has ``text`` (and ``pair``), and ``id`` where the input has one.
 
-    ``-`` is stdin. Lines that begin with ``{`` are JSON objects, other lines are the text itself; CSV, TSV and Parquet
-    files are read by their columns.
+    ``-`` is stdin. Lines that begin with ``{`` are JSON objects, other lines are the text itself, an empty line too, so
+    that there is a row for each line; JSONL, CSV, TSV and Parquet files are read by their columns. Where pairs are
+    asked for there are JSON objects only, and empty lines mean nothing, as in a JSONL file.
     """
     path = Path(path)
     faults = Faults(Path("stdin") if str(path) == "-" else path, on_error)
@@ -88,7 +89,7 @@ def stream(path: Path, *, text: str = "text", pair: str | None = None, on_error:
     if str(path) != "-" and kind in ROWS:
         rows: Iterator[tuple[int, Row]] = ROWS[kind](path, faults)
     else:
-        rows = _mixed(lines(path, faults), text, faults)
+        rows = _mixed(lines(path, faults), text, faults, empty=pair is None)
     for line, row in rows:
         first = text_of(row, text, line, faults)
         second = text_of(row, pair, line, faults) if pair is not None and first is not None else None
@@ -103,9 +104,9 @@ def stream(path: Path, *, text: str = "text", pair: str | None = None, on_error:
     faults.say()
 
 
-def _mixed(source: Iterator[tuple[int, str]], text: str, faults: Faults) -> Iterator[tuple[int, Row]]:
+def _mixed(source: Iterator[tuple[int, str]], text: str, faults: Faults, *, empty: bool) -> Iterator[tuple[int, Row]]:
     for number, line in source:
-        if not line.strip():
+        if not empty and not line.strip():
             continue
         if not line.lstrip().startswith("{"):
             yield number, {text: line}

@@ -6,6 +6,7 @@ are there: a slow producer's line is answered at once, a fast one's go through i
 
 from __future__ import annotations
 
+import codecs
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,7 +27,7 @@ _NUMBER = re.compile(rb"[0-9]{1,12}")
 
 
 def encode(tokenizer: Path | Tokenizer, file: Source = STDIN, *, pieces: bool = False) -> Iterator[list[Any]]:
-    """The ids (or ``pieces``) of each line of a text, without framing tokens and without the line's end.
+    """The ids (or ``pieces``) of each line of a text, without framing tokens and its end (\\n or \\r\\n).
 
     ``tokenizer`` is a tokenizer or a file or folder that holds one; ``file`` a path, "-" or an iterable of texts.
     Errors: UserError with file and line for bad UTF-8, after the lines before it.
@@ -63,7 +64,7 @@ def read_lines(file: Source) -> Iterator[str]:
 
 
 def _text(line: Any) -> str:
-    return line if isinstance(line, str) else line.decode()
+    return line if isinstance(line, str) else line.decode().rstrip("\r")
 
 
 def _open(tokenizer: Path | str | Tokenizer) -> Tokenizer:
@@ -94,14 +95,17 @@ def _batches(source: Source, parse: Callable[[Any], T]) -> Iterator[list[T]]:
 
 
 def _read(path: Path | str) -> Iterator[Sequence[bytes]]:
-    """The lines of a file, without their ends, as they become available."""
+    """The lines of a file, without their ends and without a byte order mark, as they become available."""
     stdin = str(path) == "-"
     try:
         opened: Any = nullcontext(sys.stdin.buffer) if stdin else open(path, "rb")  # noqa: SIM115 - closed below
     except OSError as error:
         raise UserError(f"cannot read: {error.strerror}", where=path) from None
     with opened as file:
-        yield from _split(file)
+        mark = codecs.BOM_UTF8
+        for first, *rest in _split(file):
+            yield [first.removeprefix(mark), *rest]
+            mark = b""
 
 
 def _split(file: BinaryIO) -> Iterator[Sequence[bytes]]:

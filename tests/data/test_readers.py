@@ -331,9 +331,9 @@ def test_stdin_is_text_and_json_mixed(monkeypatch: pytest.MonkeyPatch, notes: li
     assert caught.value.where == "stdin:4"
     monkeypatch.setattr("sys.stdin", Stdin(io.BytesIO(content)))
     found = list(labelled.stream(Path("-"), on_error="skip"))
-    assert found == [{"text": "one"}, {"text": "two", "id": 7}, {"text": "a\nb"}, {"text": "last"}]
+    assert found == [{"text": "one"}, {"text": ""}, {"text": "two", "id": 7}, {"text": "a\nb"}, {"text": "last"}]
     assert "stdin: skipped 2 lines, the first at line 4" in notes[0]
-    monkeypatch.setattr("sys.stdin", Stdin(io.BytesIO(b'{"text": "a", "b": "c"}')))
+    monkeypatch.setattr("sys.stdin", Stdin(io.BytesIO(b'\n{"text": "a", "b": "c"}\n \n')))
     assert list(labelled.stream(Path("-"), pair="b")) == [{"text": "a", "pair": "c"}]
 
 
@@ -362,4 +362,4 @@ def test_streamed_files_are_read_by_their_columns(tmp_path: Path) -> None:
     path = put(tmp_path, "a.csv", "id,text\n7,one\n8,\n")
     assert list(labelled.stream(path)) == [{"text": "one", "id": "7"}, {"text": "", "id": "8"}]
     plain = put(tmp_path, "a.txt", 'one\n\n{"text": "two"}\n')
-    assert list(labelled.stream(plain)) == [{"text": "one"}, {"text": "two"}]
+    assert list(labelled.stream(plain)) == [{"text": "one"}, {"text": ""}, {"text": "two"}]

@@ -153,7 +153,7 @@ def test_what_cannot_be_done_is_said(folder: Path, capsys: Any, options: list[st
 
 
 def test_a_file_without_texts_makes_no_vectors(folder: Path, capsys: Any) -> None:
-    (folder / "none.txt").write_text("\n")
+    (folder / "none.txt").write_text("")
     assert run(["embed", str(folder / "bert.safetensors"), str(folder / "none.txt")]) == 0
     assert run(["embed", str(folder / "bert.safetensors"), str(folder / "none.txt"), "-o", str(folder / "n")]) == 2
     assert "holds no texts" in capsys.readouterr().err

@@ -188,6 +188,19 @@ def test_an_empty_text_is_answered(folder: Path, tmp_path: Path) -> None:
         assert len(predicted(folder / f"clf-{name}.safetensors", tmp_path / "e.jsonl")) == 2
 
 
+def test_there_is_an_answer_for_each_line(folder: Path, tmp_path: Path) -> None:
+    """So that `paste` puts each beside its text; in a file of records an empty line is none."""
+    (tmp_path / "t.txt").write_bytes(b"the king\r\n\r\n  \nthe sword\n\n")
+    (tmp_path / "t.jsonl").write_text('{"text": ""}\n\n{"text": "the king"}\n')
+    clf, gpt2 = folder / "clf-bert.safetensors", folder / "gpt2.safetensors"
+    answers = predicted(clf, tmp_path / "t.txt")
+    empty, king = predicted(clf, tmp_path / "t.jsonl")
+    assert len(answers) == 5 and answers[0] == king and answers[1] == answers[4] == empty
+    assert len(list(nlpkit.embed(gpt2, tmp_path / "t.txt"))) == 5
+    written = list(nlpkit.generate(gpt2, tmp_path / "t.txt", max_new_tokens=1))
+    assert [record["prompt"] for record in written] == ["the king", "", "  ", "the sword", ""]
+
+
 def test_what_is_refused_is_refused_before_the_first_text(folder: Path, tmp_path: Path) -> None:
     for model, options, message in (
         ("bert", {}, "has no classifier"), ("clf-bert", {"max_len": 99}, "expected 4 to 24"),

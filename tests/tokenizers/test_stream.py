@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import nlpkit
+from nlpkit.artifact import file
 from nlpkit.errors import UserError
 from nlpkit.tokenizers.char import Character
 from nlpkit.tokenizers.stream import decode, encode, encode_batches
@@ -20,8 +22,26 @@ TOKENIZER = Character(["[UNK]", "a", "b", "c", " ", "é"], {"unk": "[UNK]"})
 
 def test_a_file_gives_a_list_for_each_line(tmp_path: Path) -> None:
     (tmp_path / "text").write_bytes("ab\n\nc é\r\nb".encode())
-    assert list(encode(TOKENIZER, tmp_path / "text")) == [[1, 2], [], [3, 4, 5, 0], [2]]
+    assert list(encode(TOKENIZER, tmp_path / "text")) == [[1, 2], [], [3, 4, 5], [2]]
     assert next(encode(TOKENIZER, str(tmp_path / "text"), pieces=True)) == ["a", "b"]
+
+
+def test_line_ends_and_a_byte_order_mark_are_no_text_here_and_in_a_token_file(tmp_path: Path) -> None:
+    """The same ids, whatever editor saved the file; a line that is empty is answered with an empty one."""
+    (tmp_path / "text").write_bytes(b"ab\n\nc\n")
+    (tmp_path / "windows").write_bytes(b"\xef\xbb\xbfab\r\n\r\nc\r\n")
+    tokenizer = nlpkit.tokenizer_train([tmp_path / "text"], tmp_path / "t.safetensors", kind="char")["output"]
+    found = []
+    for name in ("text", "windows"):
+        ids = list(encode(Path(tokenizer), tmp_path / name))
+        nlpkit.tokens([tmp_path / name], tmp_path / f"{name}.safetensors", tokenizer=Path(tokenizer))
+        kept = file.read(tmp_path / f"{name}.safetensors")
+        assert kept.array("tokens").tolist() == [number for line in ids for number in line]
+        assert kept.config["n_documents"] == 2
+        found.append(ids)
+    assert found[0] == found[1] and [len(line) for line in found[0]] == [2, 0, 1]
+    (tmp_path / "ids").write_bytes(b"\xef\xbb\xbf1 2\r\n\r\n")
+    assert list(decode(TOKENIZER, tmp_path / "ids")) == ["ab", ""]
 
 
 def test_an_iterable_is_answered_one_by_one() -> None:
