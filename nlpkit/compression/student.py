@@ -24,6 +24,7 @@ from nlpkit.models.base import Config, Model
 from nlpkit.models.load import Loaded, add_classifier, load, with_dropout
 from nlpkit.models.sizes import SIZES
 from nlpkit.seeds import Address
+from nlpkit.tasks.pooling import check_pooler
 
 _BLOCK = re.compile(r"^(.*\blayers\.)(\d+)(\..*)$")
 
@@ -112,6 +113,8 @@ def _continued(loaded: Loaded, heads: tuple[str, ...], init: Path, options: Mapp
         raise UserError(f"reads at most {most} tokens, and the sequences have up to {options['max_len']}", where=init,
                         hint=f"--max-len {most}")  # fmt: skip
     network = given.model if options["dropout"] is None else with_dropout(given, options["dropout"])
+    if task := loaded.config.get("task"):
+        check_pooler(network, str(task.get("pooling")), where=init, hint="the teacher's classifier reads a pooler")
     labels = [(item.config.get("task") or {}).get("labels") for item in (given, loaded)]
     if "classify" in network.heads and labels[0] != labels[1]:
         del network.heads["classify"]

@@ -21,7 +21,7 @@ from nlpkit.data import labelled
 from nlpkit.data.batch import Batch
 from nlpkit.errors import UserError, choose, refuse
 from nlpkit.models.load import Loaded, load
-from nlpkit.tasks.pooling import POOLINGS
+from nlpkit.tasks.pooling import POOLINGS, check_pooler
 from nlpkit.tasks.reading import encoder_of
 from nlpkit.tasks.scoring import each
 from nlpkit.tasks.sequences import Sequences
@@ -115,6 +115,7 @@ def pooler(loaded: Loaded, pooling: str | None, layer: int | None) -> Callable[[
     """What makes [B, D] of a batch. Errors: an unknown pooling, a layer that is not there."""
     name, last = pooling or loaded.family.pooling, loaded.model.config.n_layers
     pool = choose(POOLINGS, name, field="pooling")
+    check_pooler(loaded.model, name, where=loaded.path)
     if layer is None or layer == last:
         return lambda batch: pool(loaded.model(batch))
     if not 0 <= layer < last:

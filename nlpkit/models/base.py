@@ -89,6 +89,11 @@ class Model(nn.Module):
     family: ClassVar[str]
     classifier_bias: ClassVar[bool] = True
 
+    @property
+    def pools(self) -> bool:
+        """Whether the model gives a vector a sequence of its own (`Output.pooled`)."""
+        return True
+
     @abstractmethod
     def forward(self, batch: Batch, *, layers: bool = False, cache: Any = None) -> Output:
         """Hidden states for every token. ``layers`` keeps each block's output; ``cache`` holds keys and values of the

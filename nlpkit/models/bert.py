@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from nlpkit.data.batch import Batch
-from nlpkit.errors import UserError
 from nlpkit.layers.attention import Attention, Full
 from nlpkit.layers.block import PostNorm, Stack
 from nlpkit.layers.embedding import Embeddings
@@ -97,14 +96,17 @@ class Bert(Model):
             self.heads["nsp"] = ClassificationHead(d_model, 2)
         self.apply(_initialise)
 
+    @property
+    def pools(self) -> bool:
+        return self.pooler is not None
+
     def forward(self, batch: Batch, *, layers: bool = False, cache: Any = None) -> Output:
         x_ND = self.embeddings(batch.tokens, batch.packing, batch.segments)
         hidden_ND, kept = self.encoder(x_ND, batch.packing, Full(), keep=layers)
         return Output(hidden_ND, batch, self.heads, lambda: self._pool(hidden_ND, batch), kept)
 
     def _pool(self, hidden_ND: Tensor, batch: Batch) -> Tensor:
-        if self.pooler is None:
-            raise UserError("the model has no pooler", hint="--pooling cls, mean or max needs none")
+        assert self.pooler is not None, "nlpkit.tasks.pooling.check_pooler refuses it before the work"
         pooled_BD: Tensor = self.pooler(hidden_ND.index_select(0, batch.packing.starts.to(hidden_ND.device)))
         return pooled_BD
 

@@ -6,10 +6,22 @@ Shapes: N tokens of a batch, B sequences, D width.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from nlpkit.errors import UserError
+from nlpkit.models.base import Model
+
+
+def check_pooler(
+    model: Model, pooling: str, *, where: Path, hint: str = "--pooling mean, cls or max needs none"
+) -> None:
+    """Errors: the pooler of a model that came without one."""
+    if pooling == "pooler" and not model.pools:
+        raise UserError("has no pooler", where=where, hint=hint)
 
 
 def _reduced(how: str) -> Callable[[Any], Tensor]:

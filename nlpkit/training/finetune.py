@@ -17,6 +17,7 @@ from nlpkit.models.base import Model
 from nlpkit.models.load import Loaded, add_classifier, load, model_config, state_tensors, with_dropout
 from nlpkit.seeds import Address
 from nlpkit.tasks.base import Task
+from nlpkit.tasks.pooling import check_pooler
 from nlpkit.tasks.reading import encode, encoder_of
 from nlpkit.tasks.scoring import score
 from nlpkit.tasks.sequences import Sequences
@@ -115,6 +116,7 @@ def finetune(
 
 
 def _check_pooling(loaded: Loaded, pooling: str) -> None:
+    check_pooler(loaded.model, pooling, where=loaded.path)
     if pooling == "cls" and loaded.family.framing == "decoder":
         raise UserError('pooling "cls" reads the first token, which in a causal model has seen nothing but itself',
                         hint="use pooler (the last token), last, mean or max")  # fmt: skip

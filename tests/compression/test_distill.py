@@ -300,6 +300,7 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
     ("clf", "train.jsonl", {"init": "bert.safetensors", "n_layers": 1}, "--n-layers changes nothing"),
     ("bert", "tokens.safetensors", {"init": "clf.safetensors"}, 'has no head "mlm"'),
     ("clf", "train.jsonl", {"init": "short.safetensors"}, "reads at most 8 tokens"),
+    ("clf", "train.jsonl", {"init": "bare.safetensors"}, "has no pooler"),
     ("clf", "train.jsonl", {"max_len": 99}, "expected 4 to 24"),
     ("clf", "farce.jsonl", {}, 'label "farce" is unknown'),
     ("bert", "foreign.safetensors", {}, "than the teacher's"),
@@ -312,6 +313,10 @@ def wrong(folder: Path) -> Path:
 
     token_file(folder / "foreign.safetensors", documents=5)
     toys.model(folder / "short.safetensors", max_len=8)
+    kept = file.read(folder / "bert.safetensors")
+    tensors = {name: kept.array(name) for name in kept.tensors if not name.startswith("pooler.")}
+    file.write(folder / "bare.safetensors", tensors, kind="model", config={**kept.config, "pooler": False},
+               tokenizer=kept.tokenizer, provenance={"command": "test"}, history={}, determinism={})  # fmt: skip
     (folder / "farce.jsonl").write_text('{"text": "x", "label": "farce"}\n')
     return folder
 

@@ -299,7 +299,7 @@ def test_a_terminal_is_shown_each_token_and_obeys_none(monkeypatch: pytest.Monke
     ],
 )
 def test_what_cannot_be_done_is_said(folder: Path, capsys: Any, options: list[str], said: str) -> None:
-    (folder / "empty.txt").write_text("\n")
+    (folder / "empty.txt").write_text("")
     (folder / "wrong.jsonl").write_text('{"promt": "the king"}\n')
     if options == ["clf"]:
         toys.texts(folder / "train.jsonl", 20)

@@ -218,8 +218,13 @@ def test_a_bert_of_theirs_is_fine_tuned_and_opens_there_again(folder: Path, tmp_
     loaded = load(source)
     assert loaded.config["pooler"] == pooler and loaded.config["d_ff"] == 12 and loaded.config["max_len"] == 17
     if not pooler:
+        for run in ({"dry_run": True}, {}):
+            with pytest.raises(nlpkit.errors.UserError, match="no pooler") as caught:
+                nlpkit.finetune(source, folder / "train.jsonl", target, **LEARN, **run)
+            assert caught.value.hint == "--pooling mean, cls or max needs none"
+        assert not list(tmp_path.glob("clf*"))
         with pytest.raises(nlpkit.errors.UserError, match="no pooler"):
-            nlpkit.finetune(source, folder / "train.jsonl", target, **LEARN)
+            next(nlpkit.embed(source, folder / "dev.jsonl", pooling="pooler"))
         nlpkit.finetune(source, folder / "train.jsonl", target, pooling="mean", **LEARN)
         assert len(list(nlpkit.predict(target, folder / "dev.jsonl"))) == 40
         return
