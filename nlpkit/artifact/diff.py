@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from nlpkit.artifact import file
 from nlpkit.artifact.file import Artifact
 
+_SHA256 = re.compile("[0-9a-f]{64}")
 _BLOCK = 1 << 22  # numbers compared together
 
 
@@ -19,10 +21,13 @@ def diff(left: Path, right: Path) -> dict[str, Any]:
     """What differs between two files; ``equal`` says that they are the same bytes.
 
     ``metadata``: dotted keys with both values (None where one has none). ``tensors``: for each that differs what is
-    different: missing, type, shape, or the largest absolute difference, where it is and how many numbers differ.
+    different: missing, type, shape, or the largest absolute difference, where it is and how many numbers differ;
+    ``same_tensors`` counts those that do not.
     """
     one, other = file.read(left), file.read(right)
-    return {"equal": one.sha256 == other.sha256, "left": str(left), "right": str(right), **compare(one, other)}
+    found = compare(one, other)
+    same = len({*one.tensors, *other.tensors}) - len(found["tensors"])
+    return {"equal": one.sha256 == other.sha256, "left": str(left), "right": str(right), "same_tensors": same, **found}
 
 
 def compare(one: Artifact, other: Artifact) -> dict[str, Any]:
@@ -133,6 +138,8 @@ def _form(typed: tuple[str, list[int]]) -> str:
 
 
 def quote(value: Any) -> str:
-    """A value in a sentence."""
+    """A value in a sentence: the beginning of a long one, and of a sha256."""
     text = "absent" if value is None else str(value)
+    if _SHA256.fullmatch(text):
+        return text[:16]
     return text if len(text) <= 80 else text[:77] + "..."

@@ -78,7 +78,7 @@ class Search:
         if same_name is not None:
             now = self._sha(same_name) or "none, it cannot be read"
             raise CheckFailed(f"input {name} has other bytes now: sha256 {now[:16]}, was {sha[:16]}")
-        places = ", ".join(str(item) for item in [*self.folders, *([self.below] if self.below else [])])
+        places = ", ".join(str(item) for item in dict.fromkeys([*self.folders, *([self.below] if self.below else [])]))
         raise UserError(
             f"input {name} (sha256 {sha[:16]}) is not in {places}", hint="--inputs DIR looks in a folder and below it"
         )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Argument
 
-from nlpkit.artifact.diff import first_difference
+from nlpkit.artifact.diff import first_difference, quote
 from nlpkit.cli import options
 from nlpkit.cli.output import call
 from nlpkit.errors import CheckFailed
+
+WIDTH = 120
 
 
 def command(
@@ -32,11 +36,59 @@ def command(
 
 
 def show(result: dict[str, Any]) -> None:
-    """One difference a line."""
+    """Whether the tensors are the same, then each difference by the part of the file it is in."""
     if result["equal"]:
         print("the same bytes")
-    for key, (left, right) in result["metadata"].items():
-        print(f"{key}: {left} | {right}")
-    for name, what in result["tensors"].items():
-        rest = ", ".join(f"{key} {value}" for key, value in what.items() if key != "what")
-        print(f'tensor "{name}": {what["what"]}, {rest}')
+        return
+    print(f"tensors: {_summary(result)}")
+    parts: dict[str, dict[str, list[Any]]] = {}
+    for key, values in result["metadata"].items():
+        above = key.split(".")[: 2 if key.startswith("provenance.") else 1]
+        part = ".".join(above) if key.count(".") >= len(above) else "provenance" if len(above) > 1 else ""
+        parts.setdefault(part, {})[key.removeprefix(f"{part}.")] = values
+    for part, found in sorted(parts.items()):
+        if part:
+            print(part)
+        _metadata(found)
+    _tensors(result["tensors"])
+
+
+def _summary(result: Mapping[str, Any]) -> str:
+    same, missing = result["same_tensors"], {"left": 0, "right": 0}
+    for what in result["tensors"].values():
+        if what["what"] == "missing":
+            missing["left" if what["from"] == "right" else "right"] += 1
+    both = same + len(result["tensors"]) - sum(missing.values())
+    if same == both and not any(missing.values()):
+        return f"all {same:,} the same bytes"
+    said = ["none is in both" if not both else f"{same:,} of the {both:,} that both have are the same bytes"]
+    return "; ".join([*said, *(f"{count:,} only {side}" for side, count in missing.items() if count)])
+
+
+def _metadata(found: Mapping[str, list[Any]]) -> None:
+    """What both files say differently, a line each; then what only one of them says."""
+    for key, (left, right) in found.items():
+        if left is not None and right is not None:
+            print(f"  {key}: {quote(left)} | {quote(right)}")
+    for number, side in enumerate(("left", "right")):
+        _only(side, [f"{key} {quote(values[number])}" for key, values in found.items() if values[1 - number] is None])
+
+
+def _tensors(found: Mapping[str, Mapping[str, Any]]) -> None:
+    if found:
+        print("tensors")
+    for name, what in found.items():
+        if what["what"] == "values":
+            by = "without measure" if what["largest"] is None else f"by at most {what['largest']:.4g}"
+            print(f"  {name}: {what['differing']:,} of {what['numbers']:,} numbers, {by} at {what['at']}")
+        elif what["what"] == "shape":
+            print(f"  {name}: {' '.join(map(str, what['left']))} | {' '.join(map(str, what['right']))}")
+    for side, other in (("left", "right"), ("right", "left")):
+        _only(side, [name for name, what in found.items() if what["what"] == "missing" and what["from"] == other])
+
+
+def _only(side: str, items: list[str]) -> None:
+    if items:
+        text = f"only {side}: {', '.join(items)}"
+        print(textwrap.fill(text, WIDTH, initial_indent="  ", subsequent_indent="    ", break_long_words=False,
+                            break_on_hyphens=False))  # fmt: skip

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit import events
+from nlpkit.artifact import atomic
 from nlpkit.errors import UserError
 from nlpkit.vectors.base import Corpus, Ids
 
@@ -38,29 +40,35 @@ class Vocabulary:
 
 
 class Spool:
-    """Sentences as ids in two nameless files: nothing of them is left behind, however the run ends."""
+    """Sentences as ids in two nameless files beside ``target``: nothing of them is left behind, however the run ends.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.ids: Any = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives as long as its map
-        self.lengths: Any = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+    Errors: those of `nlpkit.artifact.atomic.cannot_write`, with the name of the target, as the files have none.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        with _naming(target):
+            self.ids: Any = tempfile.TemporaryFile(dir=target.parent)  # noqa: SIM115 - lives as long as its map
+            self.lengths: Any = tempfile.TemporaryFile(dir=target.parent)  # noqa: SIM115
 
     def add(self, ids: Ids, lengths: NDArray[np.int64]) -> None:
         """Append sentences: their ids one behind the other, and how many each has."""
-        self.ids.write(ids.astype(np.int32, copy=False).data)
-        self.lengths.write(lengths.astype(np.int64, copy=False).data)
+        with _naming(self.target):
+            self.ids.write(ids.astype(np.int32, copy=False).data)
+            self.lengths.write(lengths.astype(np.int64, copy=False).data)
 
     def rewritten(self, final: Ids) -> Corpus:
         """The corpus under final ids, [U] -> the new id or -1 for a word that is left out. Closes this spool."""
-        kept = Spool(self.folder)
-        for ids, lengths in self._blocks():
-            new = final[ids]
-            sentence = np.repeat(np.arange(len(lengths)), lengths)[new >= 0]
-            sizes = np.bincount(sentence, minlength=len(lengths))
-            kept.add(new[new >= 0], sizes[sizes > 0])
-        self.close()
-        corpus = Corpus(self._mapped(np.int32, kept.ids), kept._offsets())
-        kept.close()
+        kept = Spool(self.target)
+        with _naming(self.target):
+            for ids, lengths in self._blocks():
+                new = final[ids]
+                sentence = np.repeat(np.arange(len(lengths)), lengths)[new >= 0]
+                sizes = np.bincount(sentence, minlength=len(lengths))
+                kept.add(new[new >= 0], sizes[sizes > 0])
+            self.close()
+            corpus = Corpus(self._mapped(np.int32, kept.ids), kept._offsets())
+            kept.close()
         return corpus
 
     def _blocks(self) -> Iterator[tuple[Ids, NDArray[np.int64]]]:
@@ -75,7 +83,7 @@ class Spool:
 
     def _offsets(self) -> NDArray[np.int64]:
         """Where each sentence begins, on disk too."""
-        with tempfile.TemporaryFile(dir=self.folder) as file:
+        with tempfile.TemporaryFile(dir=self.target.parent) as file:
             file.write(np.zeros(1, np.int64).data)
             total = 0
             for lengths in self._sizes():
@@ -93,6 +101,14 @@ class Spool:
     def close(self) -> None:
         self.ids.close()
         self.lengths.close()
+
+
+@contextmanager
+def _naming(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise atomic.cannot_write(error, target) from None
 
 
 def count(split: Split, sentences: Iterable[str], spool: Spool | None) -> NDArray[np.int64]:

@@ -79,7 +79,7 @@ def train(
         pieces = None if tokenizer is None else load_tokenizer(run.paths("tokenizer")[0])
         lower = lowercase is not False
         split = Words(lowercase=lower) if pieces is None else Pieces(pieces)
-        spool = None if dry_run else Spool(run.output.parent)
+        spool = None if dry_run else Spool(run.output)
         counts = count(split, _sentences(run.paths("corpus"), field, on_error), spool)
         vocabulary, final = choose_words(split.names, counts, min_count=min_count, vocab_size=vocab_size)
         if spool is None:

@@ -364,7 +364,8 @@ def write(path: Path, config: dict[str, Any] | None = None, options: dict[str, A
 
 def test_equal_files_are_equal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, two = write(tmp_path / "a", w=[1.0, np.nan]), write(tmp_path / "b", w=[1.0, np.nan])
-    assert diff(one, two) == {"equal": True, "left": str(one), "right": str(two), "metadata": {}, "tensors": {}}
+    assert diff(one, two) == {"equal": True, "left": str(one), "right": str(two), "same_tensors": 1, "metadata": {},
+                              "tensors": {}}  # fmt: skip
     assert run("diff", one, two) == 0 and capsys.readouterr().out == "the same bytes\n"
 
 
@@ -382,8 +383,46 @@ def test_differences_have_their_names(tmp_path: Path, capsys: pytest.CaptureFixt
     assert first_difference(found) == "options.lr was 0.1, is 0.2"
     assert run("diff", one, two) == 3
     shown = capsys.readouterr()
-    assert "config.n: 1 | 2" in shown.out and 'tensor "w": values, largest 0.5' in shown.out
+    assert (
+        shown.out
+        == """\
+tensors: 0 of the 2 that both have are the same bytes; 1 only left; 1 only right
+config
+  n: 1 | 2
+  only left: deep.x 1
+  only right: deep.y 1
+provenance.options
+  lr: 0.1 | 0.2
+tensors
+  s: I64 [2] | I64 [1, 2]
+  w: 1 of 2 numbers, by at most 0.5 at [0, 1]
+  only left: only
+  only right: t
+"""
+    )
     assert "differ; first: options.lr was 0.1, is 0.2" in shown.err
+
+
+def test_the_same_tensors_from_elsewhere_are_said_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = write(tmp_path / "a", options={f"option_{number}": number for number in range(30)}, w=[1.0], v=[2])
+    two = write(tmp_path / "b", options={"sha": "0f" * 32, "text": "x" * 90}, w=[1.0], v=[2])
+    assert run("diff", one, two) == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "tensors: all 2 the same bytes" and len(lines) < 12 and max(map(len, lines)) <= 120
+    assert "only right: sha 0f0f0f0f0f0f0f0f, text xxx" in " ".join(" ".join(lines).split())
+
+
+def test_files_that_share_no_tensor_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("diff", write(tmp_path / "a", w=[1.0]), write(tmp_path / "b", v=[1.0])) == 3
+    assert capsys.readouterr().out.startswith("tensors: none is in both; 1 only left; 1 only right\n")
+
+
+def test_a_place_is_named_once_among_those_where_an_input_is_not(work: Path) -> None:
+    (work / "corpus.txt").unlink()
+    (work / "more.txt").unlink()
+    with pytest.raises(UserError) as caught:
+        verify(work / "tokens.safetensors")  # in the current folder
+    assert caught.value.what.endswith(f" is not in {work}")
 
 
 @pytest.mark.parametrize(("left", "right", "says"), [

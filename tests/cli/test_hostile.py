@@ -174,3 +174,14 @@ def test_an_interrupt_reaches_the_workers_too(inputs: Path, tmp_path: Path) -> N
             return
         time.sleep(0.02)
     pytest.fail("a worker outlived its parent")
+
+
+def test_a_full_disk_beside_word_vectors_is_said_with_their_file(tmp_path: Path) -> None:
+    """While words are counted, and while they are numbered anew: what is on disk then has no name of its own."""
+    (tmp_path / "text.txt").write_text("king\nsword\n" * 20_000)
+    for limit in (50_000, 8 * 40_000):  # the second lets a number be written for each line, and not one more
+        process = nlp("vectors", "train", "text.txt", "-o", "o", "--dim", "4", "--min-count", "1", "--threads", "1",
+                      limit=limit, cwd=tmp_path)  # fmt: skip
+        said = process.communicate()[1].decode()
+        assert process.returncode == 1 and said.startswith("error: o: cannot write: File too large"), said
+        assert os.listdir(tmp_path) == ["text.txt"]

@@ -30,7 +30,7 @@ class Split:
 
 
 def run(sentences, folder, **options):
-    split, spool = Split(), Spool(folder)
+    split, spool = Split(), Spool(folder / "target")
     counts = count(split, sentences, spool)
     vocabulary, final = choose_words(split.names, counts, **{"min_count": 1, "vocab_size": None, **options})
     return vocabulary, spool.rewritten(final)
