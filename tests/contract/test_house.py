@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,14 @@ def test_there_is_one_loop() -> None:
     """One place calls backward: the loop."""
     callers = [path for path in FILES if re.search(r"\.backward\(\)|autograd\.backward\(", path.read_text("utf-8"))]
     assert [path.relative_to(PACKAGE).as_posix() for path in callers] == ["training/loop.py"]
+
+
+def test_the_package_imports_what_it_depends_on_and_nothing_else() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [*project["dependencies"], *project["optional-dependencies"]["parquet"]]
+    names = {re.split(r"[><=]", line)[0] for line in asked}
+    imported = {name.split(".")[0] for path in FILES for name, _ in imports(path)} - sys.stdlib_module_names
+    assert imported - {"nlpkit"} == {{"scikit-learn": "sklearn"}.get(name, name) for name in names}
 
 
 def test_the_command_line_imports_nothing_heavy() -> None:
