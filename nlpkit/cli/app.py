@@ -201,12 +201,15 @@ def run(arguments: list[str]) -> int:
             raise
         streams.leave_stdout()  # the reader has what it wanted
         return 0
-    except (OSError, MemoryError, RuntimeError, ImportError, SystemError) as error:
+    except (OSError, MemoryError, RuntimeError) as error:
         if debug:
             raise
-        if asked:  # libraries turn an interrupt into errors of their own, above all while they are imported
-            return fail("interrupted", code=130)
-        return unexpected(error)
+        return fail("interrupted", code=130) if asked else unexpected(error)
+    except BaseException:
+        if debug or not asked:
+            raise
+        # Libraries turn an interrupt into errors of their own, above all while they are imported.
+        return fail("interrupted", code=130)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -35,7 +35,8 @@ def answers(
             {**({"id": row["id"]} if "id" in row else {}), **record} for row, record in zip(chunk, records, strict=True)
         ]
     if cut:
-        events.note(f"{cut:,} texts are longer than {encoder.max_len} tokens and were cut")
+        texts = "text is" if cut == 1 else "texts are"
+        events.note(f"{cut:,} {texts} longer than {encoder.max_len} tokens and {'was' if cut == 1 else 'were'} cut")
 
 
 class _End:
