@@ -177,7 +177,7 @@ def piped(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_encode_and_decode_are_a_pipe(piped: Path) -> None:
-    lines = ["haki  lo", "", "[CLS] \x00\u2028 ünï", "中文\r", " x "]
+    lines = ["haki  lo", "", "[CLS] \x00\u2028 ünï", "中\r文", " x "]
     nlpkit = [sys.executable, "-m", "nlpkit", "tokenizer"]
     text = "\n".join(lines).encode() + b"\n"
     ids = subprocess.run([*nlpkit, "encode", piped], input=text, capture_output=True, check=True).stdout
