@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,3 +21,13 @@ def quiet_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("NLPKIT_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Where a test does not ask for more: small models gain nothing from threads."""
+    from nlpkit.training.threads import use_threads
+
+    monkeypatch.setattr("nlpkit.training.threads.default_threads", lambda: 1)
+    with use_threads(1):
+        yield

@@ -11,7 +11,6 @@ from typing import Any
 
 import nlpkit
 from nlpkit import events
-from nlpkit.errors import UserError
 
 HEARTBEAT = 60.0  # seconds between two lines of a long run that no terminal watches
 SCHEMA = 1  # of the objects that --json prints
@@ -155,9 +154,3 @@ class _Bar:
         elif event == "progress":
             self.display.update(self.task, completed=record["done"], total=record.get("total"), stage=self.stage,
                                 description=describe(record))  # fmt: skip
-
-
-def require(condition: bool, what: str, *, where: str | None = None, hint: str | None = None) -> None:
-    """A UserError unless ``condition`` holds."""
-    if not condition:
-        raise UserError(what, where=where, hint=hint)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ from nlpkit.seeds import Address
 from nlpkit.tasks.reading import reader
 from nlpkit.training import loop
 from nlpkit.training.pretrain import vocabulary
-from nlpkit.training.threads import use_threads
 
 SHORT: dict[str, Any] = {"lr": 3e-3, "steps": 6, "batch_tokens": 256, "threads": 1}
 PLAIN = {"mask_ratio": 0.4, "mask_mix": None, "masks": None, "mask_copies": None}
@@ -49,11 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("nlpkit.training.threads.default_threads", lambda: 1)
-    with use_threads(1):
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def same(left: Path, right: Path, ours: str, theirs: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,11 @@ import nlpkit
 from nlpkit.artifact.file import file_sha256
 from nlpkit.cli.app import run
 from nlpkit.errors import UserError
-from nlpkit.training.threads import use_threads
 
 LEARN: dict[str, Any] = {"lr": 5e-3, "batch_tokens": 256, "threads": 1, "dropout": 0.0}
 
 
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Where a test does not ask for more: small models gain nothing from threads."""
-    monkeypatch.setattr("nlpkit.training.threads.default_threads", lambda: 1)
-    with use_threads(1):
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +21,8 @@ from nlpkit.data.batch import Batch
 from nlpkit.errors import UserError
 from nlpkit.layers.packing import Packing
 from nlpkit.models.load import load
-from nlpkit.training.threads import use_threads
 
-
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Where a test does not ask for more: small models gain nothing from threads."""
-    monkeypatch.setattr("nlpkit.training.threads.default_threads", lambda: 1)
-    with use_threads(1):
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

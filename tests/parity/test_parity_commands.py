@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +22,14 @@ from nlpkit.models.load import load
 from nlpkit.seeds import Address
 from nlpkit.tasks.reading import reader
 from nlpkit.training.pretrain import vocabulary
-from nlpkit.training.threads import use_threads
 
-pytestmark = pytest.mark.oracle
+pytestmark = [pytest.mark.oracle, pytest.mark.usefixtures("one_thread")]
 transformers = pytest.importorskip("transformers")
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 
 LEARN: dict[str, Any] = {"lr": 3e-3, "batch_tokens": 256, "threads": 1, "steps": 40}
 WORDS = ["The king goes out at night.", "with his sword, and a horse", "laughter", "funeral? battle! the the"]
-
-
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("nlpkit.training.threads.default_threads", lambda: 1)
-    with use_threads(1):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -25,12 +25,7 @@ from nlpkit.training.threads import use_threads
 LEARN: dict[str, Any] = {"lr": 5e-3, "batch_tokens": 256, "threads": 1, "dropout": 0.0}
 
 
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Where a test does not ask for more: small models gain nothing from threads."""
-    monkeypatch.setattr("nlpkit.training.threads.default_threads", lambda: 1)
-    with use_threads(1):
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
