@@ -1,0 +1,209 @@
+"""Eight numbers at a time: a numba type for a vector of eight 32-bit floats, and what threads need to meet.
+
+numba turns a loop over floats into single additions, because a sum in another order is another number. Here the order is
+written down: a value of type `f8` is one register of a processor (two, where registers are narrower), each operation is
+one IEEE operation on each of its lanes, and `fma` rounds once. So the kernels that are written with these are fast, and
+their results are the same on every processor.
+
+Everything here is for use inside of ``@njit`` functions. Arrays are one-dimensional, contiguous and never checked for
+their bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, register_model
+
+LANES = 8
+
+_FLOATS = ir.VectorType(ir.FloatType(), LANES)
+_INTS = ir.VectorType(ir.IntType(32), LANES)
+
+
+class F8(types.Type):
+    """The type of eight floats."""
+
+    def __init__(self) -> None:
+        super().__init__(name="f8")
+
+
+f8 = F8()
+
+
+@register_model(F8)
+class _Model(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, numba_type: Any) -> None:
+        super().__init__(manager, numba_type, _FLOATS)
+
+
+def _place(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+    """A pointer to an element of an array."""
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.gep(data, [index])
+
+
+def _eight(builder: Any, pointer: Any) -> Any:
+    return builder.bitcast(pointer, _FLOATS.as_pointer())
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def load(typing: Any, array: Any, index: Any) -> Any:
+    """array[index : index + 8]"""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = _place(context, builder, signature.args[0], *arguments)
+        return builder.load(_eight(builder, pointer), align=4)
+
+    return f8(array, types.intp), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def store(typing: Any, array: Any, index: Any, value: Any) -> Any:
+    """array[index : index + 8] = value"""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = _place(context, builder, signature.args[0], *arguments[:2])
+        builder.store(arguments[2], _eight(builder, pointer), align=4)
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp, f8), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def prefetch(typing: Any, array: Any, index: Any) -> Any:
+    """Ask for the line of the memory with array[index]; it will be written."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = builder.bitcast(
+            _place(context, builder, signature.args[0], *arguments), ir.IntType(8).as_pointer()
+        )  # fmt: skip
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [pointer, number(1), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def splat(typing: Any, value: Any) -> Any:
+    """One float in all lanes."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        zero = ir.IntType(32)(0)
+        one = builder.insert_element(ir.Constant(_FLOATS, ir.Undefined), arguments[0], zero)
+        return builder.shuffle_vector(one, ir.Constant(_FLOATS, ir.Undefined), ir.Constant(_INTS, [0] * LANES))
+
+    return f8(types.float32), code
+
+
+def _binary(name: str, document: str) -> Any:
+    def operation(typing: Any, a: Any, b: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return getattr(builder, name)(*arguments)
+
+        return f8(f8, f8), code
+
+    operation.__doc__ = document
+    return intrinsic(operation)
+
+
+add = _binary("fadd", "a + b")
+sub = _binary("fsub", "a - b")
+mul = _binary("fmul", "a * b")
+div = _binary("fdiv", "a / b")
+
+
+def _call(name: str, operands: int, document: str) -> Any:
+    """An operation of LLVM on lanes."""
+    kind = ir.FunctionType(_FLOATS, [_FLOATS] * operands)
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
+
+    def one(typing: Any, a: Any) -> Any:
+        return f8(f8), code
+
+    def two(typing: Any, a: Any, b: Any) -> Any:
+        return f8(f8, f8), code
+
+    def three(typing: Any, a: Any, b: Any, c: Any) -> Any:
+        return f8(f8, f8, f8), code
+
+    operation: Callable[..., Any] = (one, two, three)[operands - 1]
+    operation.__doc__ = document
+    return intrinsic(operation)
+
+
+fma = _call("llvm.fma.v8f32", 3, "a * b + c, rounded once")
+sqrt = _call("llvm.sqrt.v8f32", 1, "The square root.")
+least = _call("llvm.minnum.v8f32", 2, "The smaller of a and b.")
+greatest = _call("llvm.maxnum.v8f32", 2, "The greater of a and b.")
+_round = _call("llvm.rint.v8f32", 1, "The nearest whole number, of two equally near ones the even.")
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _power_of_two(typing: Any, exponent: Any) -> Any:
+    """2 to a whole number between -126 and 127: the number is put where a float keeps its exponent."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        whole = builder.fptosi(arguments[0], _INTS)
+        biased = builder.add(whole, ir.Constant(_INTS, [127] * LANES))
+        return builder.bitcast(builder.shl(biased, ir.Constant(_INTS, [23] * LANES)), _FLOATS)
+
+    return f8(f8), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def sums(typing: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any) -> Any:
+    """The sum of each of eight vectors, in one vector: neighbours are added, then pairs, then halves."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        def joined(left: Any, right: Any, first: list[int], second: list[int]) -> Any:
+            picked = [builder.shuffle_vector(left, right, ir.Constant(_INTS, lanes)) for lanes in (first, second)]
+            return builder.fadd(*picked)
+
+        steps = [
+            ([0, 8, 2, 10, 4, 12, 6, 14], [1, 9, 3, 11, 5, 13, 7, 15]),
+            ([0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]),
+            ([0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]),
+        ]
+        values = list(arguments)
+        for first, second in steps:
+            values = [joined(values[n], values[n + 1], first, second) for n in range(0, len(values), 2)]
+        return values[0]
+
+    return f8(*[f8] * 8), code
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def exp(x: Any) -> Any:
+    """e to the x for x between -80 and 80, to about two units of the last place; exactly 1 at 0.
+
+    x = n ln 2 + r, |r| <= ln 2 / 2; e^r by its Taylor series to the seventh power.
+    """
+    n = _round(mul(x, splat(1.4426950408889634)))
+    r = fma(n, splat(-0.693359375), x)  # the first bits of ln 2, so that the product is exact
+    r = fma(n, splat(2.12194440e-4), r)  # and the rest
+    p = splat(1 / 5040)
+    p = fma(p, r, splat(1 / 720))
+    p = fma(p, r, splat(1 / 120))
+    p = fma(p, r, splat(1 / 24))
+    p = fma(p, r, splat(1 / 6))
+    p = fma(p, r, splat(0.5))
+    p = fma(p, r, splat(1.0))
+    p = fma(p, r, splat(1.0))
+    return mul(p, _power_of_two(n))
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def sigmoid(x: Any) -> Any:
+    """1 / (1 + e^-x); exactly 1/2 at 0. Beyond 30 it is that of 30."""
+    x = greatest(splat(-30.0), least(splat(30.0), x))
+    return div(splat(1.0), add(splat(1.0), exp(sub(splat(0.0), x))))
