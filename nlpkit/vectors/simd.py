@@ -1,7 +1,7 @@
 """Eight numbers at a time: a numba type for a vector of eight 32-bit floats, and what threads need to meet.
 
-numba turns a loop over floats into single additions, because a sum in another order is another number. Here the order is
-written down: a value of type `f8` is one register of a processor (two, where registers are narrower), each operation is
+numba turns a loop over floats into single additions, because a sum in another order is another number. Here the order
+is written: a value of type `f8` is one register of a processor (two, where registers are narrower), each operation is
 one IEEE operation on each of its lanes, and `fma` rounds once. So the kernels that are written with these are fast, and
 their results are the same on every processor.
 
@@ -25,7 +25,7 @@ _FLOATS = ir.VectorType(ir.FloatType(), LANES)
 _INTS = ir.VectorType(ir.IntType(32), LANES)
 
 
-class F8(types.Type):
+class F8(types.Type):  # type: ignore[misc]
     """The type of eight floats."""
 
     def __init__(self) -> None:
