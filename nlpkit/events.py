@@ -20,8 +20,9 @@ _listeners: list[Listener] = []
 
 def emit(event: str, **fields: Any) -> None:
     """Tell every listener. Fixed words: ``stage`` begins a stage (name, output), ``progress`` counts (label,
-    done, total or None, unit), ``step`` is a training step, ``evaluation`` a measurement during training,
-    ``note`` a sentence for people, ``done`` the end of a stage."""
+    done, total or None, unit), ``training`` begins or resumes training (what is asked, the step it goes on from),
+    ``step`` is a training step, ``evaluation`` a measurement during training, ``note`` a sentence for people, ``done``
+    the end of a stage."""
     record = {"event": event, **fields}
     for listener in tuple(_listeners):
         listener(record)

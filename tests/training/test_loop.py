@@ -214,3 +214,22 @@ def test_a_dry_run_touches_nothing(folder: Path, tmp_path: Path) -> None:
     assert plan["options"]["steps"] == 100 and plan["steps"] == 100
     assert plan["parameters"] > 10_000 and plan["memory_bytes"] > plan["parameters"] * 16 and plan["seconds"] > 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_says_what_it_is_and_where_it_goes_on(folder: Path, tmp_path: Path) -> None:
+    """The first thing in a log, also of a run that never ends."""
+    import json
+    import signal
+
+    def interrupt(record: dict[str, Any]) -> None:
+        if record["event"] == "step" and record["step"] == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    log, options = tmp_path / "log.jsonl", {"steps": 4, "log_every": 1}
+    with events.listen(interrupt), pytest.raises(Interrupted):
+        pretrain(folder, tmp_path / "m.safetensors", log=log, **options)
+    pretrain(folder, tmp_path / "m.safetensors", log=log, **options)
+    first, again = (record for record in map(json.loads, log.read_text().splitlines()) if record["event"] == "training")
+    assert first["command"] == "pretrain" and first["output"] == "m.safetensors" and first["options"]["steps"] == 4
+    assert first["parameters"] > 1000 and first["inputs"][0]["name"] == "tokens.safetensors"
+    assert (first.pop("step"), again.pop("step")) == (0, 3) and first == again
