@@ -23,8 +23,8 @@ from nlpkit.errors import Interrupted, RunError
 from nlpkit.models.base import Model
 from nlpkit.objectives.base import Objective
 from nlpkit.seeds import Address
-from nlpkit.training import optimizer as optim
 from nlpkit.training import estimate, resume
+from nlpkit.training import optimizer as optim
 from nlpkit.training.settings import Settings
 from nlpkit.training.stop import StopSignal
 
@@ -86,8 +86,8 @@ def train(
         resume.save(run, progress, model=weights(model), optimizer=moments, best=best)
 
     events.emit(
-        "training", **run.provenance(), output=run.output.name, parameters=estimate.parameters(model), step=progress.step,
-        steps=settings.steps,
+        "training", **run.provenance(), output=run.output.name, parameters=estimate.parameters(model),
+        step=progress.step, steps=settings.steps,
     )  # fmt: skip
     batches = source.batches(progress.position)
     losses, last_save = Losses(), time.monotonic()
