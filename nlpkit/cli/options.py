@@ -29,6 +29,9 @@ Json = Annotated[bool, Option("--json/--no-json", help="Print one JSON object on
 Device = Annotated[str, Option(help="Where to compute: cpu, or what torch calls it (cuda, cuda:1, mps).")]
 Field = Annotated[str, Option(help="Which field or column of JSONL, CSV, TSV, Parquet is the text.")]
 OnError = Annotated[str, Option(help="A malformed line: 'error' stops, 'skip' counts and says them.")]
+AnalogyScore = Annotated[
+    str | None, Option(help="add: cosine to B - A + C (3CosAdd, the default); mul: cosines multiplied (3CosMul).")
+]
 
 Steps = Annotated[int | None, Option(help="Updates of the weights (default: by epochs); 0 trains nothing.", min=0)]
 Epochs = Annotated[int | None, Option(help="Passes over the data (default: 1 unless steps are given).", min=1)]

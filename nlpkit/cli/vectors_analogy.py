@@ -15,21 +15,22 @@ def command(
     a: Annotated[str, Argument(help="A word,", metavar="A")],
     b: Annotated[str, Argument(help="what it is to,", metavar="B")],
     c: Annotated[str, Argument(help="and the word that is so to the answer.", metavar="C")],
+    analogy_score: options.AnalogyScore = None,
     k: Annotated[int, Option("-k", "--k", help="How many answers to show.", min=1)] = 10,
     json: options.Json = False,
 ) -> None:
-    """A is to B as C is to ...? The words with the largest cosine to B - A + C, without the three.
+    """A is to B as C is to ...? The words that are near to B and C and far from A, without the three.
 
     Examples:
 
     nlpkit vectors analogy vec.safetensors man king woman
 
-    nlpkit vectors analogy vec.safetensors paris france rome -k 3 --json
+    nlpkit vectors analogy vec.safetensors paris france rome --analogy-score mul -k 3 --json
     """
     output.call("vectors analogy", locals(), json=json, show=show)
 
 
 def show(result: dict[str, Any]) -> None:
-    """A line for each answer: cosine and word."""
+    """A line for each answer: score and word."""
     for answer in result["answers"]:
-        print(f"{answer['cosine']:.4f}\t{answer['word']}")
+        print(f"{answer['score']:.4f}\t{answer['word']}")

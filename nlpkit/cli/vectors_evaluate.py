@@ -16,25 +16,41 @@ def command(
     restrict_vocab: Annotated[
         int | None, Option(help="Answer analogies within the N most frequent words (default: all).", min=4)
     ] = None,
+    analogy_score: options.AnalogyScore = None,
     resamples: Annotated[int, Option(help="Draws of the bootstrap behind the intervals.", min=1)] = 1000,
     seed: options.Seed = 0,
     json: options.Json = False,
 ) -> None:
     """Measure vectors on published test sets: similarity (Spearman's correlation with people's scores) and analogies
-    (accuracy), with 95 % intervals and coverage.
+    (accuracy), in all and relation by relation, with 95 % intervals and coverage.
+
+    Pairs have relations when the set's first line names a column "relation" or "POS"; then their mean cosine is told,
+    and the median place of the second word among the first's neighbours.
 
     Examples:
 
     nlpkit vectors evaluate vec.safetensors wordsim353.tsv simlex999.txt
 
-    nlpkit vectors evaluate vec.safetensors questions-words.txt --restrict-vocab 30000 --json
+    nlpkit vectors evaluate vec.safetensors questions-words.txt --restrict-vocab 30000 --analogy-score mul --json
     """
     output.call("vectors evaluate", locals(), json=json, show=show)
 
 
 def show(result: dict[str, Any]) -> None:
-    """A line for each metric, and one for what each set lost to unknown words."""
+    """A line for each metric; then, for each set, what it lost to unknown words, and a line for each relation."""
     for name, metric in result["metrics"].items():
         print(f"{name:<36} {metric['value']:.3f}  [{metric['low']:.3f}, {metric['high']:.3f}]")
     for found in result["sets"]:
         print(f"{found['set']}: {found['used']:,} of {found['items']:,} items used ({found['coverage']:.0%})")
+        for relation in found.get("relations", ()):
+            print(f"  {relation['relation']:<34}{_measured(relation)}  ({relation['used']:,} of {relation['items']:,})")
+
+
+def _measured(relation: dict[str, Any]) -> str:
+    parts = []
+    for name, digits in (("accuracy", 3), ("cosine", 3), ("rank", 0), ("spearman", 3)):
+        if (value := relation.get(name)) is not None:
+            label = "" if name == "accuracy" else f"{name} "
+            low, high = (f"{value[end]:.{digits}f}" for end in ("low", "high"))
+            parts.append(f" {label}{value['value']:.{digits}f}  [{low}, {high}]")
+    return "".join(parts) or " nothing known"

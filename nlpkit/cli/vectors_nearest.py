@@ -13,6 +13,8 @@ from nlpkit.cli import options, output
 def command(
     vectors: Annotated[Path, Argument(help="A vectors file.", metavar="VECTORS")],
     words: Annotated[list[str], Argument(help="Words of its vocabulary.", metavar="WORD...")],
+    plus: Annotated[list[str] | None, Option(help="Add this word's vector to each; repeatable.")] = None,
+    minus: Annotated[list[str] | None, Option(help="Take this word's vector from each; repeatable.")] = None,
     k: Annotated[int, Option("-k", "--k", help="How many to show.", min=1)] = 10,
     json: options.Json = False,
 ) -> None:
@@ -20,15 +22,16 @@ def command(
 
     Examples:
 
-    nlpkit vectors nearest vec.safetensors king
-
     nlpkit vectors nearest vec.safetensors king sword -k 5 --json
+
+    nlpkit vectors nearest vec.safetensors king --minus man --plus woman
     """
     output.call("vectors nearest", locals(), json=json, show=show)
 
 
 def show(result: dict[str, Any]) -> None:
     """A line for each word: query, cosine, word, with tabs between."""
+    more = "".join([f" + {word}" for word in result["plus"]] + [f" - {word}" for word in result["minus"]])
     for found in result["nearest"]:
         for near in found["words"]:
-            print(f"{found['word']}\t{near['cosine']:.4f}\t{near['word']}")
+            print(f"{found['word']}{more}\t{near['cosine']:.4f}\t{near['word']}")

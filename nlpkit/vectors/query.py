@@ -1,6 +1,6 @@
 """nlpkit vectors nearest, nlpkit vectors analogy: the geometry of word vectors.
 
-Both rank by cosine, ties by frequency (rows are in that order).
+Both rank by cosine, ties by frequency (rows are in that order). Shapes: V words, D width, Q questions.
 """
 
 from __future__ import annotations
@@ -10,56 +10,102 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from nlpkit.errors import UserError
+from nlpkit.errors import UserError, choose
 from nlpkit.vectors.file import Floats, Vectors, load
 
+EPSILON = 1e-3  # keeps 3CosMul's denominator above zero (Levy and Goldberg 2014, section 6.2)
 
-def nearest(vectors: Path, words: Sequence[str], *, k: int = 10) -> dict[str, Any]:
+
+def nearest(
+    vectors: Path,
+    words: Sequence[str],
+    *,
+    plus: Sequence[str] | None = None,
+    minus: Sequence[str] | None = None,
+    k: int = 10,
+) -> dict[str, Any]:
     """The ``k`` words nearest to each of ``words``, by cosine.
 
-    Returns ``{"nearest": [{"word": ..., "words": [{"word", "cosine"}, ...]}, ...]}``, an entry for each of ``words``,
-    the nearest first and without the word itself. Errors: an unknown word is a UserError with the nearest spelling.
+    The vectors of ``plus`` are added to each word's and those of ``minus`` taken from it, all at length one. Returns
+    ``{"nearest": [{"word": ..., "words": [{"word", "cosine"}, ...]}, ...], "plus", "minus"}``, an entry for each of
+    ``words``, the nearest first and without the words that were asked with. Errors: an unknown word is a UserError with
+    the nearest spelling.
     """
     opened = load(vectors)
     _check_k(k)
-    words = [words] if isinstance(words, str) else list(words)
-    rows = [opened.row(word) for word in words]
-    return {
-        "nearest": [
-            {"word": word, "words": ranked(opened, opened.unit[row], k, without={row})}
-            for word, row in zip(words, rows, strict=True)
-        ]
-    }
+    words, plus, minus = ([given] if isinstance(given, str) else list(given or ()) for given in (words, plus, minus))
+    rows, added, taken = ([opened.row(word) for word in given] for given in (words, plus, minus))
+    shift = opened.unit[added].sum(0) - opened.unit[taken].sum(0)
+    found = [
+        {"word": word, "words": ranked(opened, opened.unit[row] + shift, k, without={row, *added, *taken})}
+        for word, row in zip(words, rows, strict=True)
+    ]
+    return {"nearest": found, "plus": plus, "minus": minus}
 
 
-def analogy(vectors: Path, a: str, b: str, c: str, *, k: int = 10) -> dict[str, Any]:
-    """a is to b as c is to ...? The ``k`` words with the largest cosine to b - a + c, without the three.
+def analogy(
+    vectors: Path, a: str, b: str, c: str, *, k: int = 10, analogy_score: str | None = None
+) -> dict[str, Any]:  # fmt: skip
+    """a is to b as c is to ...? The ``k`` words with the largest score, without the three.
 
-    3CosAdd (Mikolov et al. 2013c; named so by Levy and Goldberg 2014, section 3) on vectors of length one. Returns
-    ``{"a", "b", "c", "answers": [{"word", "cosine"}, ...]}``. Errors: an unknown word is a UserError.
+    ``analogy_score`` (None: add) is one of `SCORES`. Returns ``{"a", "b", "c", "analogy_score", "answers": [{"word",
+    "score"}, ...]}``. Errors: an unknown word or score is a UserError.
     """
+    named = analogy_score or "add"
+    score = choose(SCORES, named, field="analogy-score")
     opened = load(vectors)
     _check_k(k)
     rows = [opened.row(word) for word in (a, b, c)]
-    answers = ranked(opened, offset(opened.unit, *rows), k, without=rows)
-    return {"a": a, "b": b, "c": c, "answers": answers}
+    scores = score(opened.unit, np.array([rows]))[0]
+    answers = [{"word": opened.words[row], "score": value} for row, value in _best(scores, k, without=rows)]
+    return {"a": a, "b": b, "c": c, "analogy_score": named, "answers": answers}
 
 
-def offset(unit: Floats, a: Any, b: Any, c: Any) -> Floats:
-    """b - a + c of unit vectors, not scaled. Shapes: unit [V, D]; a, b, c one row or [Q] -> [D] or [Q, D]."""
-    return np.asarray(unit[b] - unit[a] + unit[c])
+def cos_add(unit: Floats, questions: NDArray[np.int64]) -> Floats:
+    """3CosAdd (Mikolov et al. 2013c; Levy and Goldberg 2014, section 3): the cosine of each word to b - a + c.
+
+    Shapes: unit [V, D], vectors of length one; questions [Q, 3 or more], rows of a, b and c -> [Q, V].
+    """
+    a, b, c = questions[:, 0], questions[:, 1], questions[:, 2]
+    target = unit[b] - unit[a] + unit[c]
+    length = np.linalg.norm(target, axis=1, keepdims=True)
+    return np.asarray((target / np.where(length > 0, length, 1)) @ unit.T)
+
+
+def cos_mul(unit: Floats, questions: NDArray[np.int64]) -> Floats:
+    """3CosMul (Levy and Goldberg 2014, section 6.2, equation 4): cos(x, b) cos(x, c) / (cos(x, a) + epsilon), where
+    cosines are moved from [-1, 1] to [0, 1]. Shapes: those of `cos_add`.
+    """
+    scores = _moved(unit, questions[:, 1])
+    scores *= _moved(unit, questions[:, 2])
+    scores /= _moved(unit, questions[:, 0]) + np.float32(EPSILON)
+    return scores
+
+
+def _moved(unit: Floats, rows: NDArray[np.int64]) -> Floats:
+    return np.asarray((1 + unit[rows] @ unit.T) / 2)
+
+
+# How analogies are answered: name -> the score of every word.
+SCORES = {"add": cos_add, "mul": cos_mul}
 
 
 def ranked(opened: Vectors, target: Floats, k: int, *, without: Collection[int]) -> list[dict[str, Any]]:
     """The ``k`` words with the largest cosine to ``target`` [D], but for the rows ``without``."""
     length = float(np.linalg.norm(target))
-    cosines = opened.unit @ (target / length if length > 0 else target)
-    cosines[list(without)] = -np.inf
-    k = min(k, len(cosines) - len(set(without)))
-    found = np.argpartition(-cosines, k - 1)[:k] if 0 < k < len(cosines) else np.arange(len(cosines))
-    found = found[np.lexsort((found, -cosines[found]))][:k]
-    return [{"word": opened.words[row], "cosine": round(float(cosines[row]), 6)} for row in found.tolist()]
+    cosines = opened.unit @ (target / np.float32(length) if length > 0 else target)
+    return [{"word": opened.words[row], "cosine": value} for row, value in _best(cosines, k, without=without)]
+
+
+def _best(scores: NDArray[Any], k: int, *, without: Collection[int]) -> list[tuple[int, float]]:
+    """The ``k`` rows with the largest scores [V], the largest first, but for the rows ``without``."""
+    scores[list(without)] = -np.inf
+    k = min(k, len(scores) - len(set(without)))
+    found = np.argpartition(-scores, k - 1)[:k] if 0 < k < len(scores) else np.arange(len(scores))
+    found = found[np.lexsort((found, -scores[found]))][:k]
+    return [(row, round(float(scores[row]), 6)) for row in found.tolist()]
 
 
 def _check_k(k: int) -> None:

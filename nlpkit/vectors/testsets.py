@@ -1,8 +1,9 @@
-"""Published test sets of word vectors: pairs of words that people gave a score, and analogies.
+"""Published test sets of word vectors: pairs of words that people gave a score or a relation, and analogies.
 
-Similarity: a line ``word word score``, by tabs, commas or spaces; further columns are allowed (SimLex-999: the score is
-the first number after the words), so is one line of column names. Analogies: ``a b c d`` (a is to b as c is to d), in
-sections that begin with ``: name``. Lines that begin with ``#`` are comments.
+Pairs: a line ``word word score``, by tabs, commas or spaces; further columns are allowed (SimLex-999: the score is the
+first number after the words), so is one line of column names. If that line calls a column ``relation`` (antonym,
+hyponym, past tense, ...) or ``POS``, pairs are told apart by it; pairs with a relation need no score. Analogies:
+``a b c d`` (a is to b as c is to d), in sections that begin with ``: name``. Lines that begin with ``#`` are comments.
 """
 
 from __future__ import annotations
@@ -13,14 +14,17 @@ from pathlib import Path
 
 from nlpkit.errors import UserError
 
+RELATION_COLUMNS = ("relation", "pos")  # names of the column that tells pairs apart, in any case
+
 
 @dataclass(frozen=True)
-class Similarity:
-    """Pairs of words with people's scores."""
+class Pairs:
+    """Pairs of words with people's ``scores`` (None: the set has none), and the ``relation`` of each (None: untold)."""
 
     name: str
     pairs: list[tuple[str, str]]
-    scores: list[float]
+    scores: list[float] | None
+    relation: list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Analogies:
     sections: list[str]
 
 
-def read(path: Path) -> Similarity | Analogies:
+def read(path: Path) -> Pairs | Analogies:
     """Read a test set; which kind it is, its first line says. ``-`` is stdin.
 
     Errors: a UserError with file and line for a line that fits neither, and for a set with nothing in it.
@@ -42,10 +46,12 @@ def read(path: Path) -> Similarity | Analogies:
     if not lines:
         raise UserError("holds no pairs and no analogies", where=path)
     name = "stdin" if str(path) == "-" else path.stem
-    first = _fields(lines[0][1])
-    if lines[0][1].startswith(":") or (len(first) == 4 and not any(map(_number, first))):
+    four = all(
+        len(fields) == 4 and not any(map(_number, fields)) for fields in (_fields(line) for _, line in lines[:2])
+    )
+    if lines[0][1].startswith(":") or (four and _relation_column(lines[0][1]) is None):
         return _analogies(name, path, lines)
-    return _similarity(name, path, lines)
+    return _pairs(name, path, lines)
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
@@ -79,22 +85,36 @@ def _number(field: str) -> bool:
         return False
 
 
-def _similarity(name: str, path: Path, lines: list[tuple[int, str]]) -> Similarity:
+def _relation_column(line: str) -> int | None:
+    """Which column a line of names calls the relation of the pair."""
+    names = [field.lower() for field in _fields(line)]
+    return next((names.index(name) for name in RELATION_COLUMNS if name in names[2:]), None)
+
+
+def _pairs(name: str, path: Path, lines: list[tuple[int, str]]) -> Pairs:
     pairs: list[tuple[str, str]] = []
     scores: list[float] = []
+    relation: list[str] = []
+    column = _relation_column(lines[0][1])
     for number, line in lines:
         fields = _fields(line)
         score = next((field for field in fields[2:] if _number(field)), None)
         if score is None and number == lines[0][0] and len(fields) >= 3:
             continue  # the names of the columns
-        if score is None:
-            raise UserError(f'"{line[:60]}" is not two words and a number', where=f"{path}:{number}",
+        where = f"{path}:{number}"
+        if column is None and score is None:
+            raise UserError(f'"{line[:60]}" is not two words and a number', where=where,
                             hint="a test set has lines 'word word score' or, for analogies, ': name'")  # fmt: skip
+        if column is not None and (len(fields) <= column or not all(fields[:2]) or not fields[column]):
+            raise UserError(f'"{line[:60]}" has no relation, which is column {column + 1}', where=where)
+        if pairs and (score is None) != (not scores):
+            raise UserError("some pairs have a score and some have none; this is the first other", where=where)
         pairs.append((fields[0], fields[1]))
-        scores.append(float(score))
+        scores += [] if score is None else [float(score)]
+        relation += [] if column is None else [fields[column]]
     if not pairs:
         raise UserError("holds no pairs", where=path)
-    return Similarity(name, pairs, scores)
+    return Pairs(name, pairs, scores or None, relation or None)
 
 
 def _analogies(name: str, path: Path, lines: list[tuple[int, str]]) -> Analogies:
