@@ -1,0 +1,102 @@
+"""The tables of `word_vectors.py`, from its records."""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from statistics import mean, median
+from typing import Any
+
+Record = dict[str, Any]
+QUALITY = ("wordsim", "simlex", "analogies", "semantic", "syntactic", "loss")
+
+
+def report(records: Sequence[Record]) -> str:
+    """Speed, threads and quality, as markdown."""
+    parts = [speed(records), threads(records), quality(records)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def spread(values: Sequence[float], form: str = ".2f") -> str:
+    return f"{median(values):{form}} [{min(values):{form}}..{max(values):{form}}]"
+
+
+def grouped(records: Iterable[Record], *keys: str) -> dict[tuple[Any, ...], list[Record]]:
+    found: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
+    for record in records:
+        found[tuple(record[key] for key in keys)].append(record)
+    return found
+
+
+def same_words(records: Sequence[Record]) -> None:
+    """Every tool must have seen the same words as often; fastText cuts its counts by the line's end mark only."""
+    for (words,), group in grouped(records, "words").items():
+        vocabularies = {record["vocabulary"] for record in group if record["tool"] != "fasttext"}
+        if len(vocabularies) > 1:
+            sys.exit(f"the tools did not see the same words ({words or 'all'} of the text)")
+
+
+def speed(records: Sequence[Record]) -> str:
+    """Peer's time by ours, of the runs of one turn: CPU seconds on one thread, wall seconds on more."""
+    slices = [record for record in records if record["kind"] == "slice"]
+    same_words(slices)
+    rows = []
+    for (mode, dim, count), group in sorted(grouped(slices, "mode", "dim", "threads").items()):
+        clock = "cpu" if count == 1 else "wall"
+        turns = {key: record for record in group for key in [(record["tool"], record["turn"])]}
+        ours = {turn: record for (tool, turn), record in turns.items() if tool == "nlpkit"}
+        for tool in sorted({record["tool"] for record in group}):
+            theirs = {turn: record for (name, turn), record in turns.items() if name == tool}
+            both = sorted(theirs.keys() & ours.keys())
+            ratio = spread([theirs[turn][clock] / ours[turn][clock] for turn in both]) if both else "-"
+            rows.append([
+                mode, str(dim), str(count), tool, str(len(theirs)), "" if tool == "nlpkit" else ratio,
+                spread([record[clock] for record in theirs.values()]),
+                f"{median(record['words_kept'] / record[clock] for record in theirs.values()) / 1e3:,.0f} k",
+                f"{median(record['words_raw'] / record[clock] for record in theirs.values()) / 1e3:,.0f} k",
+                f"{median(record['peak_mb'] for record in theirs.values()):,.0f}",
+            ])  # fmt: skip
+    head = ["mode", "width", "threads", "tool", "runs", "times slower", "seconds", "words/s thinned", "words/s raw",
+            "peak MB"]  # fmt: skip
+    return "### Speed\n\n" + table(head, rows) if rows else ""
+
+
+def threads(records: Sequence[Record]) -> str:
+    """Each tool's wall seconds on one thread by those on more, and how many different vectors that made."""
+    rows = []
+    slices = [record for record in records if record["kind"] == "slice" and record["mode"] != "count"]
+    for (tool, mode, dim), group in sorted(grouped(slices, "tool", "mode", "dim").items()):
+        by_turn = {(record["threads"], record["turn"]): record for record in group}
+        hashes = {record["sha256"] for record in group}
+        counts = sorted({record["threads"] for record in group})
+        for count in counts[1:]:
+            turns = [turn for have, turn in by_turn if have == count and (counts[0], turn) in by_turn]
+            gain = spread([by_turn[counts[0], turn]["wall"] / by_turn[count, turn]["wall"] for turn in turns])
+            used = median(by_turn[count, turn]["cpu"] / by_turn[count, turn]["wall"] for turn in turns)
+            rows.append([mode, str(dim), tool, f"{counts[0]} to {count}", gain, f"{used:.2f}",
+                         f"{len(hashes)} in {len(group)} runs"])  # fmt: skip
+    head = ["mode", "width", "tool", "threads", "times faster", "cores used", "different vectors"]
+    return "### Threads\n\n" + table(head, rows) if rows else ""
+
+
+def quality(records: Sequence[Record]) -> str:
+    """Mean over seeds, and the least and the greatest."""
+    whole = [record for record in records if record["kind"] == "quality"]
+    same_words(whole)
+    rows = []
+    for (mode, dim, epochs, tool), group in sorted(grouped(whole, "mode", "dim", "epochs", "tool").items()):
+        seeds = {record["seed"]: record for record in group}.values()  # the same on any number of threads
+        cells = [mode, str(dim), str(epochs), tool, str(len(seeds))]
+        for name in QUALITY:
+            values = [record[name] for record in seeds if record[name] is not None]
+            cells.append(f"{mean(values):.3f} [{min(values):.3f}..{max(values):.3f}]" if values else "-")
+        rows.append(cells)
+    head = ["mode", "width", "epochs", "tool", "seeds", "WordSim-353", "SimLex-999", "analogies", "semantic",
+            "syntactic", "held-out loss"]  # fmt: skip
+    return "### Quality\n\n" + table(head, rows) if rows else ""
