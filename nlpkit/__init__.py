@@ -20,6 +20,7 @@ FUNCTIONS: dict[str, str] = {
     "tokenizer compare": "nlpkit.tokenizers.compare:compare",
     "tokens": "nlpkit.data.tokens:tokens",
     "vectors train": "nlpkit.vectors.train:train",
+    "vectors cooccur": "nlpkit.vectors.cooccurrence:cooccur",
     "vectors nearest": "nlpkit.vectors.query:nearest",
     "vectors analogy": "nlpkit.vectors.query:analogy",
     "vectors evaluate": "nlpkit.vectors.evaluate:evaluate",

@@ -25,7 +25,7 @@ from nlpkit.artifact import atomic, file, safetensors
 from nlpkit.errors import UserError
 
 # What every stage may be told without a byte of its result changing; tests/bytes holds each of them to it.
-HOW = frozenset({"output", "threads", "force", "fresh", "log", "log_every", "save_every", "dry_run"})
+HOW = frozenset({"output", "threads", "force", "fresh", "log", "log_every", "save_every", "memory_mb", "dry_run"})
 # Files that stand for a stdin that was read before: `verify` gives them, and their name is "-" again.
 STDIN_AGAIN: set[Path] = set()
 PROMISE = "same files, options, seed, versions and processor type: same bytes"

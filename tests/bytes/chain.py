@@ -88,6 +88,9 @@ def groups(folder: Path, threads: int) -> list[list[Stage]]:
             tokens("tokens", "corpus.txt.gz", "bpe"), tokens("shard", "small.txt", "unigram", shard="2/3"),
             vectors("skipgram"), vectors("cbow", method="cbow", loss="hs"),
             vectors("pieces", tokenizer=path("unigram")),
+            # In one process everything is one block of text, in the other one there are several.
+            lambda: nlpkit.vectors_cooccur([folder / "corpus.txt.gz"], path("cooc"), vocab_size=500, threads=threads,
+                                           memory_mb=1 if threads > 1 else 100),
         ],
         [
             pretrain("wide", **WIDE), pretrain("nsp", objective="mlm+nsp", **NARROW, dropout=0.3, accumulate=2),

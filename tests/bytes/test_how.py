@@ -57,6 +57,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
         "tokenizer train": {"corpus": [here / "text.txt"], "kind": "unigram", "vocab_size": 60, "threads": 1},
         "tokens": {"corpus": [here / "text.txt"], "tokenizer": here / "char.safetensors", "threads": 1},
         "vectors train": {"corpus": [here / "text.txt"], "dim": 8, "epochs": 1, "threads": 1},
+        "vectors cooccur": {"corpus": [here / "text.txt"], "threads": 1},
         "pretrain": {"tokens": [here / "tokens.safetensors"], "n_layers": 1, "d_model": 32, "n_heads": 2,
                      "max_len": 32, "dropout": 0.2, **TRAIN},
         "finetune": {"model": here / "bert.safetensors", "train": here / "train.jsonl", **TRAIN},
@@ -102,7 +103,7 @@ def one_thing(how: str, call: Any, asked: dict[str, Any], folder: Path) -> Path:
         assert list(folder.iterdir()) == []
         call(**asked, output=target)
     else:
-        values = {"threads": 3, "log": folder / "log.jsonl", "log_every": 1, "save_every": 1}
+        values = {"threads": 3, "log": folder / "log.jsonl", "log_every": 1, "save_every": 1, "memory_mb": 1}
         call(**{**asked, how: values[how]}, output=target)  # a KeyError here: a new how needs its test
     return target
 
