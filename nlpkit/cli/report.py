@@ -1,0 +1,45 @@
+"""nlpkit report"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Argument, Option
+
+from nlpkit.cli import options
+from nlpkit.cli.output import call, human_bytes, say
+
+
+def command(
+    runs: Annotated[
+        list[Path], Argument(help="Artefacts, logs (--log) and results of evaluate (-o), in any order.", metavar="RUN...")
+    ],
+    output: Annotated[Path | None, Option("-o", "--output", help="The page to write (HTML).")] = None,
+    title: Annotated[str | None, Option(help="What stands above the page (default: nlpkit report).")] = None,
+    attention: Annotated[str | None, Option(help="Draw where each head of the models looks in this text.")] = None,
+    tensorboard: Annotated[
+        Path | None, Option(help="Write TensorBoard event files into this folder.", metavar="DIR")
+    ] = None,
+    force: options.Force = False,
+    json: options.Json = False,
+) -> None:
+    """Draw and compare runs on one page: curves, options, evaluations, attention, lineage. The page is one file, needs
+    no network and prints well.
+
+    Examples:
+
+    nlpkit report bert.safetensors bert.jsonl score.json -o report.html
+
+    nlpkit report small.jsonl large.jsonl --tensorboard events
+    """
+    call("report", locals(), json=json, show=show)
+
+
+def show(result: dict[str, Any]) -> None:
+    """What was written, for people."""
+    if "output" in result:
+        say(f"{result['output']}: report of {len(result['runs'])} runs, {human_bytes(result['bytes'])}, "
+            f"sha256 {result['sha256'][:16]}")  # fmt: skip
+    for path in result.get("tensorboard", ()):
+        say(f"{path}: written")

@@ -1,0 +1,50 @@
+"""What attention looked at: the weights that a model's attention used, recorded while it reads a batch.
+
+Attention is linear in its values, so what it makes of the unit vectors are its weights: softmax(q k^T / sqrt(D)) I. The
+model's own code computes them, with whatever positions, masks and scores its family has, and nothing else of it
+changes.
+
+Shapes: B sequences, H heads, T queries, S keys, D head width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nlpkit.layers.attention import Attention
+
+
+@contextmanager
+def watching(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
+    """Record, inside the block, the weights of every `Attention` of a model: by its name in the model, one tensor
+    [B, H, T, S] for each run of equal lengths that it reads. A model without attention gives an empty record."""
+    found: dict[str, list[Tensor]] = {}
+    parts = {name: part for name, part in model.named_modules() if isinstance(part, Attention)}
+    for name, part in parts.items():
+        found[name] = []
+        part._attend = _recording(part._attend, found[name])  # type: ignore[method-assign]
+    try:
+        yield found
+    finally:
+        for part in parts.values():
+            del part._attend  # the class's own again
+
+
+def _recording(attend: Callable[..., Tensor], found: list[Tensor]) -> Callable[..., Tensor]:
+    def recorded(q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, *rest: Any, **named: Any) -> Tensor:
+        width, keys = v_BHSD.shape[3], k_BHSD.shape[2]
+        parts = []
+        for start in range(0, keys, width):  # as many unit vectors at a time as values have numbers
+            unit_SD = torch.zeros(keys, width, dtype=v_BHSD.dtype, device=v_BHSD.device)
+            held = torch.arange(start, min(start + width, keys), device=v_BHSD.device)
+            unit_SD[held, held - start] = 1
+            parts.append(attend(q_BHTD, k_BHSD, unit_SD.expand_as(v_BHSD), *rest, **named)[..., : len(held)])
+        found.append(torch.cat(parts, -1))
+        return attend(q_BHTD, k_BHSD, v_BHSD, *rest, **named)
+
+    return recorded

@@ -1,0 +1,1 @@
+"""Runs as one page: logs, artefacts and evaluations read together, drawn and compared."""

@@ -1,0 +1,142 @@
+"""The page: everything in one file, which asks no network for anything.
+
+Its content security policy allows nothing but the style and the script that stand in it, by their hashes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib.resources import files
+from typing import Any
+
+from nlpkit._version import __version__
+from nlpkit.reporting import attention, chart, curves, lineage, tables
+from nlpkit.reporting.attention import Looked
+from nlpkit.reporting.html import Markup, data, join, table, tag
+from nlpkit.reporting.sources import Sources
+
+AXES = {"step": "steps", "tokens": "tokens", "time": "time"}
+
+
+def page(sources: Sources, *, title: str, text: str | None = None, looked: list[Looked] | None = None) -> str:
+    """The whole page. ``text`` is what the models of ``looked`` read."""
+    script_data: dict[str, Any] = {"names": [run.name for run in sources.runs], "charts": {}, "attention": []}
+    sections = {
+        "Runs": _runs(sources),
+        "Learning curves": _curves(sources, script_data["charts"]),
+        "Options": _options(sources),
+        "Evaluation": join(tables.evaluations(sources.evaluations, sources.runs)),
+        "Attention": _attention(sources, text or "", looked or [], script_data["attention"]),
+        "Lineage": lineage.drawn(sources.runs),
+        "Files": _files(sources),
+    }
+    shown = {name: made for name, made in sections.items() if made}
+    links = [tag("a", name, href=f"#{_ident(name)}") for name in shown]
+    body = [
+        tag("a", "Skip to the runs", href="#runs", class_="skip"),
+        tag("header", tag("h1", title), tag("p", _said(sources), class_="muted"),
+            tag("nav", *links, aria_label="Sections")),
+        tag("main", *(tag("section", tag("h2", name, id=_ident(name)), made, aria_labelledby=_ident(name))
+                      for name, made in shown.items())),
+        tag("footer", f"Made by nlpkit {__version__} from the files above: the same files give the same page."),
+        tag("div", id="tip", hidden=True),
+        tag("script", data(script_data), type="application/json", id="data"),
+    ]  # fmt: skip
+    style, script = (Markup(files("nlpkit").joinpath(f"reporting/page.{kind}").read_text("utf-8"))
+                     for kind in ("css", "js"))  # fmt: skip
+    policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
+    head = [
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", title), tag("style", style),
+    ]  # fmt: skip
+    whole = tag("html", tag("head", *head), tag("body", *body, tag("script", script)), lang="en")
+    return f"<!DOCTYPE html>\n{whole}\n"
+
+
+def _hash(source: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
+
+
+def _ident(name: str) -> str:
+    return name.lower().replace(" ", "-")
+
+
+def _said(sources: Sources) -> str:
+    counts = [(len(sources.runs), "run"), (len(sources.evaluations), "evaluation"), (len(sources.given), "file")]
+    runs, measured, given = (f"{count} {name}{'' if count == 1 else 's'}" for count, name in counts)
+    return f"{runs}{f' and {measured}' if sources.evaluations else ''} from {given}"
+
+
+def _runs(sources: Sources) -> Markup:
+    return tables.runs_table(sources.runs) if sources.runs else Markup("")
+
+
+def _curves(sources: Sources, script: dict[str, Any]) -> Markup:
+    """Each group's charts; what is learnt by step, tokens or time, as chosen (without a script too)."""
+    found = curves.groups(sources.runs)
+    if not found:
+        return Markup("")
+    names = [run.name for run in sources.runs]
+    axes = [axis for axis in AXES if any(axis in group.charts for group in found)]
+    chosen = [
+        join([tag("input", type="radio", name="axis", id=f"by-{axis}", checked=axis == "step", class_="axis-choice"),
+              tag("label", AXES[axis], for_=f"by-{axis}")])
+        for axis in axes
+    ]  # fmt: skip
+    made = []
+    for group in found:
+        legend = [tag("label", tag("input", type="checkbox", checked=True, class_="run-choice", data_run=run), " ",
+                      tables.badge(run), " ", tag("span", names[run], class_="name")) for run in group.runs]  # fmt: skip
+        drawings = []
+        for axis, charts in group.charts.items():
+            for one in charts:
+                ident = f"chart{len(script)}"
+                figure, script[ident] = chart.drawn(one, names, ident)
+                # Where a group has no such axis, its charts by step stand in for them.
+                kinds = [f"x-{axis}"] if axis else []
+                kinds += [f"x-{other}" for other in axes if axis == "step" and other not in group.charts]
+                drawings.append(tag("div", figure, class_=" ".join(["plot", *kinds])))
+        made.append(tag("div", tag("h3", group.title), tag("div", *legend, class_="legend"),
+                        tag("div", *drawings, class_="plots"), class_="group"))  # fmt: skip
+    dev = any(run.logged and run.logged.dev for run in sources.runs)
+    note = "Faint: training. Strong, with dots: measured on held-out data; the ring is the best, whose weights were kept."
+    said = [tag("p", note, class_="muted")] if dev else []
+    gone = sum(run.logged.gone for run in sources.runs if run.logged)
+    if gone:
+        said.append(tag("p", f"{gone:,} logged values are not finite numbers and are not drawn.", class_="muted"))
+    choice = [tag("span", "by ", class_="muted choose"), *chosen] if len(axes) > 1 else []
+    return tag("div", *choice, *said, *made, class_="curves")
+
+
+def _options(sources: Sources) -> Markup:
+    runs = [run for run in sources.runs if run.options]
+    if not runs:
+        return Markup("")
+    differing = tables.differences(sources.runs)
+    whole = tables.options_table(sources.runs)
+    if len(sources.runs) == 1:
+        return whole
+    return join([differing, tag("details", tag("summary", "All options of all runs"), whole)])
+
+
+def _attention(sources: Sources, text: str, looked: list[Looked], script: list[Any]) -> Markup:
+    if not looked:
+        return Markup("")
+    made = [tag("p", "Where each head looks in ", tag("q", text), ". Rows look at columns; the shade grows with the "
+                "square root of the weight.")]  # fmt: skip
+    for one in looked:
+        figure, entry = attention.drawn(one, sources.runs[one.run].name, f"attention{len(script)}")
+        script.append(entry)
+        made.append(figure)
+    return join(made)
+
+
+def _files(sources: Sources) -> Markup:
+    rows: list[list[object]] = [
+        [tag("span", given.name, class_="name"), given.what, tag("code", given.sha256)] for given in sources.given
+    ]
+    return table(["file", "what", "sha256"], rows, caption="What this page was made of", class_="files")

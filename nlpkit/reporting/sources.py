@@ -1,0 +1,204 @@
+"""The files a report is made of: artefacts, logs, evaluations; and which of them tell of the same run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from nlpkit.artifact import file
+from nlpkit.artifact.file import Artifact
+from nlpkit.errors import UserError
+from nlpkit.reporting import log
+from nlpkit.reporting.log import Logged
+
+WANTED = "a report is made of artefacts (.safetensors), logs (--log) and results of nlpkit evaluate (-o)"
+
+
+@dataclass(frozen=True)
+class Given:
+    """A file that was read: its name and sha256 stand at the end of the page."""
+
+    name: str
+    sha256: str
+    what: str
+
+
+@dataclass
+class Run:
+    """One run: what its artefact says, what its log says, or both."""
+
+    name: str
+    artifact: Artifact | None = None
+    logged: Logged | None = None
+
+    @property
+    def sha256(self) -> str | None:
+        if self.artifact is not None:
+            return self.artifact.sha256
+        return None if self.logged is None or self.logged.done is None else _text(self.logged.done.get("sha256"))
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """Command, options, seed, inputs, versions, as far as they are known."""
+        if self.artifact is not None:
+            return self.artifact.provenance
+        asked = (self.logged.training if self.logged else None) or {}
+        done = (self.logged.done if self.logged else None) or {}
+        return {"command": done.get("name"), **asked}
+
+    @property
+    def command(self) -> str:
+        return _text(self.asked.get("command")) or "unknown"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        found = self.asked.get("options")
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def kind(self) -> str | None:
+        if self.artifact is not None:
+            return self.artifact.kind
+        return None if self.logged is None or self.logged.done is None else _text(self.logged.done.get("kind"))
+
+    @property
+    def parameters(self) -> int | None:
+        """Trainable numbers of a model; None of anything else."""
+        if self.artifact is not None:
+            if self.artifact.kind != "model":
+                return None
+            return sum(prod(entry.shape) for entry in self.artifact.tensors.values())
+        found = self.asked.get("parameters")
+        return found if isinstance(found, int) else None
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """What a model's file says of how it was trained: objective, steps, best step."""
+        found = self.artifact.config.get("training") if self.artifact is not None else None
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def steps(self) -> int | None:
+        """Updates that were made."""
+        if isinstance(self.training.get("steps"), int):
+            return int(self.training["steps"])
+        loss = self.logged.curves.get("loss") if self.logged is not None and self.logged.unit == "step" else None
+        return loss[-1][0] if loss else None
+
+    @property
+    def best(self) -> int | None:
+        """The step of the best evaluation, whose weights were kept."""
+        found = self.training.get("best_step")
+        if isinstance(found, int):
+            return found
+        return self.logged.bests[-1] if self.logged is not None and self.logged.bests else None
+
+    @property
+    def unfinished(self) -> bool:
+        return self.artifact is None and self.logged is not None and self.logged.done is None
+
+
+@dataclass
+class Sources:
+    """All that was given, in the order it was given."""
+
+    runs: list[Run] = field(default_factory=list)
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    given: list[Given] = field(default_factory=list)
+
+
+def read(paths: Iterable[Path]) -> Sources:
+    """Read every file and put together what tells of the same run: a log's result has the sha256 of an artefact.
+
+    Errors: UserError for a file that is none of the three, or that is given twice.
+    """
+    found = Sources()
+    logs: list[Run] = []
+    for path in paths:
+        artifact, text, given = _open(path)
+        if any(other.sha256 == given.sha256 for other in found.given):
+            raise UserError("has the same bytes as a file that was given before it", where=path, hint="give it once")
+        if artifact is not None:
+            found.runs.append(Run(path.name, artifact))
+        elif (result := _object(text)) is not None and "event" not in result:
+            given = Given(given.name, given.sha256, "evaluation")
+            found.evaluations.append(_evaluation(result, given.name))
+        else:
+            names = [_named(item, given.name) for item in log.read(text, given.name)]
+            found.runs += names
+            logs += names
+        found.given.append(given)
+    for run in logs:
+        same = [other for other in found.runs if other.artifact is not None and other.sha256 == run.sha256]
+        if same:
+            same[0].logged = run.logged
+            found.runs.remove(run)
+    return found
+
+
+def _open(path: Path) -> tuple[Artifact | None, str, Given]:
+    if str(path) == "-":
+        raw, name = sys.stdin.buffer.read(), "-"
+    elif path.is_dir():
+        raise UserError("is a folder", where=path, hint=WANTED)
+    elif path.suffix in (".safetensors", ".resume"):
+        artifact = file.read(path)
+        return artifact, "", Given(path.name, artifact.sha256, artifact.kind)
+    else:
+        try:
+            raw, name = path.read_bytes(), path.name
+        except OSError as error:
+            raise UserError(f"cannot read: {error.strerror}", where=path) from None
+    try:
+        return None, raw.decode("utf-8"), Given(name, hashlib.sha256(raw).hexdigest(), "log")
+    except UnicodeDecodeError:
+        raise UserError("is neither an artefact nor text", where=path, hint=WANTED) from None
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    """The one JSON object that a text is; None when it is something else."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _evaluation(result: dict[str, Any], name: str) -> dict[str, Any]:
+    """A result of `nlpkit evaluate`. Errors: an object of another form."""
+    whole = all(isinstance(result.get(part), dict) for part in ("model", "data", "metrics"))
+    tables = [result.get("metrics"), *_values(result.get("baselines")), result.get("difference") or {}]
+    tables.append(_mapping(result.get("against")).get("metrics") or {})
+    if not whole or not all(isinstance(table, dict) and all(map(_interval, table.values())) for table in tables):
+        raise UserError("is not a result of nlpkit evaluate", where=name, hint=WANTED)
+    return result
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _values(value: Any) -> list[Any]:
+    return list(_mapping(value).values())
+
+
+def _interval(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(value.get(name), (int, float)) and abs(value[name]) < float("inf") for name in ("value", "low", "high")
+    )
+
+
+def _named(found: Logged, log_name: str) -> Run:
+    """A log's run by the name of its result; without one, by the log's."""
+    output = (found.done or {}).get("output") or (found.training or {}).get("output")
+    return Run(Path(output).name if isinstance(output, str) and output else log_name, logged=found)
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,126 @@
+"""Event files for TensorBoard, written without it: a record is its length, a checksum, an Event message, a checksum.
+
+The form is TensorFlow's record file (its core/lib/io/record_writer.h) with messages of its core/util/event.proto, of
+which a few fields are enough. A wall time is the seconds of training that the log knows, counted from 1970, so the same
+log gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from nlpkit.artifact import atomic
+from nlpkit.errors import UserError
+from nlpkit.reporting.chart import letter
+from nlpkit.reporting.curves import along
+from nlpkit.reporting.log import Logged
+from nlpkit.reporting.sources import Sources
+
+NAME = "events.out.tfevents.0000000000.nlpkit"
+VERSION = b"brain.Event:2"
+_UNSAFE = re.compile(r"[^\w.+-]")
+
+
+def write(sources: Sources, folder: Path, *, force: bool) -> list[str]:
+    """One folder for each run with a log, named as the run; returns the files. Errors: no run has a log, a file that is
+    there already and no ``force``."""
+    logs = {place: run for place, run in enumerate(sources.runs) if run.logged is not None and _curves(run.logged)}
+    if not logs:
+        raise UserError("--tensorboard changes nothing: no log with curves is given", hint="a command's --log writes one")
+    names: dict[str, int] = {}
+    for place, run in logs.items():
+        name = _UNSAFE.sub("_", run.name.removesuffix(".safetensors")).lstrip(".") or f"run-{letter(place)}"
+        names[f"{name}-{letter(place)}" if name in names else name] = place
+    targets = {folder / name / NAME: place for name, place in names.items()}
+    for target in targets:
+        _make(target.parent)
+        atomic.check_target(target, force=force)
+    for target, place in targets.items():
+        logged = sources.runs[place].logged
+        assert logged is not None
+        with atomic.writing(target) as file:
+            for message in events(logged):
+                file.write(record(message))
+    return [str(target) for target in targets]
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make this folder: {error.strerror}", where=folder) from None
+
+
+def _curves(logged: Logged) -> dict[str, list[tuple[int, float]]]:
+    """Every quantity by the name it gets: training and held-out ones in groups of their own."""
+    train = {f"train/{name.replace(': ', '/')}": points for name, points in logged.curves.items() if points}
+    return train | {f"dev/{name}": points for name, points in logged.dev.items() if points}
+
+
+def events(logged: Logged) -> Iterator[bytes]:
+    """The messages of a run: the version, then each value, by step."""
+    yield _double(1, 0.0) + _bytes(3, VERSION)
+    values = []
+    for name, points in _curves(logged).items():
+        times = along(points, "time", logged) if logged.seconds else [(float(step), 0.0) for step, _ in points]
+        values += [(step, name, value, time) for (step, value), (time, _) in zip(points, times, strict=True)]
+    for step, name, value, time in sorted(values):
+        scalar = _bytes(1, name.encode("utf-8", "backslashreplace")) + _float(2, value)
+        yield _double(1, time) + _whole(2, step) + _bytes(5, _bytes(1, scalar))
+
+
+def record(message: bytes) -> bytes:
+    """A message with its length and both checksums."""
+    length = struct.pack("<Q", len(message))
+    return length + struct.pack("<I", masked(length)) + message + struct.pack("<I", masked(message))
+
+
+def _bytes(number: int, value: bytes) -> bytes:
+    """A field that holds a text or a message."""
+    return bytes([number << 3 | 2]) + _varint(len(value)) + value
+
+
+def _double(number: int, value: float) -> bytes:
+    return bytes([number << 3 | 1]) + struct.pack("<d", value)
+
+
+def _float(number: int, value: float) -> bytes:
+    return bytes([number << 3 | 5]) + struct.pack("<f", value)
+
+
+def _whole(number: int, value: int) -> bytes:
+    return bytes([number << 3]) + _varint(value)
+
+
+def _varint(value: int) -> bytes:
+    """Seven bits a byte, the lowest first."""
+    made = bytearray()
+    while value > 127:
+        made.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*made, value])
+
+
+def _table() -> list[int]:
+    """CRC-32C (polynomial 0x1EDC6F41, reflected), of each byte."""
+    made = []
+    for byte in range(256):
+        for _ in range(8):
+            byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
+        made.append(byte)
+    return made
+
+
+_CRC = _table()
+
+
+def masked(data: bytes) -> int:
+    """CRC-32C, turned and moved as record files want it."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = crc >> 8 ^ _CRC[(crc ^ byte) & 255]
+    crc ^= 0xFFFFFFFF
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
