@@ -37,6 +37,7 @@ FUNCTIONS: dict[str, str] = {
     "lineage": "nlpkit.artifact.inspect:lineage",
     "diff": "nlpkit.artifact.diff:diff",
     "verify": "nlpkit.artifact.verify:verify",
+    "report": "nlpkit.reporting.report:report",
     "ls": "nlpkit.catalogue:ls",
     "demo": "nlpkit.showcase.run:demo",
 }

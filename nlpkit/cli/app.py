@@ -48,6 +48,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "lineage": ("lineage", "Where a file came from."),
     "verify": ("verify", "Run a file's stages again and compare the bytes."),
     "diff": ("diff", "How two files differ."),
+    "report": ("report", "Draw and compare runs on one page."),
     "ls": ("ls", "List models, objectives, tasks, sizes, tokenizers."),
 }
 GROUPS = {"tokenizer": "Train, use and compare tokenizers.", "vectors": "Train, query and evaluate word vectors."}
