@@ -236,6 +236,25 @@ def processor(libraries: Collection[str]) -> str:
     return f"{platform.machine()} {cpu.get_cpu_capability()}"
 
 
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """In words, what distinguishes two provenances."""
+    found: list[str] = []
+    for section in ("options", "versions"):
+        old, new = before.get(section, {}), now.get(section, {})
+        for name in sorted({*old, *new}):
+            if old.get(name) != new.get(name):
+                found.append(f"{name.replace('_', '-')} was {old.get(name)}, is {new.get(name)}")
+    names = {(item["role"], item["name"]): item["sha256"] for item in before.get("inputs", [])}
+    others = {(item["role"], item["name"]): item["sha256"] for item in now.get("inputs", [])}
+    for key in sorted({*names, *others}):
+        if names.get(key) != others.get(key):
+            state = "is new" if key not in names else "is missing" if key not in others else "has other bytes"
+            found.append(f"{key[0]} {key[1]} {state}")
+    if before.get("command") != now.get("command"):
+        found.insert(0, f"command was {before.get('command')}")
+    return found
+
+
 def folder_sha256(folder: Path) -> str:
     """sha256 of the names and hashes of a folder's files, so that a Hugging Face directory is an input like any."""
     import hashlib
