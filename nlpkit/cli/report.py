@@ -13,7 +13,8 @@ from nlpkit.cli.output import call, human_bytes, say
 
 def command(
     runs: Annotated[
-        list[Path], Argument(help="Artefacts, logs (--log) and results of evaluate (-o), in any order.", metavar="RUN...")
+        list[Path],
+        Argument(help="Artefacts, logs (--log) and results of evaluate (-o), in any order.", metavar="RUN..."),
     ],
     output: Annotated[Path | None, Option("-o", "--output", help="The page to write (HTML).")] = None,
     title: Annotated[str | None, Option(help="What stands above the page (default: nlpkit report).")] = None,

@@ -35,9 +35,11 @@ class Looked:
 
 
 def look(runs: list[Run], text: str) -> list[Looked]:
-    """Every model among the runs reads the text. Errors: no model at all, a model without attention or tokenizer, a text
-    that is longer than the model reads or than a picture shows."""
-    found = [_read(place, run, text) for place, run in enumerate(runs) if run.kind == "model" and run.artifact is not None]
+    """Every model among the runs reads the text. Errors: no model at all, a model without attention or tokenizer, a
+    text that is longer than the model reads or than a picture shows."""
+    found = [
+        _read(place, run, text) for place, run in enumerate(runs) if run.kind == "model" and run.artifact is not None
+    ]
     if not found:
         raise UserError("--attention changes nothing: no model is given", hint="give a model file as well")
     return found
@@ -60,7 +62,9 @@ def _read(place: int, run: Run, text: str) -> Looked:
         tokens = sequences.framed[0].tokens
         if sequences.truncated or len(tokens) > LONGEST:
             most = min(LONGEST, loaded.length(None))
-            raise UserError(f"the text of --attention has more than {most} tokens", where=path, hint="give a shorter one")
+            raise UserError(
+                f"the text of --attention has more than {most} tokens", where=path, hint="give a shorter one"
+            )
         if sequences.framed[0].special.all():
             raise UserError("the text of --attention has no tokens", where=path)
         with watching(loaded.model) as seen:
@@ -80,7 +84,7 @@ def drawn(looked: Looked, name: str, ident: str) -> tuple[Markup, dict[str, obje
         rows.append(tag("div", tag("span", f"layer {layer + 1}", class_="label"), *cells, class_="heads"))
     mean_TT = looked.layers[-1].mean(0)
     large = _large(shades(mean_TT), tokens, f"Layer {n_layers}, mean of its heads")
-    made = {
+    made: dict[str, object] = {
         "tokens": tokens, "ident": ident,
         "maps": [[_bytes(weights_TT) for weights_TT in weights_HTT] for weights_HTT in looked.layers],
     }  # fmt: skip
@@ -100,7 +104,7 @@ def _bytes(weights_TT: Weights) -> str:
     """255ths, two hexadecimal digits each, row by row."""
     import numpy as np
 
-    return np.rint(weights_TT.clip(0, 1) * 255).astype(np.uint8).tobytes().hex()
+    return str(np.rint(weights_TT.clip(0, 1) * 255).astype(np.uint8).tobytes().hex())
 
 
 def cells(levels: list[list[int]]) -> Markup:
@@ -123,8 +127,8 @@ def _small(levels: list[list[int]], layer: int, head: int, tokens: list[str]) ->
     size = len(tokens)
     svg = tag("svg", tag("rect", width=size, height=size, class_="ground"), cells(levels), viewBox=f"0 0 {size} {size}",
               aria_hidden="true")  # fmt: skip
-    return tag("button", svg, tag("span", f"{head + 1}"), type="button", class_="head", data_layer=layer, data_head=head,
-               aria_label=said, title=said)  # fmt: skip
+    return tag("button", svg, tag("span", f"{head + 1}"), type="button", class_="head", data_layer=layer,
+               data_head=head, aria_label=said, title=said)  # fmt: skip
 
 
 def _large(levels: list[list[int]], tokens: list[str], said: str) -> Markup:

@@ -62,7 +62,9 @@ def _held(axis: str) -> str:
 def _learnt(logs: dict[int, Logged]) -> list[str]:
     """The loss and its terms, then each metric that is no loss of the training's own, in the order of names."""
     terms = sorted({name for logged in logs.values() for name in logged.curves if name not in OF_A_STEP})
-    metrics = sorted({own(name) for logged in logs.values() for name in logged.dev if measured_loss(name, logged) is None})
+    metrics = sorted(
+        {own(name) for logged in logs.values() for name in logged.dev if measured_loss(name, logged) is None}
+    )
     return ["loss", *terms, *metrics]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -26,8 +27,8 @@ def text(value: object) -> Markup:
 
 
 def tag(name: str, /, *children: object, **attributes: object) -> Markup:
-    """One element. An attribute that is None or False is left out, True stands without a value; ``class_`` is class, and
-    other ``_`` in names are hyphens."""
+    """One element. An attribute that is None or False is left out, True stands without a value; ``class_`` is class,
+    and other ``_`` in names are hyphens."""
     told = []
     for key, value in attributes.items():
         if value is None or value is False:
@@ -49,19 +50,28 @@ def data(value: Any) -> Markup:
     return Markup(written.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
-def table(head: list[object], rows: list[list[object]], *, caption: str, class_: str | None = None) -> Markup:
-    """A table whose first column names its rows, in a frame that scrolls on a narrow page and can be reached by key."""
-    top = tag("tr", *(tag("th", cell, scope="col") for cell in head))
+def table(
+    head: Sequence[object], rows: Sequence[Sequence[object]], *, caption: str, class_: str | None = None
+) -> Markup:
+    """A table whose first column names its rows, in a frame that scrolls on a narrow page and can be reached by key.
+    Numbers stand right, under a head that does. A cell that is a td already is taken as it is."""
+    hidden = class_ == "plain"  # a heading above says the same
+    right = [any(_is_number(row[place]) for row in rows) for place in range(len(head))]
+    top = [tag("th", cell, scope="col", class_="number" if right[place] else None) for place, cell in enumerate(head)]
     body = [tag("tr", tag("th", row[0], scope="row"), *(_cell(cell) for cell in row[1:])) for row in rows]
-    made = tag("table", tag("caption", caption), tag("thead", top), tag("tbody", *body), class_=class_)
+    made = tag("table", tag("caption", caption, class_="unseen" if hidden else None), tag("thead", tag("tr", *top)),
+               tag("tbody", *body), class_=class_)  # fmt: skip
     return tag("div", made, class_="scroll", role="region", aria_label=caption, tabindex="0")
 
 
 def _cell(value: object) -> Markup:
-    """Numbers stand right. A cell that was made already is taken as it is."""
     if isinstance(value, Markup) and value.startswith("<td"):
         return value
-    return tag("td", value, class_="number" if _NUMBER.fullmatch(str(value)) else None)
+    return tag("td", value, class_="number" if _is_number(value) else None)
+
+
+def _is_number(value: object) -> bool:
+    return bool(_NUMBER.fullmatch(str(value))) or (isinstance(value, Markup) and value.startswith('<td class="number'))
 
 
 _NUMBER = re.compile(r"[-−]?[\d,]+(?:\.\d+)?(?:e[-+]?\d+)?")

@@ -1,8 +1,9 @@
 """The files behind the runs as a drawn graph: each file once, what it was made of to its left.
 
-Layers as in Sugiyama et al. 1981: a file stands one column left of the first file that was made of it; an edge over
-several columns goes through places of its own; the order inside a column is that of the neighbours' middles, swept to
-and fro a few times. Everything is ordered by what was found first, so the same files give the same picture.
+Layers as in Sugiyama et al. 1981: a file stands one column right of the last of its inputs, one that no stage made
+just left of the first file that was made of it; an edge over several columns goes through places of its own; the order
+inside a column is that of the neighbours' middles, swept to and fro a few times. Everything is ordered by what was
+found first, so the same files give the same picture.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from typing import Any
 
 from nlpkit.reporting.chart import colour, letter, number
 from nlpkit.reporting.html import Markup, join, tag
-from nlpkit.reporting.sources import Run
+from nlpkit.reporting.sources import Run, clean
 
-BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 158, 50, 52, 16, 4
+BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 150, 50, 44, 14, 4
+PASSING = 8  # height kept for an edge that passes
 SWEEPS = 6
 
 
@@ -37,12 +39,16 @@ def graph(runs: list[Run]) -> dict[str, Node]:
     found: dict[str, Node] = {}
     for place, run in enumerate(runs):
         history = run.artifact.metadata["history"] if run.artifact is not None else {}
-        if not run.asked.get("inputs") and run.artifact is None:
+        if not run.asked["inputs"] and run.artifact is None:
             continue  # a log that does not say what was read
         sha = run.sha256 or f"run {letter(place)}"
         _enter(found, run.name, sha, run.asked, history, run.kind)
         found[sha].run = place
-    return found
+    # A file cannot be behind itself, its sha256 holds theirs; but a log may say so.
+    whole = dict.fromkeys(_inputs_last(found))
+    for sha in whole:
+        found[sha].inputs = [(role, given) for role, given in found[sha].inputs if given in whole]
+    return {sha: node for sha, node in found.items() if sha in whole}
 
 
 def _enter(
@@ -64,11 +70,11 @@ def _enter(
             node.kind = kind
         if made is None or node.made is not None:
             continue
-        node.made, node.kind = made, kind or _kind(str(made.get("command")))
-        for given in made.get("inputs") or ():
-            behind = str(given.get("sha256"))
-            node.inputs.append((str(given.get("role")), behind))
-            waiting.append((str(given.get("name")), behind, history.get(behind), None))
+        made = clean(made)
+        node.made, node.kind = made, kind or _kind(str(made["command"]))
+        for given in made["inputs"]:
+            node.inputs.append((given["role"], given["sha256"]))
+            waiting.append((given["name"], given["sha256"], history.get(given["sha256"]), None))
 
 
 def _kind(command: str) -> str:
@@ -78,29 +84,30 @@ def _kind(command: str) -> str:
 
 def layers(nodes: Mapping[str, Node]) -> list[list[str]]:
     """Columns of sha256 and of places for edges that pass ("from>to>column"), left to right, ordered."""
-    height: dict[str, int] = {}
-    users: dict[str, list[str]] = {sha: [] for sha in nodes}
-    for sha, node in nodes.items():
-        for _, given in node.inputs:
-            users[given].append(sha)
-
-    order = _inputs_last(nodes)
+    column_of: dict[str, int] = {}
+    order = _inputs_last(nodes)[::-1]
     for sha in order:
-        height[sha] = 1 + max((height[user] for user in users[sha]), default=-1)
-    deepest = max(height.values(), default=0)
-    columns: list[list[str]] = [[] for _ in range(deepest + 1)]
+        column_of[sha] = 1 + max((column_of[given] for _, given in nodes[sha].inputs), default=-1)
+    users: dict[str, list[int]] = {}
+    for sha in order:
+        for _, given in nodes[sha].inputs:
+            users.setdefault(given, []).append(column_of[sha])
+    for sha in order:
+        if not nodes[sha].inputs and sha in users:
+            column_of[sha] = min(users[sha]) - 1
+    columns: list[list[str]] = [[] for _ in range(1 + max(column_of.values(), default=0))]
     links: dict[str, list[str]] = {}
 
     def link(left: str, right: str) -> None:
         links.setdefault(left, []).append(right)
         links.setdefault(right, []).append(left)
 
-    for sha in reversed(order):
-        columns[deepest - height[sha]].append(sha)
+    for sha in nodes:
+        columns[column_of[sha]].append(sha)
     for sha, node in nodes.items():
         for given in dict.fromkeys(given for _, given in node.inputs):
             before = given
-            for column in range(deepest - height[given] + 1, deepest - height[sha]):
+            for column in range(column_of[given] + 1, column_of[sha]):
                 passing = f"{given}>{sha}>{column}"
                 columns[column].append(passing)
                 link(before, passing)
@@ -112,7 +119,7 @@ def layers(nodes: Mapping[str, Node]) -> list[list[str]]:
 
 
 def _inputs_last(nodes: Mapping[str, Node]) -> list[str]:
-    """Every file before its inputs. A file cannot be behind itself: its sha256 holds theirs."""
+    """Every file before its inputs; those behind themselves are left out."""
     left = {sha: 0 for sha in nodes}
     for node in nodes.values():
         for _, given in node.inputs:
@@ -147,14 +154,15 @@ def drawn(runs: list[Run]) -> Markup:
     if not any(node.inputs for node in nodes.values()):
         return Markup("")
     columns = layers(nodes)
-    tallest = max(len(column) for column in columns)
-    high = tallest * (BOX_HEIGHT + GAP_Y) - GAP_Y + 2 * MARGIN
+    heights = [sum(_height(name, nodes) + GAP_Y for name in column) - GAP_Y for column in columns]
+    high = max(heights) + 2 * MARGIN
     wide = len(columns) * (BOX_WIDTH + GAP_X) - GAP_X + 2 * MARGIN
-    at: dict[str, tuple[float, float]] = {}
-    for x, column in enumerate(columns):
-        top = MARGIN + (tallest - len(column)) * (BOX_HEIGHT + GAP_Y) / 2
-        for y, name in enumerate(column):
-            at[name] = (MARGIN + x * (BOX_WIDTH + GAP_X), top + y * (BOX_HEIGHT + GAP_Y))
+    at: dict[str, tuple[float, float]] = {}  # left edge and middle
+    for place, column in enumerate(columns):
+        y = (high - heights[place]) / 2
+        for name in column:
+            at[name] = (MARGIN + place * (BOX_WIDTH + GAP_X), y + _height(name, nodes) / 2)
+            y += _height(name, nodes) + GAP_Y
     edges = [_edge(given, sha, role, at) for sha, node in nodes.items() for role, given in node.inputs]
     boxes = [_box(node, *at[sha]) for sha, node in nodes.items()]
     said = f"Lineage: {len(nodes)} files, from {sum(not node.inputs for node in nodes.values())} that no stage made"
@@ -164,14 +172,16 @@ def drawn(runs: list[Run]) -> Markup:
     return join([frame, tag("details", tag("summary", "The same as a list"), _listed(nodes))])
 
 
+def _height(name: str, nodes: Mapping[str, Node]) -> int:
+    return BOX_HEIGHT if name in nodes else PASSING
+
+
 def _edge(given: str, sha: str, role: str, at: Mapping[str, tuple[float, float]]) -> Markup:
     """A curve from file to file through the places that were kept for it."""
     stops = [at[given], *(at[name] for name in sorted(_passing(given, sha, at), key=lambda name: at[name][0])), at[sha]]
-    middle = BOX_HEIGHT / 2
-    x, y = stops[0][0] + BOX_WIDTH, stops[0][1] + middle
+    x, y = stops[0][0] + BOX_WIDTH, stops[0][1]
     path = f"M{number(x)} {number(y)}"
-    for place, stop in enumerate(stops[1:], start=1):
-        x2, y2 = stop[0], stop[1] + middle
+    for place, (x2, y2) in enumerate(stops[1:], start=1):
         half = number((x + x2) / 2)
         path += f"C{half} {number(y)} {half} {number(y2)} {number(x2)} {number(y2)}"
         x, y = (x2 + BOX_WIDTH, y2) if place < len(stops) - 1 else (x2, y2)
@@ -187,13 +197,14 @@ def _passing(given: str, sha: str, at: Mapping[str, tuple[float, float]]) -> lis
 
 
 def _box(node: Node, x: float, y: float) -> Markup:
-    """A file: its name, the command that made it, its sha256; a run of this report in its colour."""
-    made = "no stage made it" if node.made is None else f"nlpkit {node.made.get('command')}"
+    """A file, around a middle: its name, the command that made it, its sha256; a run of this report in its colour."""
+    made = "no stage made it" if node.made is None else f"nlpkit {node.made['command']}"
     sha = "not finished" if node.sha256.startswith("run ") else node.sha256[:12]
+    y -= BOX_HEIGHT / 2
     rect = tag("rect", x=number(x), y=number(y), width=BOX_WIDTH, height=BOX_HEIGHT, rx=5)
     lines = [
-        tag("text", _cut(node.name, 22), x=number(x + 9), y=number(y + 17), class_="name"),
-        tag("text", _cut(f"{node.kind}" if node.made is None else made, 26), x=number(x + 9), y=number(y + 31)),
+        tag("text", _cut(node.name.removesuffix(".safetensors"), 18), x=number(x + 9), y=number(y + 17), class_="name"),
+        tag("text", _cut(f"{node.kind}" if node.made is None else made, 24), x=number(x + 9), y=number(y + 31)),
         tag("text", sha, x=number(x + 9), y=number(y + 44), class_="sha"),
     ]
     if node.run is not None:
@@ -214,7 +225,7 @@ def _listed(nodes: Mapping[str, Node]) -> Markup:
     items = []
     for sha in _inputs_last(nodes):
         node = nodes[sha]
-        made = "" if node.made is None else f", made by nlpkit {node.made.get('command')} from "
+        made = "" if node.made is None else f", made by nlpkit {node.made['command']} from "
         inputs = ", ".join(f"{nodes[given].name} ({role})" for role, given in node.inputs) or "no file"
         items.append(tag("li", tag("span", node.name, class_="name"), f" ({node.kind}) ", tag("code", sha),
                          f"{made}{inputs if node.made is not None else ''}"))  # fmt: skip

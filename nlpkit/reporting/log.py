@@ -1,7 +1,7 @@
 """A ``--log`` file read back: which runs it tells of, and their curves.
 
-A run that was killed and resumed repeats the steps after its last save. They are the same steps (docs/reproducibility.md),
-so each is kept once, as it was said last.
+A run that was killed and resumed repeats the steps after its last save. They are the same steps
+(docs/reproducibility.md), so each is kept once, as it was said last.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class Logged:
     curves: dict[str, Points] = field(default_factory=dict)  # by quantity; terms, where there are several: "loss: term"
     dev: dict[str, Points] = field(default_factory=dict)  # by metric
     bests: list[int] = field(default_factory=list)  # steps of evaluations that were the best until then
+    chosen_by: str | None = None  # the metric that decides which is the best
     tokens: Points = field(default_factory=list)  # in all, after a step
     seconds: Points = field(default_factory=list)
     gone: int = 0  # values that were not numbers
@@ -138,6 +139,9 @@ def _measured(run: Logged, record: Mapping[str, Any], step: int) -> None:
             run.add(name, step, value, dev=True)
         if record.get("best") is True:
             run.bests.append(step)
+        score = record.get("score")
+        found = [name for name, value in _mapping(record.get("metrics")).items() if _same_size(value, score)]
+        run.chosen_by = found[0] if len(found) == 1 else run.chosen_by
         return
     if run.training is None and run.curves.get("loss") and step <= run.curves["loss"][-1][0]:
         run.resume(step - 1)  # a log that does not say where a run goes on
@@ -150,6 +154,11 @@ def _measured(run: Logged, record: Mapping[str, Any], step: int) -> None:
         if len(terms) > 1:
             run.add(f"loss: {name}", step, value)
     run.spend(step, record.get("tokens"), record.get("tokens_per_second"))
+
+
+def _same_size(value: Any, score: Any) -> bool:
+    """Whether a score is this value, or of a loss, which is better when it is less, its negative."""
+    return isinstance(value, float) and isinstance(score, float) and value in (score, -score)
 
 
 def _mapping(value: Any) -> dict[str, Any]:

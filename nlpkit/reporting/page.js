@@ -56,7 +56,7 @@
       for (const line of lines) {
         const number = nearest(line.x, at);
         const apart = Math.abs(toX(line.x[number]) - toX(at));
-        if (apart > 12) continue;
+        if (apart > 8) continue;
         const colour = `c${line.run % 8}`;
         const mark = element("circle", {cx: toX(line.x[number]), cy: toY(line.y[number]), r: 3.6, class: `mark ${colour}`});
         over.append(mark);

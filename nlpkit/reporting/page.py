@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Any
 
 from nlpkit._version import __version__
-from nlpkit.reporting import attention, chart, curves, lineage, tables
+from nlpkit.reporting import attention, chart, curves, lineage, scores, tables
 from nlpkit.reporting.attention import Looked
 from nlpkit.reporting.html import Markup, data, join, table, tag
 from nlpkit.reporting.sources import Sources
@@ -21,12 +21,12 @@ AXES = {"step": "steps", "tokens": "tokens", "time": "time"}
 
 def page(sources: Sources, *, title: str, text: str | None = None, looked: list[Looked] | None = None) -> str:
     """The whole page. ``text`` is what the models of ``looked`` read."""
-    script_data: dict[str, Any] = {"names": [run.name for run in sources.runs], "charts": {}, "attention": []}
+    script_data: dict[str, Any] = {"names": [run.title for run in sources.runs], "charts": {}, "attention": []}
     sections = {
         "Runs": _runs(sources),
         "Learning curves": _curves(sources, script_data["charts"]),
-        "Options": _options(sources),
-        "Evaluation": join(tables.evaluations(sources.evaluations, sources.runs)),
+        "Options": tables.options(sources.runs),
+        "Evaluation": join(scores.evaluations(sources.evaluations, sources.runs)),
         "Attention": _attention(sources, text or "", looked or [], script_data["attention"]),
         "Lineage": lineage.drawn(sources.runs),
         "Files": _files(sources),
@@ -45,7 +45,9 @@ def page(sources: Sources, *, title: str, text: str | None = None, looked: list[
     ]  # fmt: skip
     style, script = (Markup(files("nlpkit").joinpath(f"reporting/page.{kind}").read_text("utf-8"))
                      for kind in ("css", "js"))  # fmt: skip
-    policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
+    policy = (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
+    )
     head = [
         tag("meta", charset="utf-8"),
         tag("meta", http_equiv="Content-Security-Policy", content=policy),
@@ -80,7 +82,7 @@ def _curves(sources: Sources, script: dict[str, Any]) -> Markup:
     found = curves.groups(sources.runs)
     if not found:
         return Markup("")
-    names = [run.name for run in sources.runs]
+    names = [run.title for run in sources.runs]
     axes = [axis for axis in AXES if any(axis in group.charts for group in found)]
     chosen = [
         join([tag("input", type="radio", name="axis", id=f"by-{axis}", checked=axis == "step", class_="axis-choice"),
@@ -89,8 +91,9 @@ def _curves(sources: Sources, script: dict[str, Any]) -> Markup:
     ]  # fmt: skip
     made = []
     for group in found:
-        legend = [tag("label", tag("input", type="checkbox", checked=True, class_="run-choice", data_run=run), " ",
-                      tables.badge(run), " ", tag("span", names[run], class_="name")) for run in group.runs]  # fmt: skip
+        box = [tag("input", type="checkbox", checked=True, class_="run-choice", data_run=run) for run in group.runs]
+        legend = [tag("label", box[place] if len(box) > 1 else "", " ", tables.badge(run), " ",
+                      tag("span", names[run], class_="name")) for place, run in enumerate(group.runs)]  # fmt: skip
         drawings = []
         for axis, charts in group.charts.items():
             for one in charts:
@@ -103,7 +106,9 @@ def _curves(sources: Sources, script: dict[str, Any]) -> Markup:
         made.append(tag("div", tag("h3", group.title), tag("div", *legend, class_="legend"),
                         tag("div", *drawings, class_="plots"), class_="group"))  # fmt: skip
     dev = any(run.logged and run.logged.dev for run in sources.runs)
-    note = "Faint: training. Strong, with dots: measured on held-out data; the ring is the best, whose weights were kept."
+    note = (
+        "Faint: training. Strong, with dots: measured on held-out data; the ring is the best, whose weights were kept."
+    )
     said = [tag("p", note, class_="muted")] if dev else []
     gone = sum(run.logged.gone for run in sources.runs if run.logged)
     if gone:
@@ -112,24 +117,13 @@ def _curves(sources: Sources, script: dict[str, Any]) -> Markup:
     return tag("div", *choice, *said, *made, class_="curves")
 
 
-def _options(sources: Sources) -> Markup:
-    runs = [run for run in sources.runs if run.options]
-    if not runs:
-        return Markup("")
-    differing = tables.differences(sources.runs)
-    whole = tables.options_table(sources.runs)
-    if len(sources.runs) == 1:
-        return whole
-    return join([differing, tag("details", tag("summary", "All options of all runs"), whole)])
-
-
 def _attention(sources: Sources, text: str, looked: list[Looked], script: list[Any]) -> Markup:
     if not looked:
         return Markup("")
     made = [tag("p", "Where each head looks in ", tag("q", text), ". Rows look at columns; the shade grows with the "
                 "square root of the weight.")]  # fmt: skip
     for one in looked:
-        figure, entry = attention.drawn(one, sources.runs[one.run].name, f"attention{len(script)}")
+        figure, entry = attention.drawn(one, sources.runs[one.run].title, f"attention{len(script)}")
         script.append(entry)
         made.append(figure)
     return join(made)
@@ -139,4 +133,4 @@ def _files(sources: Sources) -> Markup:
     rows: list[list[object]] = [
         [tag("span", given.name, class_="name"), given.what, tag("code", given.sha256)] for given in sources.given
     ]
-    return table(["file", "what", "sha256"], rows, caption="What this page was made of", class_="files")
+    return table(["file", "what", "sha256"], rows, caption="What this page was made of", class_="plain")

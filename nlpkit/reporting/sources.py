@@ -20,6 +20,23 @@ from nlpkit.reporting.log import Logged
 WANTED = "a report is made of artefacts (.safetensors), logs (--log) and results of nlpkit evaluate (-o)"
 
 
+def clean(asked: Any) -> dict[str, Any]:
+    """A provenance with parts of the types they should have: a file may be from anywhere, and a log from any hand."""
+    asked = asked if isinstance(asked, dict) else {}
+    inputs = asked.get("inputs")
+    return {
+        "command": _text(asked.get("command")),
+        "options": _mapping(asked.get("options")),
+        "seed": asked.get("seed"),
+        "inputs": [
+            {name: str(item.get(name)) for name in ("role", "name", "sha256")}
+            for item in (inputs if isinstance(inputs, list) else []) if isinstance(item, dict)
+        ],
+        "versions": _mapping(asked.get("versions")),
+        "parameters": asked.get("parameters"),
+    }  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Given:
     """A file that was read: its name and sha256 stand at the end of the page."""
@@ -38,6 +55,11 @@ class Run:
     logged: Logged | None = None
 
     @property
+    def title(self) -> str:
+        """The name without its ending, for people."""
+        return self.name.removesuffix(".safetensors") or self.name
+
+    @property
     def sha256(self) -> str | None:
         if self.artifact is not None:
             return self.artifact.sha256
@@ -47,19 +69,18 @@ class Run:
     def asked(self) -> dict[str, Any]:
         """Command, options, seed, inputs, versions, as far as they are known."""
         if self.artifact is not None:
-            return self.artifact.provenance
+            return clean(self.artifact.provenance)
         asked = (self.logged.training if self.logged else None) or {}
         done = (self.logged.done if self.logged else None) or {}
-        return {"command": done.get("name"), **asked}
+        return clean({"command": done.get("name"), **asked})
 
     @property
     def command(self) -> str:
-        return _text(self.asked.get("command")) or "unknown"
+        return self.asked["command"] or "unknown"
 
     @property
     def options(self) -> dict[str, Any]:
-        found = self.asked.get("options")
-        return found if isinstance(found, dict) else {}
+        return dict(self.asked["options"])
 
     @property
     def kind(self) -> str | None:
@@ -74,7 +95,7 @@ class Run:
             if self.artifact.kind != "model":
                 return None
             return sum(prod(entry.shape) for entry in self.artifact.tensors.values())
-        found = self.asked.get("parameters")
+        found = self.asked["parameters"]
         return found if isinstance(found, int) else None
 
     @property
@@ -190,7 +211,8 @@ def _values(value: Any) -> list[Any]:
 
 def _interval(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        isinstance(value.get(name), (int, float)) and abs(value[name]) < float("inf") for name in ("value", "low", "high")
+        isinstance(value.get(name), (int, float)) and abs(value[name]) < float("inf")
+        for name in ("value", "low", "high")
     )
 
 

@@ -29,7 +29,9 @@ def write(sources: Sources, folder: Path, *, force: bool) -> list[str]:
     there already and no ``force``."""
     logs = {place: run for place, run in enumerate(sources.runs) if run.logged is not None and _curves(run.logged)}
     if not logs:
-        raise UserError("--tensorboard changes nothing: no log with curves is given", hint="a command's --log writes one")
+        raise UserError(
+            "--tensorboard changes nothing: no log with curves is given", hint="a command's --log writes one"
+        )
     names: dict[str, int] = {}
     for place, run in logs.items():
         name = _UNSAFE.sub("_", run.name.removesuffix(".safetensors")).lstrip(".") or f"run-{letter(place)}"

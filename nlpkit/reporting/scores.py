@@ -1,0 +1,119 @@
+"""What evaluations found: every metric of every model and baseline with its interval, as tables and drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nlpkit.reporting.chart import number
+from nlpkit.reporting.html import Markup, join, table, tag
+from nlpkit.reporting.sources import Run
+from nlpkit.reporting.tables import badge, figure
+
+
+def evaluations(results: list[dict[str, Any]], runs: list[Run]) -> list[Markup]:
+    """For each data set: every metric of every model and baseline with its interval, and a picture of it."""
+    by_data: dict[str, list[dict[str, Any]]] = {}
+    for result in results:
+        by_data.setdefault(str(result["data"].get("sha256")), []).append(result)
+    made: list[Markup] = []
+    for same in by_data.values():
+        data = same[0]["data"]
+        size = next(
+            (f"{data[name]:,} {name}" for name in ("examples", "tokens") if isinstance(data.get(name), int)), ""
+        )
+        made.append(tag("h3", f"On {data.get('name')}", tag("small", f" {size}") if size else ""))
+        made.append(_metrics_table(same, runs, f"Metrics on {data.get('name')}, with intervals"))
+        for result in same:
+            made += _difference(result)
+            made += _confusion(result)
+    return made
+
+
+def _who(model: Mapping[str, Any], runs: list[Run]) -> Markup:
+    """A model's name, with the letter of the run that made it."""
+    place = next((place for place, run in enumerate(runs) if run.sha256 and run.sha256 == model.get("sha256")), None)
+    name = tag("span", _short(model), class_="name")
+    return name if place is None else join([badge(place), " ", name])
+
+
+def _short(model: Mapping[str, Any]) -> str:
+    return str(model.get("name")).removesuffix(".safetensors")
+
+
+def _metrics_table(same: list[dict[str, Any]], runs: list[Run], caption: str) -> Markup:
+    entries: dict[str, list[tuple[Markup, Mapping[str, float]]]] = {}
+    shown: set[tuple[str, str]] = set()
+
+    def enter(who: Markup, what: str, metrics: Mapping[str, Any]) -> None:
+        for name, found in metrics.items():
+            if (what, name) not in shown:  # the model that two results compare with is measured once
+                shown.add((what, name))
+                entries.setdefault(name, []).append((who, found))
+
+    for result in same:
+        enter(_who(result["model"], runs), str(result["model"].get("sha256")), result["metrics"])
+    for result in same:
+        other = result.get("against")
+        if isinstance(other, dict) and isinstance(other.get("metrics"), dict):
+            enter(_who(other, runs), str(other.get("sha256")), other["metrics"])
+    for result in same:
+        for name, metrics in (result.get("baselines") or {}).items():
+            enter(tag("span", f"baseline {name.replace('_', ' ')}", class_="muted"), f"baseline {name}", metrics)
+    rows: list[list[object]] = []
+    for name, measured in sorted(entries.items(), key=lambda item: "." in item[0]):  # of single classes: last
+        low = min(found["low"] for _, found in measured)
+        high = max(found["high"] for _, found in measured)
+        for place, (who, found) in enumerate(measured):
+            said = f"{figure(found['low'])} to {figure(found['high'])}"
+            rows.append([name if place == 0 else tag("span", name, class_="again"), who, figure(found["value"]), said,
+                         interval(found, low, high)])  # fmt: skip
+    level = same[0].get("settings", {}).get("level") if isinstance(same[0].get("settings"), dict) else None
+    share = f"{level:.0%} interval" if isinstance(level, float) else "interval"
+    return table(["metric", "model", "value", share, "drawn"], rows,
+                 caption=caption, class_="metrics")  # fmt: skip
+
+
+def interval(found: Mapping[str, float], low: float, high: float, *, zero: bool = False) -> Markup:
+    """A dot on a line from low to high, all of a metric on one scale; ``zero`` marks where it is."""
+    span = (high - low) or 1.0
+
+    def place(value: float) -> str:
+        return number(6 + (value - low) / span * 148)
+
+    marks = [tag("path", d="M6 9H154", class_="grid")]
+    if zero:
+        marks.append(tag("path", d=f"M{place(0)} 2V16", class_="zero"))
+    marks.append(tag("path", d=f"M{place(found['low'])} 9H{place(found['high'])}", class_="whisker"))
+    marks.append(tag("circle", cx=place(found["value"]), cy=9, r=4, class_="value"))
+    return tag("svg", *marks, viewBox="0 0 160 18", class_="interval", aria_hidden="true")
+
+
+def _difference(result: dict[str, Any]) -> list[Markup]:
+    found, other = result.get("difference"), result.get("against")
+    if not isinstance(found, dict) or not isinstance(other, dict):
+        return []
+    caption = f"{_short(result['model'])} minus {_short(other)}, on the same examples"
+    rows: list[list[object]] = []
+    for name, value in found.items():
+        apart = name == "agreement" or value["low"] > 0 or value["high"] < 0
+        said = f"{figure(value['low'])} to {figure(value['high'])}"
+        low, high = (min(0.0, value["low"]), max(0.0, value["high"]))
+        rows.append([name, figure(value["value"]), said, interval(value, low, high, zero=True),
+                     "" if name == "agreement" else "differs" if apart else "may be chance"])  # fmt: skip
+    return [table(["metric", "difference", "interval", "drawn", "reading"], rows, caption=caption,
+                  class_="metrics")]  # fmt: skip
+
+
+def _confusion(result: dict[str, Any]) -> list[Markup]:
+    """Truth by guesses; the darker a cell, the larger its share of the row."""
+    found = result.get("confusion")
+    labels, counts = (found.get("labels"), found.get("counts")) if isinstance(found, dict) else (None, None)
+    if not (isinstance(labels, list) and isinstance(counts, list) and 0 < len(labels) <= 30):
+        return []
+    rows: list[list[object]] = []
+    for name, row in zip(labels, counts, strict=False):
+        total = sum(row) or 1
+        rows.append([name, *(tag("td", f"{count:,}", class_=f"number h{round(9 * count / total)}") for count in row)])
+    head = ["truth \\ guess", *labels]
+    return [table(head, rows, caption=f"Guesses of {_short(result['model'])}", class_="confusion")]
