@@ -142,7 +142,7 @@ def drawn(chart: Chart, names: list[str], ident: str) -> tuple[Markup, dict[str,
     both = len({line.dev for line in lines}) == 2
     svg = tag("svg", tag("title", summary(chart, names)), *inner, viewBox=box, role="img", id=ident, tabindex="0",
               class_="chart both" if both else "chart")  # fmt: skip
-    made = {
+    made: dict[str, object] = {
         "x": [axes.x0, axes.x1, LEFT, WIDTH - RIGHT], "y": [axes.y0, axes.y1, HEIGHT - BOTTOM, TOP], "unit": chart.x,
         "lines": [
             {"run": line.run, "dev": line.dev, "x": [_exact(x) for x, _ in line.points],

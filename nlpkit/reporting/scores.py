@@ -54,11 +54,11 @@ def _metrics_table(same: list[dict[str, Any]], runs: list[Run], caption: str) ->
     for result in same:
         enter(_who(result["model"], runs), str(result["model"].get("sha256")), result["metrics"])
     for result in same:
-        other = result.get("against")
-        if isinstance(other, dict) and isinstance(other.get("metrics"), dict):
-            enter(_who(other, runs), str(other.get("sha256")), other["metrics"])
+        if "against" in result:
+            other = result["against"]
+            enter(_who(other, runs), str(other.get("sha256")), other.get("metrics", {}))
     for result in same:
-        for name, metrics in (result.get("baselines") or {}).items():
+        for name, metrics in result.get("baselines", {}).items():
             enter(tag("span", f"baseline {name.replace('_', ' ')}", class_="muted"), f"baseline {name}", metrics)
     rows: list[list[object]] = []
     for name, measured in sorted(entries.items(), key=lambda item: "." in item[0]):  # of single classes: last
@@ -90,9 +90,9 @@ def interval(found: Mapping[str, float], low: float, high: float, *, zero: bool 
 
 
 def _difference(result: dict[str, Any]) -> list[Markup]:
-    found, other = result.get("difference"), result.get("against")
-    if not isinstance(found, dict) or not isinstance(other, dict):
+    if "difference" not in result or "against" not in result:
         return []
+    found, other = result["difference"], result["against"]
     caption = f"{_short(result['model'])} minus {_short(other)}, on the same examples"
     rows: list[list[object]] = []
     for name, value in found.items():
@@ -110,6 +110,8 @@ def _confusion(result: dict[str, Any]) -> list[Markup]:
     found = result.get("confusion")
     labels, counts = (found.get("labels"), found.get("counts")) if isinstance(found, dict) else (None, None)
     if not (isinstance(labels, list) and isinstance(counts, list) and 0 < len(labels) <= 30):
+        return []
+    if not all(isinstance(row, list) and all(type(count) is int and count >= 0 for count in row) for row in counts):
         return []
     rows: list[list[object]] = []
     for name, row in zip(labels, counts, strict=False):

@@ -46,7 +46,7 @@ class Given:
     what: str
 
 
-@dataclass
+@dataclass(eq=False)
 class Run:
     """One run: what its artefact says, what its log says, or both."""
 
@@ -107,6 +107,8 @@ class Run:
     @property
     def steps(self) -> int | None:
         """Updates that were made."""
+        if self.artifact is not None and self.artifact.kind == "resume":
+            return int(self.artifact.config.get("step", 0))
         if isinstance(self.training.get("steps"), int):
             return int(self.training["steps"])
         loss = self.logged.curves.get("loss") if self.logged is not None and self.logged.unit == "step" else None
@@ -122,7 +124,9 @@ class Run:
 
     @property
     def unfinished(self) -> bool:
-        return self.artifact is None and self.logged is not None and self.logged.done is None
+        if self.artifact is not None:
+            return self.artifact.kind == "resume"
+        return self.logged is not None and self.logged.done is None
 
 
 @dataclass
@@ -135,7 +139,8 @@ class Sources:
 
 
 def read(paths: Iterable[Path]) -> Sources:
-    """Read every file and put together what tells of the same run: a log's result has the sha256 of an artefact.
+    """Read every file and put together what tells of the same run: a log's result has the sha256 of an artefact; what
+    was asked in the log of an unfinished run was asked in its saved state.
 
     Errors: UserError for a file that is none of the three, or that is given twice.
     """
@@ -156,11 +161,18 @@ def read(paths: Iterable[Path]) -> Sources:
             logs += names
         found.given.append(given)
     for run in logs:
-        same = [other for other in found.runs if other.artifact is not None and other.sha256 == run.sha256]
-        if same:
+        if same := [other for other in found.runs if other.artifact is not None and _same(other, run)]:
             same[0].logged = run.logged
             found.runs.remove(run)
     return found
+
+
+def _same(run: Run, logged: Run) -> bool:
+    """Whether a log's run is that of a file."""
+    if run.kind == "resume":
+        asked = [{name: one.asked[name] for name in ("command", "options", "inputs")} for one in (run, logged)]
+        return logged.unfinished and asked[0] == asked[1]
+    return run.sha256 == logged.sha256
 
 
 def _open(path: Path) -> tuple[Artifact | None, str, Given]:
@@ -193,20 +205,18 @@ def _object(text: str) -> dict[str, Any] | None:
 
 def _evaluation(result: dict[str, Any], name: str) -> dict[str, Any]:
     """A result of `nlpkit evaluate`. Errors: an object of another form."""
-    whole = all(isinstance(result.get(part), dict) for part in ("model", "data", "metrics"))
-    tables = [result.get("metrics"), *_values(result.get("baselines")), result.get("difference") or {}]
-    tables.append(_mapping(result.get("against")).get("metrics") or {})
-    if not whole or not all(isinstance(table, dict) and all(map(_interval, table.values())) for table in tables):
-        raise UserError("is not a result of nlpkit evaluate", where=name, hint=WANTED)
-    return result
+    against = result.get("against", {})
+    parts = [result.get("model"), result.get("data"), result.get("baselines", {}), against]
+    if all(isinstance(part, dict) for part in parts):
+        tables = [result.get("metrics"), result.get("difference", {}), against.get("metrics", {})]
+        tables += result.get("baselines", {}).values()
+        if all(isinstance(table, dict) and all(map(_interval, table.values())) for table in tables):
+            return result
+    raise UserError("is not a result of nlpkit evaluate", where=name, hint=WANTED)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _values(value: Any) -> list[Any]:
-    return list(_mapping(value).values())
 
 
 def _interval(value: Any) -> bool:
