@@ -26,8 +26,8 @@ from nlpkit.vectors.base import Corpus, Ids
 _CHARACTERS = 1 << 20  # of text split together
 _SENTENCES = 1 << 16  # rewritten together
 
-# Sentences -> the ids of each, in the order words are met; and the names of the ids so far.
-Split = Callable[[Sequence[str]], list[Ids]]
+# The ids of sentences, one behind the other, and how many each has.
+Split = tuple[Ids, NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -111,14 +111,12 @@ def _naming(target: Path) -> Iterator[None]:
         raise atomic.cannot_write(error, target) from None
 
 
-def count(split: Split, sentences: Iterable[str], spool: Spool | None) -> NDArray[np.int64]:
+def count(split: Callable[[Sequence[str]], Split], sentences: Iterable[str], spool: Spool | None) -> NDArray[np.int64]:
     """Split every sentence, count each word [U], and put the ids in the spool, if there is one."""
     counts: NDArray[np.int64] = np.zeros(1 << 12, np.int64)
     done = 0
     for batch in _batches(sentences):
-        pieces = split(batch)
-        lengths = np.array([len(piece) for piece in pieces], np.int64)
-        ids = np.concatenate(pieces)
+        ids, lengths = split(batch)
         if spool is not None:
             spool.add(ids, lengths)
         here = np.bincount(ids)

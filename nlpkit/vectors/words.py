@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nlpkit.tokenizers.base import Tokenizer
-from nlpkit.tokenizers.cache import Spellings, each
-from nlpkit.tokenizers.pretokenize import cased_words, chunks, lower_words
-from nlpkit.vectors.base import Ids
+from nlpkit.tokenizers.pretokenize import cased_words, lower_words
+from nlpkit.vectors import scan
+from nlpkit.vectors.counting import Split
+
+MOST = 8_000_000  # bytes of chunks that are not plain ASCII, and of their words; then their memory starts anew
 
 
 class Words:
@@ -21,21 +24,71 @@ class Words:
 
     def __init__(self, *, lowercase: bool) -> None:
         self._split = lower_words if lowercase else cased_words
-        self._ids: dict[str, int] = {}
-        self._spellings = Spellings(each(self._spell))
+        self._kinds = _kinds(lowercase)
+        self._words = scan.table()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._others = scan.table()
+        self._spelled = np.zeros(1 << 16, np.uint8)
+        self._ends = np.zeros(1, np.int64)
 
     @property
     def names(self) -> list[str]:
         """The words met so far, by number."""
-        return list(self._ids)
+        return _strings(self._words, 0)
 
-    def __call__(self, sentences: Sequence[str]) -> list[Ids]:
-        """The numbers of each sentence's words."""
-        return self._spellings.ids(map(chunks, sentences))
+    def __call__(self, sentences: Sequence[str]) -> Split:
+        """The numbers of all words of the sentences, in which there are no line ends; how many each has."""
+        text = np.frombuffer("\n".join([*sentences, ""]).encode("utf-8", "surrogatepass"), np.uint8)
+        ids = np.empty(len(text), np.int32)  # no character is more than one word
+        lengths = np.empty(len(sentences), np.int64)
+        at = np.zeros(5, np.int64)
+        while status := scan.scan(
+            text, self._kinds, self._words, self._others, self._spelled, self._ends, at, ids, lengths
+        ):
+            if status == scan.UNKNOWN:
+                while more := scan.collect(text, at[0], self._kinds[0], self._others):
+                    self._others = scan.grown(self._others, more)
+                self._spell()
+            else:
+                self._words = scan.grown(self._words, at[4])
+                self._others = scan.grown(self._others, at[4])
+        if self._ends[-1] + self._others.begins[self._others.used[0]] > MOST:
+            self._forget()
+        return ids[: at[1]], lengths
 
-    def _spell(self, chunk: str) -> list[int]:
-        words = self._split(chunk)
-        return [self._ids.setdefault(word, len(self._ids)) for word in words if any(map(str.isalnum, word))]
+    def _spell(self) -> None:
+        """Say the words of the chunks that the kernel met and does not know."""
+        words = [
+            " ".join([word for word in self._split(chunk) if word.isalnum() or any(map(str.isalnum, word))])
+            for chunk in _strings(self._others, len(self._ends) - 1)
+        ]
+        new = "\n".join([*words, ""]).encode("utf-8", "surrogatepass")
+        used, size = int(self._ends[-1]), len(new)
+        if used + size > len(self._spelled):
+            self._spelled = np.concatenate([self._spelled[:used], np.zeros(used + 2 * size, np.uint8)])
+        self._spelled[used : used + size] = np.frombuffer(new, np.uint8)
+        self._ends = np.concatenate([self._ends, np.flatnonzero(self._spelled[used : used + size] == 10) + used + 1])
+
+
+def _kinds(lowercase: bool) -> NDArray[np.uint8]:
+    """What each byte is to the kernel: in a text [0], and in words with white space between them [1]."""
+    kinds = np.full((2, 256), scan.OTHER, np.uint8)
+    kinds[0, ord("!") : ord("~") + 1] = scan.SIGN
+    for letter in range(128):
+        if chr(letter).isalnum():
+            kinds[0, letter] = ord(chr(letter).lower()) if lowercase else letter
+    kinds[0, [ord(" "), ord("\t"), ord("\r")]] = scan.SPACE
+    kinds[0, ord("\n")] = scan.LINE
+    kinds[1, ord("!") :] = range(ord("!"), 256)
+    return kinds
+
+
+def _strings(table: scan.Table, first: int) -> list[str]:
+    """The strings of a table from a number on."""
+    begin, end = table.begins[[first, table.used[0]]]
+    return table.arena[begin:end].tobytes().decode("utf-8", "surrogatepass").split("\n")[:-1]
 
 
 class Pieces:
@@ -46,6 +99,10 @@ class Pieces:
         self.names = tokenizer.pieces
         self._special = np.array(sorted({tokenizer.ids[piece] for piece in tokenizer.special.values()}), np.int32)
 
-    def __call__(self, sentences: Sequence[str]) -> list[Ids]:
-        """The ids of each sentence's pieces."""
-        return [ids[~np.isin(ids, self._special)] for ids in self.tokenizer.encode_batch(sentences)]
+    def __call__(self, sentences: Sequence[str]) -> Split:
+        """The ids of all pieces of the sentences; how many each has."""
+        found = self.tokenizer.encode_batch(sentences)
+        ids = np.concatenate(found)
+        kept = ~np.isin(ids, self._special)
+        sentence = np.repeat(np.arange(len(found)), list(map(len, found)))
+        return ids[kept], np.bincount(sentence[kept], minlength=len(found))

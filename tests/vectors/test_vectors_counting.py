@@ -19,10 +19,9 @@ class Split:
         self.ids = {}
 
     def __call__(self, sentences):
-        return [
-            np.array([self.ids.setdefault(word, len(self.ids)) for word in sentence.split()], np.int32)
-            for sentence in sentences
-        ]
+        words = [sentence.split() for sentence in sentences]
+        ids = [self.ids.setdefault(word, len(self.ids)) for sentence in words for word in sentence]
+        return np.array(ids, np.int32), np.array(list(map(len, words)), np.int64)
 
     @property
     def names(self):

@@ -1,0 +1,96 @@
+"""Words numbered by the compiled kernel, against the rule in Python."""
+
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from nlpkit.tokenizers.normalize import basic_words
+from nlpkit.vectors import scan, words
+from nlpkit.vectors.words import Words
+
+# Text of pieces that meet each other: plain words, signs, accents, other scripts, control characters, odd spaces.
+PIECES = [
+    *"aAzZ09 \t\r-'_.~\x7f\x00\x01\x03\x0b\x0c\x1c\x1f\x85\xa0éÉßÆİſΣς中語ー한글\u0301\u200d\u2028\u3000\ufeff¼②≠😀𝔸",
+    "the", "The", "don't", "well-known", "naïve", "café", "CAFÉ", "e\u0301", "привет", "  ", "a\x00b", "İstanbul",
+]  # fmt: skip
+TEXT = st.lists(st.sampled_from(PIECES) | st.characters(exclude_categories=["Cs"], exclude_characters="\n"),
+                max_size=16).map("".join)  # fmt: skip
+BATCHES = st.lists(st.lists(TEXT, max_size=4), max_size=3)
+
+
+class Rule:
+    """The words of a sentence, by the docstring of `nlpkit.vectors.words`."""
+
+    def __init__(self, *, lowercase):
+        self.ids = {}
+        self.lowercase = lowercase
+
+    def __call__(self, sentence):
+        found = [word for word in basic_words(sentence, lower=self.lowercase) if any(map(str.isalnum, word))]
+        return [self.ids.setdefault(word, len(self.ids)) for word in found]
+
+
+def check(batches, lowercase):
+    kernel, rule = Words(lowercase=lowercase), Rule(lowercase=lowercase)
+    for batch in batches:
+        ids, lengths = kernel(batch)
+        expected = [rule(sentence) for sentence in batch]
+        assert lengths.tolist() == list(map(len, expected))
+        assert ids.tolist() == [number for sentence in expected for number in sentence]
+    assert kernel.names == list(rule.ids)
+
+
+@given(BATCHES, st.booleans())
+@settings(max_examples=100, deadline=None)
+@example([["a 中", "", "a中b é É\x0b日 the"], ["é a"]], True)
+def test_words_are_those_of_the_rule(batches, lowercase):
+    check(batches, lowercase)
+
+
+@given(BATCHES, st.booleans(), st.integers(0, 40))
+@settings(max_examples=100, deadline=None)
+def test_small_tables_grow_and_forget_without_being_seen(batches, lowercase, most):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scan.table, "__defaults__", (1, 1))
+        patch.setattr(words, "MOST", most)
+        check(batches, lowercase)
+
+
+def test_every_character_is_at_most_one_word():
+    """And so no text has more words than bytes, for which there is room."""
+    for lower in (True, False):
+        for start in range(0, sys.maxunicode + 1, 1 << 12):
+            text = "".join(chr(code) for code in range(start, start + (1 << 12)) if not 0xD800 <= code < 0xE000)
+            for character in text if start < 1 << 16 else text[::499]:
+                assert len([word for word in basic_words(character, lower=lower) if any(map(str.isalnum, word))]) <= 1
+
+
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_every_byte_has_its_place(lowercase):
+    check([[f"x{chr(code)}y {chr(code)} {chr(code)}z" for code in range(256) if code != 10]], lowercase)
+
+
+def test_words_that_share_a_hash_stay_apart(monkeypatch):
+    """Every word has the same hash: they differ in their letters, in their length, in nothing."""
+    rng = np.random.default_rng(0)
+    some = ["".join(rng.choice(list("ab"), rng.integers(1, 6))) for _ in range(300)]
+    monkeypatch.setattr(scan, "_PRIME", 0)
+    for name in ("_number", "_place", "_words", "_chunk", "_end", "scan", "collect"):
+        monkeypatch.setattr(scan, name, getattr(scan, name).py_func)
+    with np.errstate(over="ignore"):
+        check([[" ".join(some), " ".join(f"é{word}" for word in some[:50])]], True)
+
+
+def test_a_word_may_be_as_long_as_the_text():
+    long = "a" * 300_000
+    check([[f"{long} b", f"{long}é {long}b c {long}"], [long.upper()]], True)
+
+
+def test_a_sentence_without_words_is_empty():
+    kernel = Words(lowercase=True)
+    ids, lengths = kernel(["", "...", "a"])
+    assert ids.tolist() == [0] and lengths.tolist() == [0, 0, 1]
+    assert kernel([])[0].tolist() == [] and kernel([])[1].tolist() == []
