@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from nlpkit.data.packed import suffixes
-from nlpkit.data.readers import ROWS, Faults, lines, text_of
+from nlpkit.data.readers import ROWS, Faults, blocks, text_of
 from nlpkit.errors import UserError
 
 PART = 1 << 20  # characters of a document that are handed on together
@@ -56,8 +57,7 @@ def _sentences(text: str) -> list[str]:
 def _plain(path: Path, faults: Faults) -> Iterator[Document]:
     sentences: list[str] = []
     size = 0
-    for _, line in lines(path, faults):
-        text = line.strip()
+    for text in map(str.strip, chain.from_iterable(blocks(path, faults))):
         if size >= PART and text:  # here, not when it became long: a part that is not the last has a successor
             yield Document(sentences, ends=False)
             sentences, size = [], 0

@@ -171,6 +171,42 @@ def test_skipped_lines_are_counted(folder: Path, given_lines: list[bytes]) -> No
         assert caught.value.where == f"{path}:{bad[0]}"
 
 
+PARTS = [
+    b"a",
+    "\u00e9\u4e2d\U0001f600".encode(),
+    b"\xef\xbb\xbf",
+    b"\xff",
+    b"\0",
+    b"\r",
+    b" ",
+    b"\n",
+    b"\n\n",
+    b"\r\n",
+    b"\x85",
+    b"\x0b",
+]
+
+
+@given(st.lists(st.sampled_from(PARTS), max_size=30), st.integers(1, 20), st.sampled_from(["error", "skip"]))
+@settings(max_examples=300, deadline=None)
+def test_lines_read_in_blocks_are_those_read_one_by_one(
+    folder: Path, parts: list[bytes], block: int, on_error: str
+) -> None:
+    path = put(folder, "blocks.txt", b"".join(parts))
+
+    def outcome(read: Callable[[Faults], list[str]]) -> tuple[Any, ...]:
+        faults = Faults(path, on_error)
+        try:
+            return [text.strip() for text in read(faults)], faults.count, faults.first
+        except UserError as error:
+            return str(error), error.where
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(readers, "BLOCK", block)
+        found = outcome(lambda faults: [text for some in readers.blocks(path, faults) for text in some])
+    assert found == outcome(lambda faults: [text for _, text in lines(path, faults)])
+
+
 FAULTS = [
     ("a.txt", b"ok\n\nab\xffcd\nok\n", 3, "is not UTF-8 (byte 0xff at column 3)"),
     ("a.txt", b"ok\nx\0y\n", 2, "holds a NUL byte"),
