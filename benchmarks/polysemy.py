@@ -1,0 +1,155 @@
+"""One vector for "bank": a static vector of a word with two senses is a mixture of the two.
+
+    python benchmarks/polysemy.py                        # some minutes
+    python benchmarks/polysemy.py --text english.txt --pairs 100 --min-count 200 --dim 100
+
+Words with two senses are planted. Two words that have nothing to do with each other are taken from the text, and half
+of the occurrences of both, by a coin, are replaced by one new word. So the new word and both originals are learnt in
+one run, in one space, and can be compared with no alignment. The text is Shakespeare's, or --text (a sentence a line).
+Measured for each pair, negative sampling, skip-gram or --method:
+
+    mixture    cosine of the new word's vector with the mean of the two originals, weighted by their frequency; the
+               claim is that it is above 0.9
+    control    the same with the originals of another pair, which have nothing to do with the new word
+    ceiling    how alike the halves of a word of one sense are that was split in the same way, as sampling and training
+               are noise; half as many words as there are pairs
+    neighbours of the new word's ten nearest, the share that is among the ten nearest of the one or of the other
+               original (the originals themselves are left out), and the share of the original that has fewer there
+
+Intervals of 95 % are bootstrapped over all pairs of all seeds. A seed draws pairs, coins and training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from frequent_rare import words_of
+
+import nlpkit
+from nlpkit.evaluation import intervals
+from nlpkit.showcase import data as shakespeare
+from nlpkit.vectors.file import Vectors, load
+
+SKIPPED = 100  # the most frequent words are grammar, not meaning
+NEAREST = 10
+
+
+@dataclass(frozen=True)
+class Planted:
+    """New word m{number} stands for half of the occurrences of ``words``: of two, or of one as a control."""
+
+    words: tuple[str, ...]
+
+
+def plant(lines: list[list[str]], pairs: int, least: int, seed: int, path: Path) -> list[Planted]:
+    """Write the text with new words in it; returns what each is, the pairs first.
+
+    Words of a pair have neighbouring ranks of frequency or any, as drawn; a word is in one pair only.
+    """
+    rng = np.random.default_rng(seed)
+    counts = Counter(word for line in lines for word in line)
+    able = [word for word, count in counts.most_common()[SKIPPED:] if count >= least and word.isalpha()]
+    singles = pairs // 2
+    if len(able) < 2 * pairs + singles:
+        raise SystemExit(f"only {len(able)} words occur {least} times, {2 * pairs + singles} are needed")
+    drawn = [able[place] for place in rng.choice(len(able), 2 * pairs + singles, replace=False)]
+    planted = [Planted((drawn[2 * number], drawn[2 * number + 1])) for number in range(pairs)]
+    planted += [Planted((word,)) for word in drawn[2 * pairs :]]
+    name = {word: f"m{number}" for number, item in enumerate(planted) for word in item.words}
+    with path.open("w") as out:
+        for line in lines:
+            coins = rng.random(len(line)) < 0.5
+            out.write(" ".join(name[word] if coin and word in name else word
+                               for word, coin in zip(line, coins, strict=True)) + "\n")  # fmt: skip
+    return planted
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float(a @ b / np.sqrt((a @ a) * (b @ b)))
+
+
+def near(opened: Vectors, row: int, without: set[int]) -> list[int]:
+    cosines = opened.unit @ opened.unit[row]
+    cosines[[row, *without]] = -np.inf
+    return np.argsort(-cosines)[:NEAREST].tolist()
+
+
+def measure(opened: Vectors, planted: list[Planted]) -> dict[str, list[float]]:
+    """A value a pair (or a split word, for the ceiling)."""
+    mixtures, found = [], {name: [] for name in ("mixture", "control", "ceiling", "apart", "share", "lesser")}
+    new = [opened.row(f"m{number}") for number in range(len(planted))]
+    for number, item in enumerate(planted):
+        rows = [opened.row(word) for word in item.words]
+        mixtures.append(np.average(opened.vectors[rows].astype(np.float64), 0, opened.counts[rows]))
+        if len(rows) == 1:
+            found["ceiling"].append(cosine(opened.vectors[new[number]].astype(np.float64), mixtures[-1]))
+            continue
+        found["mixture"].append(cosine(opened.vectors[new[number]].astype(np.float64), mixtures[-1]))
+        found["apart"].append(cosine(*opened.vectors[rows].astype(np.float64)))
+        mine, *theirs = [set(near(opened, row, {*rows, new[number]})) for row in (new[number], *rows)]
+        found["share"].append(len(mine & (theirs[0] | theirs[1])) / NEAREST)
+        found["lesser"].append(min(len(mine & side) for side in theirs) / NEAREST)
+    pairs = len(found["mixture"])
+    for number in range(pairs):
+        other = mixtures[(number + 1) % pairs]
+        found["control"].append(cosine(opened.vectors[new[number]].astype(np.float64), other))
+    return found
+
+
+def example(opened: Vectors, planted: Planted, number: int) -> str:
+    rows = {opened.row(word) for word in planted.words}
+    words = [opened.words[row] for row in near(opened, opened.row(f"m{number}"), rows)]
+    return f'  "{planted.words[0]}" and "{planted.words[1]}" as one word: {" ".join(words)}'
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--text", type=Path, default=None, help="a sentence a line (default: Shakespeare's plays)")
+    parser.add_argument("--method", choices=("skipgram", "cbow"), default="skipgram")
+    parser.add_argument("--seeds", type=int, default=3, help="default: 3")
+    parser.add_argument("--pairs", type=int, default=100, help="planted in each run (default: 100)")
+    parser.add_argument("--min-count", type=int, default=200, help="occurrences of each original (default: 200)")
+    parser.add_argument("--dim", type=int, default=50, help="width (default: 50)")
+    parser.add_argument("--epochs", type=int, default=10, help="default: 10")
+    arguments = parser.parse_args()
+    if arguments.text is None:
+        sentences = [line for speech in shakespeare.speeches() for line in speech["text"].split("\n")]
+    else:
+        sentences = arguments.text.read_text("utf-8").splitlines()
+    lines = [words for line in sentences if (words := words_of(line))]
+    found: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        corpus, output = Path(name) / "corpus.txt", Path(name) / "vectors.safetensors"
+        for seed in range(arguments.seeds):
+            planted = plant(lines, arguments.pairs, arguments.min_count, seed, corpus)
+            lr = {"skipgram": 0.025, "cbow": 0.05}[arguments.method]
+            nlpkit.vectors_train([corpus], output, method=arguments.method, dim=arguments.dim, lr=lr, seed=seed,
+                                 epochs=arguments.epochs, force=True)  # fmt: skip
+            opened = load(output)
+            for measure_name, values in measure(opened, planted).items():
+                found.setdefault(measure_name, []).extend(values)
+            if seed == 0:
+                print(*(example(opened, planted[number], number) for number in range(3)), sep="\n")
+    said = {
+        "mixture": "the new word with the weighted mean of its originals",
+        "control": "the new word with that of another pair's",
+        "ceiling": "the halves of one word of one sense",
+        "apart": "the two originals of a pair",
+        "share": "of its ten neighbours, those that are an original's",
+        "lesser": "of its ten neighbours, those of the original with fewer",
+    }
+    print(f"{arguments.seeds} seeds, {arguments.pairs} pairs in each, {arguments.method}, width {arguments.dim}")
+    for measure_name, text in said.items():
+        value = intervals.mean(np.array(found[measure_name]), seed=0)
+        print(f"  {measure_name:<9} {value.value:.3f} [{value.low:.3f}, {value.high:.3f}]  {text}")
+    above, halves = (np.mean(np.array(found[name]) > 0.9) for name in ("mixture", "ceiling"))
+    print(f"  {above:.0%} of the mixtures are above 0.9, and {halves:.0%} of the halves of one word")
+
+
+if __name__ == "__main__":
+    main()
