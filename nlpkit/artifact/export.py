@@ -12,16 +12,17 @@ from typing import Any
 from nlpkit import events
 from nlpkit.artifact import atomic, file
 from nlpkit.artifact.provenance import Run
-from nlpkit.errors import UserError, choose
+from nlpkit.errors import UserError, choose, refuse
 
 # Files that say that a folder is a Hugging Face directory, so that --force may replace it.
 _MARKS = ("config.json", "tokenizer.json", "nlpkit.json")
 
 
 def export(model: Path, output: Path, *, to: str = "huggingface", force: bool = False) -> dict[str, Any]:
-    """Write a model or tokenizer as a Hugging Face directory, or vectors as a word2vec file; returns what was written.
+    """Write a model or tokenizer as a Hugging Face directory, or vectors as one of other tools' files; returns what was
+    written.
 
-    ``to`` is huggingface, word2vec or word2vec-binary. ``output`` appears when it is complete. Errors: a file of
+    ``to`` is huggingface, word2vec, word2vec-binary or glove. ``output`` appears when it is complete. Errors: a file of
     another kind, a model that the format cannot hold, an ``output`` that exists without ``force``.
     """
     writer = choose(FORMATS, to, field="format")
@@ -51,22 +52,22 @@ def _huggingface(model: Path, output: Path, force: bool) -> dict[str, Any]:
     return {"kind": f"Hugging Face {kind}", "bytes": size, **written}
 
 
-def _word2vec(binary: bool) -> Callable[[Path, Path, bool], dict[str, Any]]:
+def _vectors(to: str) -> Callable[[Path, Path, bool], dict[str, Any]]:
     def write(model: Path, output: Path, force: bool) -> dict[str, Any]:
+        from nlpkit.vectors import formats
         from nlpkit.vectors.file import load
-        from nlpkit.vectors.formats import write_word2vec
 
         if model.is_dir():
-            raise UserError("is a folder; word2vec's formats hold the vectors of `nlpkit vectors train`", where=model)
+            raise UserError(f"is a folder; {to} files hold the vectors of `nlpkit vectors train`", where=model)
         atomic.check_target(output, force=force)
         vectors = load(model)
-        write_word2vec(output, vectors.words, vectors.vectors, binary=binary)
+        formats.write(output, vectors.words, vectors.vectors, formats.FORMATS[to])
         return {"kind": "word vectors", "bytes": output.stat().st_size, "words": len(vectors.words)}
 
     return write
 
 
-FORMATS = {"huggingface": _huggingface, "word2vec": _word2vec(False), "word2vec-binary": _word2vec(True)}
+FORMATS = {"huggingface": _huggingface, **{to: _vectors(to) for to in ("word2vec", "word2vec-binary", "glove")}}
 
 
 @contextmanager
@@ -107,21 +108,36 @@ def _check_folder(path: Path, *, force: bool) -> None:
                         hint="name another folder with -o")  # fmt: skip
 
 
-def import_(directory: Path, output: Path, *, tokenizer: bool = True, force: bool = False) -> dict[str, Any]:
-    """Read a Hugging Face directory into one model file; returns the summary of the file.
+def import_(
+    source: Path,
+    output: Path,
+    *,
+    format: str | None = None,
+    on_error: str = "error",
+    tokenizer: bool = True,
+    force: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Read a Hugging Face directory into a model file, or another tool's word vectors into a vectors file; returns the
+    summary of the file.
 
     A directory that nlpkit exported, weights unchanged, brings its history along. ``tokenizer`` False leaves its
-    tokenizer out. Errors: pickled weights, a model_type, setting, tensor or tokenizer that nlpkit does not compute.
+    tokenizer out. ``format`` of vectors is word2vec, word2vec-binary or glove; None looks at the file. ``on_error``
+    "skip" leaves malformed words out. Errors: pickled weights, a model_type, setting, tensor or tokenizer that nlpkit
+    does not compute; a file of vectors that is not whole or not of its format.
     """
-    if not Path(directory).is_dir():
-        raise UserError("is not a folder", where=directory,
-                        hint="a Hugging Face model is a folder with config.json and model.safetensors")  # fmt: skip
-    run = Run.start("import", locals(), inputs=("directory",))
+    run = Run.start("import", locals(), inputs=("source",))
+    if not Path(source).is_dir():
+        refuse({"no_tokenizer": None if tokenizer else True}, "word vectors come without a tokenizer")
+        from nlpkit.vectors.foreign import import_vectors
+
+        return import_vectors(run, format, on_error)
+    given = {"format": format, "on_error": None if on_error == "error" else on_error}
+    refuse(given, f"{source} is a folder, and read as a Hugging Face model")
     from nlpkit.artifact import huggingface
     from nlpkit.models.load import state_tensors
 
     loaded = huggingface.read(run.inputs[0].path, tokenizer=tokenizer)
     if loaded.tokenizer is None:
-        events.note(f"{directory}: no tokenizer; the model can be exported and compared, but not read text")
+        events.note(f"{source}: no tokenizer; the model can be exported and compared, but not read text")
     kept = None if loaded.tokenizer is None else loaded.tokenizer.to_json()
     return run.write(state_tensors(loaded.model), kind="model", config=loaded.config, tokenizer=kept)

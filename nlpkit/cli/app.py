@@ -43,7 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "generate": ("generate", "Continue a text."),
     "embed": ("embed", "Vectors of texts."),
     "export": ("export", "Write a model, tokenizer or vectors for another tool."),
-    "import": ("import_", "Read a Hugging Face directory."),
+    "import": ("import_", "Read a Hugging Face directory, or word vectors."),
     "info": ("info", "What a file holds."),
     "lineage": ("lineage", "Where a file came from."),
     "verify": ("verify", "Run a file's stages again and compare the bytes."),

@@ -66,5 +66,11 @@ def formats(incomplete: str) -> list[str]:
     return _begin(FORMATS, incomplete)
 
 
+def vector_formats(incomplete: str) -> list[str]:
+    from nlpkit.vectors.formats import FORMATS
+
+    return _begin(FORMATS, incomplete)
+
+
 def poolings(incomplete: str) -> list[str]:
     return _begin(("pooler", "cls", "last", "mean", "max"), incomplete)

@@ -13,9 +13,10 @@ from nlpkit.cli.output import call
 
 def command(
     model: Annotated[Path, Argument(help="A model, tokenizer or vectors file.", metavar="FILE")],
-    output: Annotated[Path, Option("-o", "--output", help="The folder (word2vec: file) to write.")],
+    output: Annotated[Path, Option("-o", "--output", help="The folder (vectors: file) to write.")],
     to: Annotated[
-        str, Option(help="huggingface, word2vec or word2vec-binary.", autocompletion=completion.formats)
+        str,
+        Option(help="huggingface; of vectors word2vec, word2vec-binary or glove.", autocompletion=completion.formats),
     ] = "huggingface",
     force: options.Force = False,
     json: options.Json = False,

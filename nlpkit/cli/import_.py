@@ -7,23 +7,35 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from nlpkit.cli import options
+from nlpkit.cli import completion, options
 from nlpkit.cli.output import call
 
 
 def command(
-    directory: Annotated[Path, Argument(help="A Hugging Face model directory.", metavar="DIR")],
+    source: Annotated[
+        Path,
+        Argument(help="A Hugging Face model directory, or a file of word vectors (.gz, .zst too).", metavar="SOURCE"),
+    ],
     output: options.Output,
-    tokenizer: Annotated[bool, Option("--tokenizer/--no-tokenizer", help="Take its tokenizer too.")] = True,
+    format: Annotated[
+        str | None,
+        Option(
+            help="Of vectors: word2vec, word2vec-binary or glove (default: by the file's beginning).",
+            autocompletion=completion.vector_formats,
+        ),
+    ] = None,
+    on_error: options.OnError = "error",
+    tokenizer: Annotated[bool, Option("--tokenizer/--no-tokenizer", help="Take a directory's tokenizer too.")] = True,
     force: options.Force = False,
     json: options.Json = False,
 ) -> None:
-    """Read a Hugging Face directory into one file. MODEL arguments take such a directory as it is, too.
+    """Read a Hugging Face directory, or word vectors of another tool, into one file. MODEL arguments take such a
+    directory as it is, too.
 
     Examples:
 
     nlpkit import bert-hf -o bert.safetensors
 
-    nlpkit import distant-model -o model.safetensors --no-tokenizer
+    nlpkit import glove.6B.300d.txt -o vectors.safetensors
     """
     call("import", locals(), json=json)

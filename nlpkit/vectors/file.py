@@ -22,11 +22,12 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Vectors:
-    """Words and their vectors, ``vectors`` [V, D], the most frequent word first; ``counts`` [V]."""
+    """Words and their vectors, ``vectors`` [V, D], the most frequent word first; ``counts`` [V], None when they came
+    from another tool's file, which does not tell."""
 
     words: list[str]
     vectors: Floats
-    counts: NDArray[np.int64]
+    counts: NDArray[np.int64] | None
     config: dict[str, Any]
     where: Path | None = None
 
@@ -41,10 +42,12 @@ class Vectors:
         return np.asarray(self.vectors / np.maximum(length, np.finfo(np.float32).tiny), np.float32)
 
     def find(self, word: str) -> int | None:
-        """The row of a word, normalised as the words of the training were. None: unknown."""
+        """The row of a word; where no word has capitals, in lower case too, and normalised as the words of the training
+        were. None: unknown."""
         row = self.ids.get(word)
         if row is None and self.config.get("lowercase"):
-            row = self.ids.get(normalize(word, lower=True).strip())
+            row = self.ids.get(word.lower())
+            row = self.ids.get(normalize(word, lower=True).strip()) if row is None else row
         return row
 
     def row(self, word: str) -> int:
@@ -63,7 +66,8 @@ def load(path: Path) -> Vectors:
     artifact = file.read(path, kind=KIND)
     config = artifact.config
     words = config.pop("words")
-    vectors, counts = artifact.array("vectors"), artifact.array("counts")
-    if not len(words) == len(vectors) == len(counts):
+    vectors = artifact.array("vectors")
+    counts = artifact.array("counts") if "counts" in artifact.tensors else None
+    if not len(words) == len(vectors) == len(vectors if counts is None else counts):
         raise UserError(f"has {len(words):,} words for {len(vectors):,} vectors", where=path)
     return Vectors(words, vectors, counts, config, Path(path))

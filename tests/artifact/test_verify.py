@@ -324,7 +324,7 @@ def test_lineage_is_the_tree_of_stages(work: Path, capsys: pytest.CaptureFixture
     assert tree["command"] == "distill" and commands(tree) == {
         "teacher clf.safetensors": clf, "data train.jsonl": None}  # fmt: skip
     assert tree["inputs"][0]["options"]["steps"] == 2
-    assert commands(lineage(Path("back.safetensors"))) == {"directory clf-hf": {"model clf.safetensors": clf}}
+    assert commands(lineage(Path("back.safetensors"))) == {"source clf-hf": {"model clf.safetensors": clf}}
     assert run("lineage", "student.safetensors", "--json") == 0
     assert json.loads(capsys.readouterr().out)["inputs"] == tree["inputs"]
     assert run("lineage", "tokens.safetensors") == 0
@@ -348,7 +348,7 @@ def test_weights_changed_by_another_tool_are_noticed_and_said(work: Path) -> Non
     with events.listen(lambda record: said.append(record.get("text", ""))):
         nlpkit.import_(Path("clf-hf"), Path("other.safetensors"))
     assert any("its weights were changed after nlpkit exported them" in text for text in said)
-    assert commands(lineage(Path("other.safetensors"))) == {"directory clf-hf": None}
+    assert commands(lineage(Path("other.safetensors"))) == {"source clf-hf": None}
 
 
 # Differences.

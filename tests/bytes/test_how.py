@@ -62,7 +62,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
                      "max_len": 32, "dropout": 0.2, **TRAIN},
         "finetune": {"model": here / "bert.safetensors", "train": here / "train.jsonl", **TRAIN},
         "distill": {"teacher": here / "clf.safetensors", "data": here / "train.jsonl", **TRAIN},
-        "import": {"directory": here / "directory"},
+        "import": {"source": here / "directory"},
         "embed": {"model": here / "bert.safetensors", "data": here / "train.jsonl", "threads": 1},
     }  # fmt: skip
 
