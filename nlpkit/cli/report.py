@@ -40,7 +40,8 @@ def command(
 def show(result: dict[str, Any]) -> None:
     """What was written, for people."""
     if "output" in result:
-        say(f"{result['output']}: report of {len(result['runs'])} runs, {human_bytes(result['bytes'])}, "
-            f"sha256 {result['sha256'][:16]}")  # fmt: skip
+        count = len(result["runs"])
+        runs = f"{count:,} run{'' if count == 1 else 's'}"
+        say(f"{result['output']}: report of {runs}, {human_bytes(result['bytes'])}, sha256 {result['sha256'][:16]}")
     for path in result.get("tensorboard", ()):
         say(f"{path}: written")

@@ -72,7 +72,8 @@ def _read(place: int, run: Run, text: str) -> Looked:
         pieces = loaded.need_tokenizer().pieces
     if not seen:
         raise UserError("has no attention to be drawn", where=path, hint="leave out --attention, or this model")
-    return Looked(place, [pieces[token] for token in tokens], [layer[0][0].float().numpy() for layer in seen.values()])
+    looks = [weights_1HTT[0].float().numpy() for layer in seen.values() for weights_1HTT in layer]
+    return Looked(place, [pieces[token] for token in tokens], looks)
 
 
 def drawn(looked: Looked, name: str, ident: str) -> tuple[Markup, dict[str, object]]:

@@ -7,7 +7,6 @@ A run that was killed and resumed repeats the steps after its last save. They ar
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,7 @@ from nlpkit import events
 from nlpkit.errors import UserError
 
 Points = list[tuple[int, float]]  # (step, value), steps rising
+HUGE = 1e300  # what is larger was no measurement, and is counted as no number
 OF_A_STEP = {"loss": "loss", "lr": "learning rate", "gradient_norm": "gradient norm",
              "tokens_per_second": "tokens per second"}  # fmt: skip
 
@@ -49,7 +49,7 @@ class Logged:
     def add(self, name: str, step: int, value: Any, *, dev: bool = False) -> None:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return
-        if not math.isfinite(value):
+        if not abs(value) < HUGE:
             self.gone += 1
             return
         points = (self.dev if dev else self.curves).setdefault(name, [])
@@ -166,8 +166,8 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else None
 
 
 def _positive(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < HUGE

@@ -11,7 +11,7 @@ from nlpkit.errors import UserError, refuse
 from nlpkit.reporting import sources
 from nlpkit.reporting.attention import look
 from nlpkit.reporting.page import page
-from nlpkit.reporting.tensorboard import write as write_events
+from nlpkit.reporting.tensorboard import targets, write
 
 TITLE = "nlpkit report"
 
@@ -47,12 +47,13 @@ def report(
         "runs": [{"name": run.name, "command": run.command, "sha256": run.sha256} for run in found.runs],
         "evaluations": len(found.evaluations),
     }
+    event_files = None if tensorboard is None else targets(found, Path(tensorboard), force=force)
     if output is not None:
         looked = None if attention is None else look(found.runs, attention)
         made = page(found, title=title or TITLE, text=attention, looked=looked)
         atomic.write_text(Path(output), made, force=force)
         size = Path(output).stat().st_size
         result |= {"output": str(output), "kind": "report", "sha256": file.file_sha256(Path(output)), "bytes": size}
-    if tensorboard is not None:
-        result["tensorboard"] = write_events(found, Path(tensorboard), force=force)
+    if event_files is not None:
+        result["tensorboard"] = write(event_files)
     return result

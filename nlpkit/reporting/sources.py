@@ -221,8 +221,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 def _interval(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        isinstance(value.get(name), (int, float)) and abs(value[name]) < float("inf")
-        for name in ("value", "low", "high")
+        isinstance(value.get(name), (int, float)) and abs(value[name]) < log.HUGE for name in ("value", "low", "high")
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from nlpkit.artifact import atomic
@@ -24,25 +24,30 @@ VERSION = b"brain.Event:2"
 _UNSAFE = re.compile(r"[^\w.+-]")
 
 
-def write(sources: Sources, folder: Path, *, force: bool) -> list[str]:
-    """One folder for each run with a log, named as the run; returns the files. Errors: no run has a log, a file that is
-    there already and no ``force``."""
+def targets(sources: Sources, folder: Path, *, force: bool) -> dict[Path, Logged]:
+    """The file of each run with a log, in a folder named as the run. Errors: no run has a log, a file that is there
+    already and no ``force``."""
     logs = {place: run for place, run in enumerate(sources.runs) if run.logged is not None and _curves(run.logged)}
     if not logs:
-        raise UserError(
-            "--tensorboard changes nothing: no log with curves is given", hint="a command's --log writes one"
-        )
-    names: dict[str, int] = {}
+        raise UserError("--tensorboard changes nothing: no log with curves is given",
+                        hint="a command's --log writes one")  # fmt: skip
+    found: dict[Path, Logged] = {}
     for place, run in logs.items():
-        name = _UNSAFE.sub("_", run.name.removesuffix(".safetensors")).lstrip(".") or f"run-{letter(place)}"
-        names[f"{name}-{letter(place)}" if name in names else name] = place
-    targets = {folder / name / NAME: place for name, place in names.items()}
-    for target in targets:
+        name = _UNSAFE.sub("_", run.title).lstrip(".") or f"run-{letter(place)}"
+        target = folder / name / NAME
+        if target in found:
+            target = folder / f"{name}-{letter(place)}" / NAME
+        assert run.logged is not None
+        found[target] = run.logged
+        if target.parent.exists():
+            atomic.check_target(target, force=force)
+    return found
+
+
+def write(targets: Mapping[Path, Logged]) -> list[str]:
+    """Write each run's events; returns the files."""
+    for target, logged in targets.items():
         _make(target.parent)
-        atomic.check_target(target, force=force)
-    for target, place in targets.items():
-        logged = sources.runs[place].logged
-        assert logged is not None
         with atomic.writing(target) as file:
             for message in events(logged):
                 file.write(record(message))
