@@ -18,8 +18,8 @@ def text(*records: dict[str, Any]) -> str:
 
 
 def training(step: int = 0, **more: Any) -> dict[str, Any]:
-    return {"event": "training", "command": "pretrain", "output": "m.safetensors", "options": {"lr": 1e-3}, "inputs": [],
-            "steps": 40, "parameters": 7, "step": step, **more}  # fmt: skip
+    return {"event": "training", "command": "pretrain", "output": "m.safetensors", "options": {"lr": 1e-3},
+            "inputs": [], "steps": 40, "parameters": 7, "step": step, **more}  # fmt: skip
 
 
 def step(number: int, loss: float = 1.0, tokens: int = 100, speed: float = 50.0, **more: Any) -> dict[str, Any]:
@@ -43,8 +43,8 @@ DONE = {
 
 
 def test_a_whole_run() -> None:
-    (run,) = log.read(text(training(), step(10, 3.0), evaluation(10, 2.5), step(20, 2.0), evaluation(20, 2.6, best=False),
-                           DONE), "l.jsonl")  # fmt: skip
+    records = [training(), step(10, 3.0), evaluation(10, 2.5), step(20, 2.0), evaluation(20, 2.6, best=False), DONE]
+    (run,) = log.read(text(*records), "l.jsonl")
     assert run.curves["loss"] == [(10, 3.0), (20, 2.0)] and set(run.curves) == set(log.OF_A_STEP)
     assert run.dev == {"dev_mlm_loss": [(10, 2.5), (20, 2.6)], "x": [(10, 0.5), (20, 0.5)]}
     assert run.bests == [10] and run.chosen_by == "dev_mlm_loss" and run.terms == ["mlm"]

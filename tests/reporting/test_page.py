@@ -65,8 +65,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     token_file(made / "tokens.safetensors", documents=30)
     token_file(made / "dev.safetensors", documents=4, seed=5)
     for name, lr in (("a", 1e-3), ("b", 5e-3)):
-        nlpkit.pretrain([made / "tokens.safetensors"], made / f"{name}.safetensors", dev=made / "dev.safetensors", lr=lr,
-                        log=made / f"{name}.jsonl", **SMALL)  # fmt: skip
+        nlpkit.pretrain([made / "tokens.safetensors"], made / f"{name}.safetensors", dev=made / "dev.safetensors",
+                        lr=lr, log=made / f"{name}.jsonl", **SMALL)  # fmt: skip
     toys.model(made / "bert.safetensors")
     for name, n in (("train", 30), ("dev", 12), ("test", 12)):
         toys.texts(made / f"{name}.jsonl", n, seed=n)
@@ -236,7 +236,7 @@ def test_a_log_that_puts_a_file_behind_itself_is_no_trouble(tmp_path: Path) -> N
         (("a.safetensors",), {"attention": "no " * 40}, "has more than 32 tokens"),
         (("a.safetensors",), {"attention": ""}, "has no tokens"),
         (("a.safetensors",), {"output": None}, "nothing is asked for"),
-        (("a.jsonl",), {"output": None, "tensorboard": "t", "title": "x"}, "--title changes nothing: no page is written"),
+        (("a.jsonl",), {"output": None, "tensorboard": "t", "title": "x"}, "--title changes nothing"),
         (("a.jsonl",), {"output": "-"}, "it cannot go to stdout"),
         (("a.safetensors",), {"tensorboard": "t"}, "--tensorboard changes nothing: no log with curves is given"),
     ],

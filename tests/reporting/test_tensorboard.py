@@ -14,6 +14,9 @@ from nlpkit.errors import UserError
 from nlpkit.reporting import tensorboard
 
 
+SPEED = {"tokens": 10, "tokens_per_second": 5}
+
+
 def crc32c(data: bytes) -> int:
     """Bit by bit, as the definition is."""
     crc = 0xFFFFFFFF
@@ -73,8 +76,8 @@ def read(path: Path) -> list[dict[int, Any]]:
 def log(path: Path, output: str = "m.safetensors") -> Path:
     records: list[dict[str, Any]] = [
         {"event": "training", "command": "pretrain", "output": output, "step": 0, "steps": 300},
-        {"event": "step", "step": 100, "loss": 2.5, "losses": {"mlm": 2.0, "nsp": 0.5}, "tokens": 10, "tokens_per_second": 5},
-        {"event": "step", "step": 300, "loss": 1.5, "losses": {"mlm": 1.0, "nsp": 0.5}, "tokens": 10, "tokens_per_second": 5},
+        {"event": "step", "step": 100, "loss": 2.5, "losses": {"mlm": 2.0, "nsp": 0.5}, **SPEED},
+        {"event": "step", "step": 300, "loss": 1.5, "losses": {"mlm": 1.0, "nsp": 0.5}, **SPEED},
         {"event": "evaluation", "step": 200, "metrics": {"dev_mlm_loss": 1.25}, "score": -1.25, "best": True},
     ]  # fmt: skip
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
