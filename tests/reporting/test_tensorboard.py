@@ -13,7 +13,6 @@ import nlpkit
 from nlpkit.errors import UserError
 from nlpkit.reporting import tensorboard
 
-
 SPEED = {"tokens": 10, "tokens_per_second": 5}
 
 
