@@ -28,7 +28,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -45,7 +45,7 @@ from nlpkit.artifact.provenance import Run
 from nlpkit.data import framing as framings
 from nlpkit.data import labelled
 from nlpkit.data.batch import Batch
-from nlpkit.data.order import Epochs, Position
+from nlpkit.data.order import Epochs, Part, Position
 from nlpkit.data.pretraining import source
 from nlpkit.data.tokenfile import TokenFiles
 from nlpkit.models import family as family_of
@@ -134,17 +134,17 @@ class InTurn:
         self.ours: list[tuple[int, float]] = []  # tokens and seconds of each slice
         self.theirs: list[tuple[int, float]] = []
 
-    def batches(self, position: Position) -> Iterator[tuple[Batch, int, Position]]:
+    def read(self, position: Position, parts: int, chosen: Sequence[int]) -> Iterator[tuple[list[Part], int, Position]]:
         seen: list[tuple[Batch, int]] = []
         gc.collect()
         began = time.process_time()
-        for batch, epoch, after in self.given.batches(position):
+        for read, epoch, after in self.given.read(position, parts, chosen):
             if len(seen) == self.slice_steps:
                 self.turn(seen, began)
                 seen = []
                 began = time.process_time()
-            seen.append((batch, epoch))
-            yield batch, epoch, after
+            seen.append((read[0].batch, epoch))
+            yield read, epoch, after
 
     def turn(self, seen: list[tuple[Batch, int]], began: float) -> None:
         """The end of a slice of ours: its time, and the peer's slice."""

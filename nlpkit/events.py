@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nlpkit.errors import RunError, UserError
+from nlpkit.world import world
 
 Listener = Callable[[dict[str, Any]], None]
 _listeners: list[Listener] = []
@@ -45,8 +46,9 @@ def listen(listener: Listener) -> Iterator[None]:
 
 @contextmanager
 def log_to(path: str | Path | None) -> Iterator[None]:
-    """Append every event but progress to a JSONL file, one a line, as it happens. None logs nothing."""
-    if path is None:
+    """Append every event but progress to a JSONL file, one a line, as it happens. None logs nothing, and of several
+    processes one logs."""
+    if path is None or not world().leads:
         yield
         return
     try:

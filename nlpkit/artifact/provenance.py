@@ -23,9 +23,12 @@ from nlpkit import events
 from nlpkit._version import __version__
 from nlpkit.artifact import atomic, file, safetensors
 from nlpkit.errors import UserError
+from nlpkit.world import world
 
 # What every stage may be told without a byte of its result changing; tests/bytes holds each of them to it.
-HOW = frozenset({"output", "threads", "force", "fresh", "log", "log_every", "save_every", "memory_mb", "dry_run"})
+HOW = frozenset(
+    {"output", "threads", "parallel", "force", "fresh", "log", "log_every", "save_every", "memory_mb", "dry_run"}
+)
 # Files that stand for a stdin that was read before: `verify` gives them, and their name is "-" again.
 STDIN_AGAIN: set[Path] = set()
 PROMISE = "same files, options, seed, versions and processor type: same bytes"
@@ -79,9 +82,10 @@ class Run:
             raise UserError("a result is a file, it cannot go to stdout", where="-o -")
         dry = bool(arguments.get("dry_run"))
         force, fresh = bool(arguments.get("force")), bool(arguments.get("fresh"))
-        if not dry:
-            _tidy(output)
-        atomic.check_target(output, force=force or dry)
+        if world().leads:  # of several processes one writes
+            if not dry:
+                _tidy(output)
+            atomic.check_target(output, force=force or dry)
         run = cls(
             command=command,
             output=output,
@@ -125,6 +129,9 @@ class Run:
         return found[0] if found else None
 
     def _open(self, role: str, path: Path) -> Input:
+        if world().size > 1 and not (path.is_file() or path.is_dir()) and (str(path) == "-" or path.exists()):
+            raise UserError("can be read once only, and several processes read it", where=path,
+                            hint="put it in a file")  # fmt: skip
         if str(path) == "-":
             folder = tempfile.TemporaryDirectory(prefix="nlpkit-stdin-")
             self._spool.append(folder)
@@ -162,6 +169,10 @@ class Run:
             "versions": versions(self.libraries),
         }
 
+    def identity(self) -> str:
+        """Everything that must be the same in all processes of one run."""
+        return file.canonical({**self.provenance(), "processor": processor(self.libraries)})
+
     def write(
         self,
         tensors: Mapping[str, safetensors.Source],
@@ -170,7 +181,10 @@ class Run:
         config: Mapping[str, Any],
         tokenizer: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Write the result and say so; returns the stage's summary (output, kind, sha256, bytes)."""
+        """Write the result and say so; returns the stage's summary (output, kind, sha256, bytes). Of several processes
+        one writes; the others know the first two only."""
+        if not world().leads:
+            return {"output": str(self.output), "kind": kind}
         history: dict[str, Any] = {}
         for given in self.inputs:
             history.update(given.history)
@@ -268,5 +282,6 @@ def folder_sha256(folder: Path) -> str:
 
 
 def default_threads() -> int:
-    """As many threads as this process may use cores."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """As many threads as this process may use cores; of several processes on a machine each gets its share."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // world().local_size)

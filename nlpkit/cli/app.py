@@ -21,6 +21,8 @@ from nlpkit._version import __version__
 from nlpkit.cli import output, streams
 from nlpkit.config import unknown_environment
 from nlpkit.errors import UserError
+from nlpkit.world import COMMANDS as SHARED
+from nlpkit.world import world
 
 # Command -> (its module in this folder, one line of help). The order is the order of the work.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -152,6 +154,14 @@ def check_environment() -> None:
             raise error
 
 
+def check_shared(arguments: Sequence[str]) -> None:
+    """Refuse to do the same thing several times at once: only some commands share their work."""
+    name = next((word for word in arguments if not word.startswith("-")), "")
+    if world().size > 1 and name not in SHARED:
+        raise UserError(f"{world().size} processes were started, and nlpkit {name} is work for one",
+                        hint=f"torchrun is for {', '.join(SHARED)}")  # fmt: skip
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the program; every way it can end has its exit code (docs/commands.md)."""
     streams.prepare()
@@ -185,6 +195,7 @@ def run(arguments: list[str]) -> int:
     try:
         if not any(name.endswith("_COMPLETE") for name in os.environ):
             check_environment()
+        check_shared(arguments)
         code = build().main(arguments, prog_name="nlpkit", standalone_mode=False)
         sys.stdout.flush()
         if code == 130:  # the parser's answer to an interrupt, without a word
@@ -240,8 +251,20 @@ def usage(error: Any) -> int:
     return fail(message, hint=f"{path} --help shows the options, with examples", code=error.exit_code)
 
 
+def _several() -> bool:
+    try:
+        return world().size > 1
+    except UserError:  # which is what is to be said
+        return False
+
+
 def fail(what: str, *, where: str | None = None, hint: str | None = None, code: int) -> int:
-    """Say on stderr what went wrong and what to do; returns the exit code."""
+    """Say on stderr what went wrong and what to do; returns the exit code. Of several processes one says it."""
+    if _several():
+        from nlpkit.training.distributed import first_to_speak
+
+        if not first_to_speak():
+            return code
     output.say(f"error: {where}: {what}" if where else f"error: {what}")
     if hint:
         output.say(f"hint: {hint}")

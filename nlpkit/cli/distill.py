@@ -71,6 +71,8 @@ def command(
     patience: options.Patience = None,
     seed: options.Seed = 0,
     device: options.Device = "cpu",
+    parts: options.Parts = None,
+    parallel: options.Parallel = None,
     threads: options.Threads = None,
     log_every: options.LogEvery = 10,
     save_every: options.SaveEvery = None,

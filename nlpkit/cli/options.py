@@ -26,7 +26,7 @@ Fresh = Annotated[bool, Option("--fresh/--no-fresh", help="Start over instead of
 Log = Annotated[Path | None, Option(help="Append events to this JSONL file, one a line.")]
 DryRun = Annotated[bool, Option("-n", "--dry-run/--no-dry-run", help="Print the resolved run and touch nothing.")]
 Json = Annotated[bool, Option("--json/--no-json", help="Print one JSON object on stdout and nothing else.")]
-Device = Annotated[str, Option(help="Where to compute: cpu, or what torch calls it (cuda, cuda:1, mps).")]
+Device = Annotated[str, Option(help="Where to compute: cpu, cuda, cuda:1, mps, or auto: the first that is there.")]
 Field = Annotated[str, Option(help="Which field or column of JSONL, CSV, TSV, Parquet is the text.")]
 OnError = Annotated[str, Option(help="A malformed line: 'error' stops, 'skip' counts and says them.")]
 AnalogyScore = Annotated[
@@ -47,6 +47,13 @@ WeightDecay = Annotated[float, Option(help="AdamW's weight decay, on matrices.",
 ClipNorm = Annotated[float, Option(help="Largest gradient norm; 0 does not clip.", min=0)]
 EvalEvery = Annotated[int | None, Option(help="Steps between evaluations on --dev (default: at the end).", min=1)]
 Patience = Annotated[int | None, Option(help="Stop after so many evaluations without a better one.", min=1)]
+Parts = Annotated[
+    int | None, Option(help="Parts in which each batch is computed (default: one a process, or as begun).", min=1)
+]
+Parallel = Annotated[
+    str | None,
+    Option(help="Under torchrun: 'ddp', each process has the model (default); 'fsdp', a share of it. Changes no byte."),
+]
 LogEvery = Annotated[int, Option(help="Steps between two reports; changes no byte.", min=1)]
 SaveEvery = Annotated[
     int | None, Option(help="Steps between two saves of the unfinished run (default: a minute).", min=1)

@@ -1,18 +1,18 @@
-"""How a command speaks: data on stdout, people on stderr, a progress bar only on a terminal."""
+"""How a command speaks: data on stdout, people on stderr, a live line only on a terminal."""
 
 from __future__ import annotations
 
 import json as jsonlib
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import nlpkit
 from nlpkit import events
+from nlpkit.cli import display
+from nlpkit.world import world
 
-HEARTBEAT = 60.0  # seconds between two lines of a long run that no terminal watches
 SCHEMA = 1  # of the objects that --json prints
 
 
@@ -23,8 +23,10 @@ def call(command: str, arguments: Mapping[str, Any], *, json: bool = False,
     ``show`` prints the result for people; without it, one line on stderr names the file that was written.
     """
     given = {name: value for name, value in arguments.items() if name != "json"}
-    with progress(quiet=False):
+    with progress(quiet=not world().leads):
         result: dict[str, Any] = getattr(nlpkit, _attribute(command))(**given)
+    if not world().leads:  # of several processes one speaks
+        return result
     if json:
         print_json(result)
     elif result.get("dry_run"):
@@ -73,84 +75,12 @@ def human_bytes(size: float) -> str:
 
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[None]:
-    """Show events while a stage works: a bar on a terminal, else one line a minute; notes always."""
+    """Show events while a stage works: a live line on a terminal, else one line a minute; notes always."""
     if quiet:
         yield
     elif sys.stderr.isatty():
-        with _Bar() as bar, events.listen(bar):
+        with display.LiveLine() as line, events.listen(line):
             yield
     else:
-        with events.listen(_Heartbeat()):
+        with events.listen(display.Heartbeat(say)):
             yield
-
-
-def describe(record: Mapping[str, Any]) -> str:
-    """The figures of a training step or a count, in words."""
-    if record["event"] == "step":
-        parts = [f"step {record['step']:,}/{record['steps']:,}", f"loss {record['loss']:.3f}"]
-        if record.get("tokens_per_second"):
-            parts.append(f"{record['tokens_per_second']:,.0f} tokens/s")
-        return ", ".join(parts)
-    total = f"/{record['total']:,}" if record.get("total") else ""
-    return f"{record['label']} {record['done']:,}{total} {record.get('unit', '')}".rstrip()
-
-
-def describe_evaluation(record: Mapping[str, Any]) -> str:
-    """One line for a measurement during training."""
-    figures = ", ".join(f"{name} {value:.4f}" for name, value in record["metrics"].items())
-    best = " (best so far)" if record.get("best") else ""
-    return f"evaluation at step {record['step']:,}: {figures}{best}"
-
-
-class _Heartbeat:
-    """For logs: a line a minute, and each evaluation."""
-
-    def __init__(self) -> None:
-        self.last = time.monotonic()
-
-    def __call__(self, record: dict[str, Any]) -> None:
-        event = record["event"]
-        if event == "note":
-            say(record["text"])
-        elif event == "evaluation":
-            say(describe_evaluation(record))
-        elif event in ("step", "progress") and time.monotonic() - self.last >= HEARTBEAT:
-            self.last = time.monotonic()
-            say(describe(record))
-
-
-class _Bar:
-    """For terminals: one bar, replaced when the stage changes."""
-
-    def __enter__(self) -> _Bar:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-        self.display = Progress(
-            SpinnerColumn(), TextColumn("[bold]{task.fields[stage]}"), BarColumn(bar_width=28),
-            TextColumn("{task.description}"), TimeElapsedColumn(), TimeRemainingColumn(),
-            console=Console(stderr=True), transient=True, refresh_per_second=8,
-        )  # fmt: skip
-        self.display.start()
-        self.task = self.display.add_task("", total=None, stage="")
-        self.stage = ""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.display.stop()
-
-    def __call__(self, record: dict[str, Any]) -> None:
-        event = record["event"]
-        if event == "stage":
-            self.stage = record["name"]
-            self.display.reset(self.task, total=None, description="", stage=self.stage)
-        elif event == "note":
-            self.display.console.print(record["text"], markup=False, highlight=False)
-        elif event == "evaluation":
-            self.display.console.print(describe_evaluation(record), markup=False, highlight=False)
-        elif event == "step":
-            self.display.update(self.task, completed=record["step"], total=record["steps"], stage=self.stage,
-                                description=describe(record))  # fmt: skip
-        elif event == "progress":
-            self.display.update(self.task, completed=record["done"], total=record.get("total"), stage=self.stage,
-                                description=describe(record))  # fmt: skip

@@ -18,6 +18,7 @@ from nlpkit.data import labelled
 from nlpkit.data.order import Epochs
 from nlpkit.data.pretraining import source
 from nlpkit.data.tokenfile import TokenFiles
+from nlpkit.device import choose_device, local_device
 from nlpkit.errors import UserError, choose, refuse
 from nlpkit.models.base import Model
 from nlpkit.models.load import Loaded, load, model_config, state_tensors
@@ -25,8 +26,9 @@ from nlpkit.objectives.base import Objective
 from nlpkit.tasks import reading
 from nlpkit.training import estimate, finetune, loop, pretrain, resume
 from nlpkit.training.loop import Evaluation
-from nlpkit.training.settings import Settings, check_dev
+from nlpkit.training.settings import Settings, check_dev, check_parallel
 from nlpkit.training.threads import use_threads
+from nlpkit.world import world
 
 HARD = 2.0  # the weight of the data's answers (Sanh et al. 2019, their code), where there are any
 
@@ -70,6 +72,8 @@ def distill(
     patience: int | None = None,
     seed: int = 0,
     device: str = "cpu",
+    parts: int | None = None,
+    parallel: str | None = None,
     threads: int | None = None,
     log_every: int = 10,
     save_every: int | None = None,
@@ -87,6 +91,8 @@ def distill(
     `nlpkit.training.finetune.finetune`; an option that is of no use with this kind of teacher.
     """
     data = [data] if isinstance(data, (str, Path)) else list(data)
+    check_parallel(parallel, world().size)
+    device, parts = choose_device(device), resume.parts_of(parts, output, fresh=fresh)
     run = Run.start("distill", locals(), inputs=("teacher", "data", "dev", "init"), libraries=("torch", "numpy"))
     with use_threads(threads), events.log_to(log):
         options = locals()
@@ -102,13 +108,13 @@ def distill(
             accumulate=accumulate, lr=lr, schedule=schedule, warmup_fraction=warmup_fraction, beta1=beta1, beta2=beta2,
             adam_eps=adam_eps, weight_decay=weight_decay, clip_norm=clip_norm or None,
             eval_every=eval_every or finetune.once_an_epoch(lesson.data, accumulate), patience=patience,
-            log_every=log_every, save_every=save_every, seed=seed, device=device,
+            log_every=log_every, save_every=save_every, seed=seed, device=device, parts=parts, parallel=parallel,
         )  # fmt: skip
         sizes = {"parameters": parameters(network), "teacher_parameters": estimate.parameters(loaded.model)}
         if dry_run:
             cost = estimate.cost(network, lesson.data, settings, share=lesson.share, teacher=loaded.model)
             return run.plan(**cost | sizes)
-        loaded.model.to(device)
+        loaded.model.to(local_device(device))
         progress = loop.train(network, teach, lesson.data, settings, run, evaluate=lesson.evaluate)
         if WIDEN in network.heads:
             del network.heads[WIDEN]
@@ -175,7 +181,7 @@ def language_lesson(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Les
 
     evaluate = None
     if dev := run.paths("dev"):
-        evaluate = pretrain.evaluator(sequences(dev), base, options["seed"], options["device"])
+        evaluate = pretrain.evaluator(sequences(dev), base, options["seed"], local_device(options["device"]))
     objective = LanguageDistillation(loaded.model, base, options["temperature"], weights(options))
     share = pretrain.share(base, options["mask_ratio"])
     return Lesson(objective, sequences(paths), base.heads, evaluate, None, max_len, share)
@@ -206,7 +212,7 @@ def task_lesson(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Lesson:
     if dev := run.path("dev"):
         held = reading.encode(task, labelled.read(dev, label=task.label, **columns), encoder, "dev")
         metric = choose({name: name for name in kind.metrics}, options["metric"] or kind.metrics[0], field="metric")
-        evaluate = finetune.evaluator(task, held, metric, options["device"])
+        evaluate = finetune.evaluator(task, held, metric, local_device(options["device"]))
     return Lesson(
         TaskDistillation(loaded.model, task, options["temperature"], weights(options)),
         finetune.epochs_of(sequences, batch_tokens=options["batch_tokens"], seed=options["seed"]),

@@ -3,11 +3,14 @@
 Every epoch is a permutation. Batches hold about ``batch_tokens`` tokens; inside a window of batches the examples are
 sorted by length, so that a batch's sequences are alike (attention then runs on few groups of equal length), and the
 window's batches are shuffled again, so that the loop does not see short before long.
+
+A batch can be read in parts, which several processes share: together they read what one would.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -20,11 +23,21 @@ WINDOW = 64  # batches that are sorted by length together
 Position = dict[str, int]  # {"epoch": ..., "batch": ...}: the next batch to read; plain JSON
 
 
+@dataclass(frozen=True)
+class Part:
+    """A part of a batch. Where there are fewer sequences than parts some are ``empty``, and hold the batch's first
+    sequence only for those who cannot compute nothing."""
+
+    batch: Batch
+    empty: bool = False
+
+
 class Source(Protocol):
     """What a loop reads: batches without end, from any position."""
 
-    def batches(self, position: Position) -> Iterator[tuple[Batch, int, Position]]:
-        """(batch, the epoch it belongs to, the position after it), from ``position`` on, epoch after epoch."""
+    def read(self, position: Position, parts: int, chosen: Sequence[int]) -> Iterator[tuple[list[Part], int, Position]]:
+        """(the ``chosen`` of a batch's ``parts``, the epoch it belongs to, the position after it), from ``position``
+        on, epoch after epoch. Every sequence of a batch is in one part."""
 
     def count(self, epochs: int) -> int:
         """How many batches the first ``epochs`` epochs have."""
@@ -63,6 +76,13 @@ def _cut(lengths: NDArray[np.int64], batch_tokens: int) -> NDArray[np.int64]:
     return np.unique(np.searchsorted(ends, np.arange(1, shares) * (total / shares), side="left"))
 
 
+def cut(examples: NDArray[np.int64], lengths: NDArray[np.int64], parts: int) -> list[NDArray[np.int64]]:
+    """A batch in ``parts`` of about equally many tokens, its order kept. With few sequences some parts are empty."""
+    middles = np.cumsum(lengths[examples]) - lengths[examples] / 2  # a sequence belongs where its middle lies
+    ends = np.arange(1, parts) * (int(lengths[examples].sum()) / parts)
+    return np.split(examples, np.searchsorted(middles, ends))
+
+
 class Epochs:
     """A `Source` made of two functions: the lengths of the examples, and a batch from example numbers.
 
@@ -83,15 +103,26 @@ class Epochs:
         """The batches of an epoch, as example numbers."""
         return epoch_batches(self.lengths, self.batch_tokens, Address(self.seed, ("order", epoch)))
 
-    def batches(self, position: Position) -> Iterator[tuple[Batch, int, Position]]:
+    def read(self, position: Position, parts: int, chosen: Sequence[int]) -> Iterator[tuple[list[Part], int, Position]]:
         epoch, start = position["epoch"], position["batch"]
         while True:
             plan = self.plan(epoch)
             for number in range(start, len(plan)):
                 last = number + 1 == len(plan)
                 after = {"epoch": epoch + 1, "batch": 0} if last else {"epoch": epoch, "batch": number + 1}
-                yield self.make(plan[number], epoch), epoch, after
+                examples = cut(plan[number], self.lengths, parts)
+                yield [self._part(examples[part], plan[number], epoch) for part in chosen], epoch, after
             epoch, start = epoch + 1, 0
+
+    def _part(self, examples: NDArray[np.int64], batch: NDArray[np.int64], epoch: int) -> Part:
+        if len(examples):
+            return Part(self.make(examples, epoch))
+        return Part(self.make(batch[:1], epoch), empty=True)
+
+    def batches(self, position: Position) -> Iterator[tuple[Batch, int, Position]]:
+        """`read` of whole batches."""
+        for (whole,), epoch, after in self.read(position, 1, (0,)):
+            yield whole.batch, epoch, after
 
     def count(self, epochs: int) -> int:
         return sum(len(self.plan(epoch)) for epoch in range(epochs))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nlpkit.data.batch import Batch
@@ -15,6 +17,12 @@ from nlpkit.tasks.base import Scores, Task
 from nlpkit.tasks.sequences import Sequences
 
 BATCH_TOKENS = 4096
+Spread = Callable[[Callable[[Any], np.ndarray], Sequence[Any]], list[np.ndarray]]
+
+
+def alone(function: Callable[[Any], np.ndarray], items: Sequence[Any]) -> list[np.ndarray]:
+    """``function`` of every item, in order; all in this process."""
+    return [function(item) for item in items]
 
 
 def score(
@@ -25,13 +33,15 @@ def score(
     batch_tokens: int = BATCH_TOKENS,
     device: str = "cpu",
     progress: Callable[[int], None] = lambda done: None,
+    spread: Spread = alone,
 ) -> Scores:
-    """The scores of every sequence, [n, ...], in the order of ``sequences``. ``progress`` hears how many are done.
+    """The scores of every sequence, [n, ...], in the order of ``sequences``. ``progress`` hears how many are done;
+    ``spread`` may share the batches with other processes.
 
     Nothing is padded, so no score depends on what shares its batch (but for the last bits of a float).
     """
     return each(model, lambda batch: task.scores(model(batch)), sequences, batch_tokens=batch_tokens, device=device,
-                progress=progress)  # fmt: skip
+                progress=progress, spread=spread)  # fmt: skip
 
 
 def each(
@@ -42,19 +52,26 @@ def each(
     batch_tokens: int,
     device: str,
     progress: Callable[[int], None] = lambda done: None,
+    spread: Spread = alone,
 ) -> Scores:
     """What ``answer`` says of each sequence of a batch, [B, ...], for all sequences, [n, ...], in their order."""
     model.eval()
     rows: list[Scores | None] = [None] * len(sequences)
+    batches = in_order(sequences.lengths, batch_tokens)
     done = 0
+
+    def answered(examples: NDArray[np.int64]) -> Scores:
+        nonlocal done
+        # One token alone would be read as a step of generation is, which has other last bits (layers/linear.py).
+        lonely = sequences.lengths[examples].sum() == 1
+        batch = sequences.batch(np.repeat(examples, 2) if lonely else examples)
+        found: Scores = answer(batch.to(device)).double().cpu().numpy()[: len(examples)]
+        done += len(examples)
+        progress(done)
+        return found
+
     with torch.inference_mode():
-        for examples in in_order(sequences.lengths, batch_tokens):
-            # One token alone would be read as a step of generation is, which has other last bits (layers/linear.py).
-            alone = sequences.lengths[examples].sum() == 1
-            batch = sequences.batch(np.repeat(examples, 2) if alone else examples)
-            found = answer(batch.to(device)).double().cpu().numpy()[: len(examples)]
+        for examples, found in zip(batches, spread(answered, batches), strict=True):
             for place, row in zip(examples, found, strict=True):
                 rows[place] = row
-            done += len(examples)
-            progress(done)
     return np.stack([row for row in rows if row is not None])

@@ -12,6 +12,7 @@ from nlpkit import events, tasks
 from nlpkit.artifact.provenance import Run
 from nlpkit.data import labelled
 from nlpkit.data.order import Epochs
+from nlpkit.device import choose_device, local_device
 from nlpkit.errors import UserError, choose
 from nlpkit.models.base import Model
 from nlpkit.models.load import Loaded, add_classifier, load, model_config, state_tensors, with_dropout
@@ -22,10 +23,12 @@ from nlpkit.tasks.reading import encode, encoder_of
 from nlpkit.tasks.scoring import score
 from nlpkit.tasks.sequences import Sequences
 from nlpkit.training import estimate, loop, resume
+from nlpkit.training.distributed import spread
 from nlpkit.training.loop import Evaluation
 from nlpkit.training.pretrain import total_steps
-from nlpkit.training.settings import Settings, check_dev
+from nlpkit.training.settings import Settings, check_dev, check_parallel
 from nlpkit.training.threads import use_threads
+from nlpkit.world import world
 
 EPOCHS = 3  # when neither steps nor epochs are given (Devlin et al. 2019, section 4.1)
 
@@ -61,6 +64,8 @@ def finetune(
     patience: int | None = None,
     seed: int = 0,
     device: str = "cpu",
+    parts: int | None = None,
+    parallel: str | None = None,
     threads: int | None = None,
     log_every: int = 10,
     save_every: int | None = None,
@@ -76,6 +81,8 @@ def finetune(
     model's own. The heads of pre-training are left out of the result. Errors: UserError for wrong options and inputs
     (a label of ``dev`` that ``train`` does not have, with its line), RunError for a loss that is not a number.
     """
+    check_parallel(parallel, world().size)
+    device, parts = choose_device(device), resume.parts_of(parts, output, fresh=fresh)
     run = Run.start("finetune", locals(), inputs=("model", "train", "dev"), libraries=("torch", "numpy"))
     with use_threads(threads), events.log_to(log):
         kind = tasks.kind(task)
@@ -95,13 +102,13 @@ def finetune(
         evaluate = None
         if dev is not None:
             held = encode(asked, labelled.read(run.paths("dev")[0], **columns), encoder, "dev")
-            evaluate = evaluator(asked, held, chosen, device)
+            evaluate = evaluator(asked, held, chosen, local_device(device))
         settings = Settings(
             steps=total_steps(data, steps, epochs or (EPOCHS if steps is None else None), accumulate),
             accumulate=accumulate, lr=lr, schedule=schedule, warmup_fraction=warmup_fraction, beta1=beta1, beta2=beta2,
             adam_eps=adam_eps, weight_decay=weight_decay, clip_norm=clip_norm or None,
             eval_every=eval_every or once_an_epoch(data, accumulate), patience=patience, log_every=log_every,
-            save_every=save_every, seed=seed, device=device,
+            save_every=save_every, seed=seed, device=device, parts=parts, parallel=parallel,
         )  # fmt: skip
         if dry_run:
             return run.plan(labels=list(asked.labels), **estimate.cost(network, data, settings, share=0))
@@ -153,7 +160,7 @@ def evaluator(task: Task, held: Sequences, metric: str, device: str) -> Callable
     """Measures the model on held-out examples; a loss is better when smaller, everything else when larger."""
 
     def evaluate(model: Model) -> Evaluation:
-        found = task.quick(score(model, task, held, device=device), held)
+        found = task.quick(score(model, task, held, device=device, spread=spread), held)
         return Evaluation(-found[metric] if metric == "loss" else found[metric], found)
 
     return evaluate

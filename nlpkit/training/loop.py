@@ -18,15 +18,19 @@ import torch
 from nlpkit import events
 from nlpkit.artifact.provenance import Run
 from nlpkit.data.batch import Batch
-from nlpkit.data.order import Source
+from nlpkit.data.order import Part, Source
+from nlpkit.device import local_device
 from nlpkit.errors import Interrupted, RunError
 from nlpkit.models.base import Model
-from nlpkit.objectives.base import Objective
+from nlpkit.objectives.base import Objective, Target
 from nlpkit.seeds import Address
-from nlpkit.training import estimate, resume
+from nlpkit.training import distributed, estimate, resume
 from nlpkit.training import optimizer as optim
+from nlpkit.training.reduction import Local, Replicated
 from nlpkit.training.settings import Settings
+from nlpkit.training.sharded import Sharded
 from nlpkit.training.stop import StopSignal
+from nlpkit.world import world
 
 SAVE_SECONDS = 60.0  # between two saves when no number of steps was given
 
@@ -72,86 +76,165 @@ def train(
     With ``evaluate`` the model ends with the weights of its best evaluation, else with the last ones. Errors: RunError
     when the loss or the gradients stop being numbers; Interrupted (exit 130) after Ctrl-C or SIGTERM, state saved.
     """
-    model.to(settings.device)
-    parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    device = local_device(settings.device)
+    distributed.join(device)
+    saved = resume.load(run)
+    distributed.agree("the run", f"{run.identity()} step {saved.progress.step if saved else 0}")
+    model.to(device)
+    gradients = reduction_for(model, settings, device)
+    parameters = gradients.parameters
     optimizer = optim.adamw(parameters, settings)
     progress, best = resume.Progress(), dict[str, np.ndarray]()
-    if saved := resume.load(run):
-        progress, best = saved.progress, {name: np.array(value) for name, value in saved.best.items()}
+    if saved:
+        progress = saved.progress
+        best = {name: np.array(value) for name, value in saved.best.items()} if gradients.keeps else {}
         load_weights(model, saved.model)
         optim.load_state(optimizer, parameters, saved.optimizer, progress.step)
 
     def save() -> None:
-        moments = optim.state_tensors(optimizer, parameters)
+        moments = distributed.whole_arrays(optim.state_tensors(optimizer, parameters))
         resume.save(run, progress, model=weights(model), optimizer=moments, best=best)
 
     events.emit(
         "training", **run.provenance(), output=run.output.name, parameters=estimate.parameters(model),
         step=progress.step, steps=settings.steps,
     )  # fmt: skip
-    batches = source.batches(progress.position)
+    batches = source.read(progress.position, settings.parts, gradients.parts)
     losses, last_save = Losses(), time.monotonic()
     with StopSignal() as stop:
         while progress.step < settings.steps and not progress.stopped:
             model.train()
-            torch.manual_seed(Address(settings.seed, ("dropout", progress.step)).torch_seed())
-            micro = [next(batches) for _ in range(settings.accumulate)]
-            sums, counts = forward_backward(model, objective, [item[:2] for item in micro], settings)
-            norm = update(parameters, optimizer, settings, progress.step, sums)
+            read = [next(batches) for _ in range(settings.accumulate)]
+            micro = [(parts, epoch) for parts, epoch, _ in read]
+            sums, counts, tokens = forward_backward(model, objective, micro, settings, progress.step, gradients)
+            norm = update(parameters, optimizer, settings, progress.step, sums, gradients.row_norms)
             progress.step += 1
-            progress.position = micro[-1][2]
-            losses.add(sums, counts, sum(item[0].packing.total for item in micro))
+            progress.position = read[-1][2]
+            losses.add(sums, counts, tokens)
             if progress.step % settings.log_every == 0 or progress.step == settings.steps:
                 losses = report(losses, progress.step, settings, norm, objective)
             if evaluate and due(progress.step, settings) and judge(progress, evaluate(model), settings):
                 best = {name: np.array(value) for name, value in weights(model).items()}
             every = settings.save_every
             timely = time.monotonic() - last_save >= SAVE_SECONDS if every is None else progress.step % every == 0
-            if stop.asked or (timely and progress.step < settings.steps):
+            # All processes stop after the same step, and process 0 has the clock.
+            said = distributed.gather([float(stop.asked), float(timely)])
+            stopping, saving = any(asked for asked, _ in said), bool(said[0][1])
+            if stopping or (saving and progress.step < settings.steps):
                 save()
                 last_save = time.monotonic()
-            if stop.asked and progress.step < settings.steps:
+            if stopping and progress.step < settings.steps:
                 raise Interrupted(
                     f"interrupted at step {progress.step:,} of {settings.steps:,}",
                     where=run.output,
                     hint="the same command again goes on from here",
                 )
+    gradients.close(model)
     if best:
         load_weights(model, best)
     model.eval()
     return progress
 
 
-def forward_backward(
-    model: Model, objective: Objective, micro: list[tuple[Batch, int]], settings: Settings
-) -> tuple[dict[str, float], dict[str, int]]:
-    """Gradients of one update, from one or more batches; returns each term's sum of losses and number of answers.
+def reduction_for(model: Model, settings: Settings, device: str) -> Local:
+    """How the gradients of the parts become one: in this process, or among several."""
+    if world().size == 1:
+        return Local(model, settings.parts)
+    return Sharded(model, settings.parts, device) if settings.parallel == "fsdp" else Replicated(model, settings.parts)
 
-    The counts of all batches are known before the first backward, so every answer weighs the same whatever batch
-    it is in (a mean of means would favour short batches).
+
+@dataclass(frozen=True)
+class Work:
+    """One forward and backward: part ``part`` of batch ``number`` of a step."""
+
+    part: int
+    number: int
+    batch: Batch
+    target: Target
+    empty: bool
+
+
+def forward_backward(
+    model: Model,
+    objective: Objective,
+    micro: list[tuple[list[Part], int]],
+    settings: Settings,
+    step: int,
+    gradients: Local,
+) -> tuple[dict[str, float], dict[str, int], int]:
+    """Gradients of one update, from one or more batches; returns each term's sum of losses and number of answers, and
+    the number of tokens, of all processes.
+
+    ``micro`` has this process's parts of each batch, and the epoch. The counts of all batches are known before the
+    first backward, so every answer weighs the same whatever batch or part it is in (a mean of means would favour short
+    batches). Each part draws its own dropout, so that it does not matter which process computes it.
     """
-    prepared = [objective.corrupt(batch, Address(settings.seed, ("objective", epoch))) for batch, epoch in micro]
-    counts: dict[str, int] = {}
-    for _, target in prepared:
-        for name, count in target.counts.items():
-            counts[name] = counts.get(name, 0) + count
+    device = local_device(settings.device)
+    tasks = prepare(objective, micro, settings, gradients)
+    counts, tokens = count(tasks, objective)
     sums = dict.fromkeys(counts, 0.0)
-    for batch, target in prepared:
-        output = model(batch.to(settings.device), layers=objective.layers)
-        terms = objective.loss(output, target.to(settings.device))
+    address = Address(settings.seed, ("dropout", step))
+    torch.manual_seed(address.torch_seed())
+    for place, task in enumerate(tasks):
+        following = tasks[place + 1].part if place + 1 < len(tasks) else None
+        gradients.backward_next(task.part, last_of_part=following != task.part, last=following is None)
+        if settings.parts > 1:
+            torch.manual_seed(address.at(task.number, task.part).torch_seed())
+        output = model(task.batch.to(device), layers=objective.layers)
+        terms = objective.loss(output, task.target.to(device))
         loss = sum(objective.weights[name] / max(1, counts[name]) * value for name, value in terms.items())
-        torch.autograd.backward([torch.as_tensor(loss)])
-        for name, value in terms.items():
-            sums[name] += value.item()
-    return sums, counts
+        torch.autograd.backward([torch.as_tensor(loss * 0.0 if task.empty else loss)])
+        if not task.empty:
+            for name, value in terms.items():
+                sums[name] += value.item()
+        if following != task.part:
+            gradients.part_done(task.part)
+    gradients.finish()
+    return dict(zip(sums, distributed.total(list(sums.values())), strict=True)), counts, tokens
+
+
+def prepare(
+    objective: Objective, micro: list[tuple[list[Part], int]], settings: Settings, gradients: Local
+) -> list[Work]:
+    """What this process computes in a step: part by part, and of each all batches."""
+    found = []
+    for place, part in enumerate(gradients.parts):
+        for number, (parts, epoch) in enumerate(micro):
+            if parts[place].empty and not gradients.empties:
+                continue
+            batch, target = objective.corrupt(parts[place].batch, Address(settings.seed, ("objective", epoch)))
+            found.append(Work(part, number, batch, target, parts[place].empty))
+    return found
+
+
+def count(tasks: list[Work], objective: Objective) -> tuple[dict[str, int], int]:
+    """Answers of each term, and tokens, of all parts of a step, in every process."""
+    counts: dict[str, int] = {}
+    for task in tasks:
+        for name, answers in task.target.counts.items():
+            counts[name] = counts.get(name, 0) + (0 if task.empty else answers)
+    tokens = sum(task.batch.packing.total for task in tasks if not task.empty)
+    if world().size == 1:
+        return counts, tokens
+    # A process without sequences does not know which terms there are.
+    names = list(objective.weights)
+    mine = [float(counts.get(name, -1)) for name in names]
+    *columns, all_tokens = zip(*distributed.gather([*mine, float(tokens)]), strict=True)
+    known = {name: [int(value) for value in column if value >= 0] for name, column in zip(names, columns, strict=True)}
+    return {name: sum(values) for name, values in known.items() if values}, int(sum(all_tokens))
 
 
 def update(
-    parameters: optim.Parameters, optimizer: torch.optim.AdamW, settings: Settings, step: int, sums: dict[str, float]
+    parameters: optim.Parameters,
+    optimizer: torch.optim.AdamW,
+    settings: Settings,
+    step: int,
+    sums: dict[str, float],
+    rows: optim.RowNorms = optim.row_norms,
 ) -> float:
     """Clip and apply the gradients; returns their norm before clipping."""
     gradients = [value.grad for value in parameters.values() if value.grad is not None]
-    norm = optim.clip(gradients, settings.clip_norm)
+    norm = optim.clip(gradients, settings.clip_norm, rows)
     if not (math.isfinite(norm) and all(math.isfinite(value) for value in sums.values())):
         bad = [name for name, value in sums.items() if not math.isfinite(value)]
         what = f"the loss ({', '.join(bad)})" if bad else "the gradient"
@@ -198,10 +281,13 @@ def report(losses: Losses, step: int, settings: Settings, norm: float, objective
 
 
 def weights(model: Model) -> dict[str, np.ndarray]:
-    """The model's tensors by canonical name."""
-    return {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
+    """The model's tensors by canonical name, whole."""
+    return distributed.whole_arrays(model.state_dict())
 
 
 def load_weights(model: Model, tensors: resume.Arrays) -> None:
     """The way back."""
-    model.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in tensors.items()})
+    state = model.state_dict()
+    assert state.keys() == tensors.keys(), "they were saved by the same command"
+    for name, value in state.items():
+        value.copy_(distributed.like(tensors[name], value))

@@ -9,18 +9,29 @@ from nlpkit.data.order import Epochs, in_order
 from nlpkit.models.base import Model
 from nlpkit.objectives.base import Objective
 from nlpkit.seeds import Address
+from nlpkit.training.distributed import spread
 
 
 def mean_losses(model: Model, objective: Objective, data: Epochs, rng: Address, device: str) -> dict[str, float]:
-    """Mean loss of each term over every sequence of ``data`` once; the masks are those of the address ``rng``."""
+    """Mean loss of each term over every sequence of ``data`` once; the masks are those of the address ``rng``. Where
+    several processes train they share the batches, and each knows the result."""
+    names = list(objective.weights)
+    model.eval()
+
+    def measured(examples: np.ndarray) -> np.ndarray:
+        """Sum and number of each term, [terms, 2]; -1 answers where there is no such term."""
+        batch, target = objective.corrupt(data.make(examples, 0), rng)
+        output = model(batch.to(device), layers=objective.layers)
+        terms = objective.loss(output, target.to(device))
+        return np.array([[terms[name].item(), target.counts[name]] if name in terms else [0, -1] for name in names])
+
+    with torch.inference_mode():
+        found = spread(measured, in_order(np.asarray(data.lengths), data.batch_tokens))
     sums: dict[str, float] = {}
     counts: dict[str, int] = {}
-    model.eval()
-    with torch.inference_mode():
-        for examples in in_order(np.asarray(data.lengths), data.batch_tokens):
-            batch, target = objective.corrupt(data.make(examples, 0), rng)
-            output = model(batch.to(device), layers=objective.layers)
-            for name, value in objective.loss(output, target.to(device)).items():
-                sums[name] = sums.get(name, 0.0) + value.item()
-                counts[name] = counts.get(name, 0) + target.counts[name]
+    for rows in found:
+        for name, (value, count) in zip(names, rows.tolist(), strict=True):
+            if count >= 0:
+                sums[name] = sums.get(name, 0.0) + value
+                counts[name] = counts.get(name, 0) + int(count)
     return {name: value / max(1, counts[name]) for name, value in sums.items()}

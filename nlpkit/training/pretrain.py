@@ -15,6 +15,7 @@ from nlpkit.data import framing as framings
 from nlpkit.data.order import Epochs
 from nlpkit.data.pretraining import SOURCES, source
 from nlpkit.data.tokenfile import TokenFiles
+from nlpkit.device import choose_device, local_device
 from nlpkit.errors import UserError, choose, refuse
 from nlpkit.models import family as family_of
 from nlpkit.models.base import Family, Model
@@ -27,8 +28,9 @@ from nlpkit.tokenizers.base import ROLES, Tokenizer
 from nlpkit.training import estimate, resume
 from nlpkit.training.loop import Evaluation, train
 from nlpkit.training.measure import mean_losses
-from nlpkit.training.settings import Settings, check_dev
+from nlpkit.training.settings import Settings, check_dev, check_parallel
 from nlpkit.training.threads import use_threads
+from nlpkit.world import world
 
 # What a model without --init is, where nothing else is said.
 MODEL, SIZE, MAX_LEN, DROPOUT = "bert", "tiny", 128, 0.1
@@ -70,6 +72,8 @@ def pretrain(
     patience: int | None = None,
     seed: int = 0,
     device: str = "cpu",
+    parts: int | None = None,
+    parallel: str | None = None,
     threads: int | None = None,
     log_every: int = 10,
     save_every: int | None = None,
@@ -89,6 +93,8 @@ def pretrain(
     call again then resumes.
     """
     tokens = [tokens] if isinstance(tokens, (str, Path)) else list(tokens)
+    check_parallel(parallel, world().size)
+    device, parts = choose_device(device), resume.parts_of(parts, output, fresh=fresh)
     run = Run.start("pretrain", locals(), inputs=("tokens", "dev", "init"), libraries=("torch", "numpy"))
     with use_threads(threads), events.log_to(log):
         files = TokenFiles.open(run.paths("tokens"))
@@ -121,13 +127,13 @@ def pretrain(
             steps=total_steps(data, steps, epochs, accumulate), accumulate=accumulate, lr=lr, schedule=schedule,
             warmup_fraction=warmup_fraction, beta1=beta1, beta2=beta2, adam_eps=adam_eps, weight_decay=weight_decay,
             clip_norm=clip_norm or None, eval_every=eval_every, patience=patience, log_every=log_every,
-            save_every=save_every, seed=seed, device=device,
+            save_every=save_every, seed=seed, device=device, parts=parts, parallel=parallel,
         )  # fmt: skip
         evaluate = None
         if dev is not None:
             held = TokenFiles.open(run.paths("dev"))
             check_tokenizer(held, tokenizer, "the training text's", where=dev)
-            evaluate = evaluator(sequences(held), task, seed, device)
+            evaluate = evaluator(sequences(held), task, seed, local_device(device))
         if dry_run:
             return run.plan(**estimate.cost(network, data, settings, share=share(task, mask_ratio)))
         progress = train(network, task, data, settings, run, evaluate=evaluate)

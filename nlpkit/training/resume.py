@@ -19,6 +19,7 @@ from nlpkit.artifact import atomic, file
 from nlpkit.artifact.provenance import PROMISE, Run, differences, processor, unfinished
 from nlpkit.data.order import START, Position
 from nlpkit.errors import UserError
+from nlpkit.world import world
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -39,7 +40,9 @@ class Progress:
 
 
 def save(run: Run, progress: Progress, *, model: Arrays, optimizer: Arrays, best: Arrays) -> None:
-    """Write the state of a run, atomically."""
+    """Write the state of a run, atomically. Of several processes one writes."""
+    if not world().leads:
+        return
     tensors = {
         **{f"model.{name}": value for name, value in model.items()},
         **{f"optimizer.{name}": value for name, value in optimizer.items()},
@@ -85,8 +88,27 @@ def load(run: Run) -> Saved | None:
     return saved
 
 
+def parts_of(asked: int | None, output: Path, *, fresh: bool) -> int:
+    """In how many parts each batch of a run is computed: as asked; else as its unfinished run was begun, whose bytes
+    another number would change; else one a process. Errors: fewer than there are processes, in a new run."""
+    size, output = world().size, Path(output)
+    resumes = not fresh and output.name not in ("", "..") and unfinished(output).exists()
+    if asked is None and resumes:
+        asked = file.read(unfinished(output), kind="resume").provenance.get("options", {}).get("parts")
+    parts = size if asked is None else int(asked)
+    if 1 <= parts < size:
+        idle = f"{size} processes share {parts} {'part' if parts == 1 else 'parts'} of each batch"
+        if not resumes:
+            raise UserError(f"{idle}, and the rest would have nothing to do", where="--parts",
+                            hint=f"at least --parts {size}, or leave it out")  # fmt: skip
+        events.note(f"{idle}, as the run was begun; the rest of them have nothing to do")
+    return parts
+
+
 def discard(output: Path) -> None:
     """Remove the state of a run that is finished, also one that was killed while it was written."""
+    if not world().leads:
+        return
     path = unfinished(output)
     for name in (path, atomic.partial(path)):
         name.unlink(missing_ok=True)

@@ -16,7 +16,8 @@ class Settings:
     steps: updates of the weights; 0 leaves them as they are. accumulate: batches whose gradients make one update.
     warmup_fraction: share of the steps in which the learning rate rises linearly. eval_every, save_every, log_every:
     steps between two (None: evaluation at the end only, saving once a minute). patience: evaluations without a better
-    score after which training stops (None: never).
+    score after which training stops (None: never). parts: in which each batch is computed, shared by the processes;
+    parallel: how these share a model ("ddp": each has it whole; "fsdp": each a share of every weight).
     """
 
     steps: int
@@ -35,6 +36,8 @@ class Settings:
     save_every: int | None = None
     seed: int = 0
     device: str = "cpu"
+    parts: int = 1
+    parallel: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot train. Errors: UserError naming the flag, what came and what was expected."""
@@ -51,6 +54,7 @@ class Settings:
             ("patience", self.patience, 1, None),
             ("log-every", self.log_every, 1, None),
             ("save-every", self.save_every, 1, None),
+            ("parts", self.parts, 1, None),
         ):
             if value is not None and not (value >= low and (high is None or value <= high)):
                 expected = f"at least {low}" if high is None else f"{low} to {high}"
@@ -67,11 +71,24 @@ class Settings:
         return self.lr * SCHEDULES[self.schedule](step, warmup, self.steps)
 
 
+def check_parallel(parallel: str | None, size: int) -> None:
+    """Errors: an unknown way, or one that is of no use because one process (of ``size``) trains."""
+    if parallel is not None:
+        choose(PARALLEL, parallel, field="parallel")
+        if size == 1:
+            refuse(
+                {"parallel": parallel}, "one process trains", hint="start several with torchrun, docs/distributed.md"
+            )
+
+
 def check_dev(options: Mapping[str, Any]) -> None:
     """Refuse options that only a measurement reads when there is nothing to measure on."""
     if options["dev"] is None:
         given = {name: options.get(name) for name in ("metric", "eval_every", "patience")}
         refuse(given, "nothing is measured", hint="give data to measure on with --dev")
+
+
+PARALLEL = {"ddp": "every process has the whole model", "fsdp": "every process has a share of each weight"}
 
 
 def _constant(step: int, warmup: int, steps: int) -> float:

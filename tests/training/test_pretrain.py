@@ -18,6 +18,7 @@ from nlpkit.artifact.provenance import Run
 from nlpkit.cli.app import run
 from nlpkit.data.batch import Batch
 from nlpkit.data.framing import framing
+from nlpkit.data.order import Part
 from nlpkit.data.pretraining import pairs
 from nlpkit.data.tokenfile import TokenFiles
 from nlpkit.errors import UserError
@@ -187,7 +188,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "batch_tokens": {"batch_tokens": 128}, "accumulate": {"accumulate": 2}, "lr": {"lr": 1e-3},
     "schedule": {"schedule": "cosine"}, "warmup_fraction": {"warmup_fraction": 1.0}, "beta1": {"beta1": 0.5},
     "beta2": {"beta2": 0.5}, "adam_eps": {"adam_eps": 1e-3}, "weight_decay": {"weight_decay": 0.5},
-    "clip_norm": {"clip_norm": 1e-3}, "seed": {"seed": 1}, "init": {},
+    "clip_norm": {"clip_norm": 1e-3}, "seed": {"seed": 1}, "init": {}, "parts": {"parts": 2},
 }  # fmt: skip
 
 
@@ -195,8 +196,8 @@ def test_every_option_changes_something(folder: Path, tmp_path: Path) -> None:
     """Apart from those that only watch or measure (--dev and its own are tested above)."""
     import inspect
 
-    watching = {"tokens", "output", "dev", "eval_every", "patience", "mask_copies", "device", "threads", "log_every",
-                "save_every", "log", "force", "fresh", "dry_run"}  # fmt: skip
+    watching = {"tokens", "output", "dev", "eval_every", "patience", "mask_copies", "device", "parallel", "threads",
+                "log_every", "save_every", "log", "force", "fresh", "dry_run"}  # fmt: skip
     assert set(inspect.signature(nlpkit.pretrain).parameters) == watching | set(CHANGES)
 
     def bytes_of(name: str, **options: Any) -> str:
@@ -219,13 +220,14 @@ def test_static_masks_repeat_and_so_do_their_pairs(folder: Path, tmp_path: Path,
     seen: dict[int, dict[int, list[int]]] = {}
     forward_backward = loop.forward_backward
 
-    def watching(model: Any, objective: Any, micro: list[tuple[Batch, int]], settings: Settings) -> Any:
-        for batch, epoch in micro:
+    def watching(model: Any, objective: Any, micro: Any, settings: Settings, *more: Any) -> Any:
+        for (part,), epoch in micro:
+            batch = part.batch
             corrupted, _ = objective.corrupt(batch, Address(settings.seed, ("objective", epoch)))
             rows = corrupted.tokens.split(list(batch.packing.lengths))
             for example, row in zip(batch.examples.tolist(), rows, strict=True):
                 seen.setdefault(epoch, {})[example] = row.tolist()
-        return forward_backward(model, objective, micro, settings)
+        return forward_backward(model, objective, micro, settings, *more)
 
     monkeypatch.setattr(loop, "forward_backward", watching)
     for objective in ("mlm", "mlm+nsp"):
@@ -262,11 +264,11 @@ class Given:
     def __init__(self, batches: list[Batch]) -> None:
         self.all = batches
 
-    def batches(self, position: dict[str, int]) -> Any:
+    def read(self, position: dict[str, int], parts: int, chosen: list[int]) -> Any:
         number = position["batch"]
         while True:
             number += 1
-            yield self.all[(number - 1) % len(self.all)], 0, {"epoch": 0, "batch": number}
+            yield [Part(self.all[(number - 1) % len(self.all)])], 0, {"epoch": 0, "batch": number}
 
     def count(self, epochs: int) -> int:
         return epochs * len(self.all)

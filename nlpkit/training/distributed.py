@@ -1,0 +1,186 @@
+"""Several processes train as one: how they find each other, agree, exchange numbers, and end together.
+
+torchrun starts them (docs/distributed.md). Numbers that steer the loop travel over gloo, on any device; gradients
+travel as nlpkit/training/reduction.py says. What processes exchange is floats and bytes of text, never pickles.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from nlpkit.errors import RunError, UserError
+from nlpkit.world import world
+
+T = TypeVar("T")
+TIMEOUT = timedelta(minutes=10)  # how long a process waits for another that does not answer
+PATIENCE = 2.0  # seconds for process 0 to say first what is wrong
+
+
+class Lost(RunError):
+    """Another process of the run has ended, or does not answer."""
+
+
+def join(device: str) -> None:
+    """Meet the other processes, once; alone there is nobody to meet. Errors: Lost when they do not come."""
+    if world().size == 1 or dist.is_initialized():
+        return
+    if torch.device(device).type not in ("cpu", "cuda"):
+        raise UserError(f"several processes train on cpu or cuda, device is {device}")
+    with answering():
+        # Tensors on a processor go over gloo, those on a GPU over NCCL.
+        dist.init_process_group("gloo" if device == "cpu" else "cpu:gloo,cuda:nccl", timeout=TIMEOUT)
+    atexit.register(dist.destroy_process_group)  # a process joins once: gloo's second meeting of the same two fails
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """What torch raises when another process is gone becomes `Lost`."""
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error)
+        if not (isinstance(error, dist.DistError) or "gloo" in text or "NCCL" in text):
+            raise
+        raise Lost(
+            "another process of this run has ended or does not answer",
+            where=f"process {world().rank} of {world().size}",
+            hint="the same command again goes on from the last save; torchrun names the process that ended first",
+        ) from error
+
+
+def gather(values: Sequence[float]) -> list[list[float]]:
+    """Each process's numbers, by rank; all give equally many."""
+    if world().size == 1:
+        return [list(values)]
+    mine = torch.tensor(values, dtype=torch.float64)
+    return [found.tolist() for found in gather_tensors(mine)]
+
+
+def gather_tensors(mine: Tensor) -> list[Tensor]:
+    """Each process's tensor, by rank; all have the same shape and lie on the processor."""
+    found = [torch.empty_like(mine) for _ in range(world().size)]
+    with answering():
+        dist.all_gather(found, mine)
+    return found
+
+
+def gather_bytes(mine: bytes) -> list[bytes]:
+    """Each process's bytes, by rank."""
+    sizes = [int(size) for (size,) in gather([float(len(mine))])]
+    padded = torch.zeros(max(1, *sizes), dtype=torch.uint8)
+    padded[: len(mine)] = torch.frombuffer(bytearray(mine or b"\0"), dtype=torch.uint8)[: len(mine)]
+    found = gather_tensors(padded) if world().size > 1 else [padded]
+    return [bytes(value[:size].numpy()) for value, size in zip(found, sizes, strict=True)]
+
+
+def total(values: Sequence[float]) -> list[float]:
+    """The sums of all processes' numbers, added in the order of their ranks; the same in each."""
+    return [sum(column) for column in zip(*gather(values), strict=True)]
+
+
+def agree(what: str, facts: str) -> None:
+    """Refuse to train when a process was told or has found something else than process 0."""
+    if world().size == 1:
+        return
+    found = gather_bytes(f"{socket.gethostname()}\n{facts}".encode())
+    first, *others = (text.decode().split("\n", 1) for text in found)
+    for rank, (host, theirs) in enumerate(others, 1):
+        if theirs != first[1]:
+            a, b = _difference(first[1], theirs)
+            raise UserError(
+                f"{what} differs: process 0 on {first[0]} has {a}, process {rank} on {host} has {b}",
+                hint="all machines need the same files, the same command and the same versions",
+            )
+
+
+def _difference(one: str, other: str, width: int = 40) -> tuple[str, str]:
+    """Where two texts begin to differ, in short."""
+    at = next(
+        (number for number, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
+    start = max(0, at - width // 2)
+    return repr(one[start : start + width]), repr(other[start : start + width])
+
+
+def spread(function: Callable[[T], np.ndarray], items: Sequence[T]) -> list[np.ndarray]:
+    """``function`` of every item, in order, computed by all processes in turn; each gets all results.
+
+    A result is an array of floats. Every process calls the function equally often, because where parameters are
+    sharded they must all take part: one that has no item left repeats the last.
+    """
+    place = world()
+    if place.size == 1:
+        return [function(item) for item in items]
+    rounds = -(-len(items) // place.size)
+    mine = [np.asarray(function(items[min(turn * place.size + place.rank, len(items) - 1)]), np.float64)
+            for turn in range(rounds)]  # fmt: skip
+    shapes = [np.array(gather([float(len(found.shape)), *found.shape]), np.int64) for found in mine]
+    found: list[np.ndarray] = []
+    for turn, value in enumerate(mine):
+        sizes = [tuple(row[1 : 1 + row[0]]) for row in shapes[turn]]
+        padded = torch.zeros(max(int(np.prod(size)) for size in sizes), dtype=torch.float64)
+        padded[: value.size] = torch.from_numpy(np.ascontiguousarray(value).reshape(-1))
+        for result, size in zip(gather_tensors(padded), sizes, strict=True):
+            found.append(result[: int(np.prod(size))].numpy().reshape(size))
+    return found[: len(items)]
+
+
+def whole(value: Tensor) -> Tensor:
+    """A tensor on the processor, put together from its shards where it has any; then every process must ask."""
+    gathered: Any = value.full_tensor() if hasattr(value, "full_tensor") else value  # type: ignore[operator]
+    done: Tensor = gathered.detach().cpu()
+    return done
+
+
+def whole_arrays(tensors: dict[str, Tensor]) -> dict[str, np.ndarray]:
+    """Arrays by name. Of shards only process 0 keeps the whole: the others could not hold it."""
+    found: dict[str, np.ndarray] = {}
+    for name, value in tensors.items():
+        array = whole(value).numpy()
+        if world().leads or not hasattr(value, "full_tensor"):
+            found[name] = array
+    return found
+
+
+def like(array: np.ndarray, tensor: Tensor) -> Tensor:
+    """An array as ``tensor`` is: on its device, and only this process's shard of it where it is sharded."""
+    made = torch.from_numpy(np.array(array)).to(tensor.device)
+    if not hasattr(tensor, "full_tensor"):
+        return made
+    from torch.distributed.tensor import distribute_tensor
+
+    sharded: Any = tensor
+    return distribute_tensor(made, sharded.device_mesh, sharded.placements, src_data_rank=None)
+
+
+def first_to_speak() -> bool:
+    """Whether this process is the one that says why the run fails: process 0, or the first other when that is silent.
+
+    The processes of a run mostly fail together, or because one of them has. torchrun's store, which outlives them,
+    knows whether one has spoken.
+    """
+    here, attempt = world(), os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    library: Any = dist
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    try:
+        store = library.TCPStore(address, port, here.size, False, timeout=timedelta(seconds=5))
+        key = f"nlpkit spoke {attempt}"
+        waited = 0.0
+        while not here.leads and waited < PATIENCE and not store.check([key]):
+            time.sleep(0.1)
+            waited += 0.1
+        return bool(store.add(key, 1) == 1)
+    except (RuntimeError, KeyboardInterrupt):  # the store is gone, or torchrun asks to end because another has ended
+        return here.leads
