@@ -12,11 +12,19 @@ from nlpkit.cli.output import call
 
 
 def command(
-    corpus: Annotated[list[Path], Argument(help="Text, JSONL, CSV, TSV, Parquet, .gz, .zst; - is stdin.")],
+    corpus: Annotated[
+        list[Path], Argument(help="Text, JSONL, CSV, TSV, Parquet, .gz, .zst; or token files; - is stdin.")
+    ],
     output: options.Output,
     window: Annotated[int, Option(help="Words to each side; one at distance d counts 1/d.", min=1)] = 10,
     min_count: Annotated[int, Option(help="Rarer words are left out.", min=1)] = 5,
     vocab_size: Annotated[int | None, Option(help="Keep the most frequent words only (default: all).", min=2)] = None,
+    phrases: Annotated[
+        int | None, Option(help="Join pairs of words that belong together, new_york, so many times.", min=1)
+    ] = None,
+    phrase_threshold: Annotated[
+        float | None, Option(help="Score above which a pair is a phrase (default: 100).", min=0)
+    ] = None,
     lowercase: Annotated[
         bool | None, Option("--lowercase/--no-lowercase", help="Make words lower-case (default: yes).")
     ] = None,

@@ -12,7 +12,9 @@ from nlpkit.cli.output import call
 
 
 def command(
-    corpus: Annotated[list[Path], Argument(help="Text, JSONL, CSV, TSV, Parquet, .gz, .zst; - is stdin.")],
+    corpus: Annotated[
+        list[Path], Argument(help="Text, JSONL, CSV, TSV, Parquet, .gz, .zst; or token files; - is stdin.")
+    ],
     output: options.Output,
     method: Annotated[
         str,
@@ -28,6 +30,12 @@ def command(
     negative: Annotated[int | None, Option(help="Negatives drawn for each prediction (ns; default: 5).", min=1)] = None,
     min_count: Annotated[int, Option(help="Rarer words are left out.", min=1)] = 5,
     vocab_size: Annotated[int | None, Option(help="Keep the most frequent words only (default: all).", min=2)] = None,
+    phrases: Annotated[
+        int | None, Option(help="Join pairs of words that belong together, new_york, so many times.", min=1)
+    ] = None,
+    phrase_threshold: Annotated[
+        float | None, Option(help="Score above which a pair is a phrase (default: 100).", min=0)
+    ] = None,
     sample: Annotated[float, Option(help="Words more frequent than this are thinned out; 0: none.", min=0)] = 1e-3,
     epochs: Annotated[int, Option(help="Passes over the corpus; 0 writes the first random vectors.", min=0)] = 5,
     lr: Annotated[float, Option(help="Learning rate at the start; it falls to 0.0001.")] = 0.025,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,10 @@ from numpy.typing import NDArray
 from nlpkit import events
 from nlpkit.artifact import file
 from nlpkit.artifact.provenance import Run, default_threads
-from nlpkit.data import corpus as corpora
-from nlpkit.errors import UserError, refuse
-from nlpkit.tokenizers import load as load_tokenizer
+from nlpkit.errors import UserError
 from nlpkit.vectors.cooccurrence_count import Cells, count_pairs, distance_weights
-from nlpkit.vectors.counting import Spool, Vocabulary, choose_words, count
-from nlpkit.vectors.words import Pieces, Words
+from nlpkit.vectors.counting import Vocabulary
+from nlpkit.vectors.reading import read
 
 KIND = "cooccurrence"
 _BYTES_A_WORD = 500  # of a word's text, count and place in tables
@@ -31,6 +29,8 @@ def cooccur(
     window: int = 10,
     min_count: int = 5,
     vocab_size: int | None = None,
+    phrases: int | None = None,
+    phrase_threshold: float | None = None,
     lowercase: bool | None = None,
     tokenizer: Path | None = None,
     field: str = "text",
@@ -44,10 +44,10 @@ def cooccur(
     """Count which words stand near which in a corpus (GloVe: Pennington et al. 2014, sections 3 and 4.2).
 
     Two words d apart in a sentence, d at most ``window``, count 1/d for each other. Words are chosen as by `nlpkit
-    vectors train`: ``lowercase``, ``tokenizer``, ``min_count``, ``vocab_size``; those that are left out are dropped
-    before windows are cut. ``memory_mb`` bounds what is held of text and counts; the vocabulary comes on top. Sums are
-    exact, so that neither it nor ``threads`` changes a byte. A killed run leaves nothing and starts over. Errors:
-    UserError for wrong options and inputs, for a corpus with too few frequent words or with none that stand
+    vectors train`: ``lowercase``, ``tokenizer``, ``phrases``, ``min_count``, ``vocab_size``; those that are left out
+    are dropped before windows are cut. ``memory_mb`` bounds what is held of text and counts; the vocabulary comes on
+    top. Sums are exact, so that neither it nor ``threads`` changes a byte. A killed run leaves nothing and starts over.
+    Errors: UserError for wrong options and inputs, for a corpus with too few frequent words or with none that stand
     together, and for a window whose counts would not be exact; RunError when the disk is full.
     """
     corpus = [corpus] if isinstance(corpus, (str, Path)) else list(corpus)
@@ -56,19 +56,12 @@ def cooccur(
         if value < 1:
             raise UserError(f"{name} is {value}, expected at least 1")
     distance_weights(window, 1)
-    if tokenizer is not None:
-        refuse({"lowercase": lowercase}, "the tokenizer decides about case")
     with events.log_to(log):
-        pieces = None if tokenizer is None else load_tokenizer(run.paths("tokenizer")[0])
-        lower = lowercase is not False
-        split = Words(lowercase=lower) if pieces is None else Pieces(pieces)
-        spool = None if dry_run else Spool(run.output)
-        counts = count(split, _sentences(run.paths("corpus"), field, on_error), spool)
-        vocabulary, final = choose_words(split.names, counts, min_count=min_count, vocab_size=vocab_size)
+        found = read(run, dry_run=dry_run)
+        vocabulary, text = found.vocabulary, found.text
         distance_weights(window, int(vocabulary.counts[0]))
-        if spool is None:
+        if text is None:
             return run.plan(**_cost(vocabulary, window, memory_mb))
-        text = spool.rewritten(final)
         cells = count_pairs(
             text, vocabulary.counts, window, target=run.output, memory_bytes=memory_mb << 20,
             threads=threads or default_threads(),
@@ -77,20 +70,12 @@ def cooccur(
             raise UserError(f"no two of the {len(vocabulary.words):,} words stand in one sentence: there is nothing to "
                             "count", hint="a smaller --min-count, or text with longer lines")  # fmt: skip
         events.note(f"{len(vocabulary.words):,} words stand near each other in {len(cells.columns):,} ways")
-        config = {
-            "window": window, "min_count": min_count, "lowercase": lower if pieces is None else None,
-            "n_cells": len(cells.columns), "n_words": text.words, "words": vocabulary.words,
-        }  # fmt: skip
+        config = {"window": window, "n_cells": len(cells.columns), "n_words": text.words, **found.config}
         tensors = {
             "columns": cells.columns, "counts": vocabulary.counts, "offsets": cells.offsets, "values": cells.values,
         }  # fmt: skip
-        summary = run.write(tensors, kind=KIND, config=config, tokenizer=None if pieces is None else pieces.to_json())
+        summary = run.write(tensors, kind=KIND, config=config, tokenizer=found.tokenizer_json)
         return {**summary, "vocab_size": len(vocabulary.words), "words": text.words, "cells": len(cells.columns)}
-
-
-def _sentences(paths: Sequence[Path], field: str, on_error: str) -> Iterator[str]:
-    for document in corpora.documents(paths, field=field, on_error=on_error):
-        yield from document.sentences
 
 
 def _cost(vocabulary: Vocabulary, window: int, memory_mb: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ Shapes: U words met, V words kept.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,24 +57,19 @@ class Spool:
             self.ids.write(ids.astype(np.int32, copy=False).data)
             self.lengths.write(lengths.astype(np.int64, copy=False).data)
 
-    def rewritten(self, final: Ids) -> Corpus:
-        """The corpus under final ids, [U] -> the new id or -1 for a word that is left out. Closes this spool."""
-        kept = Spool(self.target)
+    def blocks(self) -> Iterator[Split]:
+        """The sentences again, many at a time."""
         with _naming(self.target):
-            for ids, lengths in self._blocks():
-                new = final[ids]
-                sentence = np.repeat(np.arange(len(lengths)), lengths)[new >= 0]
-                sizes = np.bincount(sentence, minlength=len(lengths))
-                kept.add(new[new >= 0], sizes[sizes > 0])
-            self.close()
-            corpus = Corpus(self._mapped(np.int32, kept.ids), kept._offsets())
-            kept.close()
-        return corpus
+            self.ids.seek(0)
+            for lengths in self._sizes():
+                yield np.frombuffer(self.ids.read(4 * int(lengths.sum())), np.int32), lengths
 
-    def _blocks(self) -> Iterator[tuple[Ids, NDArray[np.int64]]]:
-        self.ids.seek(0)
-        for lengths in self._sizes():
-            yield np.frombuffer(self.ids.read(4 * int(lengths.sum())), np.int32), lengths
+    def corpus(self) -> Corpus:
+        """The sentences as arrays, memory-mapped. Closes this spool."""
+        with _naming(self.target):
+            found = Corpus(self._mapped(np.int32, self.ids), self._offsets())
+            self.close()
+        return found
 
     def _sizes(self) -> Iterator[NDArray[np.int64]]:
         self.lengths.seek(0)
@@ -111,24 +106,8 @@ def _naming(target: Path) -> Iterator[None]:
         raise atomic.cannot_write(error, target) from None
 
 
-def count(split: Callable[[Sequence[str]], Split], sentences: Iterable[str], spool: Spool | None) -> NDArray[np.int64]:
-    """Split every sentence, count each word [U], and put the ids in the spool, if there is one."""
-    counts: NDArray[np.int64] = np.zeros(1 << 12, np.int64)
-    done = 0
-    for batch in _batches(sentences):
-        ids, lengths = split(batch)
-        if spool is not None:
-            spool.add(ids, lengths)
-        here = np.bincount(ids)
-        if len(here) > len(counts):
-            counts = np.concatenate([counts, np.zeros(max(len(here), len(counts)), np.int64)])
-        counts[: len(here)] += here
-        done += len(ids)
-        events.emit("progress", label="counting", done=done, total=None, unit="words")
-    return np.asarray(counts)
-
-
-def _batches(sentences: Iterable[str]) -> Iterator[list[str]]:
+def batches(sentences: Iterable[str]) -> Iterator[list[str]]:
+    """Sentences in lists of about a million characters."""
     batch: list[str] = []
     size = 0
     for sentence in sentences:
@@ -139,6 +118,38 @@ def _batches(sentences: Iterable[str]) -> Iterator[list[str]]:
             batch, size = [], 0
     if batch:
         yield batch
+
+
+def count(blocks: Iterable[Split], spool: Spool | None, label: str = "counting") -> NDArray[np.int64]:
+    """Count each word [U], and put the ids in the spool, if there is one."""
+    counts: NDArray[np.int64] = np.zeros(1 << 12, np.int64)
+    done = 0
+    for ids, lengths in blocks:
+        if spool is not None:
+            spool.add(ids, lengths)
+        here = np.bincount(ids)
+        if len(here) > len(counts):
+            counts = np.concatenate([counts, np.zeros(max(len(here), len(counts)), np.int64)])
+        counts[: len(here)] += here
+        done += len(ids)
+        events.emit("progress", label=label, done=done, total=None, unit="words")
+    return np.asarray(counts)
+
+
+def only(ids: Ids, lengths: NDArray[np.int64], kept: NDArray[np.bool_]) -> Split:
+    """Sentences without the words that are not ``kept``, [N]."""
+    sentence = np.repeat(np.arange(len(lengths)), lengths)
+    return ids[kept], np.bincount(sentence[kept], minlength=len(lengths))
+
+
+def rewritten(blocks: Iterable[Split], final: Ids, target: Path) -> Corpus:
+    """The corpus under final ids, [U] -> the new id or -1 for a word that is left out, with no empty sentence."""
+    kept = Spool(target)
+    for old, sizes in blocks:
+        new = final[old]
+        ids, lengths = only(new, sizes, new >= 0)
+        kept.add(ids, lengths[lengths > 0])
+    return kept.corpus()
 
 
 def choose_words(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,13 @@ import numpy as np
 
 from nlpkit import events
 from nlpkit.artifact.provenance import Run, default_threads
-from nlpkit.data import corpus as corpora
 from nlpkit.errors import RunError, refuse
 from nlpkit.seeds import Address
-from nlpkit.tokenizers import load as load_tokenizer
 from nlpkit.vectors.base import Corpus, Settings, Weights, engine
-from nlpkit.vectors.counting import Spool, Vocabulary, choose_words, count
+from nlpkit.vectors.counting import Vocabulary
 from nlpkit.vectors.file import KIND
 from nlpkit.vectors.loss import Loss
-from nlpkit.vectors.words import Pieces, Words
+from nlpkit.vectors.reading import read
 
 _BYTES_A_WORD = 500  # of a word's text, count and place in the tables of Python and of the engine
 
@@ -34,6 +32,8 @@ def train(
     negative: int | None = None,
     min_count: int = 5,
     vocab_size: int | None = None,
+    phrases: int | None = None,
+    phrase_threshold: float | None = None,
     sample: float = 1e-3,
     epochs: int = 5,
     lr: float = 0.025,
@@ -52,12 +52,13 @@ def train(
     """Learn a vector for each word of a corpus (word2vec: Mikolov et al. 2013a, 2013b).
 
     Words are those of `nlpkit.vectors.words`, lower-cased unless ``lowercase`` is False; with a ``tokenizer`` they are
-    its pieces, and it decides about case. ``negative`` (None: 5) and ``noise_exponent`` (0.75) are for loss ns,
-    ``average`` (None: yes) is for cbow. Words that occur fewer than ``min_count`` times, or are not among the
-    ``vocab_size`` most frequent, are dropped before windows are cut. ``lr`` falls linearly to 0.0001. Sentences are the
-    corpus' own; windows never cross them. A killed run leaves nothing and starts over. Errors: UserError for wrong
-    options (one that changes nothing among them), for wrong inputs and for a corpus with too few frequent words;
-    RunError when the disk is full or a vector is not finite.
+    its pieces, and it decides about case; token files have their pieces. ``phrases`` is how often pairs of words that
+    score more than ``phrase_threshold`` (None: 100) are joined (`nlpkit.vectors.phrases`). ``negative`` (None: 5) and
+    ``noise_exponent`` (0.75) are for loss ns, ``average`` (None: yes) is for cbow. Words that occur fewer than
+    ``min_count`` times, or are not among the ``vocab_size`` most frequent, are dropped before windows are cut. ``lr``
+    falls linearly to 0.0001. Sentences are the corpus' own; windows never cross them. A killed run leaves nothing and
+    starts over. Errors: UserError for wrong options (one that changes nothing among them), for wrong inputs and for a
+    corpus with too few frequent words; RunError when the disk is full or a vector is not finite.
     """
     corpus = [corpus] if isinstance(corpus, (str, Path)) else list(corpus)
     run = Run.start(
@@ -67,8 +68,6 @@ def train(
         refuse({"negative": negative, "noise_exponent": noise_exponent}, f"loss {loss} draws no negatives")
     if method != "cbow":
         refuse({"average": average}, f"{method} has one word before each prediction")
-    if tokenizer is not None:
-        refuse({"lowercase": lowercase}, "the tokenizer decides about case")
     given: dict[str, Any] = {"negative": negative, "average": average, "noise_exponent": noise_exponent}
     settings = Settings(
         method, loss, dim=dim, window=window, sample=sample, epochs=epochs, lr=lr,
@@ -76,34 +75,20 @@ def train(
     )  # fmt: skip
     settings.check()
     with events.log_to(log):
-        pieces = None if tokenizer is None else load_tokenizer(run.paths("tokenizer")[0])
-        lower = lowercase is not False
-        split = Words(lowercase=lower) if pieces is None else Pieces(pieces)
-        spool = None if dry_run else Spool(run.output)
-        counts = count(split, _sentences(run.paths("corpus"), field, on_error), spool)
-        vocabulary, final = choose_words(split.names, counts, min_count=min_count, vocab_size=vocab_size)
-        if spool is None:
+        found = read(run, dry_run=dry_run)
+        vocabulary, text = found.vocabulary, found.text
+        if text is None:
             return run.plan(**_cost(vocabulary, settings))
-        text = spool.rewritten(final)
         events.note(
             f"{len(vocabulary.words):,} words of vocabulary are {text.words:,} of the corpus' "
             f"{vocabulary.corpus_words:,}, in {text.sentences:,} sentences"
         )
         weights, measured = _learn(text, vocabulary, settings, seed, threads)
-        config = {
-            **settings.to_json(), "min_count": min_count, "lowercase": lower if pieces is None else None,
-            "words": vocabulary.words,
-        }  # fmt: skip
         summary = run.write(
             {"vectors": weights.vectors, settings.output_name: weights.output, "counts": vocabulary.counts},
-            kind=KIND, config=config, tokenizer=None if pieces is None else pieces.to_json(),
+            kind=KIND, config={**settings.to_json(), **found.config}, tokenizer=found.tokenizer_json,
         )  # fmt: skip
         return {**summary, "vocab_size": len(vocabulary.words), "words": text.words, "loss": measured}
-
-
-def _sentences(paths: Sequence[Path], field: str, on_error: str) -> Iterator[str]:
-    for document in corpora.documents(paths, field=field, on_error=on_error):
-        yield from document.sentences
 
 
 def _learn(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nlpkit.tokenizers.base import Tokenizer
 from nlpkit.tokenizers.pretokenize import cased_words, lower_words
 from nlpkit.vectors import scan
-from nlpkit.vectors.counting import Split
+from nlpkit.vectors.counting import Split, only
 
 MOST = 8_000_000  # bytes of chunks that are not plain ASCII, and of their words; then their memory starts anew
 
@@ -97,12 +97,17 @@ class Pieces:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self.names = tokenizer.pieces
-        self._special = np.array(sorted({tokenizer.ids[piece] for piece in tokenizer.special.values()}), np.int32)
+        self._ordinary = ordinary(tokenizer)
 
     def __call__(self, sentences: Sequence[str]) -> Split:
         """The ids of all pieces of the sentences; how many each has."""
         found = self.tokenizer.encode_batch(sentences)
         ids = np.concatenate(found)
-        kept = ~np.isin(ids, self._special)
-        sentence = np.repeat(np.arange(len(found)), list(map(len, found)))
-        return ids[kept], np.bincount(sentence[kept], minlength=len(found))
+        return only(ids, np.array(list(map(len, found)), np.int64), self._ordinary[ids])
+
+
+def ordinary(tokenizer: Tokenizer) -> NDArray[np.bool_]:
+    """Which pieces may get a vector: all but the special ones."""
+    found = np.ones(tokenizer.vocab_size, np.bool_)
+    found[[tokenizer.ids[piece] for piece in tokenizer.special.values()]] = False
+    return found

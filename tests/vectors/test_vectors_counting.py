@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nlpkit.errors import UserError
 from nlpkit.vectors import counting
-from nlpkit.vectors.counting import Spool, choose_words, count
+from nlpkit.vectors.counting import Spool, batches, choose_words, count, rewritten
 
 
 class Split:
@@ -30,9 +30,9 @@ class Split:
 
 def run(sentences, folder, **options):
     split, spool = Split(), Spool(folder / "target")
-    counts = count(split, sentences, spool)
+    counts = count(map(split, batches(sentences)), spool)
     vocabulary, final = choose_words(split.names, counts, **{"min_count": 1, "vocab_size": None, **options})
-    return vocabulary, spool.rewritten(final)
+    return vocabulary, rewritten(spool.blocks(), final, spool.target)
 
 
 @given(st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=9).map(" ".join), max_size=30), st.integers(1, 4),

@@ -1,0 +1,160 @@
+"""Phrases: two words that stand together more often than their counts explain become one word, new_york.
+
+Mikolov et al. 2013b, section 4, equation 6, as their tool word2phrase computes it: the pair a b of a sentence is joined
+when (count(ab) - discount) / (count(a) count(b)) times the number of words is above the threshold; from left to
+right, and no word is joined twice. A second pass joins what the first made with its neighbours: new_york_times.
+
+Counting is exact in bounded memory. When the table of pairs has its full size it keeps one half of them, by a bit of
+their hash, and the text is gone through once more for the other half. Only pairs that can be above the threshold are
+counted: a word may not be too rare for the discount, nor so frequent that no count of a pair would do.
+
+Shapes: U words met, N words of a block, S sentences of a block, P pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from nlpkit import events
+from nlpkit.vectors.base import Ids
+from nlpkit.vectors.counting import Split, Spool, count
+
+THRESHOLD = 100.0  # word2phrase's
+_MOST = 1 << 23  # slots of the table of pairs, 16 bytes each; it is never more than half full
+
+Longs = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+
+class Source(Protocol):
+    """Sentences as ids that can be read again and again."""
+
+    def blocks(self) -> Iterator[Split]: ...
+
+    def close(self) -> None: ...
+
+
+def join(
+    source: Source, names: Sequence[str], counts: Longs, *, discount: int, threshold: float, target: Path
+) -> tuple[Spool, list[str], Longs]:
+    """One pass: the text with its phrases joined, and the names and counts of its words [U]. Closes the source.
+
+    A phrase that has the name of a word is that word: a_b and c give what a and b_c give. ``target`` is the file beside
+    which the text lies.
+    """
+    pairs, found = _phrases(source, counts, discount, threshold)
+    first, second = pairs >> 32, pairs & 0xFFFFFFFF
+    known = {name: number for number, name in enumerate(names)}
+    joined = [f"{names[a]}_{names[b]}" for a, b in zip(first.tolist(), second.tolist(), strict=True)]
+    new = np.array([known.setdefault(name, len(known)) for name in joined], np.int32)
+    opens = np.zeros(len(counts), np.bool_)
+    opens[first] = True
+    spool = Spool(target)
+    after = count((_join(*block, pairs, new, opens) for block in source.blocks()), spool, "joining phrases")
+    source.close()
+    best = np.lexsort((pairs, -found))[:3].tolist()
+    shown = f": {', '.join(joined[row] for row in best)}{', ...' if len(joined) > 3 else ''}" if joined else ""
+    events.note(f"{len(joined):,} pairs of words are phrases{shown}")
+    return spool, list(known), after
+
+
+def _phrases(source: Source, counts: Longs, discount: int, threshold: float) -> tuple[Longs, Longs]:
+    """The pairs to join, in ascending order, and how often each occurs; a pair is (first << 32) + second."""
+    total = int(counts.sum())
+    able = (counts > discount) & (counts * threshold < total)
+    pairs, found = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    parts = [(0, 0)]
+    while parts:
+        keys, times = _count(source, able, parts)
+        first, second = counts[keys >> 32], counts[keys & 0xFFFFFFFF]
+        score = (times - discount) / (first.astype(np.float64) * second) * total
+        pairs.append(keys[score > threshold])
+        found.append(times[score > threshold])
+    whole = np.concatenate(pairs)
+    order = np.argsort(whole)
+    return whole[order], np.concatenate(found)[order]
+
+
+def _count(source: Source, able: Flags, parts: list[tuple[int, int]]) -> tuple[Longs, Longs]:
+    """The pairs whose hash has certain last bits, and their counts: those of the last of ``parts``, (mask, bits), which
+    is taken; or half of them, when they are too many, and then the other half is a part more."""
+    mask, bits = parts.pop()
+    size = min(1 << 16, _MOST)
+    keys, times, used = np.zeros(size, np.int64), np.zeros(size, np.int64), np.zeros(1, np.int64)
+    none = np.zeros(0, np.int64)
+    for ids, lengths in source.blocks():
+        pairs = _pairs(ids, lengths, able)
+        place = 0
+        while (place := _add(pairs, none, place, mask, bits, keys, times, used)) < len(pairs):
+            if len(keys) == _MOST:
+                mask = 2 * mask + 1
+                parts.append((mask, bits + (mask >> 1) + 1))
+            size = min(2 * len(keys), _MOST)
+            old, old_times = keys[keys > 0] - 1, times[keys > 0]
+            keys, times, used = np.zeros(size, np.int64), np.zeros(size, np.int64), np.zeros(1, np.int64)
+            _add(old, old_times, 0, mask, bits, keys, times, used)
+    return keys[keys > 0] - 1, times[keys > 0]
+
+
+def _pairs(ids: Ids, lengths: Longs, able: Flags) -> Longs:
+    """The neighbours of each sentence, both of which are able to make a phrase, [P]."""
+    inside = np.ones(len(ids), np.bool_)
+    inside[(np.cumsum(lengths) - lengths)[lengths > 0]] = False
+    fit = able[ids]
+    second = np.flatnonzero(inside & fit & np.concatenate([[False], fit[:-1]]))
+    return (ids[second - 1].astype(np.int64) << 32) + ids[second]
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _add(pairs: Longs, weights: Longs, place: int, mask: int, bits: int, keys: Longs, times: Longs, used: Longs) -> Any:
+    """Count pairs from ``place`` on, each once or by its weight; the place of the first that has no room.
+
+    The table has open addressing: ``keys`` holds pairs plus 1, 0 is free. Pairs of other last ``bits`` are left out.
+    """
+    for number in range(place, len(pairs)):
+        hashed = pairs[number] * -7046029254386353131
+        hashed = (hashed ^ ((hashed >> 32) & 0xFFFFFFFF)) * -4417276706812531889
+        hashed ^= (hashed >> 29) & 0x7FFFFFFFF
+        if hashed & mask != bits:
+            continue
+        slot = (hashed >> 32) & (len(keys) - 1)
+        key = pairs[number] + 1
+        while keys[slot] != key and keys[slot] != 0:
+            slot = (slot + 1) & (len(keys) - 1)
+        if keys[slot] == 0:
+            if 2 * used[0] >= len(keys):
+                return number
+            keys[slot] = key
+            used[0] += 1
+        times[slot] += weights[number] if len(weights) else 1
+    return len(pairs)
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _join(ids: Ids, lengths: Longs, pairs: Longs, new: Ids, opens: Flags) -> Any:
+    """The sentences with their phrases joined. ``pairs`` [P] ascends, ``new`` [P] is the id of each; ``opens`` [U] are
+    the first words of pairs."""
+    out = np.empty(len(ids), np.int32)
+    sizes = np.empty(len(lengths), np.int64)
+    place, size = 0, 0
+    for sentence in range(len(lengths)):
+        end, before = place + lengths[sentence], size
+        while place < end:
+            word = ids[place]
+            place += 1
+            if opens[word] and place < end:
+                pair = (np.int64(word) << 32) + ids[place]
+                found = np.searchsorted(pairs, pair)
+                if found < len(pairs) and pairs[found] == pair:
+                    word = new[found]
+                    place += 1
+            out[size] = word
+            size += 1
+        sizes[sentence] = size - before
+    return out[:size], sizes

@@ -1,0 +1,147 @@
+"""A corpus as what vectors are learnt from: a vocabulary, and the ids of its words sentence by sentence.
+
+The corpus is text, split into words or into a tokenizer's pieces, or token files, whose ids are read where they lie.
+The sentences of a token file are those of the text it was made from, so that both give the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlpkit.artifact.provenance import Run
+from nlpkit.data.corpus import documents
+from nlpkit.data.tokenfile import TokenFiles
+from nlpkit.errors import UserError, refuse
+from nlpkit.tokenizers import load as load_tokenizer
+from nlpkit.tokenizers.base import Tokenizer
+from nlpkit.vectors import phrases
+from nlpkit.vectors.base import Corpus
+from nlpkit.vectors.counting import Split, Spool, Vocabulary, batches, choose_words, count, only, rewritten
+from nlpkit.vectors.words import Pieces, Words, ordinary
+
+_SENTENCES = 1 << 14  # of a token file that are read together
+
+
+@dataclass(frozen=True)
+class Reading:
+    """``text`` is None in a dry run, ``tokenizer`` when the words are words. ``config`` is what a result records: the
+    words, and how they were chosen."""
+
+    vocabulary: Vocabulary
+    text: Corpus | None
+    tokenizer: Tokenizer | None
+    config: dict[str, Any]
+
+    @property
+    def tokenizer_json(self) -> dict[str, Any] | None:
+        return None if self.tokenizer is None else self.tokenizer.to_json()
+
+
+def read(run: Run, *, dry_run: bool) -> Reading:
+    """Read the corpus of a run, by these of its options.
+
+    ``lowercase``, the input ``tokenizer``, ``field`` and ``on_error`` say what the words of text are; token files know.
+    ``phrases`` is how often pairs of words are joined (None: never), those that score more than ``phrase_threshold``
+    (None: 100), with ``min_count`` as the discount (`nlpkit.vectors.phrases`). Then ``min_count`` and ``vocab_size``
+    choose the words. Errors: UserError for an option that changes nothing, text beside token files, token files of
+    several tokenizers, and too few frequent words.
+    """
+    options = run.options
+    passes, threshold = options["phrases"], options["phrase_threshold"]
+    if passes is None:
+        refuse({"phrase_threshold": threshold}, "no phrases are joined", hint="--phrases 1 joins them")
+    threshold = phrases.THRESHOLD if threshold is None else threshold
+    for name, value, least in (("phrases", passes, 1), ("phrase-threshold", threshold, 0)):
+        if value is not None and value < least:
+            raise UserError(f"{name} is {value}, expected at least {least}")
+    tokens = [_is_artefact(path) for path in run.paths("corpus")]
+    if any(tokens) and not all(tokens):
+        plain, made = (run.paths("corpus")[tokens.index(kind)] for kind in (False, True))
+        raise UserError(f"is a token file, and {plain.name} is text", where=made,
+                        hint="give text only, or token files only")  # fmt: skip
+    found = _tokens(run) if all(tokens) else _text(run, spooled=not dry_run or passes is not None)
+    source, names, counts = found.source, found.names, found.counts
+    for _ in range(passes or 0):
+        source, names, counts = phrases.join(
+            source, names, counts, discount=options["min_count"], threshold=threshold, target=run.output
+        )
+    vocabulary, final = choose_words(names, counts, min_count=options["min_count"], vocab_size=options["vocab_size"])
+    text = None if dry_run else rewritten(source.blocks(), final, run.output)
+    source.close()
+    config = {"min_count": options["min_count"], "lowercase": found.lowercase, "words": vocabulary.words}
+    if passes is not None:
+        config |= {"phrases": passes, "phrase_threshold": threshold}
+    return Reading(vocabulary, text, found.tokenizer, config)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A corpus in which every word has a number: where its sentences are, the names of the words, their counts."""
+
+    source: phrases.Source
+    names: Sequence[str]
+    counts: NDArray[np.int64]
+    tokenizer: Tokenizer | None
+    lowercase: bool | None
+
+
+def _text(run: Run, *, spooled: bool) -> _Found:
+    options, path = run.options, run.path("tokenizer")
+    if path is not None:
+        refuse({"lowercase": options["lowercase"]}, "the tokenizer decides about case")
+    tokenizer = None if path is None else load_tokenizer(path)
+    lower = options["lowercase"] is not False
+    split = Words(lowercase=lower) if tokenizer is None else Pieces(tokenizer)
+    found = documents(run.paths("corpus"), field=options["field"], on_error=options["on_error"])
+    spool = Spool(run.output)
+    sentences = (sentence for document in found for sentence in document.sentences)
+    counts = count(map(split, batches(sentences)), spool if spooled else None)
+    return _Found(spool, split.names, counts, tokenizer, lower if tokenizer is None else None)
+
+
+def _tokens(run: Run) -> _Found:
+    options = run.options
+    given = {
+        "lowercase": options["lowercase"], "tokenizer": run.path("tokenizer"),
+        "field": None if options["field"] == "text" else options["field"],
+        "on_error": None if options["on_error"] == "error" else options["on_error"],
+    }  # fmt: skip
+    refuse(given, "the corpus is token files, in which the text is tokens already")
+    source = TokenSource(TokenFiles.open(run.paths("corpus")))
+    return _Found(source, source.files.tokenizer.pieces, count(source.blocks(), None), source.files.tokenizer, None)
+
+
+class TokenSource:
+    """The sentences of token files, without the special pieces."""
+
+    def __init__(self, files: TokenFiles) -> None:
+        self.files = files
+        self._ordinary = ordinary(files.tokenizer)
+
+    def blocks(self) -> Iterator[Split]:
+        """The sentences, many at a time."""
+        start = 0
+        for first in range(0, self.files.n_sentences, _SENTENCES):
+            ends = self.files.sentence_ends[first : first + _SENTENCES]
+            ids = self.files.tokens(start, int(ends[-1])).astype(np.int32)
+            yield only(ids, np.diff(ends, prepend=start), self._ordinary[ids])
+            start = int(ends[-1])
+
+    def close(self) -> None:
+        """Nothing was opened that a map does not keep."""
+
+
+def _is_artefact(path: Path) -> bool:
+    """Whether a file begins as safetensors do: eight bytes of a length, then JSON. No text has a NUL byte."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(9)
+    except OSError:  # whoever reads it says so
+        return False
+    return start[5:] == b"\0\0\0{"

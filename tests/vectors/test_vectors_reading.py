@@ -1,0 +1,115 @@
+"""Vectors from token files and of phrases: the same as from the text, and refusals of what cannot be."""
+
+import json
+
+import numpy as np
+import pytest
+
+from nlpkit.artifact import file
+from nlpkit.cli import app
+from nlpkit.data.tokens import tokens
+from nlpkit.errors import UserError
+from nlpkit.tokenizers.train import train as train_tokenizer
+from nlpkit.vectors import reading
+from nlpkit.vectors.cooccurrence import cooccur
+from nlpkit.vectors.file import load
+from nlpkit.vectors.train import train
+
+WORDS = ["bread", "butter", "cheese", "flour", "oven", "yeast", "anchor", "harbour", "keel", "mast", "rudder", "sail"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Two corpora, a tokenizer of one with an unknown piece, and token files of both. The first has empty lines, and a
+    line in which no piece is known."""
+    folder = tmp_path_factory.mktemp("reading")
+    rng = np.random.default_rng(0)
+    lines = [" ".join(rng.choice(WORDS, 8)) for _ in range(300)]
+    (folder / "a.txt").write_text("\n".join([*lines[:150], "", "中 国", "bread 中 butter", *lines[150:200], ""]) + "\n")
+    (folder / "b.txt").write_text("\n\n".join(lines[200:]) + "\n")
+    train_tokenizer([folder / "b.txt"], folder / "tok.safetensors", kind="wordpiece", vocab_size=60)
+    for name in "ab":
+        tokens([folder / f"{name}.txt"], folder / f"{name}.safetensors", tokenizer=folder / "tok.safetensors")
+    return folder
+
+
+def same(one, other):
+    ours, theirs = file.read(one), file.read(other)
+    assert ours.metadata["tensors"] == theirs.metadata["tensors"]
+    assert ours.config == theirs.config and ours.tokenizer == theirs.tokenizer
+    return ours
+
+
+@pytest.mark.parametrize("block", [1, 1 << 14])
+@pytest.mark.parametrize("names", ["a", "ab"])
+@pytest.mark.parametrize("options", [{}, {"phrases": 2, "phrase_threshold": 2.0, "vocab_size": 40}], ids=str)
+def test_token_files_give_what_their_text_gives(made, tmp_path, monkeypatch, block, names, options):
+    monkeypatch.setattr(reading, "_SENTENCES", block)
+    options = {"dim": 4, "epochs": 1, "min_count": 2, "seed": 5, **options}
+    train([made / f"{name}.txt" for name in names], tmp_path / "text", tokenizer=made / "tok.safetensors", **options)
+    train([made / f"{name}.safetensors" for name in names], tmp_path / "tokens", **options)
+    found = same(tmp_path / "text", tmp_path / "tokens")
+    assert "[UNK]" not in found.config["words"] and len(found.config["words"]) > 12
+    assert any("_" in word for word in found.config["words"]) == ("phrases" in options)
+    inputs = [given["name"] for given in file.read(tmp_path / "tokens").provenance["inputs"]]
+    assert inputs == [f"{name}.safetensors" for name in names]
+
+
+def test_cooccurrences_are_counted_in_token_files_too(made, tmp_path):
+    cooccur([made / "a.txt"], tmp_path / "text", tokenizer=made / "tok.safetensors", phrases=1, phrase_threshold=1.0)
+    cooccur([made / "a.safetensors"], tmp_path / "tokens", phrases=1, phrase_threshold=1.0)
+    same(tmp_path / "text", tmp_path / "tokens")
+
+
+def test_a_token_file_is_known_by_its_bytes_and_not_by_its_name(made, tmp_path):
+    (tmp_path / "corpus.txt").write_bytes((made / "a.safetensors").read_bytes())
+    train([tmp_path / "corpus.txt"], tmp_path / "vec", dim=4, epochs=0)
+    assert load(tmp_path / "vec").config["lowercase"] is None
+
+
+@pytest.mark.parametrize(("corpus", "options", "message"), [
+    (["a.safetensors"], {"lowercase": False}, "--lowercase changes nothing: the corpus is token files"),
+    (["a.safetensors"], {"tokenizer": "tok.safetensors", "field": "body"}, "--tokenizer, --field change nothing"),
+    (["a.safetensors"], {"on_error": "skip"}, "--on-error changes nothing"),
+    (["a.txt"], {"tokenizer": "tok.safetensors", "lowercase": True}, "--lowercase changes nothing: the tokenizer"),
+    (["b.txt", "a.safetensors"], {}, "is a token file, and b.txt is text"),
+    (["tok.safetensors"], {}, "is a tokenizer file; expected tokens"),
+    (["a.txt"], {"phrase_threshold": 5.0}, "--phrase-threshold changes nothing: no phrases are joined"),
+    (["a.txt"], {"phrases": 0}, "phrases is 0, expected at least 1"),
+    (["a.txt"], {"phrases": 1, "phrase_threshold": -1.0}, "phrase-threshold is -1.0, expected at least 0"),
+])  # fmt: skip
+def test_what_cannot_be_is_refused(made, tmp_path, corpus, options, message):
+    if "tokenizer" in options:
+        options = {**options, "tokenizer": made / options["tokenizer"]}
+    for stage in (train, cooccur):
+        with pytest.raises(UserError, match=message):
+            stage([made / name for name in corpus], tmp_path / "out", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_token_files_of_two_tokenizers_are_refused(made, tmp_path):
+    train_tokenizer([made / "a.txt"], tmp_path / "other.safetensors", kind="char", vocab_size=30)
+    tokens([made / "a.txt"], tmp_path / "c.safetensors", tokenizer=tmp_path / "other.safetensors")
+    with pytest.raises(UserError, match=r"was made with another tokenizer than a\.safetensors"):
+        train([made / "a.safetensors", tmp_path / "c.safetensors"], tmp_path / "vec")
+
+
+def test_phrases_through_the_command_line(tmp_path, capsys):
+    rng = np.random.default_rng(1)
+    pair = ["new york", "ice cream"]
+    lines = [" ".join([*rng.choice(WORDS, 5), pair[number % 2], *rng.choice(WORDS, 5)]) for number in range(400)]
+    (tmp_path / "corpus.txt").write_text("\n".join(lines).title())
+    base = ["vectors", "train", str(tmp_path / "corpus.txt"), "-o", str(tmp_path / "vec.safetensors"), "--dim", "8"]
+    dry = [*base, "--phrases", "1", "--phrase-threshold", "5", "--dry-run", "--json"]
+    assert app.run(dry) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["vocab_size"] == 14 and plan["corpus_words"] == 400 * 11 and len(list(tmp_path.iterdir())) == 1
+    assert app.run([*base, "--phrases", "1", "--phrase-threshold", "5", "--epochs", "1"]) == 0
+    assert "2 pairs of words are phrases: new_york, ice_cream" in capsys.readouterr().err
+    assert app.run(["vectors", "nearest", str(tmp_path / "vec.safetensors"), "New_York", "--json"]) == 0
+    near = json.loads(capsys.readouterr().out)["nearest"][0]
+    assert near["word"] == "New_York" and len(near["words"]) == 10
+    config = load(tmp_path / "vec.safetensors").config
+    assert config["phrases"] == 1 and config["phrase_threshold"] == 5.0
+    train([tmp_path / "corpus.txt"], tmp_path / "plain", dim=8, epochs=0)
+    assert "phrases" not in load(tmp_path / "plain").config and "new_york" not in load(tmp_path / "plain").words
