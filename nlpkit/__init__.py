@@ -21,6 +21,7 @@ FUNCTIONS: dict[str, str] = {
     "tokens": "nlpkit.data.tokens:tokens",
     "vectors train": "nlpkit.vectors.train:train",
     "vectors cooccur": "nlpkit.vectors.cooccurrence:cooccur",
+    "vectors glove": "nlpkit.vectors.glove:glove",
     "vectors nearest": "nlpkit.vectors.query:nearest",
     "vectors analogy": "nlpkit.vectors.query:analogy",
     "vectors evaluate": "nlpkit.vectors.evaluate:evaluate",

@@ -22,6 +22,14 @@ def tokenizer() -> Character:
     return Character([*dict.fromkeys(DEFAULT_SPECIAL.values()), *letters], DEFAULT_SPECIAL)
 
 
+def text_file(path: Path, *, lines: int = 800, words: int = 150) -> Path:
+    """A text of made-up words, some much more frequent than others."""
+    rng = np.random.default_rng(0)
+    ranks = rng.zipf(1.3, (lines, 12)) % words
+    path.write_text("".join(" ".join(f"w{rank}" for rank in line) + "\n" for line in ranks.tolist()))
+    return path
+
+
 def token_file(path: Path, *, documents: int = 60, seed: int = 0) -> Path:
     """A token file of documents with two to nine sentences, always in one of two cyclic orders."""
     rng, made = np.random.default_rng(seed), tokenizer()

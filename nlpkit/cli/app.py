@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tokens": ("tokens", "Tokenise a corpus into a token file."),
     "vectors train": ("vectors_train", "Train word vectors (word2vec)."),
     "vectors cooccur": ("vectors_cooccur", "Count which words stand near which."),
+    "vectors glove": ("vectors_glove", "Train word vectors (GloVe)."),
     "vectors nearest": ("vectors_nearest", "The words nearest to a word."),
     "vectors analogy": ("vectors_analogy", "a is to b as c is to ...?"),
     "vectors evaluate": ("vectors_evaluate", "Similarity and analogy test sets."),

@@ -93,6 +93,7 @@ def groups(folder: Path, threads: int) -> list[list[Stage]]:
                                            memory_mb=1 if threads > 1 else 100),
         ],
         [
+            lambda: nlpkit.vectors_glove(path("cooc"), path("glove"), dim=20, epochs=2, threads=threads),
             pretrain("wide", **WIDE), pretrain("nsp", objective="mlm+nsp", **NARROW, dropout=0.3, accumulate=2),
             pretrain("static", masks="static", **NARROW), pretrain("gpt2", model="gpt2", **NARROW),
             pretrain("wide-gpt2", model="gpt2", **WIDE), pretrain("pieces-gpt2", "shard", model="gpt2", **NARROW),

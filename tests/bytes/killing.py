@@ -33,8 +33,9 @@ STAGES: dict[str, list[str]] = {
                  "--batch-tokens", "256", "--eval-every", "5", "--dropout", "0.2"],
     "distill": ["distill", "teacher.safetensors", "train.jsonl", "--dev", "dev.jsonl", "--steps", "12",
                 "--batch-tokens", "256", "--eval-every", "5"],
+    "glove": ["vectors", "glove", "cooc.safetensors", "--dim", "16", "--epochs", "30"],
 }  # fmt: skip
-CHOSEN = {"pretrain": 3, "finetune": 7, "distill": 7}  # every so-manieth system call is one to be killed at
+CHOSEN = {"pretrain": 3, "finetune": 7, "distill": 7, "glove": 5}  # every so-manieth system call is one to be killed at
 
 
 def child(words: list[str], before: Callable[[], object] = lambda: None) -> int:
@@ -174,9 +175,11 @@ def main(folder: Path, kills: int) -> None:
     toys.texts(Path("train.jsonl"), 120)
     toys.texts(Path("dev.jsonl"), 20, seed=1)
     # In this process, so that all imports are made before it forks. With one thread torch starts no other.
+    making.text_file(Path("corpus.txt"))
+    count = ["vectors", "cooccur", "corpus.txt", "-o", "cooc.safetensors"]
     prepare = ["finetune", "bert.safetensors", "train.jsonl", "-o", "teacher.safetensors", "--steps", "2"]
     with contextlib.redirect_stderr(io.StringIO()) as said:
-        for words in ([*prepare, "--threads", "1"], *(command(stage, f"{stage}-first", 5) for stage in STAGES)):
+        for words in (count, [*prepare, "--threads", "1"], *(command(stage, f"{stage}-first", 5) for stage in STAGES)):
             assert app.run(words) == 0, said.getvalue()
     os.fsync = lambda handle: None  # type: ignore[assignment]
     found = {}

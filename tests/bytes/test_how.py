@@ -17,6 +17,7 @@ import nlpkit
 from nlpkit.artifact.file import file_sha256
 from nlpkit.artifact.provenance import HOW
 from nlpkit.training import loop
+from nlpkit.vectors import glove
 
 TRAIN: dict[str, Any] = {"steps": 4, "batch_tokens": 256, "threads": 1}
 
@@ -52,12 +53,14 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
     nlpkit.pretrain([here / "letters.safetensors"], here / "gpt2.safetensors", model="gpt2", steps=0, n_layers=1,
                     d_model=16, n_heads=2, max_len=16)  # fmt: skip
     nlpkit.export(here / "gpt2.safetensors", here / "directory")
+    nlpkit.vectors_cooccur([here / "text.txt"], here / "cooc.safetensors")
     nlpkit.finetune(here / "bert.safetensors", here / "train.jsonl", here / "clf.safetensors", steps=1, threads=1)
     return {
         "tokenizer train": {"corpus": [here / "text.txt"], "kind": "unigram", "vocab_size": 60, "threads": 1},
         "tokens": {"corpus": [here / "text.txt"], "tokenizer": here / "char.safetensors", "threads": 1},
         "vectors train": {"corpus": [here / "text.txt"], "dim": 8, "epochs": 1, "threads": 1},
         "vectors cooccur": {"corpus": [here / "text.txt"], "threads": 1},
+        "vectors glove": {"counts": here / "cooc.safetensors", "dim": 8, "epochs": 3, "threads": 1},
         "pretrain": {"tokens": [here / "tokens.safetensors"], "n_layers": 1, "d_model": 32, "n_heads": 2,
                      "max_len": 32, "dropout": 0.2, **TRAIN},
         "finetune": {"model": here / "bert.safetensors", "train": here / "train.jsonl", **TRAIN},
@@ -69,17 +72,21 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
 
 def unfinished(call: Callable[..., Any], asked: dict[str, Any], target: Path) -> None:
     """Leave the state of another run of the same command, so that --fresh has something to throw away."""
-    update = loop.update
-    with pytest.MonkeyPatch.context() as patch:
+
+    def dying(function: Callable[..., Any], after: int) -> Callable[..., Any]:
         steps: list[int] = []
 
-        def dying(*args: Any) -> float:
+        def step(*args: Any) -> Any:
             steps.append(0)
-            if len(steps) > 2:
+            if len(steps) > after:
                 raise MemoryError
-            return float(update(*args))
+            return function(*args)
 
-        patch.setattr(loop, "update", dying)
+        return step
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "update", dying(loop.update, 2))
+        patch.setattr(glove.Learner, "learn", dying(glove.Learner.learn, glove.STRIPES))
         with pytest.raises(MemoryError):
             call(**asked, output=target, save_every=1)
     assert target.with_name(target.name + ".resume").exists()

@@ -1,0 +1,41 @@
+"""nlpkit vectors glove"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from nlpkit.cli import options
+from nlpkit.cli.output import call
+
+
+def command(
+    counts: Annotated[Path, Argument(help="A file of `nlpkit vectors cooccur`.")],
+    output: options.Output,
+    dim: Annotated[int, Option(help="Width of a vector.", min=1)] = 100,
+    epochs: Annotated[int, Option(help="Passes over the counts; 0 writes the first random vectors.", min=0)] = 25,
+    lr: Annotated[float, Option(help="Rate of AdaGrad.")] = 0.05,
+    x_max: Annotated[float, Option(help="Counts from here on weigh 1.")] = 100.0,
+    alpha: Annotated[float, Option(help="Smaller counts x weigh (x / x-max) to this power.", min=0)] = 0.75,
+    seed: options.Seed = 0,
+    threads: options.Threads = None,
+    save_every: Annotated[
+        int | None, Option(help="Epochs between two saves of the unfinished run (default: a minute).", min=1)
+    ] = None,
+    log: options.Log = None,
+    force: options.Force = False,
+    fresh: options.Fresh = False,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+) -> None:
+    """Train word vectors: GloVe, from counts of which words stand near which.
+
+    Examples:
+
+    nlpkit vectors glove cooc.safetensors -o vec.safetensors
+
+    nlpkit vectors glove cooc.safetensors -o vec.safetensors --dim 300 --epochs 50 --x-max 10
+    """
+    call("vectors glove", locals(), json=json)
