@@ -13,7 +13,7 @@ from typing import Any
 import making
 import pytest
 
-from nlpkit.cli import output
+from nlpkit.cli import display, output
 from nlpkit.cli.app import run
 from nlpkit.training import loop
 
@@ -133,7 +133,7 @@ def test_a_long_run_that_nobody_watches_says_a_line_a_minute(
 ) -> None:
     assert pretrain("--steps", "4", "--log-every", "1") == 0
     assert "step " not in capsys.readouterr().err
-    monkeypatch.setattr(output, "HEARTBEAT", 0.0)
+    monkeypatch.setattr(display, "HEARTBEAT", 0.0)
     assert pretrain("--steps", "4", "--log-every", "1", "--force") == 0
     assert "step 1/4, loss " in capsys.readouterr().err
 

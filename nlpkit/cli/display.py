@@ -1,0 +1,218 @@
+"""What a person sees while a stage works: one live line on a terminal, a line now and then elsewhere.
+
+The live line of a training run has the step, the loss and its last reports as a sparkline, tokens per second, the share
+of what this machine reaches in a matrix product, and the time that is left. What does not fit is left out, the least
+important first. Nothing here reaches a result: a display only listens.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+HEARTBEAT = 60.0  # seconds between two lines of a long run that no terminal watches
+SPARKS = "▁▂▃▄▅▆▇█"
+REPORTS = 16  # of which the sparkline tells
+BAR = 24  # characters
+
+
+def describe(record: Mapping[str, Any]) -> str:
+    """The figures of a training step or a count, in words."""
+    if record["event"] == "step":
+        parts = [f"step {record['step']:,}/{record['steps']:,}", f"loss {record['loss']:.3f}"]
+        if record.get("tokens_per_second"):
+            parts.append(f"{record['tokens_per_second']:,.0f} tokens/s")
+        return ", ".join(parts)
+    total = f"/{record['total']:,}" if record.get("total") else ""
+    return f"{record['label']} {record['done']:,}{total} {record.get('unit', '')}".rstrip()
+
+
+def describe_evaluation(record: Mapping[str, Any]) -> str:
+    """One line for a measurement during training."""
+    figures = ", ".join(f"{name} {value:.4f}" for name, value in record["metrics"].items())
+    best = " (best so far)" if record.get("best") else ""
+    return f"evaluation at step {record['step']:,}: {figures}{best}"
+
+
+def sparkline(values: Iterable[float]) -> str:
+    """The course of some numbers in a word: the lowest is the lowest block. Equal ones are all low."""
+    held = list(values)
+    low, high = min(held, default=0.0), max(held, default=0.0)
+    if not high > low:
+        return SPARKS[0] * len(held)
+    return "".join(SPARKS[round((value - low) / (high - low) * (len(SPARKS) - 1))] for value in held)
+
+
+def clock(seconds: float) -> str:
+    """A time: 75 -> 1:15, 4000 -> 1:06:40, two days and more in days."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 48:
+        return f"{hours // 24} days"
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class Watched:
+    """What the events have said of a stage so far, in parts that a line is made of.
+
+    ``live`` says that a person looks: only then the peak is measured, once, in a few milliseconds.
+    """
+
+    def __init__(self, *, live: bool = False) -> None:
+        self.live, self.peak = live, None if live else 0.0
+        self._stage("")
+
+    def _stage(self, name: str) -> None:
+        self.name, self.began = name, time.monotonic()
+        self.record: Mapping[str, Any] = {}
+        self.losses: tuple[float, ...] = ()
+        self.device = "cpu"
+        self.share: float | None = None
+        # What was done, and when. What a run did before it was resumed took no time of this process.
+        self.first: tuple[int, float] | None = None
+        self.last = (0, 0.0)
+
+    def hear(self, record: Mapping[str, Any]) -> None:
+        """One event."""
+        event, now = record["event"], time.monotonic()
+        if event == "stage":
+            self._stage(record["name"])
+        elif event == "training":
+            self.device = str(record["options"].get("device", "cpu"))
+            self.record, self.first, self.last = {}, (record["step"], now), (record["step"], now)
+        elif event in ("step", "progress"):
+            done = record["step" if event == "step" else "done"]
+            if self.first is None or record.get("label") != self.record.get("label") or done < self.last[0]:
+                self.first = (done, now)  # another count
+            self.last, self.record = (done, now), record
+            if event == "step":
+                self.losses = (*self.losses, record["loss"])[-REPORTS:]
+                self.share = self._share(record)
+
+    def _share(self, record: Mapping[str, Any]) -> float | None:
+        """Of what this machine reaches in a matrix product; None where the run does not say what it computes, or
+        computes on another device."""
+        if not (self.live and record.get("operations") and record.get("tokens")) or self.device != "cpu":
+            return None
+        if self.peak is None:
+            from nlpkit.training.estimate import matrix_speed
+
+            self.peak = matrix_speed(512)
+        per_second = record["operations"] * record["tokens_per_second"] / record["tokens"]
+        return float(per_second / self.peak)
+
+    def total(self) -> int | None:
+        found = self.record.get("steps", self.record.get("total"))
+        return found if isinstance(found, int) and found > 0 else None
+
+    def left(self, now: float) -> float | None:
+        """Seconds until all is done, at the pace so far; None before there is one."""
+        total = self.total()
+        if total is None or self.first is None:
+            return None
+        done, seconds = self.last[0] - self.first[0], self.last[1] - self.first[1]
+        if done <= 0 or seconds <= 0:
+            return None
+        return max(0.0, (total - self.last[0]) * seconds / done - (now - self.last[1]))
+
+    def parts(self, now: float, *, plain: bool = False) -> list[Part]:
+        """All there is to say, in the order of a line. ``plain`` uses no character beyond ASCII."""
+        total, left, record = self.total(), self.left(now), self.record
+        made = [Part(self.name, 4, "bold")]
+        if total is not None:
+            made.append(Part(bar(self.last[0] / total, plain=plain), 8, "cyan"))
+        if record.get("event") == "step":
+            made += [Part(f"step {record['step']:,}/{record['steps']:,}", 0), Part(f"loss {record['loss']:.3f}", 1)]
+            if len(self.losses) > 1 and not plain:
+                made.append(Part(sparkline(self.losses), 6, "green"))
+            made.append(Part(f"{record['tokens_per_second']:,.0f} tokens/s", 3))
+            if self.share is not None:
+                made.append(Part(f"{self.share:.0%} of peak", 5))
+        elif record:
+            made.append(Part(describe(record), 0))
+        if left is not None:
+            made.append(Part(f"{clock(left)} left", 2))
+        made.append(Part(f"{clock(now - self.began)} so far", 7, "dim"))
+        return [part for part in made if part.text]
+
+    def heartbeat(self, now: float) -> str:
+        """The figures in one line for a log."""
+        left = self.left(now)
+        return describe(self.record) + ("" if left is None else f", {clock(left)} left")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a line; the larger its ``rank``, the sooner it is left out."""
+
+    text: str
+    rank: int
+    style: str = ""
+
+
+def bar(share: float, *, plain: bool = False) -> str:
+    """How much is done, drawn."""
+    done = round(min(1.0, share) * BAR)
+    return "#" * done + "-" * (BAR - done) if plain else "━" * done + "╌" * (BAR - done)
+
+
+def fitting(parts: list[Part], width: int) -> list[Part]:
+    """Those parts that fit in a line, two spaces between them; the last one that is left is cut."""
+    kept = list(parts)
+    while len(kept) > 1 and sum(len(part.text) + 2 for part in kept) - 2 > width:
+        kept.remove(max(kept, key=lambda part: part.rank))
+    return [Part(part.text[: max(0, width)], part.rank, part.style) for part in kept]
+
+
+class Heartbeat:
+    """For logs: a line a minute, and each evaluation."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say, self.watched, self.last = say, Watched(), time.monotonic()
+
+    def __call__(self, record: dict[str, Any]) -> None:
+        event, now = record["event"], time.monotonic()
+        self.watched.hear(record)
+        if event == "note":
+            self.say(record["text"])
+        elif event == "evaluation":
+            self.say(describe_evaluation(record))
+        elif event in ("step", "progress") and now - self.last >= HEARTBEAT:
+            self.last = now
+            self.say(self.watched.heartbeat(now))
+
+
+class LiveLine:
+    """For terminals: one line, drawn anew some times a second, and gone at the end. What is said stays above it."""
+
+    def __enter__(self) -> LiveLine:
+        from rich.console import Console
+        from rich.live import Live
+
+        self.watched = Watched(live=True)
+        self.display = Live(self, console=Console(stderr=True), transient=True, refresh_per_second=8)
+        self.display.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.display.stop()
+
+    def __call__(self, record: dict[str, Any]) -> None:
+        self.watched.hear(record)
+        if record["event"] in ("note", "evaluation"):
+            text = record["text"] if record["event"] == "note" else describe_evaluation(record)
+            self.display.console.print(text, markup=False, highlight=False)
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        """The line as it is now."""
+        from rich.text import Text
+
+        now, plain = time.monotonic(), options.ascii_only
+        wheel = "|/-\\" if plain else "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+        line = Text(no_wrap=True, overflow="crop", end="")
+        line.append(wheel[int(now * 8) % len(wheel)], "green")
+        for part in fitting(self.watched.parts(now, plain=plain), options.max_width - 3):
+            line.append("  ").append(part.text, part.style)
+        yield line
