@@ -11,11 +11,13 @@ Measured for each pair, negative sampling, skip-gram or --method:
     mixture    cosine of the new word's vector with the mean of the two originals, weighted by their frequency; the
                claim is that it is above 0.9
     control    the same with the originals of another pair, which have nothing to do with the new word
-    ceiling    how alike the halves of a word of one sense are that was split in the same way, as sampling and training
+    halves     how alike the halves of a word of one sense are that was split in the same way, as sampling and training
                are noise; half as many words as there are pairs
     neighbours of the new word's ten nearest, the share that is among the ten nearest of the one or of the other
-               original (the originals themselves are left out), and the share of the original that has fewer there
+               original (the originals themselves are left out), and the share of the original that has fewer there;
+               beside it, the share that the halves of one word have in common
 
+The more frequent half of the pairs, and of the split words, is given as well: noise falls with frequency.
 Intervals of 95 % are bootstrapped over all pairs of all seeds. A seed draws pairs, coins and training.
 """
 
@@ -24,7 +26,6 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -37,19 +38,23 @@ from nlpkit.vectors.file import Vectors, load
 
 SKIPPED = 100  # the most frequent words are grammar, not meaning
 NEAREST = 10
+SAID = {
+    "mixture": "the new word with the weighted mean of its originals",
+    "halves": "for comparison, the two halves of a word of one sense",
+    "mixture, frequent": "the more frequent half of the pairs",
+    "halves, frequent": "the more frequent half of the split words",
+    "control": "the new word with the mean of another pair",
+    "originals": "the two originals of a pair",
+    "share": "of the new word's ten neighbours, those that are an original's",
+    "lesser share": "those of the original that has fewer of them",
+    "halves share": "of one half's ten neighbours, those that are the other's",
+}
 
 
-@dataclass(frozen=True)
-class Planted:
-    """New word m{number} stands for half of the occurrences of ``words``: of two, or of one as a control."""
+def plant(lines: list[list[str]], pairs: int, least: int, seed: int, path: Path) -> list[tuple[str, ...]]:
+    """Write the text with new words in it; returns of which originals each is made: the pairs, then words alone.
 
-    words: tuple[str, ...]
-
-
-def plant(lines: list[list[str]], pairs: int, least: int, seed: int, path: Path) -> list[Planted]:
-    """Write the text with new words in it; returns what each is, the pairs first.
-
-    Words of a pair have neighbouring ranks of frequency or any, as drawn; a word is in one pair only.
+    The new word m7 stands for half of the occurrences of the originals in place 7; a word is an original once.
     """
     rng = np.random.default_rng(seed)
     counts = Counter(word for line in lines for word in line)
@@ -58,9 +63,9 @@ def plant(lines: list[list[str]], pairs: int, least: int, seed: int, path: Path)
     if len(able) < 2 * pairs + singles:
         raise SystemExit(f"only {len(able)} words occur {least} times, {2 * pairs + singles} are needed")
     drawn = [able[place] for place in rng.choice(len(able), 2 * pairs + singles, replace=False)]
-    planted = [Planted((drawn[2 * number], drawn[2 * number + 1])) for number in range(pairs)]
-    planted += [Planted((word,)) for word in drawn[2 * pairs :]]
-    name = {word: f"m{number}" for number, item in enumerate(planted) for word in item.words}
+    planted: list[tuple[str, ...]] = [(drawn[2 * number], drawn[2 * number + 1]) for number in range(pairs)]
+    planted += [(word,) for word in drawn[2 * pairs :]]
+    name = {word: f"m{number}" for number, originals in enumerate(planted) for word in originals}
     with path.open("w") as out:
         for line in lines:
             coins = rng.random(len(line)) < 0.5
@@ -73,38 +78,44 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
     return float(a @ b / np.sqrt((a @ a) * (b @ b)))
 
 
-def near(opened: Vectors, row: int, without: set[int]) -> list[int]:
+def near(opened: Vectors, row: int, without: set[int]) -> set[int]:
     cosines = opened.unit @ opened.unit[row]
     cosines[[row, *without]] = -np.inf
-    return np.argsort(-cosines)[:NEAREST].tolist()
+    return set(np.argsort(-cosines)[:NEAREST].tolist())
 
 
-def measure(opened: Vectors, planted: list[Planted]) -> dict[str, list[float]]:
-    """A value a pair (or a split word, for the ceiling)."""
-    mixtures, found = [], {name: [] for name in ("mixture", "control", "ceiling", "apart", "share", "lesser")}
+def measure(opened: Vectors, planted: list[tuple[str, ...]]) -> dict[str, list[float]]:
+    """A value a pair, or a split word for what begins with "halves"."""
+    found: dict[str, list[float]] = {name: [] for name in SAID}
+    exact = opened.vectors.astype(np.float64)
     new = [opened.row(f"m{number}") for number in range(len(planted))]
-    for number, item in enumerate(planted):
-        rows = [opened.row(word) for word in item.words]
-        mixtures.append(np.average(opened.vectors[rows].astype(np.float64), 0, opened.counts[rows]))
-        if len(rows) == 1:
-            found["ceiling"].append(cosine(opened.vectors[new[number]].astype(np.float64), mixtures[-1]))
+    rows = [[opened.row(word) for word in originals] for originals in planted]
+    mixtures = [np.average(exact[originals], 0, opened.counts[originals]) for originals in rows]
+    pairs = sum(len(originals) == 2 for originals in planted)
+    for number, (row, originals) in enumerate(zip(new, rows, strict=True)):
+        like = cosine(exact[row], mixtures[number])
+        mine, *theirs = [near(opened, word, {*originals, row}) for word in (row, *originals)]
+        if len(originals) == 1:
+            found["halves"].append(like)
+            found["halves share"].append(len(mine & theirs[0]) / NEAREST)
             continue
-        found["mixture"].append(cosine(opened.vectors[new[number]].astype(np.float64), mixtures[-1]))
-        found["apart"].append(cosine(*opened.vectors[rows].astype(np.float64)))
-        mine, *theirs = [set(near(opened, row, {*rows, new[number]})) for row in (new[number], *rows)]
+        found["mixture"].append(like)
+        found["control"].append(cosine(exact[row], mixtures[(number + 1) % pairs]))
+        found["originals"].append(cosine(*exact[originals]))
         found["share"].append(len(mine & (theirs[0] | theirs[1])) / NEAREST)
-        found["lesser"].append(min(len(mine & side) for side in theirs) / NEAREST)
-    pairs = len(found["mixture"])
-    for number in range(pairs):
-        other = mixtures[(number + 1) % pairs]
-        found["control"].append(cosine(opened.vectors[new[number]].astype(np.float64), other))
+        found["lesser share"].append(min(len(mine & side) for side in theirs) / NEAREST)
+    for name, part in (("mixture", slice(pairs)), ("halves", slice(pairs, None))):
+        counts = opened.counts[new[part]]
+        found[f"{name}, frequent"] = np.array(found[name])[counts >= np.median(counts)].tolist()
     return found
 
 
-def example(opened: Vectors, planted: Planted, number: int) -> str:
-    rows = {opened.row(word) for word in planted.words}
-    words = [opened.words[row] for row in near(opened, opened.row(f"m{number}"), rows)]
-    return f'  "{planted.words[0]}" and "{planted.words[1]}" as one word: {" ".join(words)}'
+def example(opened: Vectors, originals: tuple[str, ...], number: int) -> str:
+    row, rows = opened.row(f"m{number}"), {opened.row(word) for word in originals}
+    cosines = opened.unit @ opened.unit[row]
+    cosines[[row, *rows]] = -np.inf
+    words = [opened.words[place] for place in np.argsort(-cosines)[:NEAREST]]
+    return f'  "{originals[0]}" and "{originals[1]}" as one word: {" ".join(words)}'
 
 
 def main() -> None:
@@ -135,19 +146,11 @@ def main() -> None:
                 found.setdefault(measure_name, []).extend(values)
             if seed == 0:
                 print(*(example(opened, planted[number], number) for number in range(3)), sep="\n")
-    said = {
-        "mixture": "the new word with the weighted mean of its originals",
-        "control": "the new word with that of another pair's",
-        "ceiling": "the halves of one word of one sense",
-        "apart": "the two originals of a pair",
-        "share": "of its ten neighbours, those that are an original's",
-        "lesser": "of its ten neighbours, those of the original with fewer",
-    }
     print(f"{arguments.seeds} seeds, {arguments.pairs} pairs in each, {arguments.method}, width {arguments.dim}")
-    for measure_name, text in said.items():
+    for measure_name, text in SAID.items():
         value = intervals.mean(np.array(found[measure_name]), seed=0)
-        print(f"  {measure_name:<9} {value.value:.3f} [{value.low:.3f}, {value.high:.3f}]  {text}")
-    above, halves = (np.mean(np.array(found[name]) > 0.9) for name in ("mixture", "ceiling"))
+        print(f"  {measure_name:<18} {value.value:.3f} [{value.low:.3f}, {value.high:.3f}]  {text}")
+    above, halves = (np.mean(np.array(found[name]) > 0.9) for name in ("mixture", "halves"))
     print(f"  {above:.0%} of the mixtures are above 0.9, and {halves:.0%} of the halves of one word")
 
 
