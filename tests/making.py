@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,6 +51,16 @@ def token_file(path: Path, *, documents: int = 60, seed: int = 0) -> Path:
               "n_documents": documents, "n_bytes": len(tensors["tokens"])}  # fmt: skip
     file.write(path, tensors, kind="tokens", config=config, tokenizer=made.to_json(), provenance={"command": "test"},
                history={}, determinism={})  # fmt: skip
+    return path
+
+
+def vector_file(path: Path, words: Sequence[str], vectors: np.ndarray, **config: Any) -> Path:
+    """A vectors file, the words in the order of their frequency."""
+    vectors = np.asarray(vectors, np.float32)
+    tensors = {"vectors": vectors, "counts": np.arange(len(words), 0, -1)}
+    tokenizer = config.pop("tokenizer", None)
+    file.write(path, tensors, kind="vectors", config={"words": list(words), **config}, tokenizer=tokenizer,
+               provenance={"command": "test"}, history={}, determinism={})  # fmt: skip
     return path
 
 

@@ -24,6 +24,9 @@ def command(
     ] = None,
     dev: Annotated[Path | None, Option(help="A token file to measure the loss on; the best weights are kept.")] = None,
     init: Annotated[Path | None, Option(help="Start from this model, of its shape (default: random weights).")] = None,
+    vectors: Annotated[
+        Path | None, Option(help="Begin the token embeddings with these word vectors, as they are.")
+    ] = None,
     n_layers: Annotated[int | None, Option(help="Layers (default: the size's).", min=1)] = None,
     d_model: Annotated[int | None, Option(help="Model width (default: the size's).", min=1)] = None,
     n_heads: Annotated[int | None, Option(help="Attention heads (default: one for each 64 of width).", min=1)] = None,

@@ -26,6 +26,7 @@ from nlpkit.objectives.base import Objective, Vocabulary
 from nlpkit.seeds import Address
 from nlpkit.tokenizers.base import ROLES, Tokenizer
 from nlpkit.training import estimate, resume
+from nlpkit.training.from_vectors import begin_with_vectors
 from nlpkit.training.loop import Evaluation, train
 from nlpkit.training.measure import mean_losses
 from nlpkit.training.settings import Settings, check_dev, check_parallel
@@ -45,6 +46,7 @@ def pretrain(
     objective: str | None = None,
     dev: Path | None = None,
     init: Path | None = None,
+    vectors: Path | None = None,
     n_layers: int | None = None,
     d_model: int | None = None,
     n_heads: int | None = None,
@@ -86,7 +88,8 @@ def pretrain(
 
     ``init`` starts from a model's weights instead of random ones (its family and shape are then its own, and so is its
     dropout unless one is given); else it is a ``model`` (None: bert) of a ``size`` (tiny), which the other sizes
-    override. With ``dev`` (a token file) the loss is measured every ``eval_every`` steps and the best weights are kept.
+    override, and ``vectors`` are word vectors that its token embeddings begin as (`nlpkit.training.from_vectors`). With
+    ``dev`` (a token file) the loss is measured every ``eval_every`` steps and the best weights are kept.
     ``steps=0`` writes the initialised model. Neither steps nor epochs means one epoch. ``cut`` overrides how the
     objective wants its text cut (blocks, sentences, pairs). Errors: UserError for wrong options and inputs, among them
     an option that would change nothing; RunError for a loss that is not a number; Interrupted when stopped; the same
@@ -95,7 +98,7 @@ def pretrain(
     tokens = [tokens] if isinstance(tokens, (str, Path)) else list(tokens)
     check_parallel(parallel, world().size)
     device, parts = choose_device(device), resume.parts_of(parts, output, fresh=fresh)
-    run = Run.start("pretrain", locals(), inputs=("tokens", "dev", "init"), libraries=("torch", "numpy"))
+    run = Run.start("pretrain", locals(), inputs=("tokens", "dev", "init", "vectors"), libraries=("torch", "numpy"))
     with use_threads(threads), events.log_to(log):
         files = TokenFiles.open(run.paths("tokens"))
         tokenizer = files.tokenizer
@@ -105,8 +108,11 @@ def pretrain(
         torch.manual_seed(Address(seed, ("init",)).torch_seed())
         if init is None:
             start = _begin(shape, objective, masking, tokenizer, max_len, dropout)
+            if vectors is not None:
+                begin_with_vectors(start.network, tokenizer, run.paths("vectors")[0])
         else:
             refuse(shape, "--init has a family and a shape of its own")
+            refuse({"vectors": vectors}, "--init has embeddings of its own")
             start = _continue(run.paths("init")[0], objective, masking, tokenizer, max_len, dropout)
         family, network, task, max_len = start.family, start.network, start.task, start.max_len
         if "mlm" not in task.heads:

@@ -23,13 +23,14 @@ Floats = NDArray[np.float32]
 @dataclass(frozen=True)
 class Vectors:
     """Words and their vectors, ``vectors`` [V, D], the most frequent word first; ``counts`` [V], None when they came
-    from another tool's file, which does not tell."""
+    from another tool's file, which does not tell. ``tokenizer`` is the one whose pieces the words are, if they are."""
 
     words: list[str]
     vectors: Floats
     counts: NDArray[np.int64] | None
     config: dict[str, Any]
     where: Path | None = None
+    tokenizer: dict[str, Any] | None = None
 
     @cached_property
     def ids(self) -> dict[str, int]:
@@ -70,4 +71,4 @@ def load(path: Path) -> Vectors:
     counts = artifact.array("counts") if "counts" in artifact.tensors else None
     if not len(words) == len(vectors) == len(vectors if counts is None else counts):
         raise UserError(f"has {len(words):,} words for {len(vectors):,} vectors", where=path)
-    return Vectors(words, vectors, counts, config, Path(path))
+    return Vectors(words, vectors, counts, config, Path(path), artifact.tokenizer)

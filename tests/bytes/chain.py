@@ -97,6 +97,8 @@ def groups(folder: Path, threads: int) -> list[list[Stage]]:
             pretrain("wide", **WIDE), pretrain("nsp", objective="mlm+nsp", **NARROW, dropout=0.3, accumulate=2),
             pretrain("static", masks="static", **NARROW), pretrain("gpt2", model="gpt2", **NARROW),
             pretrain("wide-gpt2", model="gpt2", **WIDE), pretrain("pieces-gpt2", "shard", model="gpt2", **NARROW),
+            pretrain("begun", "shard", vectors=path("pieces"), **{**NARROW, "d_model": 16, "n_heads": 2}),
+            lambda: nlpkit.export(path("skipgram"), folder / "skipgram.txt", to="glove"),
         ],
         [
             pretrain("further", init=path("nsp"), **{**NARROW, "n_layers": None, "d_model": None, "n_heads": None}),
@@ -109,7 +111,10 @@ def groups(folder: Path, threads: int) -> list[list[Stage]]:
             lambda: nlpkit.export(path("pieces-gpt2"), folder / "exported"),
             lambda: predictions(path("clf"), folder, threads),
         ],
-        [lambda: nlpkit.import_(folder / "exported", path("imported"))],
+        [
+            lambda: nlpkit.import_(folder / "exported", path("imported")),
+            lambda: nlpkit.import_(folder / "skipgram.txt", path("from-text")),
+        ],
     ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from making import OPTIONS, VOCABULARY, make_batch, token_file
+from making import OPTIONS, VOCABULARY, make_batch, token_file, vector_file
 
 import nlpkit
 from nlpkit import objectives
@@ -188,7 +188,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "batch_tokens": {"batch_tokens": 128}, "accumulate": {"accumulate": 2}, "lr": {"lr": 1e-3},
     "schedule": {"schedule": "cosine"}, "warmup_fraction": {"warmup_fraction": 1.0}, "beta1": {"beta1": 0.5},
     "beta2": {"beta2": 0.5}, "adam_eps": {"adam_eps": 1e-3}, "weight_decay": {"weight_decay": 0.5},
-    "clip_norm": {"clip_norm": 1e-3}, "seed": {"seed": 1}, "init": {}, "parts": {"parts": 2},
+    "clip_norm": {"clip_norm": 1e-3}, "seed": {"seed": 1}, "init": {}, "vectors": {}, "parts": {"parts": 2},
 }  # fmt: skip
 
 
@@ -209,10 +209,12 @@ def test_every_option_changes_something(folder: Path, tmp_path: Path) -> None:
     plain = bytes_of("plain")
     assert bytes_of("plain2") == plain
     for name, options in CHANGES.items():
-        if name != "init":
+        if name not in ("init", "vectors"):
             assert bytes_of(name, **options) != plain, name
     shapeless = {"n_layers": None, "d_model": None, "n_heads": None, "max_len": None}
     assert bytes_of("init", init=folder / "bert.safetensors", **shapeless) != plain
+    vectors = vector_file(tmp_path / "v.safetensors", ["t"], np.ones((1, 16)))
+    assert bytes_of("vectors", vectors=vectors) != plain
 
 
 def test_static_masks_repeat_and_so_do_their_pairs(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
