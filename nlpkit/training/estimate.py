@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from nlpkit.data.order import Epochs
+from nlpkit.layers.heads import VocabularyHead
 from nlpkit.models.base import Model
+from nlpkit.objectives.base import Objective
 from nlpkit.training.settings import Settings
 
 
@@ -59,6 +62,24 @@ def weights_at_work(model: Model, length: float, share: float) -> float:
     blocks = config.n_layers * (4 * config.d_model**2 + 2 * config.d_model * config.d_ff)
     attention = config.n_layers * 2 * length * config.d_model
     return blocks + attention + share * config.vocab_size * config.d_model
+
+
+def operations(
+    model: Model, objective: Objective, lengths: Sequence[int], counts: Mapping[str, int], tokens: int
+) -> float:
+    """Floating-point operations of a step's forward and backward in this process, counted as `cost` does: of sequences
+    of these ``lengths``. ``counts`` are the answers of each term among all ``tokens``, of other processes too.
+    """
+    mine = max(1, sum(lengths))
+    length = sum(length * length for length in lengths) / mine
+    head = next((name for name in objective.heads if isinstance(model.heads[name], VocabularyHead)), None)
+    # A distillation counts its answers at the vocabulary under the names of its losses.
+    answers = 0 if head is None else next((counts[name] for name in (head, "kl", "hard") if name in counts), 0)
+    made = 6 * weights_at_work(model, length, answers / max(1, tokens))
+    teacher = getattr(objective, "teacher", None)
+    if teacher is not None:
+        made += 2 * weights_at_work(teacher, length, answers / max(1, tokens))
+    return made * mine
 
 
 def matrix_speed(size: int = 1024) -> float:

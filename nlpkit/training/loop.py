@@ -50,13 +50,15 @@ class Losses:
     sums: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     tokens: int = 0
+    operations: float = 0.0
     began: float = field(default_factory=time.monotonic)
 
-    def add(self, sums: dict[str, float], counts: dict[str, int], tokens: int) -> None:
+    def add(self, sums: dict[str, float], counts: dict[str, int], tokens: int, operations: float) -> None:
         for name, value in sums.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
             self.counts[name] = self.counts.get(name, 0) + counts[name]
         self.tokens += tokens
+        self.operations += operations
 
     def means(self) -> dict[str, float]:
         return {name: value / max(1, self.counts[name]) for name, value in self.sums.items()}
@@ -110,11 +112,15 @@ def train(
             norm = update(parameters, optimizer, settings, progress.step, sums, gradients.row_norms)
             progress.step += 1
             progress.position = read[-1][2]
-            losses.add(sums, counts, tokens)
+            lengths = [length for parts, _ in micro for part in parts for length in part.batch.packing.lengths]
+            losses.add(sums, counts, tokens, estimate.operations(model, objective, lengths, counts, tokens))
             if progress.step % settings.log_every == 0 or progress.step == settings.steps:
                 losses = report(losses, progress.step, settings, norm, objective)
-            if evaluate and due(progress.step, settings) and judge(progress, evaluate(model), settings):
-                best = {name: np.array(value) for name, value in weights(model).items()}
+            if evaluate and due(progress.step, settings):
+                paused = time.monotonic()
+                if judge(progress, evaluate(model), settings):
+                    best = {name: np.array(value) for name, value in weights(model).items()}
+                losses.began += time.monotonic() - paused  # no tokens are learnt meanwhile
             every = settings.save_every
             timely = time.monotonic() - last_save >= SAVE_SECONDS if every is None else progress.step % every == 0
             # All processes stop after the same step, and process 0 has the clock.
@@ -276,6 +282,7 @@ def report(losses: Losses, step: int, settings: Settings, norm: float, objective
     events.emit(
         "step", step=step, steps=settings.steps, loss=total, losses=means, lr=settings.lr_at(step - 1),
         gradient_norm=norm, tokens=losses.tokens, tokens_per_second=losses.tokens / seconds,
+        operations=losses.operations,
     )  # fmt: skip
     return Losses()
 
