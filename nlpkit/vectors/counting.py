@@ -24,7 +24,8 @@ from nlpkit.errors import UserError
 from nlpkit.vectors.base import Corpus, Ids
 
 _CHARACTERS = 1 << 20  # of text split together
-_SENTENCES = 1 << 16  # rewritten together
+_SENTENCES = 1 << 16  # whose lengths are read together
+_IDS = 1 << 20  # of a block, as far as its sentences allow
 
 # The ids of sentences, one behind the other, and how many each has.
 Split = tuple[Ids, NDArray[np.int64]]
@@ -61,8 +62,9 @@ class Spool:
         """The sentences again, many at a time."""
         with _naming(self.target):
             self.ids.seek(0)
-            for lengths in self._sizes():
-                yield np.frombuffer(self.ids.read(4 * int(lengths.sum())), np.int32), lengths
+            for sizes in self._sizes():
+                for lengths in parts(sizes):
+                    yield np.frombuffer(self.ids.read(4 * int(lengths.sum())), np.int32), lengths
 
     def corpus(self) -> Corpus:
         """The sentences as arrays, memory-mapped. Closes this spool."""
@@ -104,6 +106,11 @@ def _naming(target: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise atomic.cannot_write(error, target) from None
+
+
+def parts(lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """The lengths of sentences, cut where about a million ids have gone by, so that a block of them is never large."""
+    return np.split(lengths, np.flatnonzero(np.diff(np.cumsum(lengths) // _IDS)) + 1)
 
 
 def batches(sentences: Iterable[str]) -> Iterator[list[str]]:

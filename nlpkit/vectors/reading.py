@@ -22,10 +22,10 @@ from nlpkit.tokenizers import load as load_tokenizer
 from nlpkit.tokenizers.base import Tokenizer
 from nlpkit.vectors import phrases
 from nlpkit.vectors.base import Corpus
-from nlpkit.vectors.counting import Split, Spool, Vocabulary, batches, choose_words, count, only, rewritten
+from nlpkit.vectors.counting import Split, Spool, Vocabulary, batches, choose_words, count, only, parts, rewritten
 from nlpkit.vectors.words import Pieces, Words, ordinary
 
-_SENTENCES = 1 << 14  # of a token file that are read together
+_SENTENCES = 1 << 16  # of a token file whose ends are read together
 
 
 @dataclass(frozen=True)
@@ -129,9 +129,11 @@ class TokenSource:
         start = 0
         for first in range(0, self.files.n_sentences, _SENTENCES):
             ends = self.files.sentence_ends[first : first + _SENTENCES]
-            ids = self.files.tokens(start, int(ends[-1])).astype(np.int32)
-            yield only(ids, np.diff(ends, prepend=start), self._ordinary[ids])
-            start = int(ends[-1])
+            for lengths in parts(np.diff(ends, prepend=start)):
+                stop = start + int(lengths.sum())
+                ids = self.files.tokens(start, stop).astype(np.int32)
+                yield only(ids, lengths, self._ordinary[ids])
+                start = stop
 
     def close(self) -> None:
         """Nothing was opened that a map does not keep."""

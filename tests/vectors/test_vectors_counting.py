@@ -61,7 +61,8 @@ def test_blocks_do_not_show(tmp_path, monkeypatch):
     sentences = [" ".join(f"w{word}" for word in rng.zipf(1.3, 7) if word < 500) for _ in range(300)]
     whole, corpus = run(sentences, tmp_path, min_count=2)
     monkeypatch.setattr(counting, "_CHARACTERS", 1)
-    monkeypatch.setattr(counting, "_SENTENCES", 3)
+    monkeypatch.setattr(counting, "_SENTENCES", 30)
+    monkeypatch.setattr(counting, "_IDS", 11)
     parts, again = run(sentences, tmp_path, min_count=2)
     assert whole.words == parts.words
     np.testing.assert_array_equal(corpus.ids, again.ids)

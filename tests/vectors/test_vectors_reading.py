@@ -10,7 +10,7 @@ from nlpkit.cli import app
 from nlpkit.data.tokens import tokens
 from nlpkit.errors import UserError
 from nlpkit.tokenizers.train import train as train_tokenizer
-from nlpkit.vectors import reading
+from nlpkit.vectors import counting, reading
 from nlpkit.vectors.cooccurrence import cooccur
 from nlpkit.vectors.file import load
 from nlpkit.vectors.train import train
@@ -40,11 +40,12 @@ def same(one, other):
     return ours
 
 
-@pytest.mark.parametrize("block", [1, 1 << 14])
+@pytest.mark.parametrize("block", [7, 1 << 14])
 @pytest.mark.parametrize("names", ["a", "ab"])
 @pytest.mark.parametrize("options", [{}, {"phrases": 2, "phrase_threshold": 2.0, "vocab_size": 40}], ids=str)
 def test_token_files_give_what_their_text_gives(made, tmp_path, monkeypatch, block, names, options):
     monkeypatch.setattr(reading, "_SENTENCES", block)
+    monkeypatch.setattr(counting, "_IDS", block)
     options = {"dim": 4, "epochs": 1, "min_count": 2, "seed": 5, **options}
     train([made / f"{name}.txt" for name in names], tmp_path / "text", tokenizer=made / "tok.safetensors", **options)
     train([made / f"{name}.safetensors" for name in names], tmp_path / "tokens", **options)
