@@ -169,10 +169,6 @@ class Run:
             "versions": versions(self.libraries),
         }
 
-    def identity(self) -> str:
-        """Everything that must be the same in all processes of one run."""
-        return file.canonical({**self.provenance(), "processor": processor(self.libraries)})
-
     def write(
         self,
         tensors: Mapping[str, safetensors.Source],

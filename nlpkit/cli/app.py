@@ -266,6 +266,8 @@ def fail(what: str, *, where: str | None = None, hint: str | None = None, code: 
 
         if not first_to_speak():
             return code
+        if not world().leads:
+            where = f"process {world().rank} of {world().size}" + (f": {where}" if where else "")
     output.say(f"error: {where}: {what}" if where else f"error: {what}")
     if hint:
         output.say(f"hint: {hint}")

@@ -25,8 +25,12 @@ def call(command: str, arguments: Mapping[str, Any], *, json: bool = False,
     given = {name: value for name, value in arguments.items() if name != "json"}
     with progress(quiet=not world().leads):
         result: dict[str, Any] = getattr(nlpkit, _attribute(command))(**given)
-    if not world().leads:  # of several processes one speaks
-        return result
+    if world().size > 1:
+        from nlpkit.training.distributed import leave
+
+        leave(together=True)
+        if not world().leads:  # one of them speaks
+            return result
     if json:
         print_json(result)
     elif result.get("dry_run"):

@@ -7,11 +7,12 @@ travel as nlpkit/training/reduction.py says. What processes exchange is floats a
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -20,6 +21,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from nlpkit.artifact.file import canonical
+from nlpkit.artifact.provenance import Run, differences, processor
 from nlpkit.errors import RunError, UserError
 from nlpkit.world import world
 
@@ -38,10 +41,44 @@ def join(device: str) -> None:
         return
     if torch.device(device).type not in ("cpu", "cuda"):
         raise UserError(f"several processes train on cpu or cuda, device is {device}")
+    _gather_at_the_store()
     with answering():
         # Tensors on a processor go over gloo, those on a GPU over NCCL.
         dist.init_process_group("gloo" if device == "cpu" else "cpu:gloo,cuda:nccl", timeout=TIMEOUT)
-    atexit.register(dist.destroy_process_group)  # a process joins once: gloo's second meeting of the same two fails
+    atexit.register(leave)
+
+
+def _gather_at_the_store() -> None:
+    """Wait until all are there, in a way that a signal can end, as torch's own wait cannot: when one of them has failed
+    before it came here, torchrun asks the others to end."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return
+    key, until = f"nlpkit here {_attempt()}", time.monotonic() + TIMEOUT.total_seconds()
+    with answering():
+        store = _store()
+        store.add(key, 1)
+        while store.add(key, 0) < world().size and time.monotonic() < until:
+            time.sleep(0.05)
+
+
+def _store() -> Any:
+    """torchrun's store, which outlives the processes."""
+    library: Any = dist
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    return library.TCPStore(address, port, world().size, False, timeout=timedelta(seconds=5))
+
+
+def _attempt() -> str:
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+
+
+def leave(*, together: bool = False) -> None:
+    """The end of a process's part in the run; ``together``: when all are done. Nobody can come back: the addresses of a
+    first meeting would mislead a second."""
+    if dist.is_initialized():
+        if together:
+            gather([0.0])
+        dist.destroy_process_group()
 
 
 @contextmanager
@@ -55,7 +92,6 @@ def answering() -> Iterator[None]:
             raise
         raise Lost(
             "another process of this run has ended or does not answer",
-            where=f"process {world().rank} of {world().size}",
             hint="the same command again goes on from the last save; torchrun names the process that ended first",
         ) from error
 
@@ -90,28 +126,24 @@ def total(values: Sequence[float]) -> list[float]:
     return [sum(column) for column in zip(*gather(values), strict=True)]
 
 
-def agree(what: str, facts: str) -> None:
-    """Refuse to train when a process was told or has found something else than process 0."""
+def agree(run: Run, step: int) -> None:
+    """Refuse to train when a process was told, or has found, something else than process 0. ``step``: where its saved
+    state is. Errors: a UserError that names each difference."""
     if world().size == 1:
         return
-    found = gather_bytes(f"{socket.gethostname()}\n{facts}".encode())
-    first, *others = (text.decode().split("\n", 1) for text in found)
-    for rank, (host, theirs) in enumerate(others, 1):
-        if theirs != first[1]:
-            a, b = _difference(first[1], theirs)
+    facts = {"host": socket.gethostname(), "provenance": run.provenance(), "processor": processor(run.libraries),
+             "step": step}  # fmt: skip
+    first, *others = (json.loads(text) for text in gather_bytes(canonical(facts).encode()))
+    for rank, theirs in enumerate(others, 1):
+        found = differences(first["provenance"], theirs["provenance"])
+        found += [f"{name} was {first[name]}, is {theirs[name]}" for name in ("processor", "step")
+                  if first[name] != theirs[name]]  # fmt: skip
+        if found:
             raise UserError(
-                f"{what} differs: process 0 on {first[0]} has {a}, process {rank} on {host} has {b}",
-                hint="all machines need the same files, the same command and the same versions",
+                f"process {rank} on {theirs['host']} has another run than process 0 on {first['host']}: "
+                + "; ".join(found),
+                hint="all machines need the same inputs, command, versions, processor type, and folder for the output",
             )
-
-
-def _difference(one: str, other: str, width: int = 40) -> tuple[str, str]:
-    """Where two texts begin to differ, in short."""
-    at = next(
-        (number for number, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
-    )
-    start = max(0, at - width // 2)
-    return repr(one[start : start + width]), repr(other[start : start + width])
 
 
 def spread(function: Callable[[T], np.ndarray], items: Sequence[T]) -> list[np.ndarray]:
@@ -168,19 +200,15 @@ def like(array: np.ndarray, tensor: Tensor) -> Tensor:
 def first_to_speak() -> bool:
     """Whether this process is the one that says why the run fails: process 0, or the first other when that is silent.
 
-    The processes of a run mostly fail together, or because one of them has. torchrun's store, which outlives them,
-    knows whether one has spoken.
+    The processes of a run mostly fail together, or because one of them has. The store knows whether one has spoken.
     """
-    here, attempt = world(), os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    library: Any = dist
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    here, key = world(), f"nlpkit spoke {_attempt()}"
     try:
-        store = library.TCPStore(address, port, here.size, False, timeout=timedelta(seconds=5))
-        key = f"nlpkit spoke {attempt}"
-        waited = 0.0
-        while not here.leads and waited < PATIENCE and not store.check([key]):
-            time.sleep(0.1)
-            waited += 0.1
+        store = _store()
+        until = time.monotonic() + PATIENCE
+        with suppress(KeyboardInterrupt):  # torchrun asks to end because another has ended
+            while not here.leads and time.monotonic() < until and not store.check([key]):
+                time.sleep(0.1)
         return bool(store.add(key, 1) == 1)
-    except (RuntimeError, KeyboardInterrupt):  # the store is gone, or torchrun asks to end because another has ended
-        return here.leads
+    except RuntimeError:  # the store is gone: better twice than never
+        return True

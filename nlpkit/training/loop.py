@@ -81,7 +81,7 @@ def train(
     device = local_device(settings.device)
     distributed.join(device)
     saved = resume.load(run)
-    distributed.agree("the run", f"{run.identity()} step {saved.progress.step if saved else 0}")
+    distributed.agree(run, saved.progress.step if saved else 0)
     model.to(device)
     gradients = reduction_for(model, settings, device)
     parameters = gradients.parameters
