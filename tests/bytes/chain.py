@@ -87,13 +87,14 @@ def groups(folder: Path, threads: int) -> list[list[Stage]]:
         [
             tokens("tokens", "corpus.txt.gz", "bpe"), tokens("shard", "small.txt", "unigram", shard="2/3"),
             vectors("skipgram"), vectors("cbow", method="cbow", loss="hs"),
-            vectors("pieces", tokenizer=path("unigram")),
+            vectors("pieces", tokenizer=path("unigram")), vectors("phrases", phrases=2, phrase_threshold=2.0),
             # In one process everything is one block of text, in the other one there are several.
             lambda: nlpkit.vectors_cooccur([folder / "corpus.txt.gz"], path("cooc"), vocab_size=500, threads=threads,
                                            memory_mb=1 if threads > 1 else 100),
         ],
         [
             lambda: nlpkit.vectors_glove(path("cooc"), path("glove"), dim=20, epochs=2, threads=threads),
+            lambda: nlpkit.vectors_train([path("tokens")], path("of-tokens"), dim=16, epochs=1, threads=threads),
             pretrain("wide", **WIDE), pretrain("nsp", objective="mlm+nsp", **NARROW, dropout=0.3, accumulate=2),
             pretrain("static", masks="static", **NARROW), pretrain("gpt2", model="gpt2", **NARROW),
             pretrain("wide-gpt2", model="gpt2", **WIDE), pretrain("pieces-gpt2", "shard", model="gpt2", **NARROW),

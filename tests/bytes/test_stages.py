@@ -18,8 +18,8 @@ PROCESSES: tuple[tuple[str, str, str, str, dict[str, str]], ...] = (
      {"LC_ALL": "C.UTF-8", "TZ": "Asia/Kathmandu", "OMP_NUM_THREADS": "4", "COLUMNS": "40", "PYTHONUTF8": "1"}),
 )  # fmt: skip
 STAGES = ("bpe", "wordpiece", "ratio", "unigram", "word", "char", "tokens", "shard", "skipgram", "cbow", "pieces",
-          "cooc", "glove", "wide", "nsp", "static", "gpt2", "wide-gpt2", "pieces-gpt2", "further", "clf", "clf-gpt2",
-          "student", "student-lm", "student-gpt2", "student-small", "imported",
+          "phrases", "of-tokens", "cooc", "glove", "wide", "nsp", "static", "gpt2", "wide-gpt2", "pieces-gpt2",
+          "further", "clf", "clf-gpt2", "student", "student-lm", "student-gpt2", "student-small", "imported",
           "begun", "from-text")  # fmt: skip
 
 
