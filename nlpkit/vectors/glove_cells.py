@@ -13,6 +13,7 @@ Shapes: V words, N cells.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -76,12 +77,13 @@ def sort_in_blocks(
     begins = np.concatenate([[0], np.cumsum(sizes)])
     places = _places(vocab_size)
     try:
-        cells = _room(int(begins[-1]), target)
-        _distribute(table, cells, begins[:-1].copy(), places, x_max, alpha)
-        for number in np.flatnonzero(sizes):
-            block = cells[begins[number] : begins[number + 1]]
-            order = seed.at(int(number)).generator().permutation(len(block))
-            block[:] = block[order]
+        with tempfile.TemporaryFile(dir=target.parent, buffering=0) as room:
+            _distribute(table, room.fileno(), begins[:-1].copy(), places, x_max, alpha)
+            for number in np.flatnonzero(sizes).tolist():
+                block = _read(room.fileno(), int(begins[number]), int(sizes[number]))
+                order = seed.at(number).generator().permutation(len(block))
+                _write(room.fileno(), int(begins[number]), block[order])
+            cells = np.asarray(np.memmap(room, CELL, "r"))  # keeps its bytes when the file is closed
     except OSError as error:
         raise atomic.cannot_write(error, target) from None
     return Blocks(cells, begins, places)
@@ -109,15 +111,21 @@ def _block(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.in
     return np.asarray(np.minimum(one, other) * STRIPES + np.maximum(one, other))
 
 
-def _room(cells: int, target: Path) -> NDArray[Any]:
-    with tempfile.TemporaryFile(dir=target.parent) as file:
-        file.truncate(cells * CELL.itemsize)
-        return np.asarray(np.memmap(file, CELL, "r+"))
+def _write(room: int, begin: int, cells: NDArray[Any]) -> None:
+    """Write cells at a place of the file: a full disk is an error here, and not a signal when a map is written to."""
+    rest, offset = memoryview(cells.view(np.uint8)), begin * CELL.itemsize
+    while rest:
+        done = os.pwrite(room, rest, offset)
+        rest, offset = rest[done:], offset + done
+
+
+def _read(room: int, begin: int, size: int) -> NDArray[Any]:
+    return np.frombuffer(os.pread(room, size * CELL.itemsize, begin * CELL.itemsize), CELL)
 
 
 def _distribute(
-    table: cooccurrence_count.Cells, cells: NDArray[Any], free: NDArray[np.int64], places: NDArray[np.int64],
-    x_max: float, alpha: float,
+    table: cooccurrence_count.Cells, room: int, free: NDArray[np.int64], places: NDArray[np.int64], x_max: float,
+    alpha: float,
 ) -> None:  # fmt: skip
     """Write each cell at the next free place of its block."""
     done = 0
@@ -140,11 +148,11 @@ def _distribute(
         made = made[order]
         sizes = np.bincount(block, minlength=len(free))
         begin = 0
-        for number in np.flatnonzero(sizes):
-            size = sizes[number]
-            cells[free[number] : free[number] + size] = made[begin : begin + size]
-            free[number] += size
-            begin += size
+        for number in np.flatnonzero(sizes).tolist():
+            end = begin + int(sizes[number])
+            _write(room, int(free[number]), made[begin:end])
+            begin = end
+        free += sizes
         events.emit("progress", label="sorting", done=done, total=len(table.columns), unit="cells")
 
 

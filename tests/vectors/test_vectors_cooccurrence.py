@@ -1,5 +1,6 @@
 """nlpkit vectors cooccur: the counts are exact, whatever the blocks and threads."""
 
+import errno
 import json
 from collections import Counter
 from fractions import Fraction
@@ -11,7 +12,7 @@ from nlpkit import events
 from nlpkit.artifact import file, inspect
 from nlpkit.artifact.verify import verify
 from nlpkit.cli import app
-from nlpkit.errors import UserError
+from nlpkit.errors import RunError, UserError
 from nlpkit.vectors import cooccurrence, cooccurrence_count
 from nlpkit.vectors.base import Corpus
 from nlpkit.vectors.cooccurrence import cooccur, load
@@ -186,6 +187,16 @@ def test_what_cannot_be_counted_is_said(tmp_path, options, content, message):
     with pytest.raises(UserError, match=message):
         cooccur(path, tmp_path / "cooc", **options)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_said_with_the_targets_name(text, tmp_path, monkeypatch):
+    def full(*given):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cooccurrence_count._Store, "add", full)
+    with pytest.raises(RunError, match="cooc: cannot write: No space left on device"):
+        cooccur(text, tmp_path / "cooc")
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus.txt"]
 
 
 def test_files_that_hold_no_table_are_refused(text, tmp_path):

@@ -1,5 +1,6 @@
 """nlpkit vectors glove: the paper's steps, in an order that no thread can change, and a stopped run goes on."""
 
+import errno
 import json
 import math
 import threading
@@ -347,6 +348,16 @@ def test_cells_that_no_table_has_are_refused(tmp_path, name, place, value):
                history={}, determinism={})  # fmt: skip
     with pytest.raises(UserError, match="table: has cells that no table of counts has"):
         glove(tmp_path / "table", tmp_path / "vec")
+
+
+def test_a_full_disk_is_said_with_the_targets_name(counts, tmp_path, monkeypatch):
+    def full(*given):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(glove_cells.os, "pwrite", full)
+    with pytest.raises(RunError, match="vec: cannot write: No space left on device"):
+        glove(counts, tmp_path / "vec")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_other_kinds_are_refused(counts, tmp_path):
