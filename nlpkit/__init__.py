@@ -25,6 +25,7 @@ FUNCTIONS: dict[str, str] = {
     "vectors nearest": "nlpkit.vectors.query:nearest",
     "vectors analogy": "nlpkit.vectors.query:analogy",
     "vectors evaluate": "nlpkit.vectors.evaluate:evaluate",
+    "vectors map": "nlpkit.vectors.map:map_words",
     "pretrain": "nlpkit.training.pretrain:pretrain",
     "finetune": "nlpkit.training.finetune:finetune",
     "distill": "nlpkit.compression.distill:distill",

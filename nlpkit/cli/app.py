@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "vectors nearest": ("vectors_nearest", "The words nearest to a word."),
     "vectors analogy": ("vectors_analogy", "a is to b as c is to ...?"),
     "vectors evaluate": ("vectors_evaluate", "Similarity and analogy test sets."),
+    "vectors map": ("vectors_map", "Draw words on a plane."),
     "pretrain": ("pretrain", "Pre-train a model on a token file."),
     "finetune": ("finetune", "Fine-tune a model on labelled examples."),
     "distill": ("distill", "Distil a teacher into a smaller student."),

@@ -66,6 +66,12 @@ def formats(incomplete: str) -> list[str]:
     return _begin(FORMATS, incomplete)
 
 
+def projections(incomplete: str) -> list[str]:
+    from nlpkit.vectors.map import METHODS
+
+    return _begin(METHODS, incomplete)
+
+
 def vector_formats(incomplete: str) -> list[str]:
     from nlpkit.vectors.formats import FORMATS
 

@@ -100,7 +100,8 @@ def test_there_is_one_loop() -> None:
 
 def test_the_package_imports_what_it_depends_on_and_nothing_else() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    asked = [*project["dependencies"], *project["optional-dependencies"]["parquet"]]
+    optional = project["optional-dependencies"]
+    asked = [*project["dependencies"], *optional["parquet"], *optional["plots"]]
     names = {re.split(r"[><=]", line)[0] for line in asked}
     imported = {name.split(".")[0] for path in FILES for name, _ in imports(path)} - sys.stdlib_module_names
     assert imported - {"nlpkit"} == {{"scikit-learn": "sklearn"}.get(name, name) for name in names}

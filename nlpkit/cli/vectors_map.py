@@ -1,0 +1,40 @@
+"""nlpkit vectors map"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from nlpkit.cli import completion, options
+from nlpkit.cli.output import call
+
+
+def command(
+    vectors: Annotated[Path, Argument(help="A vectors file.", metavar="VECTORS")],
+    output: Annotated[Path, Option("-o", "--output", help="The picture (.png, .svg) or table (.csv) to write.")],
+    words: Annotated[list[str] | None, Argument(help="Words to show.", metavar="[WORD...]")] = None,
+    words_from: Annotated[
+        Path | None, Option(help="Show the words of this file, one a line; - is stdin. Unknown ones are said.")
+    ] = None,
+    near: Annotated[
+        list[str] | None, Option(help="Show this word and its nearest, in a colour of their own; repeatable.")
+    ] = None,
+    k: Annotated[int | None, Option("-k", "--k", help="How many nearest (--near; default: 30).", min=1)] = None,
+    top: Annotated[int | None, Option(help="Show the N most frequent words.", min=1)] = None,
+    method: Annotated[
+        str, Option(help="pca: principal components; tsne: near stays near.", autocompletion=completion.projections)
+    ] = "pca",
+    force: options.Force = False,
+    json: options.Json = False,
+) -> None:
+    """Put words on a plane and draw it. Pictures need matplotlib: pip install 'nlpkit[plots]'.
+
+    Examples:
+
+    nlpkit vectors map vec.safetensors -o map.png king queen man woman father mother
+
+    nlpkit vectors map vec.safetensors -o map.svg --near love --near sea -k 25 --method tsne
+    """
+    call("vectors map", locals(), json=json)
