@@ -57,7 +57,7 @@ def _figure(drawn: Map) -> Any:
     n = len(drawn.words)
     size = 9.5 if n <= 60 else 8.0 if n <= 150 else 6.5
     width, height = _area(n)
-    focus, plain = _font("DejaVuSans-Bold.ttf"), _font("DejaVuSans.ttf")
+    focus, plain = _font("DejaVuSans-Bold.ttf", "bold"), _font("DejaVuSans.ttf", "normal")
     fonts = [focus if word in drawn.near else plain for word in drawn.words]
     boxes = np.array([_extent(TextPath((0, 0), word, size=size, prop=font), size)
                       for word, font in zip(_quoted(drawn.words), fonts, strict=True)])  # fmt: skip
@@ -107,11 +107,12 @@ def _extent(path: Any, size: float) -> tuple[float, float]:
     return float(path.get_extents().x1), 1.15 * size
 
 
-def _font(name: str) -> Any:
+def _font(name: str, weight: str) -> Any:
+    """A font of matplotlib's own; ``weight`` is what a reader of an .svg is told, which holds no fonts."""
     import matplotlib
     from matplotlib.font_manager import FontProperties
 
-    return FontProperties(fname=str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name))
+    return FontProperties(fname=str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), weight=weight)
 
 
 def _quoted(words: list[str]) -> list[str]:
