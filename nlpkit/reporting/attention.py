@@ -145,7 +145,7 @@ def _large(levels: list[list[int]], tokens: list[str], said: str) -> Markup:
     ground = tag("rect", width=size, height=size, class_="ground")
     inner = tag("g", ground, tag("g", cells(levels), class_="cells"), class_="map",
                 transform=f"translate({LABEL} {LABEL}) scale({cell:.4f})")  # fmt: skip
-    total = LABEL + CELLS + 8
+    total = LABEL + CELLS + 24  # the last column's token leans over
     svg = tag("svg", tag("title", f"{said}: rows look at columns"), tag("g", *labels, font_size=number(font)), inner,
               viewBox=f"0 0 {total} {total}", role="img")  # fmt: skip
     return tag("div", tag("p", said, class_="which", aria_live="polite"), svg,

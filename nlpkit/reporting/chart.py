@@ -7,26 +7,29 @@ pointer, from the points that `drawn` gives.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from nlpkit.reporting.html import Markup, tag
 from nlpkit.reporting.log import Points
 
 WIDTH, HEIGHT = 360, 214
 LEFT, RIGHT, TOP, BOTTOM = 46, 28, 10, 34
-BUCKETS = 200  # of each of which a line keeps the lowest and the highest point
+BUCKETS = 200  # in which a line of more than twice as many points is drawn: their means, from lowest to highest
+SHIFTS = (0, 12, -12, 24, -24, 36, -36)  # by which a letter may stand beside the end of its line
 COLOURS = 8  # in page.css
 
 
 @dataclass(frozen=True)
 class Line:
     """One run's values. ``run`` is its number (colour and letter), ``dev`` marks measurements between training steps,
-    ``best`` is the x of the best one."""
+    ``best`` is the best one."""
 
     run: int
     points: list[tuple[float, float]]
     dev: bool = False
-    best: float | None = None
+    best: tuple[float, float] | None = None
 
 
 @dataclass
@@ -53,18 +56,28 @@ def colour(run: int) -> str:
     return f"c{run % COLOURS} d{run // COLOURS % 4}"
 
 
-def thin(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """At most about 2 x BUCKETS points: the first, the last, and the lowest and highest of each bucket between, so that
-    no peak is lost. The same points give the same result."""
+@dataclass(frozen=True)
+class Course:
+    """A line as it is drawn: its points, and of a long one the lowest and highest value around each."""
+
+    xs: list[float]
+    ys: list[float]
+    lows: list[float] | None = None
+    highs: list[float] | None = None
+
+
+def thin(points: list[tuple[float, float]]) -> Course:
+    """At most 2 x BUCKETS points as they are; of more, the mean of each bucket of neighbours and the band from its
+    lowest to its highest, so that no peak is lost. The same points give the same result."""
     if len(points) <= 2 * BUCKETS:
-        return points
-    kept: list[int] = [0]
-    for bucket in range(BUCKETS):
-        begin, end = (1 + (len(points) - 2) * part // BUCKETS for part in (bucket, bucket + 1))
-        inner = range(begin, end)
-        lowest, highest = (choose(inner, key=lambda place: points[place][1]) for choose in (min, max))
-        kept += sorted({lowest, highest})
-    return [points[place] for place in [*kept, len(points) - 1]]
+        return Course([x for x, _ in points], [y for _, y in points])
+    cuts = [len(points) * part // BUCKETS for part in range(BUCKETS + 1)]
+    buckets = [points[begin:end] for begin, end in pairwise(cuts)]
+    values = [[y for _, y in bucket] for bucket in buckets]
+    lows, highs = [min(ys) for ys in values], [max(ys) for ys in values]
+    # A mean of equal numbers may round beside them.
+    means = [min(max(sum(ys) / len(ys), low), high) for ys, low, high in zip(values, lows, highs, strict=True)]
+    return Course([sum(x for x, _ in bucket) / len(bucket) for bucket in buckets], means, lows, highs)
 
 
 def ticks(low: float, high: float, most: int) -> list[float]:
@@ -114,11 +127,12 @@ class Axes:
     y1: float
 
     @staticmethod
-    def around(lines: list[Line]) -> Axes:
-        xs = [x for line in lines for x, _ in line.points]
-        ys = [y for line in lines for _, y in line.points]
+    def around(courses: list[Course]) -> Axes:
+        xs = [x for course in courses for x in course.xs]
+        ys = [y for course in courses for y in (*course.ys, *(course.lows or ()), *(course.highs or ()))]
         x0, x1, y0, y1 = min(0.0, *xs) if len(xs) > 1 else min(0.0, xs[0]), max(xs), min(ys), max(ys)
-        room = 0.05 * (y1 - y0) or abs(y1) * 0.1 or 1.0
+        flat = y1 - y0 <= 1e-9 * abs(y1)
+        room = (abs(y1) * 0.1 or 1.0) if flat else 0.05 * (y1 - y0)
         return Axes(x0, x1 if x1 > x0 else x0 + 1, y0 - room if y0 < 0 or y0 > room else 0.0, y1 + room)
 
     def x(self, value: float) -> float:
@@ -135,19 +149,22 @@ def number(value: float) -> str:
 
 def drawn(chart: Chart, names: list[str], ident: str) -> tuple[Markup, dict[str, object]]:
     """The figure, and what the script needs to read values off it. ``names`` are the runs'."""
-    lines = [Line(line.run, thin(line.points), line.dev, line.best) for line in chart.lines]
-    axes = Axes.around(lines)
-    inner = [*_grid(axes, chart.x), *(_line(line, axes) for line in lines), *_letters(lines, axes)]
-    box = f"0 0 {WIDTH} {HEIGHT}"
-    both = len({line.dev for line in lines}) == 2
-    svg = tag("svg", tag("title", summary(chart, names)), *inner, viewBox=box, role="img", id=ident, tabindex="0",
-              class_="chart both" if both else "chart")  # fmt: skip
+    lines = [(line, thin(line.points)) for line in chart.lines]
+    axes = Axes.around([course for _, course in lines])
+    bands = [_band(line, course, axes) for line, course in lines if course.lows is not None]
+    inner = [*_grid(axes, chart.x), *bands, *(_line(line, course, axes) for line, course in lines),
+             *_letters(lines, axes)]  # fmt: skip
+    both = len({line.dev for line, _ in lines}) == 2
+    svg = tag("svg", tag("title", summary(chart, names)), *inner, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", id=ident,
+              tabindex="0", class_="chart both" if both else "chart")  # fmt: skip
     made: dict[str, object] = {
         "x": [axes.x0, axes.x1, LEFT, WIDTH - RIGHT], "y": [axes.y0, axes.y1, HEIGHT - BOTTOM, TOP], "unit": chart.x,
         "lines": [
-            {"run": line.run, "dev": line.dev, "x": [_exact(x) for x, _ in line.points],
-             "y": [_exact(y) for _, y in line.points]}
-            for line in lines
+            {"run": line.run, "dev": line.dev}
+            | {name: [_exact(value) for value in values]
+               for name, values in (("x", course.xs), ("y", course.ys), ("low", course.lows), ("high", course.highs))
+               if values is not None}
+            for line, course in lines
         ],
     }  # fmt: skip
     return tag("figure", tag("figcaption", chart.title), svg), made
@@ -187,35 +204,46 @@ def _grid(axes: Axes, unit: str) -> list[Markup]:
     return made
 
 
-def _line(line: Line, axes: Axes) -> Markup:
+def _path(xs: Iterable[float], ys: Iterable[float], axes: Axes) -> str:
+    return "L".join(f"{number(axes.x(x))} {number(axes.y(y))}" for x, y in zip(xs, ys, strict=True))
+
+
+def _band(line: Line, course: Course, axes: Axes) -> Markup:
+    """From the lowest to the highest values of a long line."""
+    there, back = _path(course.xs, course.highs or (), axes), _path(course.xs[::-1], (course.lows or [])[::-1], axes)
+    return tag("path", d=f"M{there}L{back}z", class_=f"band {colour(line.run)}", data_run=line.run)
+
+
+def _line(line: Line, course: Course, axes: Axes) -> Markup:
     """A path; a point that stands alone, and each measurement when they are few, gets a dot."""
-    places = [(number(axes.x(x)), number(axes.y(y))) for x, y in line.points]
     made = []
-    if len(places) > 1:
-        made.append(tag("path", d="M" + "L".join(f"{x} {y}" for x, y in places), class_="line"))
-    if len(places) == 1 or (line.dev and len(places) <= 60):
-        made += [tag("circle", cx=x, cy=y, r=3, class_="dot") for x, y in places]
+    if len(course.xs) > 1:
+        made.append(tag("path", d=f"M{_path(course.xs, course.ys, axes)}", class_="line"))
+    if len(course.xs) == 1 or (line.dev and len(course.xs) <= 60):
+        made += [tag("circle", cx=number(axes.x(x)), cy=number(axes.y(y)), r=3, class_="dot")
+                 for x, y in zip(course.xs, course.ys, strict=True)]  # fmt: skip
     if line.best is not None:
-        made += [tag("circle", tag("title", "best"), cx=number(axes.x(x)), cy=number(axes.y(y)), r=6, class_="best")
-                 for x, y in line.points if x == line.best]  # fmt: skip
+        x, y = line.best
+        made.append(tag("circle", tag("title", "best"), cx=number(axes.x(x)), cy=number(axes.y(y)), r=6, class_="best"))
     return tag("g", *made, class_=f"{colour(line.run)} {'dev' if line.dev else 'train'}", data_run=line.run)
 
 
-def _letters(lines: list[Line], axes: Axes) -> list[Markup]:
-    """A letter at each run's last point, moved apart where they would lie on each other."""
-    ends: dict[int, tuple[float, float]] = {}
-    for line in lines:
-        ends.setdefault(line.run, (axes.x(line.points[-1][0]), axes.y(line.points[-1][1])))
-    made, lowest = [], -math.inf
-    order = sorted(ends, key=lambda run: (ends[run][1], run))
-    heights = []
-    for run in order:
-        lowest = max(ends[run][1], lowest + 12)
-        heights.append(lowest)
-    over = max(0.0, lowest - (HEIGHT - BOTTOM)) if heights else 0.0
-    for run, height in zip(order, heights, strict=True):
-        made.append(tag("text", letter(run), x=number(ends[run][0] + 9), y=number(height - over), dy="0.35em",
-                        class_=f"letter {colour(run)}", data_run=run))  # fmt: skip
+def _letters(lines: list[tuple[Line, Course]], axes: Axes) -> list[Markup]:
+    """A letter at each run's last point, moved a little where another stands there; where many do, it is left out."""
+    taken: list[tuple[float, float]] = []
+    made, named = [], set()
+    for line, course in lines:
+        if line.run in named:
+            continue
+        named.add(line.run)
+        x, y = axes.x(course.xs[-1]) + 9, axes.y(course.ys[-1])
+        for place in (y + shift for shift in SHIFTS):
+            beside = all(abs(x - other) >= 14 or abs(place - height) >= 12 for other, height in taken)
+            if beside and TOP <= place <= HEIGHT - BOTTOM:
+                taken.append((x, place))
+                made.append(tag("text", letter(line.run), x=number(x), y=number(place), dy="0.35em",
+                                class_=f"letter {colour(line.run)}", data_run=line.run))  # fmt: skip
+                break
     return made
 
 

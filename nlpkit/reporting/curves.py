@@ -90,8 +90,8 @@ def _learning(name: str, axis: str, unit: str, logs: dict[int, Logged], best: di
         for metric, points in logged.dev.items():
             if points and (measured_loss(metric, logged) or own(metric)) == name:
                 placed = along(points, axis, logged)
-                where = [x for x, (step, _) in zip(placed, points, strict=True) if step == best[number]]
-                lines.append(Line(number, placed, dev=True, best=where[0][0] if where else None))
+                where = [place for place, (step, _) in zip(placed, points, strict=True) if step == best[number]]
+                lines.append(Line(number, placed, dev=True, best=where[0] if where else None))
     return Chart(name, unit if axis == "step" else axis, lines)
 
 

@@ -61,7 +61,8 @@
         const mark = element("circle", {cx: toX(line.x[number]), cy: toY(line.y[number]), r: 3.6, class: `mark ${colour}`});
         over.append(mark);
         const row = document.createElement("div");
-        for (const [kind, text] of [[`badge ${colour}`, letter(line.run)], ["name", data.names[line.run] + (line.dev ? " (dev)" : "")], ["", shown(line.y[number])]]) {
+        const value = line.low ? `${shown(line.y[number])} (${shown(line.low[number])} to ${shown(line.high[number])})` : shown(line.y[number]);
+        for (const [kind, text] of [[`badge ${colour}`, letter(line.run)], ["name", data.names[line.run] + (line.dev ? " (dev)" : "")], ["", value]]) {
           const part = document.createElement("span");
           part.className = kind;
           part.textContent = text;

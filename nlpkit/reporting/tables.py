@@ -97,9 +97,14 @@ def _options_table(places: list[int], runs: list[Run], *, differing: bool) -> Ma
     rows: list[list[object]] = [[name, *(one.get(name, ABSENT) for one in told)] for name in names]
     if differing:
         rows = [row for row in rows if len(set(row[1:])) > 1]
-    head = ["option", *(join([badge(place), " ", tag("span", runs[place].title, class_="name")]) for place in places)]
+    if not rows:
+        return Markup("")
+    who: list[object] = [join([badge(place), " ", tag("span", runs[place].title, class_="name")]) for place in places]
     caption = "What differs" if differing else "What was asked"
-    return table(head, rows, caption=caption, class_="options") if rows else Markup("")
+    if len(places) > max(6, len(rows)):  # a run a row
+        turned = [[one, *(row[place + 1] for row in rows)] for place, one in enumerate(who)]
+        return table(["run", *(row[0] for row in rows)], turned, caption=caption, class_="options")
+    return table(["option", *who], rows, caption=caption, class_="options")
 
 
 def _told(run: Run) -> dict[str, str]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from nlpkit.reporting import chart
-from nlpkit.reporting.chart import Axes, Chart, Line
+from nlpkit.reporting.chart import Axes, Chart, Course, Line
 
 CSS = files("nlpkit").joinpath("reporting/page.css").read_text("utf-8")
 
@@ -23,27 +23,39 @@ def noisy(n: int) -> list[tuple[float, float]]:
 
 def test_a_hundred_thousand_points_are_thinned_and_no_peak_is_lost() -> None:
     points = noisy(100_000)
-    thinned = chart.thin(points)
-    assert len(thinned) <= 2 * chart.BUCKETS + 2 and thinned == chart.thin(points)
-    assert thinned[0] == points[0] and thinned[-1] == points[-1] and thinned == sorted(thinned)
-    for pick in (min, max):
-        assert pick(value for _, value in thinned) == pick(value for _, value in points)
+    course = chart.thin(points)
+    assert len(course.xs) == len(course.ys) == chart.BUCKETS and course == chart.thin(points)
+    assert course.xs == sorted(course.xs) and course.lows and course.highs
+    assert min(course.lows) == min(y for _, y in points) and max(course.highs) == max(y for _, y in points)
+    assert np.mean(course.ys) == pytest.approx(np.mean([y for _, y in points]))
     drawing, data = chart.drawn(Chart("loss", "step", [Line(0, points)]), ["run"], "a")
-    assert len(drawing) < 12_000 and len(data["lines"][0]["x"]) == len(thinned)  # type: ignore[index]
+    assert len(drawing) < 12_000 and {len(data["lines"][0][name]) for name in ("x", "low")} == {200}  # type: ignore[index]
+    assert drawing.count('class="band') == 1
 
 
-@pytest.mark.parametrize("n", [1, 2, 401, 402, 403])
+def test_a_long_flat_line_stays_flat() -> None:
+    course = chart.thin([(float(x), 0.001) for x in range(1000)])
+    assert set(course.ys) == {0.001} and Axes.around([course]).y1 == pytest.approx(0.0011)
+
+
+@pytest.mark.parametrize("n", [1, 2, 400, 401, 999])
 def test_any_number_of_points_is_drawn(n: int) -> None:
-    assert len(chart.thin(noisy(n))) == min(n, len(chart.thin(noisy(n))))
     drawing, _ = chart.drawn(Chart("loss", "step", [Line(0, noisy(n))]), ["run"], "a")
     assert "nan" not in drawing and "inf" not in drawing
     assert drawing.count('class="dot"') == (n == 1) and drawing.count('class="line"') == (n > 1)
+    assert drawing.count('class="band') == (n > 400) and len(chart.thin(noisy(n)).xs) == (n if n <= 400 else 200)
 
 
 @pytest.mark.parametrize("value", [0.0, 5.0, -3.0, 1e-12, 1e290])
 def test_a_line_that_does_not_rise_has_axes(value: float) -> None:
-    axes = Axes.around([Line(0, [(1.0, value), (2.0, value)])])
+    axes = Axes.around([Course([1.0, 2.0], [value, value])])
     assert axes.y0 < axes.y1 and chart.TOP <= axes.y(value) <= chart.HEIGHT - chart.BOTTOM
+
+
+def test_the_best_is_marked_where_it_was_measured() -> None:
+    line = Line(0, noisy(1000), dev=True, best=(500.0, 7.5))
+    drawing, _ = chart.drawn(Chart("loss", "step", [line]), ["run"], "a")
+    assert drawing.count('class="best"') == 1
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (0.1, 0.35), (-3, 7), (0, 3e-7), (5.9, 7.6), (0, 123_456)])
@@ -68,11 +80,14 @@ def test_numbers_are_short() -> None:
     assert [chart.letter(run) for run in (0, 25, 26, 701, 702)] == ["A", "Z", "AA", "ZZ", "AAA"]
 
 
-def test_letters_do_not_lie_on_each_other() -> None:
-    lines = [Line(run, [(0.0, 1.0), (1.0, 0.5)]) for run in range(9)]
-    drawing, _ = chart.drawn(Chart("loss", "step", lines), [str(run) for run in range(9)], "a")
+@pytest.mark.parametrize("ends", [[0.5] * 30, [0.5, 0.5001, 1.0], [number / 50 for number in range(30)]])
+def test_letters_do_not_lie_on_each_other(ends: list[float]) -> None:
+    """Where too many lines end in one place, some go without: their colours are in the legend."""
+    lines = [Line(run, [(0.0, 1.0), (1.0, end)]) for run, end in enumerate(ends)]
+    drawing, _ = chart.drawn(Chart("loss", "step", lines), [str(run) for run in range(len(ends))], "a")
     heights = [float(found) for found in re.findall(r'<text x="[^"]*" y="([^"]*)" dy="0.35em" class="letter', drawing)]
-    assert len(heights) == 9 and min(np.diff(heights)) >= 11.9 and max(heights) <= chart.HEIGHT - chart.BOTTOM + 0.1
+    assert len(heights) >= min(3, len(ends)) and min(np.diff(sorted(heights))) >= 11.9
+    assert min(heights) >= chart.TOP and max(heights) <= chart.HEIGHT - chart.BOTTOM
 
 
 def colours(scheme: str) -> dict[str, str]:
