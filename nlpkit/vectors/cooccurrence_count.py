@@ -28,8 +28,8 @@ from nlpkit.errors import UserError
 from nlpkit.vectors.base import Corpus
 from nlpkit.vectors.cooccurrence_kernels import Longs, Places, by_word, gather, merge
 
-_TOKEN_BYTES = 9  # of a block: the word, its place in the order by words, and one while borders are set in
-_CELL_BYTES = 12  # column and sum
+_TOKEN_BYTES = 16  # of a block: the word, its place in the order by words, and its share of the borders
+_CELL_BYTES = 24  # column and sum, as given and as made
 _MOST_CELLS = 1 << 20  # of the rows that one thread does together
 _LEAST_TOKENS = 1 << 10
 _LARGEST = 2**63 - 1

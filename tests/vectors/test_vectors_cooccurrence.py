@@ -143,7 +143,7 @@ def test_memory_and_threads_change_no_byte(tmp_path, monkeypatch):
     monkeypatch.setattr(cooccurrence_count, "by_word",
                         lambda *given, index=cooccurrence_count.by_word: blocks.append(1) or index(*given))  # fmt: skip
     shas = set()
-    for number, (memory_mb, threads, expected) in enumerate([(1024, 1, 1), (1, 2, 2), (1, 3, 2)]):
+    for number, (memory_mb, threads, expected) in enumerate([(1024, 1, 1), (1, 2, 3), (1, 3, 3)]):
         shas.add(cooccur(path, tmp_path / f"{number}", memory_mb=memory_mb, threads=threads)["sha256"])
         assert len(blocks) == expected
         blocks.clear()
