@@ -6,6 +6,9 @@ runs of letters and digits here. Any other chunk has its words from Python, whic
 the first unknown one stands the kernel stops, having put it and all unknown ones behind it in a second table, and goes
 on there when Python has written the words of each, so that words are numbered in the order of the text all the same.
 
+What runs for every word is compiled into its caller and takes a table's arrays one by one: a call with a table counts
+references to each of them, which takes as long as a look-up.
+
 Compiled once for a machine: numba keeps the machine code beside this file, or in its user's cache folder.
 """
 
@@ -78,10 +81,9 @@ def _place(strings: Table) -> None:
     used[1] = used[0]
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _number(strings: Table, size: int, hashed: Any) -> Any:
+@njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+def _number(slots: Longs, hashes: Longs, begins: Longs, arena: Bytes, used: Longs, size: int, hashed: Any) -> Any:
     """The number of the string of ``size`` bytes behind the last one in the arena; it stays there if it is new."""
-    slots, hashes, begins, arena, used = strings
     mask = len(slots) - 1
     begin = begins[used[0]]
     place = hashed & mask
@@ -106,26 +108,28 @@ def _number(strings: Table, size: int, hashed: Any) -> Any:
     return new
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _words(source: Bytes, place: Any, stop: Any, kinds: Bytes, words: Table, ids: NDArray[np.int32], found: Any) -> Any:
+@njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+def _words(
+    source: Bytes, place: Any, stop: Any, kinds: Bytes, slots: Longs, hashes: Longs, begins: Longs, arena: Bytes,
+    used: Longs, ids: NDArray[np.int32], found: Any,
+) -> Any:  # fmt: skip
     """Put the numbers of a chunk's words behind the ``found`` ids; how many there are then, -1 if the table is full."""
-    _, hashes, begins, arena, used = words
     while place < stop:
         begin = begins[used[0]]
         if used[0] == len(hashes) or begin + stop - place >= len(arena):
             return -1
         hashed: Any = _BASIS
         size = 0
-        while place < stop and kinds[source[place]] > OTHER:
-            letter = kinds[source[place]]
+        letter = kinds[source[place]]
+        while letter > OTHER:  # the white space behind a chunk is the last
             arena[begin + size] = letter
             hashed = (hashed ^ np.int64(letter)) * _PRIME
             size += 1
-            place += 1
+            letter = kinds[source[place + size]]
+        place += size + 1
         if size:
-            ids[found] = _number(words, size, hashed)
+            ids[found] = _number(slots, hashes, begins, arena, used, size, hashed)
             found += 1
-        place += 1
     return found
 
 
@@ -141,10 +145,10 @@ def _chunk(source: Bytes, place: Any, stop: Any, others: Table) -> Any:
         byte = source[place + offset]
         others.arena[begin + offset] = byte
         hashed = (hashed ^ np.int64(byte)) * _PRIME
-    return _number(others, size, hashed)
+    return _number(others.slots, others.hashes, others.begins, others.arena, others.used, size, hashed)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
 def _end(text: Bytes, place: Any, kinds: Bytes) -> tuple[Any, Any]:
     """Where the chunk that begins here ends, here if none does; and whether its words are Python's to say."""
     stop, other = place, False
@@ -170,19 +174,21 @@ def scan(
     """
     _place(words)
     _place(others)
+    slots, hashes, begins, arena, used = words
+    plain, said = kinds[0], kinds[1]
     place, found, line, before = at[0], at[1], at[2], at[3]
     status = DONE
     while place < len(text):
-        stop, other = _end(text, place, kinds[0])
+        stop, other = _end(text, place, plain)
         if stop == place:
-            if kinds[0, text[place]] == LINE:
+            if plain[text[place]] == LINE:
                 lengths[line] = found - before
                 line, before = line + 1, found
             place += 1
             continue
         size, after = stop - place, -1
         if not other:
-            after = _words(text, place, stop, kinds[0], words, ids, found)
+            after = _words(text, place, stop, plain, slots, hashes, begins, arena, used, ids, found)
         else:
             number = _chunk(text, place, stop, others)
             if number >= len(ends) - 1:
@@ -190,7 +196,9 @@ def scan(
                 break
             if number >= 0:
                 size = ends[number + 1] - ends[number]
-                after = _words(spelled, ends[number], ends[number + 1], kinds[1], words, ids, found)
+                after = _words(
+                    spelled, ends[number], ends[number + 1], said, slots, hashes, begins, arena, used, ids, found
+                )
         if after < 0:
             at[4] = size
             status = FULL
