@@ -11,6 +11,7 @@ Shapes: V words, N cells, K blocks.
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -141,7 +142,8 @@ def _bordered(corpus: Corpus, start: int, end: int, window: int) -> tuple[Places
 
 def _added_up(pool: ThreadPoolExecutor, blocks: _Store, vocab_size: int, most: int, threads: int) -> Iterator[Part]:
     """The rows of all blocks' tables added up, some at a time."""
-    columns, values = blocks.mapped()
+    for file in blocks.files:
+        file.flush()
     sizes = blocks.sizes()
     begins = np.concatenate([[0], np.cumsum(sizes.sum(1))])[:-1]
     bound = sizes.sum(0)
@@ -151,12 +153,12 @@ def _added_up(pool: ThreadPoolExecutor, blocks: _Store, vocab_size: int, most: i
         begin, stop, before = chosen
         here = sizes[:, begin:stop]
         taken = here.sum(1)
-        pieces = [slice(at, at + size) for at, size in zip(before.tolist(), taken.tolist(), strict=True)]
+        pieces = list(zip(before.tolist(), taken.tolist(), strict=True))
         offsets = np.zeros((len(here), stop - begin + 1), np.int64)
         np.cumsum(here, axis=1, out=offsets[:, 1:])
         offsets += (np.cumsum(taken) - taken)[:, None]
         out_columns, out_values = _empty(int(taken.sum()))
-        given = [np.concatenate([array[piece] for piece in pieces]) for array in (columns, values)]
+        given = [np.concatenate([blocks.read(part, *piece) for piece in pieces]) for part in (0, 1)]
         found = merge(offsets, *given, vocab_size, out_columns, out_values)
         return out_columns[: found.sum()], out_values[: found.sum()], found
 
@@ -199,14 +201,16 @@ class _Store:
         """How many cells each row has in each block, [K, V]."""
         return _mapped(self.files[2], np.int64).reshape(-1, self.vocab_size)
 
-    def mapped(self) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Columns and values."""
-        return _mapped(self.files[0], self.types[0]), _mapped(self.files[1], self.types[1])
+    def read(self, part: int, begin: int, size: int) -> NDArray[Any]:
+        """Some of the columns (0) or values (1). Not mapped, so that what was read is not held."""
+        dtype = np.dtype(self.types[part])
+        raw = os.pread(self.files[part].fileno(), size * dtype.itemsize, begin * dtype.itemsize)
+        return np.frombuffer(raw, dtype)
 
     def cells(self) -> Cells:
         offsets = np.zeros(self.vocab_size + 1, np.int64)
         np.cumsum(self.sizes().sum(0), out=offsets[1:])
-        return Cells(offsets, *self.mapped())
+        return Cells(offsets, *(_mapped(self.files[part], self.types[part]) for part in (0, 1)))
 
 
 def _mapped(file: Any, dtype: Any) -> NDArray[Any]:
