@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from nlpkit.errors import UserError
@@ -26,7 +27,7 @@ def choose_device(device: str) -> str:
     }
     if device == "auto":
         return next(name for name, found in there.items() if found())
-    if kind not in there or (number and not (kind == "cuda" and number.isdecimal())):
+    if not re.fullmatch(r"cpu|mps|cuda(:[0-9]+)?", device):
         raise UserError(f'device "{device}" is unknown', hint="valid: auto, cpu, cuda, cuda:1, mps")
     if not there[kind]() or (number and int(number) >= torch.cuda.device_count()):
         raise UserError(f"device is {device}, but torch finds none here",

@@ -83,7 +83,7 @@ def leave(*, together: bool = False) -> None:
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """What torch raises when another process is gone becomes `Lost`."""
+    """What torch raises when another process is gone becomes `Lost`; any other RuntimeError stays what it is."""
     try:
         yield
     except RuntimeError as error:

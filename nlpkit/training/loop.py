@@ -103,7 +103,7 @@ def train(
     )  # fmt: skip
     batches = source.read(progress.position, settings.parts, gradients.parts)
     losses, last_save = Losses(), time.monotonic()
-    with StopSignal() as stop:
+    with StopSignal() as stop, distributed.answering():
         while progress.step < settings.steps and not progress.stopped:
             model.train()
             read = [next(batches) for _ in range(settings.accumulate)]
@@ -135,7 +135,8 @@ def train(
                     where=run.output,
                     hint="the same command again goes on from here",
                 )
-    gradients.close(model)
+    with distributed.answering():
+        gradients.close(model)
     if best:
         load_weights(model, best)
     model.eval()

@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from nlpkit.models.base import Model
-from nlpkit.training.distributed import answering, gather
+from nlpkit.training.distributed import gather
 from nlpkit.training.optimizer import Parameters, row_norms
 from nlpkit.training.tree import Span, Tree, share
 from nlpkit.world import world
@@ -181,30 +181,24 @@ class Replicated(Local):
                     row[number, start : start + value.numel()] = value.reshape(-1)
         out = row.view(len(mine), self.size, slice_).transpose(0, 1).reshape(-1)
         into = row.new_empty(sum(map(len, self.branches)) * slice_)
-        with answering():
-            bucket.work = dist.all_to_all_single(
-                into, out, [len(spans) * slice_ for spans in self.branches], [len(mine) * slice_] * self.size,
-                async_op=True,
-            )  # fmt: skip
+        sent, received = [len(mine) * slice_] * self.size, [len(spans) * slice_ for spans in self.branches]
+        bucket.work = dist.all_to_all_single(into, out, received, sent, async_op=True)
         bucket.kept = (out, into)
 
     def _add(self, bucket: Bucket) -> None:
         """This process's slice: the sum of all parts, in the order of the tree; then it goes to everybody."""
-        with answering():
-            bucket.work.wait()
+        bucket.work.wait()
         slice_ = bucket.size // self.size
         spans = [span for branches in self.branches for span in branches]
         found = dict(zip(spans, bucket.kept[1].view(-1, slice_), strict=True))
         summed = self.tree.take(found, self.tree.root)
         assert summed is not None, "every part is some process's"
         row = summed.new_empty(bucket.size)
-        with answering():
-            bucket.work = _all_gather(row, summed.contiguous())
+        bucket.work = _all_gather(row, summed.contiguous())
         bucket.kept = (summed, row)
 
     def _spread(self, bucket: Bucket, held: set[str]) -> None:
-        with answering():
-            bucket.work.wait()
+        bucket.work.wait()
         row = bucket.kept[1]
         for name, start in bucket.places.items():
             parameter = self.parameters[name]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from nlpkit.errors import UserError
 from nlpkit.models.base import Model
-from nlpkit.training.distributed import answering, gather_tensors, whole
+from nlpkit.training.distributed import gather_tensors, whole
 from nlpkit.training.optimizer import row_norms
 from nlpkit.training.reduction import Local
 from nlpkit.training.tree import Tree
@@ -69,10 +69,13 @@ class Sharded(Local):
     def close(self, model: Model) -> None:
         """Process 0 gets a whole model; the others are left with their shards."""
         for module in model.modules():
+            if isinstance(module, _library().FSDPModule):
+                module.reshard()  # an evaluation leaves weights gathered
+        for module in model.modules():
             for name, parameter in list(module.named_parameters(recurse=False)):
                 sharded: Any = parameter
-                value = whole(sharded) if hasattr(sharded, "full_tensor") else sharded
-                setattr(module, name, nn.Parameter(value if self.rank == 0 else sharded.to_local().detach()))
+                value = whole(sharded)
+                setattr(module, name, nn.Parameter(value if self.keeps else sharded.to_local().detach()))
 
 
 class _Scatter:
@@ -88,8 +91,7 @@ class _Scatter:
         self, output_tensor: Tensor, input_tensor: Tensor, group: Any, op: Any, async_op: bool = False
     ) -> None:
         into = torch.empty_like(input_tensor)
-        with answering():
-            dist.all_to_all_single(into, input_tensor, group=group)
+        dist.all_to_all_single(into, input_tensor, group=group)
         rows = into.view(group.size(), -1)
         summed = self.tree.take({(rank, rank + 1): rows[rank] for rank in range(len(rows))}, self.tree.root)
         assert summed is not None, "every process has sent its own"
@@ -97,24 +99,30 @@ class _Scatter:
 
 
 def _shard(model: Model, device: str) -> None:
-    """Wrap every block, then the rest. Errors: a torch that cannot."""
-    try:
-        from torch.distributed.device_mesh import init_device_mesh
-        from torch.distributed.fsdp import FSDPModule, fully_shard
-    except ImportError:
-        raise UserError(
-            f"parallel fsdp needs a newer torch than {torch.__version__}", hint="torch 2.9 or newer"
-        ) from None
-    mesh = init_device_mesh(torch.device(device).type, (world().size,))
+    """Wrap every block, then the rest."""
+    from torch.distributed.device_mesh import init_device_mesh
+
+    mesh, library = init_device_mesh(torch.device(device).type, (world().size,)), _library()
     for stack in [module for module in model.modules() if isinstance(module, nn.ModuleList)]:
         for block in stack:
-            fully_shard(block, mesh=mesh)
-    fully_shard(model, mesh=mesh)
+            library.fully_shard(block, mesh=mesh)
+    library.fully_shard(model, mesh=mesh)
     for module in model.modules():
-        if isinstance(module, FSDPModule):
-            module.set_custom_reduce_scatter(_Scatter(world().size))  # type: ignore[arg-type]
+        if isinstance(module, library.FSDPModule):
+            module.set_custom_reduce_scatter(_Scatter(world().size))
             module.set_gradient_divide_factor(1.0)  # a sum, not a mean
             module.set_force_sum_reduction_for_comms(True)
+
+
+def _library() -> Any:
+    """torch.distributed.fsdp. Errors: one that lets nobody add gradients for it."""
+    import torch.distributed.fsdp as library
+
+    if not hasattr(getattr(library, "FSDPModule", None), "set_custom_reduce_scatter"):
+        raise UserError(
+            f"parallel fsdp needs a newer torch than {torch.__version__}", hint="pip install --upgrade torch"
+        )
+    return library
 
 
 def _rows(rows: int, size: int, rank: int) -> int:
