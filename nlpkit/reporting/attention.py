@@ -90,7 +90,7 @@ def drawn(looked: Looked, name: str, ident: str) -> tuple[Markup, dict[str, obje
         "maps": [[_bytes(weights_TT) for weights_TT in weights_HTT] for weights_HTT in looked.layers],
     }  # fmt: skip
     caption = tag("figcaption", badge(looked.run), " ", tag("span", name, class_="name"))
-    grid = tag("div", *rows, class_="grid-of-heads scroll", tabindex="0", role="region", aria_label="Every head")
+    grid = tag("div", *rows, class_="grid-of-heads scroll", tabindex="0", role="group", aria_label="Every head")
     return tag("figure", caption, tag("div", grid, large, class_="attention"), id=ident), made
 
 

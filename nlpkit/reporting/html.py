@@ -61,7 +61,7 @@ def table(
     body = [tag("tr", tag("th", row[0], scope="row"), *(_cell(cell) for cell in row[1:])) for row in rows]
     made = tag("table", tag("caption", caption, class_="unseen" if hidden else None), tag("thead", tag("tr", *top)),
                tag("tbody", *body), class_=class_)  # fmt: skip
-    return tag("div", made, class_="scroll", role="region", aria_label=caption, tabindex="0")
+    return tag("div", made, class_="scroll", role="group", aria_label=caption, tabindex="0")
 
 
 def _cell(value: object) -> Markup:

@@ -168,7 +168,7 @@ def drawn(runs: list[Run]) -> Markup:
     said = f"Lineage: {len(nodes)} files, from {sum(not node.inputs for node in nodes.values())} that no stage made"
     box = f"0 0 {wide} {number(high)}"
     svg = tag("svg", tag("title", said), *edges, *boxes, viewBox=box, width=wide, role="img", class_="lineage")
-    frame = tag("div", svg, class_="scroll", role="region", aria_label="Lineage", tabindex="0")
+    frame = tag("div", svg, class_="scroll", role="group", aria_label="Lineage", tabindex="0")
     return join([frame, tag("details", tag("summary", "The same as a list"), _listed(nodes))])
 
 
