@@ -28,7 +28,7 @@ def report(
     """Draw and compare runs on one page that needs no network: curves, options, evaluations, attention, lineage.
 
     ``runs`` are artefacts, logs and results of `nlpkit.evaluate`, in any order; a log and the artefact it tells of are
-    one run. The page is at ``output``: the same files, options and nlpkit give the same bytes. ``title`` heads it
+    one run. The page is at ``output``: the same files, options and versions give the same bytes. ``title`` heads it
     (default: "nlpkit report"); ``attention`` is a text that every model among the runs reads, to show where its heads
     look. ``tensorboard`` is a folder for event files, one folder in it for each run that has a log. Errors: UserError
     for a file that is none of these, and for an option that would change nothing.

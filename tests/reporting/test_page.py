@@ -188,6 +188,16 @@ def test_wall_clock_is_shown_from_logs_only(folder: Path, tmp_path: Path) -> Non
     assert "tokens/s" in report(folder, tmp_path / "y.html", "a.safetensors", "a.jsonl")
 
 
+def test_word_vectors_have_a_curve(tmp_path: Path) -> None:
+    (tmp_path / "c.txt").write_text("the king of france goes out at night with his sword\n" * 60)
+    nlpkit.vectors_train([tmp_path / "c.txt"], tmp_path / "v.safetensors", dim=8, epochs=2, min_count=1, threads=1,
+                         log=tmp_path / "v.jsonl")  # fmt: skip
+    page = Page(report(tmp_path, tmp_path / "r.html", "v.safetensors", "v.jsonl"))
+    charts = page.data()["charts"]
+    assert charts["chart0"]["unit"] == "epoch" and charts["chart0"]["lines"][0]["x"] == [1, 2]
+    assert "vectors train" in page.text("h3") and page.text("h1") == "nlpkit report"
+
+
 def test_hostile_text_is_shown_and_never_run(tmp_path: Path, folder: Path) -> None:
     """Names, options, labels and metrics from a file that wants to be a script."""
     records: list[dict[str, Any]] = [
