@@ -127,7 +127,7 @@ def batches(sentences: Iterable[str]) -> Iterator[list[str]]:
         yield batch
 
 
-def count(blocks: Iterable[Split], spool: Spool | None, label: str = "counting") -> NDArray[np.int64]:
+def count(blocks: Iterable[Split], spool: Spool | None, label: str) -> NDArray[np.int64]:
     """Count each word [U], and put the ids in the spool, if there is one."""
     counts: NDArray[np.int64] = np.zeros(1 << 12, np.int64)
     done = 0

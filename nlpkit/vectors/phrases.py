@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numba import njit
@@ -40,28 +40,48 @@ class Source(Protocol):
     def close(self) -> None: ...
 
 
+class Joined(NamedTuple):
+    """A text with its phrases joined, the names and counts of its words [U], and the pairs that are phrases."""
+
+    source: Spool
+    names: list[str]
+    counts: Longs
+    pairs: list[tuple[str, str]]
+
+
 def join(
     source: Source, names: Sequence[str], counts: Longs, *, discount: int, threshold: float, target: Path
-) -> tuple[Spool, list[str], Longs]:
-    """One pass: the text with its phrases joined, and the names and counts of its words [U]. Closes the source.
+) -> Joined:
+    """One pass over a text whose words have these names and counts [U]. Closes the source.
 
-    A phrase that has the name of a word is that word: a_b and c give what a and b_c give. ``target`` is the file beside
-    which the text lies.
+    ``target`` is the file beside which the text lies.
     """
-    pairs, found = _phrases(source, counts, discount, threshold)
-    first, second = pairs >> 32, pairs & 0xFFFFFFFF
+    keys, times = _phrases(source, counts, discount, threshold)
+    first, second = (keys >> 32).tolist(), (keys & 0xFFFFFFFF).tolist()
+    pairs = [(names[a], names[b]) for a, b in zip(first, second, strict=True)]
+    best = ["_".join(pairs[row]) for row in np.lexsort((keys, -times))[:3]]
+    shown = f": {', '.join(best)}{', ...' if len(pairs) > 3 else ''}" if pairs else ""
+    events.note(f"{len(pairs):,} pairs of words are phrases{shown}")
+    return again(source, names, pairs, target)
+
+
+def again(source: Source, names: Sequence[str], pairs: list[tuple[str, str]], target: Path) -> Joined:
+    """Join the pairs of another text in this one. Closes the source.
+
+    A phrase that has the name of a word is that word: a_b and c give what a and b_c give.
+    """
     known = {name: number for number, name in enumerate(names)}
+    here = sorted((known[a] << 32) + known[b] for a, b in pairs if a in known and b in known)
+    keys = np.array(here, np.int64)
+    first, second = keys >> 32, keys & 0xFFFFFFFF
     joined = [f"{names[a]}_{names[b]}" for a, b in zip(first.tolist(), second.tolist(), strict=True)]
     new = np.array([known.setdefault(name, len(known)) for name in joined], np.int32)
-    opens = np.zeros(len(counts), np.bool_)
+    opens = np.zeros(len(names), np.bool_)
     opens[first] = True
     spool = Spool(target)
-    after = count((_join(*block, pairs, new, opens) for block in source.blocks()), spool, "joining phrases")
+    counts = count((_join(*block, keys, new, opens) for block in source.blocks()), spool, "joining phrases")
     source.close()
-    best = np.lexsort((pairs, -found))[:3].tolist()
-    shown = f": {', '.join(joined[row] for row in best)}{', ...' if len(joined) > 3 else ''}" if joined else ""
-    events.note(f"{len(joined):,} pairs of words are phrases{shown}")
-    return spool, list(known), after
+    return Joined(spool, list(known), counts, pairs)
 
 
 def _phrases(source: Source, counts: Longs, discount: int, threshold: float) -> tuple[Longs, Longs]:

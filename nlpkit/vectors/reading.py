@@ -31,12 +31,13 @@ _SENTENCES = 1 << 16  # of a token file whose ends are read together
 @dataclass(frozen=True)
 class Reading:
     """``text`` is None in a dry run, ``tokenizer`` when the words are words. ``config`` is what a result records: the
-    words, and how they were chosen."""
+    words, and how they were chosen. ``joined`` are the pairs of words that are phrases, of each pass."""
 
     vocabulary: Vocabulary
     text: Corpus | None
     tokenizer: Tokenizer | None
     config: dict[str, Any]
+    joined: list[list[tuple[str, str]]]
 
     @property
     def tokenizer_json(self) -> dict[str, Any] | None:
@@ -65,19 +66,50 @@ def read(run: Run, *, dry_run: bool) -> Reading:
         plain, made = (run.paths("corpus")[tokens.index(kind)] for kind in (False, True))
         raise UserError(f"is a token file, and {plain.name} is text", where=made,
                         hint="give text only, or token files only")  # fmt: skip
-    found = _tokens(run) if all(tokens) else _text(run, spooled=not dry_run or passes is not None)
+    spooled = not dry_run or passes is not None
+    found = _tokens(run, "corpus") if all(tokens) else _text(run, "corpus", spooled=spooled)
     source, names, counts = found.source, found.names, found.counts
+    joined: list[list[tuple[str, str]]] = []
     for _ in range(passes or 0):
-        source, names, counts = phrases.join(
+        source, names, counts, pairs = phrases.join(
             source, names, counts, discount=options["min_count"], threshold=threshold, target=run.output
         )
+        joined.append(pairs)
     vocabulary, final = choose_words(names, counts, min_count=options["min_count"], vocab_size=options["vocab_size"])
     text = None if dry_run else rewritten(source.blocks(), final, run.output)
     source.close()
     config = {"min_count": options["min_count"], "lowercase": found.lowercase, "words": vocabulary.words}
     if passes is not None:
         config |= {"phrases": passes, "phrase_threshold": threshold}
-    return Reading(vocabulary, text, found.tokenizer, config)
+    return Reading(vocabulary, text, found.tokenizer, config, joined)
+
+
+def held_out(run: Run, found: Reading) -> Corpus | None:
+    """The text of the input ``dev`` in the words of a corpus that was read; None when none was given.
+
+    Its phrases are those of the corpus. Errors: UserError for text beside a corpus of token files or the other way
+    round, for another tokenizer, and for text without two known words.
+    """
+    paths = run.paths("dev")
+    if not paths:
+        return None
+    tokens = _is_artefact(run.paths("corpus")[0])
+    for path in paths:
+        if _is_artefact(path) != tokens:
+            raise UserError("is not of the corpus' kind: one is text, the other a token file", where=path)
+    dev = _tokens(run, "dev") if tokens else _text(run, "dev", spooled=True)
+    if dev.tokenizer is not None and dev.tokenizer.to_json() != found.tokenizer_json:
+        raise UserError("is of another tokenizer than the corpus", where=paths[0])
+    source, names = dev.source, dev.names
+    for pairs in found.joined:
+        source, names, _, _ = phrases.again(source, names, pairs, run.output)
+    numbers = {word: number for number, word in enumerate(found.vocabulary.words)}
+    final = np.array([numbers.get(name, -1) for name in names], np.int32)
+    text = rewritten(source.blocks(), final, run.output)
+    source.close()
+    if text.words < 2:
+        raise UserError(f"{text.words} of its words are in the vocabulary; at least 2 are needed", where=paths[0])
+    return text
 
 
 @dataclass(frozen=True)
@@ -91,21 +123,21 @@ class _Found:
     lowercase: bool | None
 
 
-def _text(run: Run, *, spooled: bool) -> _Found:
+def _text(run: Run, role: str, *, spooled: bool) -> _Found:
     options, path = run.options, run.path("tokenizer")
     if path is not None:
         refuse({"lowercase": options["lowercase"]}, "the tokenizer decides about case")
     tokenizer = None if path is None else load_tokenizer(path)
     lower = options["lowercase"] is not False
     split = Words(lowercase=lower) if tokenizer is None else Pieces(tokenizer)
-    found = documents(run.paths("corpus"), field=options["field"], on_error=options["on_error"])
+    found = documents(run.paths(role), field=options["field"], on_error=options["on_error"])
     spool = Spool(run.output)
     sentences = (sentence for document in found for sentence in document.sentences)
-    counts = count(map(split, batches(sentences)), spool if spooled else None)
+    counts = count(map(split, batches(sentences)), spool if spooled else None, f"reading {role}")
     return _Found(spool, split.names, counts, tokenizer, lower if tokenizer is None else None)
 
 
-def _tokens(run: Run) -> _Found:
+def _tokens(run: Run, role: str) -> _Found:
     options = run.options
     given = {
         "lowercase": options["lowercase"], "tokenizer": run.path("tokenizer"),
@@ -113,8 +145,9 @@ def _tokens(run: Run) -> _Found:
         "on_error": None if options["on_error"] == "error" else options["on_error"],
     }  # fmt: skip
     refuse(given, "the corpus is token files, in which the text is tokens already")
-    source = TokenSource(TokenFiles.open(run.paths("corpus")))
-    return _Found(source, source.files.tokenizer.pieces, count(source.blocks(), None), source.files.tokenizer, None)
+    source = TokenSource(TokenFiles.open(run.paths(role)))
+    counts = count(source.blocks(), None, f"reading {role}")
+    return _Found(source, source.files.tokenizer.pieces, counts, source.files.tokenizer, None)
 
 
 class TokenSource:

@@ -30,7 +30,7 @@ class Split:
 
 def run(sentences, folder, **options):
     split, spool = Split(), Spool(folder / "target")
-    counts = count(map(split, batches(sentences)), spool)
+    counts = count(map(split, batches(sentences)), spool, "counting")
     vocabulary, final = choose_words(split.names, counts, **{"min_count": 1, "vocab_size": None, **options})
     return vocabulary, rewritten(spool.blocks(), final, spool.target)
 

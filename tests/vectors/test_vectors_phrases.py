@@ -19,7 +19,7 @@ def spooled(sentences, folder):
     split = [[ids.setdefault(word, len(ids)) for word in sentence] for sentence in sentences]
     spool = Spool(folder / "target")
     block = np.array([word for sentence in split for word in sentence], np.int32), np.array(list(map(len, split)))
-    return spool, list(ids), count([block], spool)
+    return spool, list(ids), count([block], spool, "counting")
 
 
 def texts(spool, names):
@@ -32,7 +32,7 @@ def texts(spool, names):
 def joined(sentences, folder, *, passes=1, discount=1, threshold=1.0):
     source, names, counts = spooled(sentences, folder)
     for _ in range(passes):
-        source, names, counts = phrases.join(
+        source, names, counts, _ = phrases.join(
             source, names, counts, discount=discount, threshold=threshold, target=folder / "target"
         )
     found = texts(source, names)
@@ -137,8 +137,19 @@ def test_a_phrase_that_has_the_name_of_a_word_is_that_word(tmp_path):
     assert found[:7] == [["a_b"]] * 5 + [["a_b", "x"]] * 2
     # Two ways to a_b_c: (a_b, c) and (a, b_c), of which the names alone are compared.
     source, names, counts = spooled([["a_b", "c"]] * 4 + [["a", "b_c"]] * 4 + [["z"]] * 50, tmp_path)
-    _, names, counts = phrases.join(source, names, counts, discount=1, threshold=3.0, target=tmp_path / "target")
+    _, names, counts, _ = phrases.join(source, names, counts, discount=1, threshold=3.0, target=tmp_path / "target")
     assert names.count("a_b_c") == 1 and counts[names.index("a_b_c")] == 8
+
+
+def test_the_phrases_of_a_text_are_joined_in_another(tmp_path):
+    """Also where the other has not all of the words, and not as often."""
+    target = tmp_path / "target"
+    source, names, counts = spooled(language(), tmp_path)
+    other, others, _ = spooled([["times", "new", "york", "times"], ["ice", "ice", "cream", "new"], ["york"]], tmp_path)
+    for _ in range(2):
+        source, names, counts, pairs = phrases.join(source, names, counts, discount=5, threshold=10.0, target=target)
+        other, others, _, _ = phrases.again(other, others, pairs, target)
+    assert texts(other, others) == [["times", "new_york_times"], ["ice", "ice_cream", "new"], ["york"]]
 
 
 def test_sentences_keep_their_ends(tmp_path):

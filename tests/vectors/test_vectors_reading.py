@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nlpkit.artifact import file
+from nlpkit.artifact.provenance import Run
 from nlpkit.cli import app
 from nlpkit.data.tokens import tokens
 from nlpkit.errors import UserError
@@ -93,6 +94,61 @@ def test_token_files_of_two_tokenizers_are_refused(made, tmp_path):
     tokens([made / "a.txt"], tmp_path / "c.safetensors", tokenizer=tmp_path / "other.safetensors")
     with pytest.raises(UserError, match=r"was made with another tokenizer than a\.safetensors"):
         train([made / "a.safetensors", tmp_path / "c.safetensors"], tmp_path / "vec")
+
+
+def start(output, corpus, dev, **options):
+    """A run that reads these."""
+    defaults = {"tokenizer": None, "lowercase": None, "field": "text", "on_error": "error", "min_count": 1,
+                "vocab_size": None, "phrases": None, "phrase_threshold": None}  # fmt: skip
+    arguments = {**defaults, **options, "output": output, "corpus": corpus, "dev": dev}
+    return Run.start("vectors train", arguments, inputs=("corpus", "tokenizer", "dev"))
+
+
+def words_of(text, names):
+    return [[names[word] for word in sentence.tolist()] for sentence in text]
+
+
+def test_other_text_has_the_words_and_phrases_of_the_corpus(tmp_path):
+    (tmp_path / "corpus.txt").write_text("ice cream\n" * 15 + "ice\ncream\nwater\nnew\n" * 20)
+    (tmp_path / "dev.txt").write_text("cream ice cream beer\n\nbeer\nNew ice.\n")
+    for phrases, expected in ((1, [["cream", "ice_cream"], ["new", "ice"]]),
+                              (None, [["cream", "ice", "cream"], ["new", "ice"]])):  # fmt: skip
+        threshold = 1.0 if phrases else None
+        run = start(tmp_path / "vec", [tmp_path / "corpus.txt"], [tmp_path / "dev.txt"], phrases=phrases,
+                    phrase_threshold=threshold)  # fmt: skip
+        found = reading.read(run, dry_run=False)
+        assert words_of(reading.held_out(run, found), found.vocabulary.words) == expected
+    run = start(tmp_path / "vec", [tmp_path / "corpus.txt"], None)
+    assert reading.held_out(run, found) is None
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_other_tokens_give_what_their_text_gives(made, tmp_path):
+    texts = start(tmp_path / "vec", [made / "b.txt"], [made / "a.txt"], tokenizer=made / "tok.safetensors", phrases=1,
+                  phrase_threshold=1.0)  # fmt: skip
+    tokens = start(
+        tmp_path / "vec", [made / "b.safetensors"], [made / "a.safetensors"], phrases=1, phrase_threshold=1.0
+    )
+    both = []
+    for run in (texts, tokens):
+        found = reading.read(run, dry_run=False)
+        both.append(words_of(reading.held_out(run, found), found.vocabulary.words))
+    assert both[0] == both[1] and any("_" in word for sentence in both[0] for word in sentence)
+
+
+def test_other_text_of_another_kind_is_refused(made, tmp_path):
+    (tmp_path / "none.txt").write_text("beer\nwine\n")
+    train_tokenizer([made / "a.txt"], tmp_path / "other.safetensors", kind="char", vocab_size=30)
+    tokens([made / "a.txt"], tmp_path / "c.safetensors", tokenizer=tmp_path / "other.safetensors")
+    for corpus, dev, message in (
+        (made / "a.txt", made / "b.safetensors", "is not of the corpus' kind"),
+        (made / "a.safetensors", made / "b.txt", "is not of the corpus' kind"),
+        (made / "a.safetensors", tmp_path / "c.safetensors", "is of another tokenizer"),
+        (made / "b.txt", tmp_path / "none.txt", "0 of its words are in the vocabulary"),
+    ):
+        run = start(tmp_path / "vec", [corpus], [dev])
+        with pytest.raises(UserError, match=message):
+            reading.held_out(run, reading.read(run, dry_run=False))
 
 
 def test_phrases_through_the_command_line(tmp_path, capsys):
