@@ -107,10 +107,10 @@ class Run:
     @property
     def steps(self) -> int | None:
         """Updates that were made."""
-        if self.artifact is not None and self.artifact.kind == "resume":
-            return int(self.artifact.config.get("step", 0))
-        if isinstance(self.training.get("steps"), int):
-            return int(self.training["steps"])
+        saved = self.artifact is not None and self.artifact.kind == "resume"
+        found = self.artifact.config.get("step") if self.artifact is not None and saved else self.training.get("steps")
+        if isinstance(found, int):
+            return found
         loss = self.logged.curves.get("loss") if self.logged is not None and self.logged.unit == "step" else None
         return loss[-1][0] if loss else None
 

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import signal
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ import toys
 from making import token_file
 
 import nlpkit
+from nlpkit import events
 from nlpkit.artifact import file
 from nlpkit.cli import app
-from nlpkit.errors import UserError
+from nlpkit.errors import Interrupted, UserError
 
 SMALL: dict[str, Any] = {"n_layers": 1, "d_model": 32, "n_heads": 2, "max_len": 32, "batch_tokens": 256, "threads": 1,
                          "steps": 6, "eval_every": 2, "log_every": 1}  # fmt: skip
@@ -181,6 +183,19 @@ def test_an_unfinished_run_says_so(folder: Path, tmp_path: Path) -> None:
         "".join(line for line in lines if '"done"' not in line and '"step": 6' not in line)
     )
     assert "5 of 6, not finished" in Page(report(tmp_path, tmp_path / "r.html", "l.jsonl")).text()
+
+
+def test_an_unfinished_run_and_its_saved_state_are_one(folder: Path, tmp_path: Path) -> None:
+    def interrupt(record: dict[str, Any]) -> None:
+        if record["event"] == "step" and record["step"] == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    with events.listen(interrupt), pytest.raises(Interrupted):
+        nlpkit.pretrain([folder / "tokens.safetensors"], tmp_path / "m.safetensors", dev=folder / "dev.safetensors",
+                        log=tmp_path / "m.jsonl", **SMALL)  # fmt: skip
+    page = Page(report(tmp_path, tmp_path / "r.html", "m.jsonl", "m.safetensors.resume"))
+    assert "1 run from 2 files" in page.text() and "3 of 6, not finished" in page.text()
+    assert page.data()["charts"]["chart0"]["lines"][0]["x"] == [1, 2, 3]
 
 
 def test_wall_clock_is_shown_from_logs_only(folder: Path, tmp_path: Path) -> None:
