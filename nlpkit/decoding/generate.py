@@ -16,6 +16,7 @@ from nlpkit.data.readers import Row
 from nlpkit.decoding.causal import Reader
 from nlpkit.decoding.sampling import Logits, Sampling, draws, next_token
 from nlpkit.decoding.text import Growing, find_stop, held_back
+from nlpkit.device import choose_device
 from nlpkit.errors import UserError
 from nlpkit.models.load import load
 from nlpkit.tokenizers.base import Tokenizer
@@ -67,7 +68,7 @@ def generate(
         raise UserError("a stop text is empty, and would stop everything", hint="--stop TEXT, repeatable")
     loaded = load(model)
     tokenizer = loaded.need_tokenizer()
-    first = Reader(loaded, device=device)
+    first = Reader(loaded, device=choose_device(device))
     end = framing(loaded.family.framing, tokenizer).last
     writer = Writer(tokenizer, sampling, end, max_new_tokens, tuple(stop or ()), seed, hear)
     rows = prompts(data, prompt, text=text, on_error=on_error)

@@ -19,6 +19,7 @@ from nlpkit import events
 from nlpkit.artifact.provenance import Run
 from nlpkit.data import labelled
 from nlpkit.data.batch import Batch
+from nlpkit.device import choose_device
 from nlpkit.errors import UserError, choose, refuse
 from nlpkit.models.load import Loaded, load
 from nlpkit.tasks.pooling import POOLINGS, check_pooler
@@ -55,6 +56,7 @@ def embed(
     record is its summary. Errors: UserError for an unknown pooling or a layer that is not there, at once, and for bad
     lines, after the answers to those before them.
     """
+    device = choose_device(device)
     if output is not None:
         run = Run.start("embed", locals(), inputs=("model", "data"), libraries=("torch",))
         return iter([write(run, threads)])
@@ -97,7 +99,7 @@ def vectors(
     """Records whose ``embedding`` is an array [D] of 32-bit numbers."""
     pool = pooler(loaded, options["pooling"], options["layer"])
     encoder = encoder_of(loaded, options["max_len"])
-    device, batch_tokens = options["device"], options["batch_tokens"]
+    device, batch_tokens = choose_device(options["device"]), options["batch_tokens"]
     network = loaded.model.to(device)
     rows = labelled.stream(data, text=options["text"], on_error=options["on_error"])
 

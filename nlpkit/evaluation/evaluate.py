@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nlpkit.artifact import atomic, file
+from nlpkit.device import choose_device
 from nlpkit.errors import UserError
 from nlpkit.evaluation import checks, classifier, language
 from nlpkit.evaluation.describe import describe
@@ -51,6 +52,7 @@ def evaluate(
     (Make would take the file of a failed check for a good one); it holds everything but ``speed``. Errors: UserError,
     also for an option that would change nothing with this kind of model.
     """
+    device = choose_device(device)
     options = {name: value for name, value in locals().items() if name not in ("model", "data", "against")}
     if output is not None:
         if str(output) == "-":

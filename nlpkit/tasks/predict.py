@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nlpkit.data import labelled
+from nlpkit.device import choose_device
 from nlpkit.models.load import load
 from nlpkit.tasks.reading import reader
 from nlpkit.tasks.scoring import score
@@ -47,6 +48,7 @@ def predict_batches(
     """`predict`, as many at a time as were there to be read. The model is opened now, the data when it is asked for."""
     loaded = load(model)
     task, encoder = reader(loaded, options)
+    device = choose_device(device)
     network = loaded.model.to(device)
     rows = labelled.stream(data, text=task.text, pair=task.pair, on_error=options["on_error"])
 
