@@ -53,7 +53,7 @@ def learn(
     ``words`` and ``contexts`` are flat [R * 2 * W] float32, ``word_bias`` and ``context_bias`` [R * 2]. The two sides
     are alike: the block on the other side of the diagonal is learnt from the same cells with the sides exchanged.
     """
-    row, loss = 2 * width, 0.0
+    row, loss, one = 2 * width, 0.0, splat(np.float32(1))
     for number in range(len(cells)):
         if number + _AHEAD < len(cells):
             coming = cells[number + _AHEAD]
@@ -79,8 +79,10 @@ def learn(
             vector, other = load(words, w + at), load(contexts, c + at)
             squares, others = load(words, w + width + at), load(contexts, c + width + at)
             slope, slopes = mul(steps, other), mul(steps, vector)
-            store(words, w + at, sub(vector, div(slope, sqrt(squares))))
-            store(contexts, c + at, sub(other, div(slopes, sqrt(others))))
+            root, roots = sqrt(squares), sqrt(others)
+            inverse = div(one, mul(root, roots))  # one slow division serves both sides
+            store(words, w + at, sub(vector, mul(slope, mul(roots, inverse))))
+            store(contexts, c + at, sub(other, mul(slopes, mul(root, inverse))))
             store(words, w + width + at, fma(slope, slope, squares))
             store(contexts, c + width + at, fma(slopes, slopes, others))
         word_bias[p] -= step / np.sqrt(word_bias[p + 1])
