@@ -120,7 +120,7 @@ def _enter(runs: list[Logged], record: Mapping[str, Any]) -> None:
         current.unit = "epoch"
         epoch = _whole(record["epoch"]) or 0
         current.add("loss", epoch, record["loss"])
-        if _positive(record.get("words")):
+        if _positive(record.get("words")) and epoch > (current.tokens[-1][0] if current.tokens else 0):
             current.tokens.append((epoch, float(record["words"])))
     elif event in ("step", "evaluation") and _whole(step) is not None:
         current = current or _begin(runs)

@@ -10,7 +10,8 @@ import pytest
 from nlpkit import events
 from nlpkit.errors import UserError
 from nlpkit.reporting import log
-from nlpkit.reporting.curves import along
+from nlpkit.reporting.curves import along, groups
+from nlpkit.reporting.sources import Run
 
 
 def text(*records: dict[str, Any]) -> str:
@@ -73,14 +74,14 @@ def test_a_log_of_before_it_said_where_a_run_goes_on() -> None:
 
 
 def test_word_vectors_are_taught_in_epochs() -> None:
+    told = [(0, 50, 4.0), (1, 50, 3.0), (2, 100, 1.5), (2, 100, 1.5)]
     notes = [
-        {"event": "note", "text": "epoch", "epoch": number, "words": 50 * number, "loss": 3.0 / number}
-        for number in (1, 2)
+        {"event": "note", "text": "epoch", "epoch": epoch, "words": words, "loss": loss} for epoch, words, loss in told
     ]
     (run,) = log.read(text({"event": "note", "text": "hello"}, *notes), "l")
-    assert (
-        run.unit == "epoch" and run.curves == {"loss": [(1, 3.0), (2, 1.5)]} and run.tokens == [(1, 50.0), (2, 100.0)]
-    )
+    assert run.unit == "epoch" and run.tokens == [(1, 50.0), (2, 100.0)]
+    assert run.curves == {"loss": [(0, 4.0), (1, 3.0), (2, 1.5)]}
+    assert along(run.curves["loss"], "tokens", run) == [(0.0, 4.0), (50.0, 3.0), (100.0, 1.5)]
 
 
 def test_what_is_no_number_is_counted_and_not_drawn() -> None:
@@ -113,7 +114,8 @@ def test_values_of_any_type_are_no_trouble(values: Any) -> None:
     names = ("step", "losses", "lr", "tokens_per_second", "metrics", "score", "best", "epoch", "words")
     records += [{"event": event, **dict.fromkeys(names, values), "loss": 1.0}
                 for event in ("step", "evaluation", "note", "done", "stage", "never heard of")]  # fmt: skip
-    log.read(text(*records, step(20), DONE), "l")
+    runs = [Run("m", logged=found) for found in log.read(text(*records, step(20), DONE), "l")]
+    assert all(chart.lines for group in groups(runs) for charts in group.charts.values() for chart in charts)
 
 
 def test_places_between_two_reports_are_in_proportion() -> None:
