@@ -25,8 +25,8 @@ def page(sources: Sources, *, title: str, text: str | None = None, looked: list[
     sections = {
         "Runs": _runs(sources),
         "Learning curves": _curves(sources, script_data["charts"]),
-        "Options": tables.options(sources.runs),
         "Evaluation": join(scores.evaluations(sources.evaluations, sources.runs)),
+        "Options": tables.options(sources.runs),
         "Attention": _attention(sources, text or "", looked or [], script_data["attention"]),
         "Lineage": lineage.drawn(sources.runs),
         "Files": _files(sources),

@@ -129,7 +129,7 @@ def test_it_says_what_the_files_say(folder: Path, whole: str) -> None:
     for name in ("a.safetensors", "clf.json"):
         assert file.file_sha256(folder / name) in said
     headings = [data for tag, data in page.texts if tag == "h2"]
-    assert headings == ["Runs", "Learning curves", "Options", "Evaluation", "Attention", "Lineage", "Files"]
+    assert headings == ["Runs", "Learning curves", "Evaluation", "Options", "Attention", "Lineage", "Files"]
     assert page.text("h1") == "Three runs" and "3 runs and 1 evaluation from 7 files" in said
     rows = re.findall(r"<tr>(.*?)</tr>", whole)
     assert any(">lr<" in row and ">0.001<" in row and ">0.005<" in row for row in rows)
