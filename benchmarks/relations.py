@@ -74,11 +74,12 @@ def main() -> None:
             print(f"seed {seed}: {made['vocab_size']:,} words have a vector, of {made['words']:,} in the text")
             for relation in nlpkit.vectors_evaluate(vectors, [folder / "pairs.tsv"])["sets"][0]["relations"]:
                 found.setdefault(relation["relation"], []).append(relation)
-                shown = "  ".join(
-                    f"{what} {value['value']:.3g} [{value['low']:.3g} .. {value['high']:.3g}]"
-                    for what in ("cosine", "rank") for value in [relation[what]]
-                )  # fmt: skip
-                print(f"  {relation['relation']:<11} {shown}  ({relation['used']} of {relation['items']})", flush=True)
+                shown = [
+                    f"{what} {value['value']:{form}} [{value['low']:{form}} .. {value['high']:{form}}]"
+                    for what, form in (("cosine", ".3f"), ("rank", ",.0f")) for value in [relation[what]]
+                ]  # fmt: skip
+                known = f"({relation['used']} of {relation['items']})"
+                print(f"  {relation['relation']:<11} {'  '.join(shown)}  {known}", flush=True)
         print("mean over the seeds")
         for relation, measured in found.items():
             cosine, rank = (mean(item[what]["value"] for item in measured) for what in ("cosine", "rank"))
