@@ -12,8 +12,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from nlpkit.compiled import compiled
 
 Places = NDArray[np.int32]
 Longs = NDArray[np.int64]
@@ -27,7 +28,7 @@ for _place in range(64):
     _PLACE[(0x03F79D71B4CB0A89 << _place & (2**64 - 1)) >> 58] = _place
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def by_word(text: Places, first: int, last: int, vocab_size: int) -> Any:
     """The places of every word in text[first:last].
 
@@ -50,7 +51,7 @@ def by_word(text: Places, first: int, last: int, vocab_size: int) -> Any:
     return order, starts
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def gather(
     text: Places, order: Places, starts: Longs, first: int, last: int, weights: Longs, columns: Places, values: Longs
 ) -> Any:
@@ -84,7 +85,7 @@ def gather(
     return sizes
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def merge(
     offsets: Longs, given_columns: Places, given_values: Longs, vocab_size: int, columns: Places, values: Longs
 ) -> Any:
@@ -111,7 +112,7 @@ def merge(
     return sizes
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _emit(sums: Any, touched: Any, found: int, marks: Any, groups: Any, columns: Any, values: Any, begin: int) -> None:
     """Write the touched columns in their order with their sums, and make sums, marks and groups zero again.
 

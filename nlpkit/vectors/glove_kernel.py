@@ -21,9 +21,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
+from nlpkit.compiled import compiled
 from nlpkit.vectors.simd import LANES, add, div, f8, fma, load, mul, prefetch, splat, sqrt, store, sub
 
 _AHEAD = 2  # cells: so early the rows are asked for
@@ -44,7 +45,7 @@ def _total(typing: Any, a: Any) -> Any:
     return types.float32(f8), code
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def learn(
     cells: Any, words: Any, word_bias: Any, contexts: Any, context_bias: Any, width: int, lr: np.float32
 ) -> float:

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from nlpkit import events
+from nlpkit.compiled import compiled
 from nlpkit.vectors.base import Ids
 from nlpkit.vectors.counting import Split, Spool, count
 
@@ -131,7 +131,7 @@ def _pairs(ids: Ids, lengths: Longs, able: Flags) -> Longs:
     return (ids[second - 1].astype(np.int64) << 32) + ids[second]
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _add(pairs: Longs, weights: Longs, place: int, mask: int, bits: int, keys: Longs, times: Longs, used: Longs) -> Any:
     """Count pairs from ``place`` on, each once or by its weight; the place of the first that has no room.
 
@@ -156,7 +156,7 @@ def _add(pairs: Longs, weights: Longs, place: int, mask: int, bits: int, keys: L
     return len(pairs)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _join(ids: Ids, lengths: Longs, pairs: Longs, new: Ids, opens: Flags) -> Any:
     """The sentences with their phrases joined. ``pairs`` [P] ascends, ``new`` [P] is the id of each; ``opens`` [U] are
     the first words of pairs."""

@@ -8,8 +8,6 @@ on there when Python has written the words of each, so that words are numbered i
 
 What runs for every word is compiled into its caller and takes a table's arrays one by one: a call with a table counts
 references to each of them, which takes as long as a look-up.
-
-Compiled once for a machine: numba keeps the machine code beside this file, or in its user's cache folder.
 """
 
 from __future__ import annotations
@@ -17,8 +15,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from nlpkit.compiled import compiled
 
 # What a byte is: one of these, or a letter, that is the byte to put in the word (above 0x20 always).
 SPACE, LINE, SIGN, OTHER = 0, 1, 2, 3
@@ -68,7 +67,7 @@ def grown(old: Table, more: int) -> Table:
     return new
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _place(strings: Table) -> None:
     """Give a slot to the strings that have none."""
     slots, hashes, used = strings.slots, strings.hashes, strings.used
@@ -81,7 +80,7 @@ def _place(strings: Table) -> None:
     used[1] = used[0]
 
 
-@njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@compiled(inline="always")
 def _number(slots: Longs, hashes: Longs, begins: Longs, arena: Bytes, used: Longs, size: int, hashed: Any) -> Any:
     """The number of the string of ``size`` bytes behind the last one in the arena; it stays there if it is new."""
     mask = len(slots) - 1
@@ -108,7 +107,7 @@ def _number(slots: Longs, hashes: Longs, begins: Longs, arena: Bytes, used: Long
     return new
 
 
-@njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@compiled(inline="always")
 def _words(
     source: Bytes, place: Any, stop: Any, kinds: Bytes, slots: Longs, hashes: Longs, begins: Longs, arena: Bytes,
     used: Longs, ids: NDArray[np.int32], found: Any,
@@ -133,7 +132,7 @@ def _words(
     return found
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _chunk(source: Bytes, place: Any, stop: Any, others: Table) -> Any:
     """The number of a chunk; -1: the table is full."""
     begin = others.begins[others.used[0]]
@@ -148,7 +147,7 @@ def _chunk(source: Bytes, place: Any, stop: Any, others: Table) -> Any:
     return _number(others.slots, others.hashes, others.begins, others.arena, others.used, size, hashed)
 
 
-@njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@compiled(inline="always")
 def _end(text: Bytes, place: Any, kinds: Bytes) -> tuple[Any, Any]:
     """Where the chunk that begins here ends, here if none does; and whether its words are Python's to say."""
     stop, other = place, False
@@ -160,7 +159,7 @@ def _end(text: Bytes, place: Any, kinds: Bytes) -> tuple[Any, Any]:
     return stop, other
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def scan(
     text: Bytes, kinds: Bytes, words: Table, others: Table, spelled: Bytes, ends: Longs, at: Longs,
     ids: NDArray[np.int32], lengths: Longs,
@@ -208,7 +207,7 @@ def scan(
     return status
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def collect(text: Bytes, place: Any, kinds: Bytes, others: Table) -> Any:
     """Number the chunks from ``place`` on whose words are Python's to say; for how many bytes there was no room."""
     _place(others)
