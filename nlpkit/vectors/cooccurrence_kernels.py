@@ -16,9 +16,12 @@ from numpy.typing import NDArray
 
 from nlpkit.compiled import compiled
 
+from nlpkit.vectors.simd import prefetch
+
 Places = NDArray[np.int32]
 Longs = NDArray[np.int64]
 
+_AHEAD, _NEAR = 8, 8  # so many places before it is needed text is asked for, so many words before and behind
 _ONE, _BITS, _TOP = np.uint64(1), np.uint64(63), np.uint64(58)
 # The place of a word's only bit: a de Bruijn sequence has every pattern of six bits once, so multiplying by the bit
 # brings one of them to the top that no other place brings there.
@@ -68,6 +71,10 @@ def gather(
     for row in range(first, last):
         found = 0
         for number in range(starts[row], starts[row + 1]):
+            if number + _AHEAD < len(order):
+                coming = np.intp(order[number + _AHEAD])
+                prefetch(text, coming - _NEAR)
+                prefetch(text, coming + _NEAR)
             for step in (-1, 1):
                 place = order[number]
                 for distance in range(1, len(weights)):
@@ -75,10 +82,11 @@ def gather(
                     column = text[place]
                     if column < 0:
                         break
-                    above = column >= row
-                    touched[found] = column  # stands if it is new, else the next one overwrites it
-                    found += above and sums[column] == 0
-                    sums[column] += weights[distance] * above
+                    if column >= row:
+                        before = sums[column]
+                        touched[found] = column  # stands if it is new, else the next one overwrites it
+                        found += before == 0
+                        sums[column] = before + weights[distance]
         _emit(sums, touched, found, marks, groups, columns, values, done)
         done += found
         sizes[row - first] = found
