@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -170,7 +171,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     share_cores()
     for number in (signal.SIGINT, signal.SIGTERM):  # when `run` is done there is nothing to interrupt but Python's end
         signal.signal(number, signal.SIG_IGN)
-    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+    code = run(list(sys.argv[1:] if arguments is None else arguments))
+    if _several():  # gloo's threads may still hold tensors, and letting go of one while Python ends aborts the process
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def share_cores() -> None:
