@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit.compiled import compiled
-
 from nlpkit.vectors.simd import prefetch
 
 Places = NDArray[np.int32]
