@@ -32,7 +32,7 @@ from nlpkit.vectors.cooccurrence_kernels import Longs, Places, by_word, gather, 
 _TOKEN_BYTES = 16  # of a block: the word, its place in the order by words, and its share of the borders
 _CELL_BYTES = 24  # column and sum, as given and as made
 _MOST_CELLS = 1 << 20  # of the rows that one thread does together
-_LEAST_TOKENS = 1 << 10
+_LEAST_TOKENS, _MOST_TOKENS = 1 << 10, 1 << 29  # of a block; places in it, borders included, are 32-bit numbers
 _LARGEST = 2**63 - 1
 
 T = TypeVar("T")
@@ -83,7 +83,7 @@ def count_pairs(corpus: Corpus, counts: Longs, window: int, *, target: Path, mem
     number of blocks and no count. Errors: those of `nlpkit.artifact.atomic.cannot_write`, with the target's name.
     """
     weights, one = distance_weights(window, int(counts.max(initial=1)))
-    block = max(_LEAST_TOKENS, memory_bytes // 2 // _TOKEN_BYTES)
+    block = min(_MOST_TOKENS, max(_LEAST_TOKENS, memory_bytes // 2 // _TOKEN_BYTES))
     most = max(1, min(_MOST_CELLS, memory_bytes // 2 // (_CELL_BYTES * (threads + 2))))
     starts = range(0, corpus.words, block)
     try:
