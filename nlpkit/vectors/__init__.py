@@ -1,15 +1,15 @@
-"""Word vectors: train, query, evaluate, and the files of other tools.
-
-An engine (``METHODS``) learns from ids on disk and knows nothing else; a new one is one module with ``libraries`` and
-``train`` (`nlpkit.vectors.base.Engine`) and its name here.
-"""
+"""Word vectors: train, query, evaluate, and the files of other tools."""
 
 from __future__ import annotations
 
-# Method -> the module of the engine that learns it.
+# Method of `nlpkit vectors train` -> what predicts what (Mikolov et al. 2013a, section 3).
 METHODS: dict[str, str] = {
-    "skipgram": "nlpkit.vectors.engine_gensim",
-    "cbow": "nlpkit.vectors.engine_gensim",
+    "skipgram": "a word predicts those around it",
+    "cbow": "the words around predict the one in the middle",
 }
-# Loss -> what it is (Mikolov et al. 2013b, sections 2.1 and 2.2).
-LOSSES: dict[str, str] = {"ns": "negative sampling", "hs": "hierarchical softmax"}
+# Loss -> what it is (Mikolov et al. 2013b, sections 2.1 and 2.2; Mnih and Teh 2012).
+LOSSES: dict[str, str] = {
+    "ns": "negative sampling",
+    "nce": "noise-contrastive estimation",
+    "hs": "hierarchical softmax",
+}

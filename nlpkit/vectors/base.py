@@ -1,20 +1,18 @@
-"""What an engine of word vectors is given, and what it gives back.
+"""What word vectors are learnt from and by: settings, text as ids, weights.
 
 Shapes: V words, D width, N words of the corpus, S sentences.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit.errors import UserError, choose
-from nlpkit.seeds import Address
 from nlpkit.vectors import LOSSES, METHODS
 
 MIN_LR = 1e-4  # where the linear decay ends, as in word2vec
@@ -27,9 +25,10 @@ Ids = NDArray[np.int32]
 class Settings:
     """How to learn: the names of the options of ``nlpkit vectors train``.
 
-    ``sample`` is the threshold t of subsampling (0: none), ``average`` whether CBOW divides by the number of context
-    words, ``noise_exponent`` the power of the counts by which negatives are drawn. ``negative`` is for
-    loss ns only.
+    ``sample`` is the threshold t of subsampling (0: none). ``average``: whether CBOW takes the mean of the words around
+    and not their sum. ``divide``: whether each of them gets its part of the mean's gradient, or all of it, as in
+    word2vec.c (Irsoy et al. 2021, "Corrected CBOW performs as well as skip-gram"). ``noise_exponent``: the power of the
+    counts by which negatives are drawn; it and ``negative`` are for the losses ns and nce only.
     """
 
     method: str = "skipgram"
@@ -41,6 +40,7 @@ class Settings:
     epochs: int = 5
     lr: float = 0.025
     average: bool = True
+    divide: bool = False
     noise_exponent: float = 0.75
 
     def check(self) -> None:
@@ -58,18 +58,18 @@ class Settings:
 
     def to_json(self) -> dict[str, float | str | bool]:
         """The settings that this method and loss read."""
-        unread = ({"average"} if self.method != "cbow" else set()) | (
-            {"negative", "noise_exponent"} if self.loss != "ns" else set()
+        unread = ({"average", "divide"} if self.method != "cbow" else set()) | (
+            {"negative", "noise_exponent"} if self.loss == "hs" else set()
         )
         return {name: value for name, value in vars(self).items() if name not in unread}
 
     @property
     def output_name(self) -> str:
         """The tensor of the output side: one row a word, or one a node of the tree."""
-        return "context" if self.loss == "ns" else "nodes"
+        return "nodes" if self.loss == "hs" else "context"
 
     def output_rows(self, words: int) -> int:
-        return words if self.loss == "ns" else words - 1
+        return words - 1 if self.loss == "hs" else words
 
 
 @dataclass(frozen=True)
@@ -100,40 +100,15 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Weights:
-    """What is learnt: ``vectors`` [V, D], and the output side: [V, D] for ns, inner nodes [V - 1, D] for hs."""
+    """What is learnt: ``vectors`` [V, D], and the output side: [V, D], or for hs inner nodes [V - 1, D].
+
+    ``bias`` [V] is that of the outputs (nce only), ``ngrams`` [B, D] the vectors of n-grams, by their number.
+    """
 
     vectors: Floats
     output: Floats
-
-
-class Engine(Protocol):
-    """A module that learns vectors. ``libraries`` are the packages whose version may change the bytes."""
-
-    libraries: tuple[str, ...]
-
-    def train(
-        self,
-        corpus: Corpus,
-        counts: NDArray[np.int64],
-        settings: Settings,
-        *,
-        seed: Address,
-        threads: int,
-        progress: Callable[[int, int], None],
-        epoch_end: Callable[[int, Weights], None],
-    ) -> Weights:
-        """Learn from a corpus whose word i occurs ``counts[i]`` times ([V], falling).
-
-        ``progress(epoch, words)`` is told every ten thousand words or so how many of this epoch are done;
-        ``epoch_end(epoch, weights)`` after each epoch, counted from 1. The result may not depend on ``threads``, nor on
-        anything but the other arguments.
-        """
-        ...
-
-
-def engine(method: str) -> Engine:
-    """The engine of a method. Errors: an unknown method is a UserError that lists the valid ones."""
-    return cast(Engine, import_module(choose(METHODS, method, field="method")))
+    bias: Floats | None = None
+    ngrams: Floats | None = None
 
 
 def keep_probability(counts: NDArray[np.int64], sample: float) -> NDArray[np.float64]:
@@ -150,5 +125,9 @@ def keep_probability(counts: NDArray[np.int64], sample: float) -> NDArray[np.flo
 
 def noise_distribution(counts: NDArray[np.int64], exponent: float) -> NDArray[np.float64]:
     """From what negatives are drawn, [V]: the counts to a power (Mikolov et al. 2013b, section 2.2)."""
-    powers = counts.astype(np.float64) ** exponent
-    return np.asarray(powers / powers.sum())
+    if exponent == 0.75:  # square roots are the same numbers on every processor, other powers need not be
+        root = np.sqrt(counts.astype(np.float64))
+        powers = root * np.sqrt(root)
+    else:
+        powers = counts.astype(np.float64) ** exponent
+    return np.asarray(powers / math.fsum(powers))

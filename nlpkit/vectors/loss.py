@@ -3,7 +3,7 @@
 What the kernels add up while they train is of weights that change, in 32 bits, and without those terms that their table
 of sigmoids leaves out; it can be compared with nothing. This is the mean loss in nats of one prediction, of the same
 sentences, windows and negatives every time: for hs the exact -log p(word | context), for ns the objective of
-Mikolov et al. 2013b (equation 4).
+Mikolov et al. 2013b (equation 4), for nce that of Mnih and Teh 2012 (equation 8).
 
 Shapes: N words of the sample, P predictions, C the widest context, K negatives, D width.
 """
@@ -40,17 +40,18 @@ class Loss:
             self.targets, self.inputs = _grouped(words, centre, other)
         else:
             self.targets, self.inputs = words[centre], words[other][:, None]
-        if settings.loss == "ns":
+        if settings.loss == "hs":
+            self.tree = huffman.tree(counts)
+        else:
             noise = noise_distribution(counts, settings.noise_exponent)
             self.negatives = rng.choice(len(counts), size=(len(self.targets), settings.negative), p=noise)
-        else:
-            self.tree = huffman.tree(counts)
+            self.noise_scores = np.log(settings.negative * noise)
 
     def __call__(self, weights: Weights) -> float | None:
         """Nats of one prediction; None when the sample holds no pair of words."""
         if not len(self.targets):
             return None
-        score = self._negative_sampling if self.settings.loss == "ns" else self._tree
+        score = self._tree if self.settings.loss == "hs" else self._sampled
         starts = range(0, len(self.targets), _AT_ONCE)
         return sum(float(score(weights, slice(start, start + _AT_ONCE))) for start in starts) / len(self.targets)
 
@@ -61,10 +62,13 @@ class Loss:
         hidden: Doubles = np.einsum("pcd,pc->pd", vectors[inputs].astype(np.float64), present.astype(np.float64))
         return hidden / present.sum(1, keepdims=True) if self.settings.average else hidden
 
-    def _negative_sampling(self, weights: Weights, part: slice) -> float:
+    def _sampled(self, weights: Weights, part: slice) -> float:
         hidden = self._hidden(weights.vectors, part)
         true = np.einsum("pd,pd->p", weights.output[self.targets[part]].astype(np.float64), hidden)
         false = np.einsum("pkd,pd->pk", weights.output[self.negatives[part]].astype(np.float64), hidden)
+        if weights.bias is not None:
+            shift = weights.bias - self.noise_scores
+            true, false = true + shift[self.targets[part]], false + shift[self.negatives[part]]
         false[self.negatives[part] == self.targets[part, None]] = -np.inf  # a negative that hits the target is no draw
         return float(_minus_log_sigmoid(true).sum() + _minus_log_sigmoid(-false).sum())
 

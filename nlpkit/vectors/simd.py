@@ -5,7 +5,7 @@ is written: a value of type `f8` is one register of a processor (two, where regi
 one IEEE operation on each of its lanes, and `fma` rounds once. So the kernels that are written with these are fast, and
 their results are the same on every processor.
 
-Everything here is for use inside of ``@njit`` functions. Arrays are one-dimensional, contiguous and never checked for
+Everything here is for use inside of compiled functions. Arrays are one-dimensional, contiguous and never checked for
 their bounds.
 """
 
@@ -15,9 +15,11 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
+
+from nlpkit.compiled import compiled
 
 LANES = 8
 
@@ -182,7 +184,22 @@ def sums(typing: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h:
     return f8(*[f8] * 8), code
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
+def _spread(lanes: list[int], document: str) -> Any:
+    def operation(typing: Any, a: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.shuffle_vector(arguments[0], arguments[0], ir.Constant(_INTS, lanes))
+
+        return f8(f8), code
+
+    operation.__doc__ = document
+    return intrinsic(operation)
+
+
+spread2 = _spread([0, 0, 1, 1, 2, 2, 3, 3], "The first four lanes, each twice.")
+spread4 = _spread([0, 0, 0, 0, 1, 1, 1, 1], "The first two lanes, each four times.")
+
+
+@compiled(inline="always")
 def exp(x: Any) -> Any:
     """e to the x for x between -80 and 80, to about two units of the last place; exactly 1 at 0.
 
@@ -202,7 +219,7 @@ def exp(x: Any) -> Any:
     return mul(p, _power_of_two(n))
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
+@compiled(inline="always")
 def sigmoid(x: Any) -> Any:
     """1 / (1 + e^-x); exactly 1/2 at 0. Beyond 30 it is that of 30."""
     x = greatest(splat(-30.0), least(splat(30.0), x))

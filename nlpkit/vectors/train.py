@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +12,19 @@ import numpy as np
 
 from nlpkit import events
 from nlpkit.artifact.provenance import Run, default_threads
-from nlpkit.errors import RunError, refuse
+from nlpkit.errors import Interrupted, RunError, UserError, refuse
 from nlpkit.seeds import Address
-from nlpkit.vectors.base import Corpus, Settings, Weights, engine
+from nlpkit.training.stop import StopSignal
+from nlpkit.vectors import resume, subwords
+from nlpkit.vectors.base import Corpus, Settings, Weights
 from nlpkit.vectors.counting import Vocabulary
 from nlpkit.vectors.file import KIND
+from nlpkit.vectors.learner import WORDS_A_ROUND, Learner
 from nlpkit.vectors.loss import Loss
-from nlpkit.vectors.reading import read
+from nlpkit.vectors.reading import held_out, read
 
-_BYTES_A_WORD = 500  # of a word's text, count and place in the tables of Python and of the engine
+_BYTES_A_WORD = 100  # of a word's text, count and place in the tables
+_ROUNDS = 128  # trained before progress is told and an interrupt is heard
 
 
 def train(
@@ -34,95 +40,200 @@ def train(
     vocab_size: int | None = None,
     phrases: int | None = None,
     phrase_threshold: float | None = None,
+    subwords: str | None = None,
+    buckets: int | None = None,
     sample: float = 1e-3,
     epochs: int = 5,
+    patience: int | None = None,
     lr: float = 0.025,
     average: bool | None = None,
+    divide: bool | None = None,
     noise_exponent: float | None = None,
     lowercase: bool | None = None,
     tokenizer: Path | None = None,
+    dev: Sequence[Path] | None = None,
     field: str = "text",
     on_error: str = "error",
     seed: int = 0,
     threads: int | None = None,
+    save_every: int | None = None,
     log: Path | None = None,
     force: bool = False,
+    fresh: bool = False,
     dry_run: bool = False,
 ) -> dict[str, Any]:
     """Learn a vector for each word of a corpus (word2vec: Mikolov et al. 2013a, 2013b).
 
     Words are those of `nlpkit.vectors.words`, lower-cased unless ``lowercase`` is False; with a ``tokenizer`` they are
     its pieces, and it decides about case; token files have their pieces. ``phrases`` is how often pairs of words that
-    score more than ``phrase_threshold`` (None: 100) are joined (`nlpkit.vectors.phrases`). ``negative`` (None: 5) and
-    ``noise_exponent`` (0.75) are for loss ns, ``average`` (None: yes) is for cbow. Words that occur fewer than
-    ``min_count`` times, or are not among the ``vocab_size`` most frequent, are dropped before windows are cut. ``lr``
-    falls linearly to 0.0001. Sentences are the corpus' own; windows never cross them. A killed run leaves nothing and
-    starts over. Errors: UserError for wrong options (one that changes nothing among them), for wrong inputs and for a
-    corpus with too few frequent words; RunError when the disk is full or a vector is not finite.
+    score more than ``phrase_threshold`` (None: 100) are joined (`nlpkit.vectors.phrases`). ``subwords`` "3-6": vectors
+    are means of those of n-grams, which share ``buckets`` (None: 262,144) rows (`nlpkit.vectors.subwords`).
+    ``negative`` (None: 5) and ``noise_exponent`` (0.75) are for the losses ns and nce, ``average`` (None: yes) and
+    ``divide`` (no) for cbow (`nlpkit.vectors.base.Settings`). Words that occur fewer than ``min_count`` times, or are
+    not among the ``vocab_size`` most frequent, are dropped before windows are cut. ``lr`` falls linearly to 0.0001.
+    Sentences are the corpus' own; windows never cross them.
+
+    The loss is measured after each epoch on ``dev``, else on a sample of the corpus; with ``patience`` training stops
+    after so many epochs without a lower one, and the weights of the lowest are kept. A run that was killed goes on from
+    its last save: once a minute, or every ``save_every`` epochs. Errors: UserError for wrong options (one that changes
+    nothing among them), for wrong inputs and for a corpus with too few frequent words; RunError when the disk is full
+    or a vector is not finite; Interrupted after Ctrl-C or SIGTERM, state saved.
     """
     corpus = [corpus] if isinstance(corpus, (str, Path)) else list(corpus)
+    dev = [dev] if isinstance(dev, (str, Path)) else dev
     run = Run.start(
-        "vectors train", locals(), inputs=("corpus", "tokenizer"), libraries=engine(method).libraries
+        "vectors train", locals(), inputs=("corpus", "tokenizer", "dev"), libraries=("numba", "numpy")
     )  # fmt: skip
-    if loss != "ns":
-        refuse({"negative": negative, "noise_exponent": noise_exponent}, f"loss {loss} draws no negatives")
-    if method != "cbow":
-        refuse({"average": average}, f"{method} has one word before each prediction")
-    given: dict[str, Any] = {"negative": negative, "average": average, "noise_exponent": noise_exponent}
-    settings = Settings(
-        method, loss, dim=dim, window=window, sample=sample, epochs=epochs, lr=lr,
-        **{name: value for name, value in given.items() if value is not None},
-    )  # fmt: skip
-    settings.check()
+    settings = _settings(run.options)
+    if dev is None:
+        refuse({"patience": patience}, "nothing is measured on other text", hint="give it with --dev")
+    if subwords is None:
+        refuse({"buckets": buckets}, "vectors are not made of n-grams", hint="--subwords 3-6 does it")
     with events.log_to(log):
         found = read(run, dry_run=dry_run)
         vocabulary, text = found.vocabulary, found.text
         if text is None:
-            return run.plan(**_cost(vocabulary, settings))
+            return run.plan(**_cost(vocabulary, settings, run.options))
         events.note(
             f"{len(vocabulary.words):,} words of vocabulary are {text.words:,} of the corpus' "
             f"{vocabulary.corpus_words:,}, in {text.sentences:,} sentences"
         )
-        weights, measured = _learn(text, vocabulary, settings, seed, threads)
-        summary = run.write(
-            {"vectors": weights.vectors, settings.output_name: weights.output, "counts": vocabulary.counts},
-            kind=KIND, config={**settings.to_json(), **found.config}, tokenizer=found.tokenizer_json,
-        )  # fmt: skip
-        return {**summary, "vocab_size": len(vocabulary.words), "words": text.words, "loss": measured}
+        measured_on = held_out(run, found) or text
+        training = _Training(run, settings, vocabulary, text, measured_on, seed, threads or default_threads())
+        weights = training.run_epochs(patience, save_every)
+        tensors: dict[str, Any] = {
+            "vectors": weights.vectors,
+            settings.output_name: weights.output,
+            "counts": vocabulary.counts,
+        }
+        config = {**settings.to_json(), **found.config}
+        if weights.bias is not None:
+            tensors["bias"] = weights.bias
+        if weights.ngrams is not None:
+            tensors["ngrams"] = weights.ngrams[len(vocabulary.words) :]
+            config |= {"subwords": subwords, "buckets": len(tensors["ngrams"])}
+        summary = run.write(tensors, kind=KIND, config=config, tokenizer=found.tokenizer_json)
+        resume.discard(run.output)
+        return {**summary, "vocab_size": len(vocabulary.words), "words": text.words, "loss": training.loss_told}
 
 
-def _learn(
-    corpus: Corpus, vocabulary: Vocabulary, settings: Settings, seed: int, threads: int | None
-) -> tuple[Weights, float | None]:
-    """The weights, and the loss after the last epoch."""
-    address = Address(seed, ("vectors",))
-    loss = Loss(corpus, vocabulary.counts, settings, address.at("loss"))
-    measured: list[float | None] = [None]
+def _settings(options: dict[str, Any]) -> Settings:
+    """Errors: UserError for what no run could be told, and for what would change nothing."""
+    given = {name: options[name] for name in ("negative", "noise_exponent", "average", "divide")}
+    if options["loss"] == "hs":
+        refuse({name: given[name] for name in ("negative", "noise_exponent")}, "loss hs draws no negatives")
+    if options["method"] != "cbow":
+        refuse(
+            {name: given[name] for name in ("average", "divide")},
+            f"{options['method']} has one word before each prediction",
+        )
+    if options["average"] is False:
+        refuse({"divide": given["divide"]}, "the gradient of a sum is not divided")
+    least = {"buckets": 1, "patience": 1}
+    for name, value in least.items():
+        if options[name] is not None and options[name] < value:
+            raise UserError(f"{name} is {options[name]}, expected at least {value}")
+    names = ("method", "loss", "dim", "window", "sample", "epochs", "lr")
+    settings = Settings(
+        **{name: options[name] for name in names},
+        **{name: value for name, value in given.items() if value is not None},
+    )  # fmt: skip
+    settings.check()
+    return settings
 
-    def progress(epoch: int, words: int) -> None:
-        done = (epoch - 1) * corpus.words + words
-        total = settings.epochs * corpus.words
-        events.emit("progress", label=f"epoch {epoch}/{settings.epochs}", done=done, total=total, unit="words")
 
-    def epoch_end(epoch: int, weights: Weights) -> None:
+class _Training:
+    """A run's learner, where it is, and the lowest loss so far."""
+
+    def __init__(self, run: Run, settings: Settings, vocabulary: Vocabulary, text: Corpus, measured_on: Corpus,
+                 seed: int, threads: int) -> None:  # fmt: skip
+        self.target, self.settings, self.text = run, settings, text
+        address = Address(seed, ("vectors",))
+        grams = None
+        if run.options["subwords"] is not None:
+            least, most = subwords.parse(run.options["subwords"])
+            grams = subwords.grams(vocabulary.words, least, most, run.options["buckets"] or subwords.BUCKETS)
+        self.loss = Loss(measured_on, vocabulary.counts, settings, address.at("loss"))
+        self.learner = Learner(text, vocabulary.counts, settings, address.at("train"), threads, grams)
+        self.position: dict[str, Any] = {"epoch": 1, "round": 0, "best_epoch": 0, "loss": None, "lowest": None}
+        self.best: dict[str, np.ndarray[Any, Any]] = {}
+
+    @property
+    def loss_told(self) -> float | None:
+        """Of the weights that are kept."""
+        lowest: float | None = self.position["lowest" if self.best else "loss"]
+        return lowest
+
+    def run_epochs(self, patience: int | None, save_every: int | None) -> Weights:
+        """All epochs, from the start or from where an unfinished run was saved."""
+        self._load()
+        position, learner, epochs = self.position, self.learner, self.settings.epochs
+        last_save = time.monotonic()
+        with StopSignal() as stop, ThreadPoolExecutor(learner.threads) as pool:
+            while position["epoch"] <= epochs and not self._stale(patience):
+                epoch, first = position["epoch"], position["round"]
+                last = min(learner.rounds, first + _ROUNDS)
+                self._progress(first)
+                learner.train(epoch, first, last, pool)
+                position["round"] = last
+                self._progress(last)
+                if ended := last == learner.rounds:
+                    self._measure(epoch, keep=patience is not None)
+                    position |= {"epoch": epoch + 1, "round": 0}
+                timely = time.monotonic() - last_save >= resume.SAVE_SECONDS
+                if save_every is not None:
+                    timely = ended and epoch % save_every == 0
+                if position["epoch"] <= epochs and (timely or stop.asked):
+                    self._save()
+                    last_save = time.monotonic()
+                    if stop.asked:
+                        raise Interrupted(f"interrupted in epoch {epoch} of {epochs}", where=self.target.output,
+                                          hint="the same command again goes on from here")  # fmt: skip
+        if self.best:
+            learner.load_state(self.best)
+        return learner.weights()
+
+    def _stale(self, patience: int | None) -> bool:
+        done = self.position["epoch"] - 1
+        return patience is not None and done - self.position["best_epoch"] >= patience
+
+    def _measure(self, epoch: int, *, keep: bool) -> None:
+        """The loss after an epoch. Errors: RunError when a vector is not finite."""
+        weights, position = self.learner.weights(), self.position
         if not np.isfinite(weights.vectors).all():
             raise RunError(f"the vectors are not finite after epoch {epoch}", hint="a smaller --lr")
-        value = measured[0] = loss(weights)
-        if value is not None:
-            text = f"epoch {epoch}/{settings.epochs}: loss {value:.4f}"
-            events.emit("note", text=text, epoch=epoch, words=epoch * corpus.words, loss=value)
+        value = position["loss"] = self.loss(weights)
+        if value is None:
+            return
+        text = f"epoch {epoch}/{self.settings.epochs}: loss {value:.4f}"
+        events.emit("note", text=text, epoch=epoch, words=epoch * self.text.words, loss=value)
+        if keep and (position["lowest"] is None or value < position["lowest"]):
+            position |= {"lowest": value, "best_epoch": epoch}
+            self.best = {name: array.copy() for name, array in self.learner.state().items()}
 
-    weights = engine(settings.method).train(
-        corpus, vocabulary.counts, settings, seed=address.at("train"), threads=threads or default_threads(),
-        progress=progress, epoch_end=epoch_end,
-    )  # fmt: skip
-    return weights, measured[0]
+    def _progress(self, rounds: int) -> None:
+        epoch, epochs, words = self.position["epoch"], self.settings.epochs, self.text.words
+        done = (epoch - 1) * words + min(rounds * WORDS_A_ROUND, words)
+        events.emit("progress", label=f"epoch {epoch}/{epochs}", done=done, total=epochs * words, unit="words")
+
+    def _save(self) -> None:
+        best = {f"best.{name}": array for name, array in self.best.items()}
+        resume.save(self.target, {**self.learner.state(), **best}, self.position)
+
+    def _load(self) -> None:
+        if saved := resume.load(self.target):
+            arrays, position = saved
+            self.best = {name[5:]: arrays.pop(name) for name in list(arrays) if name.startswith("best.")}
+            self.learner.load_state(arrays)
+            self.position |= position
+            events.note(f"resuming {self.target.output.name} in epoch {position['epoch']} of {self.settings.epochs}")
 
 
-def _cost(vocabulary: Vocabulary, settings: Settings) -> dict[str, Any]:
+def _cost(vocabulary: Vocabulary, settings: Settings, options: dict[str, Any]) -> dict[str, Any]:
     """What a dry run tells: sizes, and the memory of the weights and the vocabulary in bytes."""
     words = len(vocabulary.words)
-    parameters = (words + settings.output_rows(words)) * settings.dim
+    rows = 0 if options["subwords"] is None else options["buckets"] or subwords.BUCKETS
+    parameters = (words + rows + settings.output_rows(words)) * settings.dim
     text = int(vocabulary.counts.sum())
     return {
         "vocab_size": words,

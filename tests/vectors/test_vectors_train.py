@@ -13,8 +13,8 @@ from nlpkit import events
 from nlpkit.artifact import file
 from nlpkit.cli import app
 from nlpkit.errors import RunError, UserError
-from nlpkit.vectors import engine_gensim
 from nlpkit.vectors.file import load
+from nlpkit.vectors.learner import Learner
 from nlpkit.vectors.query import nearest
 from nlpkit.vectors.train import train
 
@@ -82,7 +82,7 @@ def test_the_file_holds_everything(corpus, tmp_path):
     order = sorted(range(18), key=lambda row: (-opened.counts[row], opened.words[row]))
     assert order == list(range(18))
     assert set(opened.words) == {*" ".join(TOPICS).split(), *GLUE}
-    assert ns.provenance["command"] == "vectors train" and ns.provenance["versions"]["gensim"]
+    assert ns.provenance["command"] == "vectors train" and ns.provenance["versions"]["numba"]
 
 
 def sha_in_a_process(arguments, hash_seed, before=""):
@@ -160,11 +160,11 @@ def test_wrong_options_are_said(corpus, tmp_path, options, message):
 
 
 def test_vectors_that_burst_stop_the_run(corpus, tmp_path, monkeypatch):
-    def burst(model, settings, _weights=engine_gensim._weights):
-        model.wv.vectors[3, 1] = np.inf  # as a learning rate that is far too large does, where it does
-        return _weights(model, settings)
+    def burst(learner, *rest, _train=Learner.train):
+        _train(learner, *rest)
+        learner.x[3, 1] = np.inf  # as a learning rate that is far too large does, where it does
 
-    monkeypatch.setattr(engine_gensim, "_weights", burst)
+    monkeypatch.setattr(Learner, "train", burst)
     with pytest.raises(RunError, match="not finite after epoch 1"):
         train(corpus, tmp_path / "vec", dim=8)
     assert list(tmp_path.iterdir()) == []

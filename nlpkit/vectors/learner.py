@@ -1,0 +1,215 @@
+"""The matrices of a word2vec run, and threads that train them round by round (`nlpkit.vectors.word2vec`).
+
+Shapes: V words, R outputs, X rows of inputs (V, or more with n-grams), D width, W the width in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlpkit.compiled import compiled
+from nlpkit.seeds import Address
+from nlpkit.vectors import huffman, team
+from nlpkit.vectors.base import MIN_LR, Corpus, Settings, Weights, keep_probability, noise_distribution
+from nlpkit.vectors.simd import LANES
+from nlpkit.vectors.subwords import Grams
+from nlpkit.vectors.word2vec import GROUP, POOL, UNIT, UNITS, Buffers, Plan, Scratch, train_rounds
+
+WORDS_A_ROUND = UNIT * UNITS
+_LINE = 64  # bytes; a vector of eight floats lies in one line when rows begin at a multiple of its size
+_LOW = (1 << 64) - 1
+
+
+class Learner:
+    """Trains word vectors. ``x`` [X, W] and ``y`` [R, W] are all that changes; columns from D on are not part of the
+    result, but for the one of the bias."""
+
+    def __init__(
+        self, corpus: Corpus, counts: NDArray[np.int64], settings: Settings, seed: Address, threads: int,
+        grams: Grams | None = None,
+    ) -> None:  # fmt: skip
+        self.settings, self.seed, self.words = settings, seed, corpus.words
+        self.noise = noise_distribution(counts, settings.noise_exponent)
+        self.grams = grams
+        vocab_size, dim = len(counts), settings.dim
+        self.biased = settings.loss == "nce"
+        self.width = -(-(dim + self.biased) // LANES) * LANES
+        inputs = vocab_size + (grams.buckets if grams else 0)
+        self.x = aligned(inputs, self.width)
+        drawn = seed.at("vectors").generator().random((inputs, dim), np.float32)
+        self.x[:, :dim] = (drawn - np.float32(0.5)) / np.float32(dim)
+        self.y = aligned(settings.output_rows(vocab_size), self.width)
+        if self.biased:
+            self.x[:, dim] = 1
+            self.y[:, dim] = np.log(counts / counts.sum()) - self._noise_scores()
+        self.threads = min(threads, UNITS)
+        self.plan = self._plan(corpus, counts)
+        longest = int(np.diff(self.plan.paths).max()) if self.plan.tree else 1 + settings.negative
+        outputs = min(len(self.y), UNIT * longest) if self.plan.tree else UNIT + POOL
+        sizes = UNIT + 2 * settings.window, outputs
+        self.buffers = _buffers(self.width, *sizes, means=grams is not None)
+        self.scratch = [
+            _scratch(len(counts), len(self.y), self.width, *sizes, longest, settings.window)
+            for _ in range(self.threads)
+        ]
+        self.uses = np.zeros(len(self.x), np.int64), np.zeros(len(self.y), np.int64)
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of an epoch."""
+        return -(-self.words // WORDS_A_ROUND)
+
+    def train(self, epoch: int, first: int, last: int, pool: ThreadPoolExecutor) -> None:
+        """The rounds ``first`` to ``last``, counted from 0, of an epoch, counted from 1."""
+        key = np.uint64(self.seed.at("epoch", epoch).key() & _LOW)
+        end = min(MIN_LR, self.settings.lr)
+        rates = self.settings.lr, end, float((epoch - 1) * self.words), float(self.settings.epochs * self.words)
+        meeting, give_way = team.meeting(), team.give_way()
+
+        def work(thread: int) -> None:
+            train_rounds(
+                self.plan, self.scratch[thread], self.buffers, self.x.reshape(-1), self.y.reshape(-1), self.uses, key,
+                rates, first, last, thread, self.threads, meeting, give_way,
+            )  # fmt: skip
+
+        others = [pool.submit(work, thread) for thread in range(1, self.threads)]
+        work(0)
+        for other in others:
+            other.result()
+
+    def weights(self) -> Weights:
+        """What has been learnt so far."""
+        dim = self.settings.dim
+        vectors, ngrams = self.x[:, :dim], None
+        if self.grams:
+            vectors, ngrams = self.grams.means(vectors), vectors
+        bias = (self.y[:, dim] + self._noise_scores()).astype(np.float32) if self.biased else None
+        return Weights(vectors, self.y[:, :dim], bias=bias, ngrams=ngrams)
+
+    def state(self) -> dict[str, NDArray[np.float32]]:
+        """All that training goes on from."""
+        columns = self.settings.dim + self.biased
+        return {"x": self.x[:, :columns], "y": self.y[:, :columns]}
+
+    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        for name, array in state.items():
+            getattr(self, name)[:, : array.shape[1]] = array
+
+    def _noise_scores(self) -> NDArray[np.float64]:
+        """log(k P(w)): the bias of an output is learnt with it taken off, so that noise-contrastive estimation is
+        negative sampling with one column more (Gutmann and Hyvarinen 2010; Mnih and Teh 2012, equation 8)."""
+        return np.asarray(np.log(self.settings.negative * self.noise))
+
+    def _plan(self, corpus: Corpus, counts: NDArray[np.int64]) -> Plan:
+        settings = self.settings
+        labels = np.zeros(settings.negative + 2 * LANES, np.float32)
+        labels[0] = 1
+        nodes, paths = np.zeros(1, np.int32), np.zeros(1, np.int64)
+        if settings.loss == "hs":
+            tree = huffman.tree(counts)
+            nodes, paths = tree.nodes, tree.offsets.astype(np.int64)
+            labels = np.append(1 - tree.codes.astype(np.float32), np.zeros(LANES, np.float32))
+        mask = aligned(1, self.width)[0]
+        mask[: settings.dim] = 1
+        none = np.zeros(0, np.int64)
+        return Plan(
+            ids=_read_only(corpus.ids, np.int32), offsets=_read_only(corpus.offsets, np.int64), window=settings.window,
+            keep=_bits(keep_probability(counts, settings.sample)), negative=settings.negative,
+            alias=alias_table(self.noise) if settings.loss != "hs" else np.zeros(2, np.uint32),
+            nodes=nodes, labels=labels, paths=paths, grams=self.grams.rows if self.grams else none,
+            gram_ends=self.grams.ends if self.grams else none, cbow=settings.method == "cbow",
+            tree=settings.loss == "hs", mean=settings.average, divide=settings.divide,
+            bias=settings.dim if self.biased else -1, mask=mask, width=self.width,
+        )  # fmt: skip
+
+
+def aligned(rows: int, width: int) -> NDArray[np.float32]:
+    """Zeros [rows, width] that begin where a line of the cache does."""
+    size = rows * width * 4
+    raw = np.zeros(size + _LINE, np.uint8)
+    start = -raw.ctypes.data % _LINE
+    return raw[start : start + size].view(np.float32).reshape(rows, width)
+
+
+def _read_only(array: NDArray[Any], dtype: Any) -> NDArray[Any]:
+    """One type for all texts, mapped from a file or not: a kernel is compiled for each type."""
+    found = np.ascontiguousarray(array, dtype).view(np.ndarray)
+    found.flags.writeable = False
+    return found
+
+
+def _bits(probability: NDArray[np.float64]) -> NDArray[np.uint32]:
+    """The greatest 32 random bits at which something of a probability happens."""
+    return np.minimum(probability * 2**32, 2**32 - 1).astype(np.uint32)
+
+
+def alias_table(probability: NDArray[np.float64]) -> NDArray[np.uint32]:
+    """For each outcome how often it stays when drawn evenly, and what comes in its place (Walker 1977), [2 N]."""
+    share = probability * len(probability)
+    other = np.arange(len(share))
+    _fill(share, other)
+    table = np.empty(2 * len(share), np.uint32)
+    table[0::2], table[1::2] = _bits(share), other
+    return table
+
+
+@compiled()
+def _fill(share: Any, other: Any) -> None:
+    """Give outcomes below an even share what they lack, from those above it (Vose 1991)."""
+    size = len(share)
+    small, large = np.empty(size, np.int64), np.empty(size, np.int64)
+    smalls, larges = 0, 0
+    for n in range(size):
+        if share[n] < 1:
+            small[smalls], smalls = n, smalls + 1
+        else:
+            large[larges], larges = n, larges + 1
+    while smalls > 0 and larges > 0:
+        smalls, larges = smalls - 1, larges - 1
+        taker, giver = small[smalls], large[larges]
+        other[taker] = giver
+        share[giver] -= 1 - share[taker]
+        if share[giver] < 1:
+            small[smalls], smalls = giver, smalls + 1
+        else:
+            large[larges], larges = giver, larges + 1
+    for n in small[:smalls]:  # what rounding left over
+        share[n] = 1
+    for n in large[:larges]:
+        share[n] = 1
+
+
+def _buffers(width: int, inputs: int, outputs: int, *, means: bool) -> Buffers:
+    def rows(count: int) -> NDArray[Any]:
+        return np.zeros((UNITS, count), np.int64)
+
+    def local(count: int) -> NDArray[np.float32]:
+        return aligned(UNITS, -(-count * width // 16) * 16)  # every unit begins where a line does
+
+    return Buffers(
+        x=local(inputs), x_rows=rows(inputs), x_uses=rows(inputs), y=local(outputs), y_rows=rows(outputs),
+        y_uses=rows(outputs), sizes=np.zeros((UNITS, 2), np.int64), before=local(inputs if means else 0),
+    )  # fmt: skip
+
+
+def _scratch(words: int, nodes: int, width: int, inputs: int, outputs: int, longest: int, window: int) -> Scratch:
+    def numbers(count: int) -> NDArray[np.int64]:
+        return np.zeros(count, np.int64)
+
+    places = inputs + window
+    shared = UNITS * max(inputs, outputs) // 2
+    most, scores = 2 * window * GROUP, -(-(longest + LANES) // LANES) * LANES
+    return Scratch(
+        x_places=np.full(words, -1, np.int32), y_places=np.full(nodes, -1, np.int32), kept=numbers(places),
+        inputs_of=numbers(places), starts=numbers(places), ends=numbers(places), reach=numbers(places),
+        picks=numbers(POOL + places), outputs=numbers(max(UNIT, GROUP) * (longest + LANES) + LANES),
+        inputs=numbers(most + 2 * window), windows=np.zeros((GROUP, 4), np.int64), froms=numbers(GROUP),
+        scores=aligned(most, scores).reshape(-1), hidden=aligned(GROUP, width).reshape(-1),
+        error=aligned(GROUP, width).reshape(-1), merged=aligned(shared, width).reshape(-1),
+        scales=np.zeros(shared, np.float32), left=numbers(shared),
+    )  # fmt: skip

@@ -1,0 +1,111 @@
+"""What threads of kernels need to work together: a counter from which they take numbers, and a barrier.
+
+Kernels run without Python's lock (``nogil``), so they may wait for each other. A thread at the barrier spins for a
+short while and then gives its core away, so that more threads than free cores are slow but never stuck.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from nlpkit.compiled import compiled
+
+_LINE = 16  # 64-bit numbers that lie apart so that no two of them share a line of the cache
+_ARRIVED, _TURN, _TAKEN = 0, _LINE, 2 * _LINE
+_SPINS = 2000
+
+
+def meeting() -> NDArray[np.int64]:
+    """The memory of one team."""
+    return np.zeros(4 * _LINE, np.int64)
+
+
+def give_way() -> int:
+    """The address of the system's function that gives the core to another thread."""
+    function: Any
+    if sys.platform == "win32":
+        function = ctypes.WinDLL("kernel32").SwitchToThread
+    else:
+        function = ctypes.CDLL(None).sched_yield
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
+def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+    return builder.gep(context.make_array(array_type)(context, builder, array).data, [index])
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _fetch_add(typing: Any, array: Any, index: Any, value: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = _pointer(context, builder, signature.args[0], *arguments[:2])
+        return builder.atomic_rmw("add", pointer, arguments[2], "seq_cst")
+
+    return types.int64(array, types.intp, types.int64), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _read(typing: Any, array: Any, index: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = _pointer(context, builder, signature.args[0], *arguments)
+        return builder.load_atomic(pointer, "acquire", 8)
+
+    return types.int64(array, types.intp), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _write(typing: Any, array: Any, index: Any, value: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = _pointer(context, builder, signature.args[0], *arguments[:2])
+        builder.store_atomic(arguments[2], pointer, "release", 8)
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp, types.int64), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _call(typing: Any, address: Any) -> Any:
+    """Call a function of the system that takes nothing."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = ir.FunctionType(ir.IntType(32), [])
+        builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), [])
+        return context.get_dummy_value()
+
+    return types.none(types.intp), code
+
+
+@compiled(inline="always")
+def take(team: Any, board: int) -> Any:
+    """The next number of a board (0 or 1), counted from 0: each is given to one thread."""
+    return _fetch_add(team, _TAKEN + board * _LINE // 2, 1)
+
+
+@compiled(inline="always")
+def wipe(team: Any, board: int) -> None:
+    """Let a board that no thread uses begin at 0 again."""
+    _write(team, _TAKEN + board * _LINE // 2, 0)
+
+
+@compiled()
+def wait(team: Any, threads: int, yielding: int) -> None:
+    """Go on when all threads are here. What each wrote before, all read after."""
+    if threads == 1:
+        return
+    turn = _read(team, _TURN)
+    if _fetch_add(team, _ARRIVED, 1) == threads - 1:
+        _write(team, _ARRIVED, 0)
+        _write(team, _TURN, turn + 1)
+        return
+    spins = 0
+    while _read(team, _TURN) == turn:
+        spins += 1
+        if spins > _SPINS:
+            _call(yielding)

@@ -1,0 +1,370 @@
+"""The kernel of word2vec: how text becomes steps, and why every number of threads takes the same ones.
+
+word2vec (Mikolov et al. 2013a, 2013b) reads a text word by word. Around each word it opens a window; the window's
+words predict the word in the middle through two matrices, inputs x and outputs y, by logistic regressions: on the word
+and on some drawn ones (negative sampling, noise-contrastive estimation), or on the nodes of the word's path in a
+Huffman tree (hierarchical softmax). All three are one thing here: a window has inputs, outputs and a label for each
+output, and y moves by rate (label - sigmoid(x . y)) x, x likewise along y.
+
+**Rounds.** The usual program lets threads write to the same matrices at the same time, so each run gives other vectors.
+Here the text is cut in units of `UNIT` words and rounds of `UNITS` units; both are numbers of the algorithm and not of
+the machine.
+
+1. Each unit of a round reads the rows it needs, into memory of its own, from matrices that nobody changes meanwhile,
+   and trains on its words, one window after the other. Units do not see each other, so threads may take them in
+   any order.
+2. When all are done their rows are merged. A row that one unit used is put back. A row that k units used gets the sum
+   of what they changed, in the order of the units, scaled as `shrink` says. Each row belongs to one thread, and which
+   one does not matter, as rows do not depend on each other.
+
+So a round is a function of the matrices and of the text, and so is the result; threads only share its work.
+
+**Draws.** Whether a word is kept (subsampling), and how wide its window is, are a function of the epoch's key and of
+its place in the text; the unit before and the unit after can know them without asking. Negatives belong to a unit:
+`POOL` words are drawn from the noise for it, and each of its windows picks its own among them. All inputs of a window
+share them (Ji et al. 2016, section 4).
+
+**Order within a unit.** `GROUP` windows are scored, then they learn, one after the other. A skip-gram window has its
+words as inputs, each of which predicts by itself (as word2vec.c has it; the paper turns it round). A CBOW window has
+one input, the mean or the sum of its words, and its gradient goes to each of them.
+
+Shapes: N words of the text, S sentences, V words of the vocabulary, R outputs, W the width filled up to a multiple of
+eight; matrices are flat.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nlpkit.compiled import compiled
+from nlpkit.vectors import team
+from nlpkit.vectors.merging import merge, merge_means
+from nlpkit.vectors.simd import LANES, add, load, mul, prefetch, splat, store
+from nlpkit.vectors.windows import learn_cbow, learn_skipgram
+
+UNIT = 256  # words of the text, before subsampling
+UNITS = 8  # of a round
+POOL = 128  # negatives drawn for a unit; a power of two
+POOL_BITS = 7
+GROUP = 4  # windows scored together
+_AHEAD = 8  # rows: so early they are asked for
+_LINE = 16  # floats that come from memory together
+
+_U64 = np.uint64
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_LOW = np.uint64(0xFFFFFFFF)
+_HALF = np.uint64(32)
+
+
+class Plan(NamedTuple):
+    """What stays the same throughout a run.
+
+    ``ids`` [N], ``offsets`` [S + 1]: the text. ``keep`` [V] uint32: a word stays when 32 random bits are not above it.
+    ``alias`` [2 V] uint32: the table of Walker's method, for each word a threshold and another word. ``nodes`` and
+    ``labels`` [P + 8], ``paths`` [V + 1]: the tree (`nlpkit.vectors.huffman`); without one ``labels`` begin 1, 0, 0...
+    ``grams`` and ``gram_ends``: the rows of x whose mean is the input of a word; empty when it is its own row.
+    ``bias``: the column of x that is always 1, or -1. ``mask`` [W]: 1 in the columns of x that learn.
+    """
+
+    ids: Any
+    offsets: Any
+    window: int
+    keep: Any
+    negative: int
+    alias: Any
+    nodes: Any
+    labels: Any
+    paths: Any
+    grams: Any
+    gram_ends: Any
+    cbow: bool
+    tree: bool
+    mean: bool
+    divide: bool
+    bias: int
+    mask: Any
+    width: int
+
+
+class Buffers(NamedTuple):
+    """What the units of a round have of their own: ``x`` and ``y`` [UNITS, rows * W], which rows of the matrices they
+    are, how often each is used, ``sizes`` [UNITS, 2], and the inputs as they were read (with n-grams only)."""
+
+    x: Any
+    x_rows: Any
+    x_uses: Any
+    y: Any
+    y_rows: Any
+    y_uses: Any
+    sizes: Any
+    before: Any
+
+
+class Scratch(NamedTuple):
+    """What a thread works with; nothing of it outlives a unit but -1 in ``x_places`` and ``y_places``."""
+
+    x_places: Any  # [V]: where a row is in this unit's memory
+    y_places: Any  # [R]
+    kept: Any  # the words that stay, `window` of them before the unit and after it
+    inputs_of: Any  # where the input row of each is
+    starts: Any  # the first and the last word of its sentence
+    ends: Any
+    reach: Any
+    picks: Any  # where the output rows of the pool and of the words are; for the tree, where the path of a word begins
+    outputs: Any  # rows of outputs, window after window
+    inputs: Any  # rows of inputs
+    windows: Any  # [GROUP, 4]: begin and end of inputs, begin and number of outputs
+    froms: Any  # [GROUP]: where the labels begin
+    scores: Any
+    hidden: Any  # [GROUP * W]
+    error: Any  # [GROUP * W]
+    merged: Any  # rows as they were before this round
+    scales: Any
+    left: Any
+
+
+@compiled(inline="always")
+def draw(key: Any, number: Any) -> Any:
+    """64 random bits: number ``number`` of the sequence ``key`` (SplitMix64; Steele et al. 2014, figure 14)."""
+    z = key + _GOLDEN * _U64(number + 1)
+    z = (z ^ (z >> _U64(30))) * _U64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> _U64(27))) * _U64(0x94D049BB133111EB)
+    return z ^ (z >> _U64(31))
+
+
+@compiled(inline="always")
+def below(bits: Any, limit: Any) -> Any:
+    """32 random bits as a number from 0 to less than ``limit``."""
+    return np.int64((bits * _U64(limit)) >> _HALF)
+
+
+@compiled()
+def sample(plan: Any, own: Any, key: Any, begin: int, end: int) -> Any:
+    """The words of a unit that stay, and as many around it as windows may need.
+
+    Returns the place of the first word in ``kept``, that behind the unit's last, and that behind the last. The unit's
+    own words begin at ``window``.
+    """
+    ids, offsets, keep, window = plan.ids, plan.offsets, plan.keep, plan.window
+    low, high = 0, len(offsets) - 1
+    while high - low > 1:  # the sentence of the first word
+        middle = (low + high) >> 1
+        if offsets[middle] <= begin:
+            low = middle
+        else:
+            high = middle
+    sentence = low
+    first, i = window, begin - 1
+    while i >= offsets[sentence] and first > 0:
+        if (draw(key, i) >> _HALF) <= _U64(keep[ids[i]]):
+            first -= 1
+            own.kept[first] = ids[i]
+        i -= 1
+    place, start, boundary = window, first, offsets[sentence + 1]
+    for i in range(begin, end):
+        if i >= boundary:
+            while i >= boundary:
+                sentence += 1
+                boundary = offsets[sentence + 1]
+            own.ends[max(start, window) : place] = place - 1
+            start = place
+        bits = draw(key, i)
+        if (bits >> _HALF) <= _U64(keep[ids[i]]):
+            own.kept[place] = ids[i]
+            own.starts[place] = start
+            own.reach[place] = 1 + below(bits & _LOW, window)
+            place += 1
+    last, i = place, end
+    while i < boundary and place < last + window:
+        if (draw(key, i) >> _HALF) <= _U64(keep[ids[i]]):
+            own.kept[place] = ids[i]
+            place += 1
+        i += 1
+    own.ends[max(start, window) : last] = place - 1
+    return first, last, place
+
+
+@compiled(inline="always")
+def find(row: Any, times: Any, rows: Any, uses: Any, size: Any, places: Any) -> Any:
+    """Where a row is in the unit's memory, and how many rows are there now. No branch: half of the rows are new, and
+    no processor foresees which."""
+    place = np.int64(places[row])
+    new = place < 0
+    place = size if new else place
+    used = 0 if new else uses[place]
+    places[row] = place
+    rows[place] = row
+    uses[place] = used + times
+    return place, size + new
+
+
+@compiled()
+def fetch(local: Any, rows: Any, size: int, matrix: Any, width: int) -> None:
+    """Read rows of a matrix."""
+    for s in range(size):
+        if s + _AHEAD < size:
+            for c in range(0, width, _LINE):
+                prefetch(matrix, rows[s + _AHEAD] * width + c)
+        row, to = rows[s] * width, s * width
+        for c in range(0, width, LANES):
+            store(local, to + c, load(matrix, row + c))
+
+
+@compiled()
+def fetch_means(local: Any, before: Any, words: Any, size: int, x: Any, plan: Any) -> None:
+    """Read inputs that are means: of a word's own row and those of its n-grams (Bojanowski et al. 2017, 3.2)."""
+    width = plan.width
+    for s in range(size):
+        begin, end, to = plan.gram_ends[words[s]], plan.gram_ends[words[s] + 1], s * width
+        share = splat(np.float32(1) / np.float32(end - begin))
+        for c in range(0, width, LANES):
+            total = splat(np.float32(0))
+            for g in range(begin, end):
+                total = add(total, load(x, plan.grams[g] * width + c))
+            store(local, to + c, mul(total, share))
+            store(before, to + c, mul(total, share))
+
+
+@compiled()
+def find_outputs(plan: Any, own: Any, key: Any, last: int, x_uses: Any, y_rows: Any, y_uses: Any) -> int:
+    """Where the output rows of a unit's windows will be; how many there are."""
+    window, width, kept, size = plan.window, plan.width, own.kept, 0
+    if plan.tree:
+        used = 0
+        for j in range(window, last):
+            word = own.inputs_of[j] // width
+            if own.picks[word] < 0:
+                own.picks[word] = used
+                for p in range(plan.paths[kept[j]], plan.paths[kept[j] + 1]):
+                    place, size = find(plan.nodes[p], x_uses[word], y_rows, y_uses, size, own.y_places)
+                    own.outputs[used] = place * width
+                    used += 1
+        return size
+    words = len(plan.keep)
+    times = 1 + plan.negative * (last - window) // POOL
+    for q in range(POOL):
+        bits = draw(key, q)
+        word = below(bits >> _HALF, words)
+        if (bits & _LOW) > _U64(plan.alias[2 * word]):
+            word = np.int64(plan.alias[2 * word + 1])
+        place, size = find(word, times, y_rows, y_uses, size, own.y_places)
+        own.picks[q] = place * width
+    for j in range(window, last):
+        place, size = find(kept[j], 1, y_rows, y_uses, size, own.y_places)
+        own.picks[POOL + j] = place * width
+    return size
+
+
+@compiled()
+def pick(plan: Any, own: Any, key: Any, j: int, first: int) -> int:
+    """The outputs of a word: itself and its negatives, from ``first`` on; returns how many there are."""
+    target = own.picks[POOL + j]
+    own.outputs[first] = target
+    bits, left, count = draw(key, POOL + j), 64, 1
+    for number in range(plan.negative):
+        if left < POOL_BITS:
+            bits, left = draw(bits, number), 64
+        place = np.int64(bits & _U64(POOL - 1))
+        bits, left = bits >> _U64(POOL_BITS), left - POOL_BITS
+        if own.picks[place] == target:  # the word itself is no negative: its neighbour is
+            place = (place + 1) & (POOL - 1)
+            if own.picks[place] == target:
+                continue
+        own.outputs[first + count] = own.picks[place]
+        count += 1
+    return count
+
+
+@compiled()
+def train_unit(plan: Any, own: Any, buffers: Any, x: Any, y: Any, key: Any, u: int, number: int, rate: Any) -> None:
+    """Unit ``number`` of the text, in the memory of unit ``u`` of its round."""
+    window, width, begin = plan.window, plan.width, number * UNIT
+    a, x_rows, x_uses = buffers.x[u], buffers.x_rows[u], buffers.x_uses[u]
+    b, y_rows, y_uses = buffers.y[u], buffers.y_rows[u], buffers.y_uses[u]
+    buffers.sizes[u] = 0
+    if begin >= len(plan.ids):
+        return
+    first, last, behind = sample(plan, own, key, begin, min(begin + UNIT, len(plan.ids)))
+    if last == window:
+        return
+    x_size = 0
+    for j in range(first, behind):
+        place, x_size = find(own.kept[j], 1, x_rows, x_uses, x_size, own.x_places)
+        own.inputs_of[j] = place * width
+    if len(plan.grams):
+        fetch_means(a, buffers.before[u], x_rows, x_size, x, plan)
+    else:
+        fetch(a, x_rows, x_size, x, width)
+    own.picks[:x_size] = -1
+    unit_key = draw(key, -2 - number)
+    y_size = find_outputs(plan, own, unit_key, last, x_uses, y_rows, y_uses)
+    fetch(b, y_rows, y_size, y, width)
+    group, inputs, outputs = 0, 0, 0
+    for j in range(window, last):
+        low, high = max(own.starts[j], j - own.reach[j]), min(own.ends[j], j + own.reach[j])
+        if high > low:
+            for q in range(window):  # always so many, which a processor likes; what is too much is overwritten
+                own.inputs[inputs + q] = own.inputs_of[low + q]
+            for q in range(window):
+                own.inputs[inputs + j - low + q] = own.inputs_of[j + 1 + q]
+            if plan.tree:
+                outputs, own.froms[group] = own.picks[own.inputs_of[j] // width], plan.paths[own.kept[j]]
+                count = plan.paths[own.kept[j] + 1] - plan.paths[own.kept[j]]
+            else:
+                outputs = group * (plan.negative + LANES)
+                count = pick(plan, own, unit_key, j, outputs)
+            own.windows[group, 0], own.windows[group, 1] = inputs, inputs + high - low
+            own.windows[group, 2], own.windows[group, 3] = outputs, count
+            inputs, group = inputs + high - low, group + 1
+        if group == GROUP or (j == last - 1 and group > 0):
+            if plan.cbow:
+                learn_cbow(group, plan, own, a, b, rate)
+            else:
+                learn_skipgram(group, plan, own, a, b, rate)
+            group, inputs = 0, 0
+    for s in range(x_size):
+        own.x_places[x_rows[s]] = -1
+    for s in range(y_size):
+        own.y_places[y_rows[s]] = -1
+    buffers.sizes[u, 0], buffers.sizes[u, 1] = x_size, y_size
+
+
+@compiled()
+def rate_at(word: Any, rates: Any) -> Any:
+    """The learning rate at a word of the epoch. ``rates``: at the start and the end of training, the words trained on
+    before this epoch, those of all epochs."""
+    start, end, before, total = rates
+    return np.float32(max(end, start - (start - end) * ((before + word) / total)))
+
+
+@compiled()
+def train_rounds(
+    plan: Any, own: Any, buffers: Any, x: Any, y: Any, uses: Any, key: Any, rates: Any, first: int, last: int,
+    thread: int, threads: int, meeting: Any, give_way: int,
+) -> None:  # fmt: skip
+    """One thread's share of the rounds ``first`` to ``last`` of an epoch. All threads of a team call it at once.
+
+    ``uses``: two arrays of zeros, one number a row of x and of y. ``meeting`` and ``give_way`` are those of
+    `nlpkit.vectors.team`.
+    """
+    for r in range(first, last):
+        while True:
+            u = team.take(meeting, r & 1)
+            if u >= UNITS:
+                break
+            number = r * UNITS + u
+            train_unit(plan, own, buffers, x, y, key, u, number, rate_at(number * UNIT, rates))
+        team.wait(meeting, threads, give_way)
+        if thread == 0:
+            team.wipe(meeting, r & 1)
+        rate = rate_at(r * UNITS * UNIT, rates)
+        if len(plan.grams):
+            merge_means(x, plan, buffers, own, uses[0], thread, threads, rate)
+        else:
+            merge(x, plan.width, buffers.x, buffers.x_rows, buffers.x_uses, buffers.sizes[:, 0], own, uses[0],
+                  thread, threads, rate)  # fmt: skip
+        merge(y, plan.width, buffers.y, buffers.y_rows, buffers.y_uses, buffers.sizes[:, 1], own, uses[1],
+              thread, threads, rate)  # fmt: skip
+        team.wait(meeting, threads, give_way)
