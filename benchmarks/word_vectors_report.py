@@ -23,8 +23,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def spread(values: Sequence[float], form: str = ".2f") -> str:
-    return f"{median(values):{form}} [{min(values):{form}}..{max(values):{form}}]"
+def spread(values: Sequence[float]) -> str:
+    """Median, least and greatest; nothing for no values."""
+    return f"{median(values):.2f} [{min(values):.2f}..{max(values):.2f}]" if values else ""
 
 
 def grouped(records: Iterable[Record], *keys: str) -> dict[tuple[Any, ...], list[Record]]:
@@ -43,27 +44,35 @@ def same_words(records: Sequence[Record]) -> None:
 
 
 def speed(records: Sequence[Record]) -> str:
-    """Peer's time by ours, of the runs of one turn: CPU seconds on one thread, wall seconds on more."""
+    """Peer's time by ours, of the runs of one turn: CPU seconds on one thread, wall seconds on more.
+
+    "Training alone" is the command less the tool's "count" of that turn: no starting, reading, counting and writing.
+    """
     slices = [record for record in records if record["kind"] == "slice"]
     same_words(slices)
+    by_turn = {(r["tool"], r["mode"], r["dim"], r["threads"], r["turn"]): r for r in slices}
     rows = []
     for (mode, dim, count), group in sorted(grouped(slices, "mode", "dim", "threads").items()):
         clock = "cpu" if count == 1 else "wall"
-        turns = {key: record for record in group for key in [(record["tool"], record["turn"])]}
-        ours = {turn: record for (tool, turn), record in turns.items() if tool == "nlpkit"}
         for tool in sorted({record["tool"] for record in group}):
-            theirs = {turn: record for (name, turn), record in turns.items() if name == tool}
-            both = sorted(theirs.keys() & ours.keys())
-            ratio = spread([theirs[turn][clock] / ours[turn][clock] for turn in both]) if both else "-"
+            theirs = [record for record in group if record["tool"] == tool]
+            whole, alone = [], []
+            for record in theirs:
+                ours = by_turn.get(("nlpkit", mode, dim, count, record["turn"]))
+                counts = [by_turn.get((name, "count", dim, count, record["turn"])) for name in (tool, "nlpkit")]
+                if ours is not None and tool != "nlpkit":
+                    whole.append(record[clock] / ours[clock])
+                    if mode != "count" and None not in counts:
+                        alone.append((record[clock] - counts[0][clock]) / (ours[clock] - counts[1][clock]))
+            paces = [median(record[kind] / record[clock] for record in theirs) for kind in ("words_kept", "words_raw")]
             rows.append([
-                mode, str(dim), str(count), tool, str(len(theirs)), "" if tool == "nlpkit" else ratio,
-                spread([record[clock] for record in theirs.values()]),
-                f"{median(record['words_kept'] / record[clock] for record in theirs.values()) / 1e3:,.0f} k",
-                f"{median(record['words_raw'] / record[clock] for record in theirs.values()) / 1e3:,.0f} k",
-                f"{median(record['peak_mb'] for record in theirs.values()):,.0f}",
+                mode, str(dim), str(count), tool, str(len(theirs)), spread(whole), spread(alone),
+                spread([record[clock] for record in theirs]),
+                *(f"{pace / 1e3:,.0f} k" if pace else "" for pace in paces),
+                f"{median(record['peak_mb'] for record in theirs):,.0f}",
             ])  # fmt: skip
-    head = ["mode", "width", "threads", "tool", "runs", "times slower", "seconds", "words/s thinned", "words/s raw",
-            "peak MB"]  # fmt: skip
+    head = ["mode", "width", "threads", "tool", "runs", "times slower", "training alone", "seconds", "words/s thinned",
+            "words/s raw", "peak MB"]  # fmt: skip
     return "### Speed\n\n" + table(head, rows) if rows else ""
 
 
