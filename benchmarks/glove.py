@@ -1,11 +1,11 @@
 """GloVe: speed, memory and quality of `nlpkit vectors cooccur` and `glove` beside the authors' C program.
 
 Both sides run as whole commands on the same file of words (nlpkit's word rule, a sentence a line; see
-benchmarks/word_vectors.py), with equal options: window 10, words of 5 and more occurrences, rate 0.05, x-max 100 and
-exponent 0.75, 1 GB for counting. The C program keeps its numbers in 64 bits and takes cells as its threads come to
-them, so two of its threads are never the same twice; nlpkit keeps 32 bits and gives the same bytes on any number of
-threads, which is checked here. See benchmarks/glove_peer.py for where the C program is had from; without --sources
-only nlpkit is measured.
+benchmarks/word_vectors.py), with equal options: window 10, words of 5 and more occurrences, rate 0.05, x-max 100 (or
+as asked) and exponent 0.75, 1 GB for counting. The C program keeps its numbers in 64 bits and takes cells as its
+threads come to them, so two of its threads are never the same twice; nlpkit keeps 32 bits and gives the same bytes on
+any number of threads, which is checked here. See benchmarks/glove_peer.py for where the C program is had from; without
+--sources only nlpkit is measured.
 
     python benchmarks/glove.py --sources SOURCES                       # quality: 25 epochs, three seeds of ours
     python benchmarks/glove.py --sources SOURCES --slices 5 --threads 1 2   # speed: both in turn
@@ -39,7 +39,6 @@ from word_vectors_quality import Model, in_order, judgements
 from nlpkit.vectors.file import load
 
 HERE = Path(__file__).parent
-SHARED = ("--lr", "0.05", "--x-max", "100")
 Record = dict[str, Any]
 
 
@@ -59,16 +58,18 @@ class Bench:
     """A folder with the words, and the file of results."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        self.folder, self.sources, self.dim = arguments.dir, arguments.sources, arguments.dim
+        self.folder, self.sources = arguments.dir, arguments.sources
+        self.dim, self.x_max = arguments.dim, arguments.x_max
         self.results = arguments.results or self.folder / "glove.jsonl"
         self.words, held = self.folder / "train.txt", self.folder / "held.txt"
+        self.folder.mkdir(exist_ok=True, parents=True)
         if not held.exists():
             split_text(arguments.text or self.folder / "english.txt", self.words, held)
         if arguments.words is not None:
             self.words = beginning(self.words, arguments.words)
         self.tools = ["nlpkit", *(["glove.c"] if self.sources else [])]
         self.runs = self.folder / "glove-runs"
-        self.runs.mkdir(exist_ok=True)
+        self.runs.mkdir(exist_ok=True, parents=True)
 
     def records(self) -> list[Record]:
         return [json.loads(line) for line in self.results.read_text().splitlines()] if self.results.exists() else []
@@ -96,7 +97,8 @@ class Bench:
         return measured(self.command(tool, "count", "--window", "10", "--min-count", "5", *alone), threads)
 
     def train(self, tool: str, threads: int, epochs: int, seed: int = 0) -> Record:
-        flags = ["--dim", str(self.dim), "--epochs", str(epochs), "--threads", str(threads), *SHARED]
+        flags = ["--dim", str(self.dim), "--epochs", str(epochs), "--threads", str(threads)]
+        flags += ["--lr", "0.05", "--x-max", str(self.x_max)]
         if tool == "nlpkit":
             flags += ["--alpha", "0.75", "--seed", str(seed), "--fresh"]
         return measured(self.command(tool, "train", *flags), threads)
@@ -128,7 +130,7 @@ def beginning(words: Path, most: int) -> Path:
 
 def quality(bench: Bench, arguments: argparse.Namespace) -> None:
     """Whole runs. The C program draws with a fixed seed, so it is run once."""
-    shared = {"kind": "quality", "dim": bench.dim, "epochs": arguments.epochs}
+    shared = {"kind": "quality", "dim": bench.dim, "epochs": arguments.epochs, "x_max": bench.x_max}
     for tool in bench.tools:
         bench.keep({"kind": "count", "tool": tool, "threads": 1, **bench.count(tool, 1)})
         for seed in arguments.seed if tool == "nlpkit" else [0]:
@@ -203,14 +205,14 @@ def report(records: list[Record]) -> str:
         copies = statistics.median(record["copy"] for record in turns if "copy" in record)
         lines.append(f"| {some['dim']} wide | {tool} | {threads} | {spread(one)} | {1e9 * middle / steps:.0f} | "
                      f"{steps * touched / middle / 1e9:.0f} | {copies / 1e9:.1f} |")  # fmt: skip
-    lines += ["", "| quality | seed | epochs | WordSim | SimLex | analogies | semantic | syntactic | seconds |",
-              "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines += ["", "| quality | seed | epochs | x-max | WordSim | SimLex | analogies | semantic | syntactic | seconds |",
+              "|---|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
     for record in records:
         if record["kind"] == "quality":
             found = " | ".join(f"{record[name]:.3f}" for name in
                                ("wordsim", "simlex", "analogies", "semantic", "syntactic"))  # fmt: skip
-            lines.append(f"| {record['tool']}, {record['dim']} | {record['seed']} | {record['epochs']} | {found} | "
-                         f"{record['cpu']:.0f} |")  # fmt: skip
+            asked = f"{record['tool']}, {record['dim']} | {record['seed']} | {record['epochs']} | {record['x_max']:g}"
+            lines.append(f"| {asked} | {found} | {record['cpu']:.0f} |")
     return "\n".join(lines)
 
 
@@ -227,6 +229,7 @@ def main() -> None:
     add("--results", type=Path, default=None, help="JSON lines to append to (default: DIR/glove.jsonl)")
     add("--sources", type=Path, default=None, help="the C program's sources (benchmarks/glove_peer.py)")
     add("--dim", type=int, default=100, help="width (default: 100)")
+    add("--x-max", type=float, default=100.0, help="counts from here on weigh 1 (default: 100)")
     add("--epochs", type=int, default=25, help="of the runs for quality (default: 25)")
     add("--seed", nargs="+", type=int, default=[1, 2, 3], help="of ours (default: 1 2 3)")
     add("--threads", nargs="+", type=int, default=[1, 2], help="of the slices (default: 1 2)")
