@@ -72,7 +72,7 @@ def command(
         Path | None, Option(help="Learn vectors of this tokenizer's pieces (default: of words).")
     ] = None,
     dev: Annotated[
-        list[Path] | None, Option(help="Measure the loss on this text (default: on a sample of the corpus).")
+        Path | None, Option(help="Text, or a token file, to measure the loss on (default: a sample of the corpus).")
     ] = None,
     field: options.Field = "text",
     on_error: options.OnError = "error",

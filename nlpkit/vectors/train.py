@@ -51,7 +51,7 @@ def train(
     noise_exponent: float | None = None,
     lowercase: bool | None = None,
     tokenizer: Path | None = None,
-    dev: Sequence[Path] | None = None,
+    dev: Path | None = None,
     field: str = "text",
     on_error: str = "error",
     seed: int = 0,
@@ -80,10 +80,7 @@ def train(
     or a vector is not finite; Interrupted after Ctrl-C or SIGTERM, state saved.
     """
     corpus = [corpus] if isinstance(corpus, (str, Path)) else list(corpus)
-    dev = [dev] if isinstance(dev, (str, Path)) else dev
-    run = Run.start(
-        "vectors train", locals(), inputs=("corpus", "tokenizer", "dev"), libraries=("numba", "numpy")
-    )  # fmt: skip
+    run = Run.start("vectors train", locals(), inputs=("corpus", "tokenizer", "dev"), libraries=("numba", "numpy"))
     settings = _settings(run.options)
     if dev is None:
         refuse({"patience": patience}, "nothing is measured on other text", hint="give it with --dev")

@@ -54,8 +54,9 @@ def test_every_option_of_a_recipe_is_one(path: Path) -> None:
 
 def test_what_is_not_python_is_packaged() -> None:
     patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["nlpkit"]
-    packaged = {path for pattern in patterns for path in (ROOT / "nlpkit").glob(pattern)}
-    others = {path for path in (ROOT / "nlpkit").rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    packaged = {path for pattern in patterns for path in (ROOT / "nlpkit").glob(pattern) if path.suffix != ".py"}
+    files = (path for path in (ROOT / "nlpkit").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    others = {path for path in files if path.suffix != ".py"}
     assert packaged == others
 
 
