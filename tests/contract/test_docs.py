@@ -59,6 +59,7 @@ def commands(text: str) -> list[str]:
             continue
         for line in body.replace("\\\n", " ").splitlines():
             line = re.sub(r"^(\s*- run:|[^\s$|]+:.* ;)", "", line).strip().removeprefix("$ ").split("  # ")[0]
+            line = re.sub(r"^(srun )?torchrun .* -m (-- )?nlpkit ", "nlpkit ", line)
             for part in re.split(r" (?:\||&&) ", line):
                 if part.strip().startswith("nlpkit "):
                     found.append(re.sub(r"\$[@<^(]\)?|\$\(\w+\)|\$\w+", "FILE", re.split(r" [<>] ?", part.strip())[0]))
@@ -104,11 +105,11 @@ def test_command_lines_are_found_as_they_are_written() -> None:
     text = (
         "```\n$ nlpkit info a.safetensors --json | jq .config\nnlpkit tokens a.txt \\\n  -o b\n```\n"
         "```make\nb: a ; nlpkit tokens $< -o $@\n```\n```yaml\n      - run: nlpkit verify m --chain\n```\n"
-        "```python\nnlpkit info\n```\n"
+        "```sh\nsrun torchrun --nnodes 2 -m nlpkit distill a b -o c\n```\n```python\nnlpkit info\n```\n"
     )
     assert commands(text) == [
         "nlpkit info a.safetensors --json", "nlpkit tokens a.txt    -o b", "nlpkit tokens FILE -o FILE",
-        "nlpkit verify m --chain",
+        "nlpkit verify m --chain", "nlpkit distill a b -o c",
     ]  # fmt: skip
 
 
