@@ -6,7 +6,7 @@ Shapes: V words, D width, N words of the corpus, S sentences.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import mmap
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,7 +54,7 @@ class Settings:
         if not 0 < self.lr < np.inf:
             raise UserError(f"lr is {self.lr}, expected more than 0")
         if not np.isfinite(self.noise_exponent):
-            raise UserError(f"noise_exponent is {self.noise_exponent}, expected a number")
+            raise UserError(f"noise-exponent is {self.noise_exponent}, expected a number")
 
     def to_json(self) -> dict[str, float | str | bool]:
         """The settings that this method and loss read."""
@@ -90,12 +90,11 @@ class Corpus:
     def sentences(self) -> int:
         return len(self.offsets) - 1
 
-    def __iter__(self) -> Iterator[Ids]:
-        step = 1 << 14
-        for start in range(0, self.sentences, step):
-            bounds = np.asarray(self.offsets[start : start + step + 1])
-            block = np.asarray(self.ids[bounds[0] : bounds[-1]])
-            yield from np.split(block, bounds[1:-1] - bounds[0])
+    def forget(self) -> None:
+        """Let the system take back the memory of what was read; it is read again when it is needed."""
+        for array in (self.ids, self.offsets):
+            if isinstance(array, np.memmap):
+                array._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)

@@ -63,10 +63,11 @@ def glove(
     full or a vector is not finite; Interrupted after Ctrl-C or SIGTERM, state saved.
     """
     run = Run.start("vectors glove", locals(), inputs=("counts",), libraries=("numba", "numpy"))
-    for name, value, least in (("dim", dim, 1), ("epochs", epochs, 0), ("alpha", alpha, 0.0)):
-        if value < least:
+    least_of = (("dim", dim, 1), ("epochs", epochs, 0), ("alpha", alpha, 0.0), ("save-every", save_every, 1))
+    for name, value, least in least_of:
+        if value is not None and value < least:
             raise UserError(f"{name} is {value}, expected at least {least}")
-    for name, value in (("lr", lr), ("x_max", x_max)):
+    for name, value in (("lr", lr), ("x-max", x_max)):
         if value <= 0:
             raise UserError(f"{name} is {value}, expected more than 0")
     path = run.paths("counts")[0]

@@ -18,10 +18,11 @@ from nlpkit.vectors import huffman, team
 from nlpkit.vectors.base import MIN_LR, Corpus, Settings, Weights, keep_probability, noise_distribution
 from nlpkit.vectors.simd import LANES
 from nlpkit.vectors.subwords import Grams
-from nlpkit.vectors.word2vec import GROUP, POOL, UNIT, UNITS, Buffers, Plan, Scratch, train_rounds
+from nlpkit.vectors.word2vec import GROUP, POOL, TOP, UNIT, UNITS, Buffers, Plan, Scratch, train_rounds
 
 WORDS_A_ROUND = UNIT * UNITS
 _LINE = 64  # bytes; a vector of eight floats lies in one line when rows begin at a multiple of its size
+_ROWS = 1 << 12  # drawn together
 _LOW = (1 << 64) - 1
 
 
@@ -33,7 +34,7 @@ class Learner:
         self, corpus: Corpus, counts: NDArray[np.int64], settings: Settings, seed: Address, threads: int,
         grams: Grams | None = None,
     ) -> None:  # fmt: skip
-        self.settings, self.seed, self.words = settings, seed, corpus.words
+        self.settings, self.seed, self.corpus, self.words = settings, seed, corpus, corpus.words
         self.noise = noise_distribution(counts, settings.noise_exponent)
         self.grams = grams
         vocab_size, dim = len(counts), settings.dim
@@ -41,8 +42,10 @@ class Learner:
         self.width = -(-(dim + self.biased) // LANES) * LANES
         inputs = vocab_size + (grams.buckets if grams else 0)
         self.x = aligned(inputs, self.width)
-        drawn = seed.at("vectors").generator().random((inputs, dim), np.float32)
-        self.x[:, :dim] = (drawn - np.float32(0.5)) / np.float32(dim)
+        rng = seed.at("vectors").generator()
+        for start in range(0, inputs, _ROWS):
+            rows = self.x[start : start + _ROWS, :dim]
+            rows[:] = (rng.random(rows.shape, np.float32) - np.float32(0.5)) / np.float32(dim)
         self.y = aligned(settings.output_rows(vocab_size), self.width)
         if self.biased:
             self.x[:, dim] = 1
@@ -50,7 +53,7 @@ class Learner:
         self.threads = min(threads, UNITS)
         self.plan = self._plan(corpus, counts)
         longest = int(np.diff(self.plan.paths).max()) if self.plan.tree else 1 + settings.negative
-        outputs = min(len(self.y), UNIT * longest) if self.plan.tree else UNIT + POOL
+        outputs = min(len(self.y), TOP + UNIT * longest) if self.plan.tree else UNIT + POOL
         sizes = UNIT + 2 * settings.window, outputs
         self.buffers = _buffers(self.width, *sizes, means=grams is not None)
         self.scratch = [
@@ -81,6 +84,7 @@ class Learner:
         work(0)
         for other in others:
             other.result()
+        self.corpus.forget()
 
     def weights(self) -> Weights:
         """What has been learnt so far."""
@@ -121,7 +125,7 @@ class Learner:
             ids=_read_only(corpus.ids, np.int32), offsets=_read_only(corpus.offsets, np.int64), window=settings.window,
             keep=_bits(keep_probability(counts, settings.sample)), negative=settings.negative,
             alias=alias_table(self.noise) if settings.loss != "hs" else np.zeros(2, np.uint32),
-            nodes=nodes, labels=labels, paths=paths, grams=self.grams.rows if self.grams else none,
+            nodes=nodes, labels=labels, paths=paths, roots=len(self.y), grams=self.grams.rows if self.grams else none,
             gram_ends=self.grams.ends if self.grams else none, cbow=settings.method == "cbow",
             tree=settings.loss == "hs", mean=settings.average, divide=settings.divide,
             bias=settings.dim if self.biased else -1, mask=mask, width=self.width,

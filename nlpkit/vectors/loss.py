@@ -47,6 +47,10 @@ class Loss:
             self.negatives = rng.choice(len(counts), size=(len(self.targets), settings.negative), p=noise)
             self.noise_scores = np.log(settings.negative * noise)
 
+    @property
+    def predictions(self) -> int:
+        return len(self.targets)
+
     def __call__(self, weights: Weights) -> float | None:
         """Nats of one prediction; None when the sample holds no pair of words."""
         if not len(self.targets):
@@ -86,8 +90,11 @@ def _sample(corpus: Corpus, rng: np.random.Generator) -> tuple[Numbers, Numbers]
     """Words of some sentences and the number of each one's sentence, [N] both."""
     chosen = np.sort(rng.integers(corpus.sentences, size=SENTENCES))
     words: list[Numbers] = []
-    for start, end in zip(corpus.offsets[chosen].tolist(), corpus.offsets[chosen + 1].tolist(), strict=True):
-        words.append(np.asarray(corpus.ids[start : min(end, start + WORDS)], np.int64))
+    for number, place in enumerate(chosen.tolist()):
+        start, end = corpus.offsets[place : place + 2].tolist()
+        words.append(np.array(corpus.ids[start : min(end, start + WORDS)], np.int64))
+        if number % 16 == 0:  # each sentence brings what lies around it into memory
+            corpus.forget()
     # Sentences in the order they stand are taken evenly, so that a sample cut short is not the corpus' beginning.
     order = rng.permutation(len(words))
     taken = order[np.cumsum([len(words[place]) for place in order]) <= WORDS]

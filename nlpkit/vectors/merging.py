@@ -32,17 +32,17 @@ def shrink(uses: Any, rate: Any) -> Any:
 @compiled()
 def merge(matrix: Any, width: int, local: Any, rows: Any, times: Any, sizes: Any, own: Any, uses: Any, thread: int,
           threads: int, rate: Any) -> None:  # fmt: skip
-    """Put the rows of all units back. ``uses``: a zero for each row of the matrix, before and after."""
+    """Put the rows that windows used back. ``uses``: a zero for each row of the matrix, before and after."""
     for u in range(len(sizes)):
         for s in range(sizes[u]):
-            if rows[u, s] % threads == thread:
+            if rows[u, s] % threads == thread and times[u, s] > 0:
                 uses[rows[u, s]] += _ONE + times[u, s]
     merged = 0
     for u in range(len(sizes)):
         mine = local[u]
         for s in range(sizes[u]):
             row = rows[u, s]
-            if row % threads != thread:
+            if row % threads != thread or times[u, s] == 0:
                 continue
             at, to, used = s * width, row * width, uses[row]
             if used >= 0 and used < 2 * _ONE:  # one unit's alone

@@ -123,10 +123,27 @@ def learn4(a: Any, inputs: Any, q: int, b: Any, outputs: Any, first: int, count:
 @compiled()
 def learn2(a: Any, inputs: Any, q: int, b: Any, outputs: Any, first: int, count: int, step: Any, at: int, mask: Any,
            width: int) -> None:  # fmt: skip
-    """As `learn4`, for the inputs q and q + 1."""
+    """As `learn4`, for the inputs q and q + 1; two vectors of eight at a time, as there are registers for them."""
     zero = splat(np.float32(0))
     i0, i1 = inputs[q], inputs[q + 1]
-    for c in range(0, width, LANES):
+    for c in range(0, width - LANES, 2 * LANES):
+        d = c + LANES
+        x0, x1, z0, z1 = load(a, i0 + c), load(a, i1 + c), load(a, i0 + d), load(a, i1 + d)
+        e0 = e1 = f0 = f1 = zero
+        for k in range(count):
+            p, o = at + 2 * k, outputs[first + k]
+            y, z = load(b, o + c), load(b, o + d)
+            g0, g1 = splat(step[p]), splat(step[p + 1])
+            e0, e1, f0, f1 = fma(g0, y, e0), fma(g1, y, e1), fma(g0, z, f0), fma(g1, z, f1)
+            store(b, o + c, fma(g1, x1, fma(g0, x0, y)))
+            store(b, o + d, fma(g1, z1, fma(g0, z0, z)))
+        m, n = load(mask, c), load(mask, d)
+        store(a, i0 + c, fma(e0, m, load(a, i0 + c)))
+        store(a, i0 + d, fma(f0, n, load(a, i0 + d)))
+        store(a, i1 + c, fma(e1, m, load(a, i1 + c)))
+        store(a, i1 + d, fma(f1, n, load(a, i1 + d)))
+    if width % (2 * LANES) != 0:
+        c = width - LANES
         x0, x1 = load(a, i0 + c), load(a, i1 + c)
         e0 = e1 = zero
         for k in range(count):
@@ -145,11 +162,23 @@ def learn1(a: Any, i: int, b: Any, outputs: Any, first: int, count: int, step: A
            width: int) -> None:  # fmt: skip
     """Outputs move along the input i; what it would move by itself is put in ``error`` [to : to + W]."""
     zero = splat(np.float32(0))
-    for c in range(0, width, LANES):
+    for c in range(0, width - LANES, 2 * LANES):
+        d = c + LANES
+        x, z, e, f = load(a, i + c), load(a, i + d), zero, zero
+        for k in range(count):
+            o, g = outputs[first + k], splat(step[at + k])
+            y, w = load(b, o + c), load(b, o + d)
+            e, f = fma(g, y, e), fma(g, w, f)
+            store(b, o + c, fma(g, x, y))
+            store(b, o + d, fma(g, z, w))
+        store(error, to + c, e)
+        store(error, to + d, f)
+    if width % (2 * LANES) != 0:
+        c = width - LANES
         x, e = load(a, i + c), zero
         for k in range(count):
-            o = outputs[first + k] + c
-            y, g = load(b, o), splat(step[at + k])
+            o, g = outputs[first + k] + c, splat(step[at + k])
+            y = load(b, o)
             e = fma(g, y, e)
             store(b, o, fma(g, x, y))
         store(error, to + c, e)

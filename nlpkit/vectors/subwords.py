@@ -19,6 +19,7 @@ from nlpkit.compiled import compiled
 from nlpkit.errors import UserError
 
 BUCKETS = 1 << 18
+_MOST_BUCKETS = 1 << 31  # the hash has 32 bits
 _WORDS = 1 << 12  # whose means are taken together
 
 Floats = NDArray[np.float32]
@@ -47,13 +48,15 @@ class Grams:
         return found
 
 
-def parse(text: str) -> tuple[int, int]:
-    """ "3-6" -> 3, 6. Errors: a UserError for anything else."""
-    match = re.fullmatch(r"(\d+)-(\d+)", text)
+def parse(text: str, buckets: int | None = None) -> tuple[int, int, int]:
+    """ "3-6" -> 3, 6 and the number of buckets (None: `BUCKETS`). Errors: a UserError for anything else."""
+    match = re.fullmatch(r"([0-9]{1,3})-([0-9]{1,3})", text)
     least, most = (int(part) for part in match.groups()) if match else (0, 0)
     if not 1 <= least <= most <= 100:
         raise UserError(f'subwords is "{text}", expected the shortest and the longest, such as 3-6')
-    return least, most
+    if buckets is not None and not 1 <= buckets <= _MOST_BUCKETS:
+        raise UserError(f"buckets is {buckets}, expected 1 to {_MOST_BUCKETS:,}")
+    return least, most, BUCKETS if buckets is None else buckets
 
 
 def grams(words: Sequence[str], least: int, most: int, buckets: int) -> Grams:

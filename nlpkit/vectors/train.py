@@ -81,7 +81,7 @@ def train(
     """
     corpus = [corpus] if isinstance(corpus, (str, Path)) else list(corpus)
     run = Run.start("vectors train", locals(), inputs=("corpus", "tokenizer", "dev"), libraries=("numba", "numpy"))
-    settings = _settings(run.options)
+    settings = _settings(run.options, save_every)
     if dev is None:
         refuse({"patience": patience}, "nothing is measured on other text", hint="give it with --dev")
     if subwords is None:
@@ -95,8 +95,10 @@ def train(
             f"{len(vocabulary.words):,} words of vocabulary are {text.words:,} of the corpus' "
             f"{vocabulary.corpus_words:,}, in {text.sentences:,} sentences"
         )
-        measured_on = held_out(run, found) or text
-        training = _Training(run, settings, vocabulary, text, measured_on, seed, threads or default_threads())
+        measured_on = held_out(run, found)
+        training = _Training(run, settings, vocabulary, text, measured_on or text, seed, threads or default_threads())
+        if measured_on and training.loss.predictions == 0:
+            raise UserError("holds no two known words side by side to measure a loss on", where=run.path("dev"))
         weights = training.run_epochs(patience, save_every)
         tensors: dict[str, Any] = {
             "vectors": weights.vectors,
@@ -114,7 +116,7 @@ def train(
         return {**summary, "vocab_size": len(vocabulary.words), "words": text.words, "loss": training.loss_told}
 
 
-def _settings(options: dict[str, Any]) -> Settings:
+def _settings(options: dict[str, Any], save_every: int | None) -> Settings:
     """Errors: UserError for what no run could be told, and for what would change nothing."""
     given = {name: options[name] for name in ("negative", "noise_exponent", "average", "divide")}
     if options["loss"] == "hs":
@@ -126,10 +128,11 @@ def _settings(options: dict[str, Any]) -> Settings:
         )
     if options["average"] is False:
         refuse({"divide": given["divide"]}, "the gradient of a sum is not divided")
-    least = {"buckets": 1, "patience": 1}
-    for name, value in least.items():
-        if options[name] is not None and options[name] < value:
-            raise UserError(f"{name} is {options[name]}, expected at least {value}")
+    for name, value in (("patience", options["patience"]), ("save-every", save_every)):
+        if value is not None and value < 1:
+            raise UserError(f"{name} is {value}, expected at least 1")
+    if options["subwords"] is not None:
+        subwords.parse(options["subwords"], options["buckets"])
     names = ("method", "loss", "dim", "window", "sample", "epochs", "lr")
     settings = Settings(
         **{name: options[name] for name in names},
@@ -148,9 +151,9 @@ class _Training:
         address = Address(seed, ("vectors",))
         grams = None
         if run.options["subwords"] is not None:
-            least, most = subwords.parse(run.options["subwords"])
-            grams = subwords.grams(vocabulary.words, least, most, run.options["buckets"] or subwords.BUCKETS)
+            grams = subwords.grams(vocabulary.words, *subwords.parse(run.options["subwords"], run.options["buckets"]))
         self.loss = Loss(measured_on, vocabulary.counts, settings, address.at("loss"))
+        text.forget()
         self.learner = Learner(text, vocabulary.counts, settings, address.at("train"), threads, grams)
         self.position: dict[str, Any] = {"epoch": 1, "round": 0, "best_epoch": 0, "loss": None, "lowest": None}
         self.best: dict[str, np.ndarray[Any, Any]] = {}
@@ -197,7 +200,7 @@ class _Training:
     def _measure(self, epoch: int, *, keep: bool) -> None:
         """The loss after an epoch. Errors: RunError when a vector is not finite."""
         weights, position = self.learner.weights(), self.position
-        if not np.isfinite(weights.vectors).all():
+        if not (np.isfinite(weights.vectors).all() and np.isfinite(weights.output).all()):
             raise RunError(f"the vectors are not finite after epoch {epoch}", hint="a smaller --lr")
         value = position["loss"] = self.loss(weights)
         if value is None:
@@ -237,6 +240,6 @@ def _cost(vocabulary: Vocabulary, settings: Settings, options: dict[str, Any]) -
         "words": text,
         "corpus_words": vocabulary.corpus_words,
         "parameters": parameters,
-        "memory_bytes": 4 * parameters + _BYTES_A_WORD * words,
+        "memory_bytes": 4 * parameters * (1 if options["patience"] is None else 2) + _BYTES_A_WORD * words,
         "disk_bytes": 4 * text,
     }

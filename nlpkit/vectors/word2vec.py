@@ -49,6 +49,7 @@ UNITS = 8  # of a round
 POOL = 128  # negatives drawn for a unit; a power of two
 POOL_BITS = 7
 GROUP = 4  # windows scored together
+TOP = 256  # nodes below and with the root, with which most paths begin; every unit has them, in places that are known
 _AHEAD = 8  # rows: so early they are asked for
 _LINE = 16  # floats that come from memory together
 
@@ -63,7 +64,8 @@ class Plan(NamedTuple):
 
     ``ids`` [N], ``offsets`` [S + 1]: the text. ``keep`` [V] uint32: a word stays when 32 random bits are not above it.
     ``alias`` [2 V] uint32: the table of Walker's method, for each word a threshold and another word. ``nodes`` and
-    ``labels`` [P + 8], ``paths`` [V + 1]: the tree (`nlpkit.vectors.huffman`); without one ``labels`` begin 1, 0, 0...
+    ``labels`` [P + 8], ``paths`` [V + 1], ``roots`` = R: the tree (`nlpkit.vectors.huffman`), whose nodes have lower
+    numbers the farther they are from the root; without one ``labels`` begin 1, 0, 0...
     ``grams`` and ``gram_ends``: the rows of x whose mean is the input of a word; empty when it is its own row.
     ``bias``: the column of x that is always 1, or -1. ``mask`` [W]: 1 in the columns of x that learn.
     """
@@ -77,6 +79,7 @@ class Plan(NamedTuple):
     nodes: Any
     labels: Any
     paths: Any
+    roots: int
     grams: Any
     gram_ends: Any
     cbow: bool
@@ -228,19 +231,28 @@ def fetch_means(local: Any, before: Any, words: Any, size: int, x: Any, plan: An
 
 
 @compiled()
-def find_outputs(plan: Any, own: Any, key: Any, last: int, x_uses: Any, y_rows: Any, y_uses: Any) -> int:
+def find_outputs(plan: Any, own: Any, key: Any, last: int, x_uses: Any, y_rows: Any, y_uses: Any) -> Any:
     """Where the output rows of a unit's windows will be; how many there are."""
     window, width, kept, size = plan.window, plan.width, own.kept, 0
     if plan.tree:
-        used = 0
+        root = plan.roots - 1
+        for size in range(min(TOP, plan.roots)):
+            y_rows[size], y_uses[size] = root - size, 0
+        size, used = min(TOP, plan.roots), 0
         for j in range(window, last):
             word = own.inputs_of[j] // width
             if own.picks[word] < 0:
                 own.picks[word] = used
-                for p in range(plan.paths[kept[j]], plan.paths[kept[j] + 1]):
-                    place, size = find(plan.nodes[p], x_uses[word], y_rows, y_uses, size, own.y_places)
+                p, end, times = plan.paths[kept[j]], plan.paths[kept[j] + 1], x_uses[word]
+                while p < end and root - plan.nodes[p] < TOP:
+                    place = np.int64(root - plan.nodes[p])
+                    y_uses[place] += times
                     own.outputs[used] = place * width
-                    used += 1
+                    p, used = p + 1, used + 1
+                while p < end:
+                    place, size = find(plan.nodes[p], times, y_rows, y_uses, size, own.y_places)
+                    own.outputs[used] = place * width
+                    p, used = p + 1, used + 1
         return size
     words = len(plan.keep)
     times = 1 + plan.negative * (last - window) // POOL
@@ -326,7 +338,7 @@ def train_unit(plan: Any, own: Any, buffers: Any, x: Any, y: Any, key: Any, u: i
             group, inputs = 0, 0
     for s in range(x_size):
         own.x_places[x_rows[s]] = -1
-    for s in range(y_size):
+    for s in range(min(TOP, plan.roots) if plan.tree else 0, y_size):
         own.y_places[y_rows[s]] = -1
     buffers.sizes[u, 0], buffers.sizes[u, 1] = x_size, y_size
 

@@ -31,7 +31,7 @@ def made_up(seed, *, vocab_size=60, sentences=40, longest=50):
 def brute_force(corpus, window):
     """{(word, other): exact sum of 1/d}, both ways."""
     table = Counter()
-    for sentence in corpus:
+    for sentence in np.split(corpus.ids, corpus.offsets[1:-1]):
         words = sentence.tolist()
         for place, word in enumerate(words):
             for other in range(max(0, place - window), min(len(words), place + window + 1)):
