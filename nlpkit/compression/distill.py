@@ -87,7 +87,8 @@ def distill(
     A pre-trained teacher takes token files, a fine-tuned one a file of texts, whose labels are used unless ``labels``
     is False. ``weight_hard`` None is 2, and 0 without labels. The student has half the teacher's layers (``n_layers``,
     ``size``) and begins with the teacher's own, evenly spaced; where its width differs it begins at random; ``init``
-    begins with a model of the same family. Columns and ``max_len`` None: what the teacher was taught with. Errors: as
+    begins with a model of the same family. Columns and ``max_len`` None: what the teacher was taught with. ``parts``
+    and ``parallel`` are as in `nlpkit.training.pretrain.pretrain`. Errors: as
     `nlpkit.training.finetune.finetune`; an option that is of no use with this kind of teacher.
     """
     data = [data] if isinstance(data, (str, Path)) else list(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from nlpkit.layers.heads import VocabularyHead
 from nlpkit.models.base import Model
 from nlpkit.objectives.base import Objective
 from nlpkit.training.settings import Settings
+from nlpkit.world import world
 
 
 def parameters(model: torch.nn.Module) -> int:
@@ -26,10 +28,11 @@ def cost(
     """Estimates of a training run; ``share`` of the positions reach the vocabulary projection. A ``teacher`` costs its
     weights, and a third of what training it would: it only answers.
 
-    Memory: weights, gradients and two moments (16 bytes a parameter), and for each token of a batch what a block keeps
-    for its backward (about 14 d_model + 3 d_ff numbers of 4 bytes a layer). Time: 6 floating-point operations a
-    weight and token (Kaplan et al. 2020, section 2.1) plus attention, at three quarters of this machine's speed in a
-    matrix product, which is measured now.
+    Memory, of one process with the whole model: weights, gradients and two moments (16 bytes a parameter; 4 more for
+    each doubling of the parts in which a batch is computed, or 8 where several processes exchange them), and for each
+    token of a part what a block keeps for its backward (about 14 d_model + 3 d_ff numbers of 4 bytes a layer). Time: 6
+    floating-point operations a weight and token (Kaplan et al. 2020, section 2.1) plus attention, at three quarters of
+    this machine's speed in a matrix product, which is measured now; processes share it.
     """
     config = model.config
     count = parameters(model)
@@ -40,8 +43,10 @@ def cost(
     operations = 6 * weights_at_work(model, length, share) * step_tokens
     if teacher is not None:
         operations += 2 * weights_at_work(teacher, length, share) * step_tokens
-    activation = tokens / batches * config.n_layers * (14 * config.d_model + 3 * config.d_ff) * 4
-    logits = min(tokens / batches * share, 1024) * config.vocab_size * 4 * 2
+    part_tokens, size = tokens / batches / settings.parts, world().size
+    held = 16 + (8 if size > 1 else 4 * math.ceil(math.log2(settings.parts)))
+    activation = part_tokens * config.n_layers * (14 * config.d_model + 3 * config.d_ff) * 4
+    logits = min(part_tokens * share, 1024) * config.vocab_size * 4 * 2
     idle = 0 if teacher is None else 4 * parameters(teacher)
     speed = matrix_speed() * 0.75
     return {
@@ -50,8 +55,8 @@ def cost(
         "sequences": len(data.lengths),
         "tokens_per_epoch": tokens,
         "tokens_per_step": round(step_tokens),
-        "memory_bytes": round(16 * count + activation + logits + idle),
-        "seconds": round(operations * settings.steps / speed, 3),
+        "memory_bytes": round(held * count + activation + logits + idle),
+        "seconds": round(operations * settings.steps / speed / size, 3),
     }
 
 

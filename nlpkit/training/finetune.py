@@ -78,7 +78,8 @@ def finetune(
 
     ``text``, ``pair`` and ``label`` are its columns. With ``dev`` the model is measured every ``eval_every`` steps
     (None: after each epoch), and the weights with the best ``metric`` are kept. ``max_len``, ``dropout`` None: the
-    model's own. The heads of pre-training are left out of the result. Errors: UserError for wrong options and inputs
+    model's own. The heads of pre-training are left out of the result. ``parts`` and ``parallel`` are as in
+    `nlpkit.training.pretrain.pretrain`. Errors: UserError for wrong options and inputs
     (a label of ``dev`` that ``train`` does not have, with its line), RunError for a loss that is not a number.
     """
     check_parallel(parallel, world().size)

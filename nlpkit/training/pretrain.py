@@ -91,7 +91,8 @@ def pretrain(
     override, and ``vectors`` are word vectors that its token embeddings begin as (`nlpkit.training.from_vectors`). With
     ``dev`` (a token file) the loss is measured every ``eval_every`` steps and the best weights are kept.
     ``steps=0`` writes the initialised model. Neither steps nor epochs means one epoch. ``cut`` overrides how the
-    objective wants its text cut (blocks, sentences, pairs). Errors: UserError for wrong options and inputs, among them
+    objective wants its text cut (blocks, sentences, pairs). ``parts`` of each batch are shared by several processes
+    (docs/distributed.md), in the way ``parallel``. Errors: UserError for wrong options and inputs, among them
     an option that would change nothing; RunError for a loss that is not a number; Interrupted when stopped; the same
     call again then resumes.
     """
