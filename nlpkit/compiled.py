@@ -4,6 +4,7 @@ numba keeps machine code between runs and looks at one file to see whether it is
 calls one of another file would stay what it was when that one changes, and an upgrade could give old bytes. So what is
 kept lies in a folder named by the bytes of all sources with kernels beside the kernel: other sources, another folder.
 Where no folder can be written numba would refuse to start; here every run compiles anew, which costs time only.
+Whoever waits for the compiler is told so, as progress.
 """
 
 from __future__ import annotations
@@ -18,12 +19,31 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core import config
+from numba.core import config, event
 
 from nlpkit import events
 
 _KEPT = 4  # folders, those of the newest sources
 _NAME = "kernels-"
+
+
+class _Waiting(event.Listener):  # type: ignore[misc]
+    """Counts the kernels that numba begins to compile; those it has kept it does not."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+
+    def on_start(self, event: Any) -> None:
+        if event.data["dispatcher"].py_func.__module__.startswith("nlpkit."):
+            self.begun += 1
+            events.emit("progress", label="compiling for this processor, once:", done=self.begun, total=None,
+                        unit="functions")  # fmt: skip
+
+    def on_end(self, event: Any) -> None:
+        """Nothing: what comes next tells of itself."""
+
+
+event.register("numba:compile", _Waiting())
 
 
 def compiled(*, inline: str = "never") -> Callable[[Callable[..., Any]], Any]:

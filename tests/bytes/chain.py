@@ -87,6 +87,8 @@ def groups(folder: Path, threads: int) -> list[list[Stage]]:
         [
             tokens("tokens", "corpus.txt.gz", "bpe"), tokens("shard", "small.txt", "unigram", shard="2/3"),
             vectors("skipgram"), vectors("cbow", method="cbow", loss="hs"),
+            vectors("nce", loss="nce", dim=19), vectors("subwords", subwords="3-5", buckets=1000, method="cbow"),
+            vectors("best", dev=folder / "corpus.txt.gz", patience=1, epochs=3),
             vectors("pieces", tokenizer=path("unigram")), vectors("phrases", phrases=2, phrase_threshold=2.0),
             # In one process everything is one block of text, in the other one there are several.
             lambda: nlpkit.vectors_cooccur([folder / "corpus.txt.gz"], path("cooc"), vocab_size=500, threads=threads,

@@ -17,7 +17,7 @@ import nlpkit
 from nlpkit.artifact.file import file_sha256
 from nlpkit.artifact.provenance import HOW
 from nlpkit.training import loop
-from nlpkit.vectors import glove
+from nlpkit.vectors import glove, learner
 
 TRAIN: dict[str, Any] = {"steps": 4, "batch_tokens": 256, "threads": 1}
 
@@ -58,7 +58,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
     return {
         "tokenizer train": {"corpus": [here / "text.txt"], "kind": "unigram", "vocab_size": 60, "threads": 1},
         "tokens": {"corpus": [here / "text.txt"], "tokenizer": here / "char.safetensors", "threads": 1},
-        "vectors train": {"corpus": [here / "text.txt"], "dim": 8, "epochs": 1, "threads": 1},
+        "vectors train": {"corpus": [here / "text.txt"], "dim": 8, "epochs": 2, "threads": 1},
         "vectors cooccur": {"corpus": [here / "text.txt"], "threads": 1},
         "vectors glove": {"counts": here / "cooc.safetensors", "dim": 8, "epochs": 3, "threads": 1},
         "pretrain": {"tokens": [here / "tokens.safetensors"], "n_layers": 1, "d_model": 32, "n_heads": 2,
@@ -87,6 +87,7 @@ def unfinished(call: Callable[..., Any], asked: dict[str, Any], target: Path) ->
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "update", dying(loop.update, 2))
         patch.setattr(glove.Learner, "learn", dying(glove.Learner.learn, glove.STRIPES))
+        patch.setattr(learner.Learner, "train", dying(learner.Learner.train, 1))
         with pytest.raises(MemoryError):
             call(**asked, output=target, save_every=1)
     assert target.with_name(target.name + ".resume").exists()

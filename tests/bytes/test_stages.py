@@ -17,10 +17,10 @@ PROCESSES: tuple[tuple[str, str, str, str, dict[str, str]], ...] = (
     ("4242", "3", "late", "a/much/deeper folder/for the run",
      {"LC_ALL": "C.UTF-8", "TZ": "Asia/Kathmandu", "OMP_NUM_THREADS": "4", "COLUMNS": "40", "PYTHONUTF8": "1"}),
 )  # fmt: skip
-STAGES = ("bpe", "wordpiece", "ratio", "unigram", "word", "char", "tokens", "shard", "skipgram", "cbow", "pieces",
-          "phrases", "of-tokens", "cooc", "glove", "wide", "nsp", "static", "gpt2", "wide-gpt2", "pieces-gpt2",
-          "further", "clf", "clf-gpt2", "student", "student-lm", "student-gpt2", "student-small", "imported",
-          "begun", "from-text")  # fmt: skip
+STAGES = ("bpe", "wordpiece", "ratio", "unigram", "word", "char", "tokens", "shard", "skipgram", "cbow", "nce",
+          "subwords", "best", "pieces", "phrases", "of-tokens", "cooc", "glove", "wide", "nsp", "static", "gpt2",
+          "wide-gpt2", "pieces-gpt2", "further", "clf", "clf-gpt2", "student", "student-lm", "student-gpt2",
+          "student-small", "imported", "begun", "from-text")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
