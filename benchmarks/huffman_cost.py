@@ -12,7 +12,8 @@ Three things are printed.
               and one softmax over all words (numpy, batches of 64) for each prediction. Reading and counting are not
               in it: it is a run of several epochs less a run of one
     fits      R squared of a straight line: hs against log V, softmax against V; how much dearer a word gets from the
-              smallest V to the largest; intervals of 95 %, bootstrapped over the repeats, each a corpus of its own
+              smallest V to the largest. Medians of the repeats, each a corpus of its own, with intervals of 95 % that
+              are bootstrapped over them
 
 x is what a corpus has: the number of different words that were drawn, and the mean length of their codes.
 """
@@ -112,7 +113,7 @@ def fits(drawn: np.ndarray, measured: dict[str, np.ndarray], seed: int) -> None:
 
     def over_repeats(statistic: Callable[[np.ndarray, np.ndarray], float], name: str) -> str:
         found = intervals.bootstrap(
-            lambda x, y: statistic(x.mean(0), y.mean(0)), drawn, measured[name], seed=seed
+            lambda x, y: statistic(np.median(x, 0), np.median(y, 0)), drawn, measured[name], seed=seed
         )  # fmt: skip
         return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
@@ -148,10 +149,10 @@ def main() -> None:
                 for loss in ("hs", "ns"):
                     measured[loss][repeat, place] = a_word(corpus, loss, arguments.dim, arguments.words)
                 measured["softmax"][repeat, place] = full_softmax(size, arguments.dim)
-    print(f"\nmicroseconds a word, mean of {repeats} corpora of {arguments.words:,} words, width {arguments.dim}")
+    print(f"\nmicroseconds a word, median of {repeats} corpora of {arguments.words:,} words, width {arguments.dim}")
     print(f"{'words':>9} {'code length':>12} {'hs':>8} {'ns':>8} {'softmax':>10}")
     for place in range(len(sizes)):
-        row = [measured[name][:, place].mean() for name in measured]
+        row = [np.median(measured[name][:, place]) for name in measured]
         print(f"{drawn[:, place].mean():>9,.0f} {codes[:, place].mean():>12.2f} {row[0]:>8.2f} {row[1]:>8.2f} "
               f"{row[2]:>10.0f}")  # fmt: skip
     print()
