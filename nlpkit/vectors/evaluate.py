@@ -21,7 +21,7 @@ from nlpkit.vectors.testsets import Analogies, Pairs
 
 _SCORES_AT_ONCE = 1 << 24  # scores in memory together (64 MB)
 
-Answer = Callable[[Floats, NDArray[np.int64]], Floats]
+Answer = Callable[[Floats, NDArray[np.int64], int], Floats]
 
 
 def evaluate(
@@ -39,9 +39,10 @@ def evaluate(
     gives ``NAME.accuracy``, and ``.semantic`` and ``.syntactic`` when some of its sections, but not all,
     are called gram... (Mikolov et al. 2013a, section 4.1). ``restrict_vocab`` answers analogies within the most
     frequent words only, ``analogy_score`` (None: add) by one of `nlpkit.vectors.query.SCORES`. Items with an unknown
-    word are left out and counted: ``sets`` has the coverage of each set and, under ``relations``, of each of its
-    relations: their accuracy, or their mean cosine, the median rank of the second word among the first's
-    neighbours (1: the nearest) and the correlation. Intervals are bootstrapped (95 %).
+    word are left out and counted; vectors of n-grams know every word, but answer analogies with those of the vocabulary
+    only. ``sets`` has the coverage of each set and, under ``relations``, of each of its relations: their accuracy, or
+    their mean cosine, the median rank of the second word among the first's neighbours (1: the nearest) and the
+    correlation. Intervals are bootstrapped (95 %).
     Errors: a UserError for a malformed set, for one of which too little is known to measure anything, and for an
     option of analogies without any.
     """
@@ -52,7 +53,7 @@ def evaluate(
     read = [testsets.read(path) for path in paths]
     if not any(isinstance(given, Analogies) for given in read):
         refuse({"restrict_vocab": restrict_vocab, "analogy_score": analogy_score}, "no set holds analogies")
-    opened = load(vectors)
+    opened = _opened(vectors, read)
     draws = Draws(resamples, seed)
     metrics: dict[str, Any] = {}
     details: list[dict[str, Any]] = []
@@ -66,6 +67,16 @@ def evaluate(
         metrics |= {f"{given.name}.{name}": value.to_json() for name, value in values.items()}
         details.append({"set": given.name, **detail})
     return {"metrics": metrics, "sets": details}
+
+
+def _opened(path: Path, read: Sequence[Pairs | Analogies]) -> Vectors:
+    asked = [given.pairs if isinstance(given, Pairs) else given.questions for given in read]
+    opened = load(path).knowing(word for items in asked for item in items for word in item)
+    if opened.made:
+        events.note(
+            f"{len(opened.made):,} words of the sets are not in the vocabulary; their vectors are made of n-grams"
+        )
+    return opened
 
 
 @dataclass(frozen=True)
@@ -127,13 +138,15 @@ def _related(
 def neighbour_ranks(opened: Vectors, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
     """The second word's place among the first's neighbours: how many are nearer, plus one. pairs [n, 2] -> [n]."""
     unit, ranks = opened.unit, np.empty(len(pairs), np.int64)
-    at_once = max(1, _SCORES_AT_ONCE // len(unit))
+    words = len(opened.words)
+    at_once = max(1, _SCORES_AT_ONCE // words)
     for start in range(0, len(pairs), at_once):
         first, second = pairs[start : start + at_once].T
-        cosines = unit[first] @ unit.T
-        places = np.arange(len(first))
-        threshold = cosines[places, second].copy()
-        cosines[places, first] = -np.inf
+        cosines = unit[first] @ unit[:words].T
+        seen, known = first < words, second < words
+        threshold = np.einsum("nd,nd->n", unit[first], unit[second])
+        threshold[known] = cosines[known, second[known]]  # the same sum, to the last bit
+        cosines[seen, first[seen]] = -np.inf
         ranks[start : start + at_once] = (cosines > threshold[:, None]).sum(1) + 1
         events.emit("progress", label="neighbours", done=start + len(first), total=len(pairs), unit="pairs")
     return ranks
@@ -153,8 +166,9 @@ def _analogies(
 ) -> tuple[Values, dict[str, Any]]:
     size = min(restrict or len(opened.words), len(opened.words))
     found = [[opened.find(word) for word in question] for question in given.questions]
-    rows = np.array([[-1 if row is None or row >= size else row for row in four] for four in found], np.int64)
-    known: NDArray[np.bool_] = np.all(rows >= 0, axis=1)
+    rows = np.array([[-1 if row is None or size <= row < len(opened.words) else row for row in four] for four in found],
+                    np.int64)  # fmt: skip
+    known: NDArray[np.bool_] = np.all(rows >= 0, axis=1) & (rows[:, 3] < size)
     if not known.any():
         raise UserError(f"none of its {len(rows):,} analogies has all its words in the vocabulary", where=path)
     correct = answers(opened, rows[known], size, answer) == rows[known, 3]
@@ -174,13 +188,14 @@ def _analogies(
 
 def answers(opened: Vectors, rows: NDArray[np.int64], size: int, answer: Answer) -> NDArray[np.int64]:
     """The answer to each question, among the first ``size`` words without the question's. rows [Q, 4] -> [Q]."""
-    unit = opened.unit[:size]
     best = np.empty(len(rows), np.int64)
     at_once = max(1, _SCORES_AT_ONCE // size)
     for start in range(0, len(rows), at_once):
         block = rows[start : start + at_once]
-        scores = answer(unit, block)
-        np.put_along_axis(scores, block[:, :3], -np.inf, axis=1)
+        scores = answer(opened.unit, block, size)
+        for asked in block[:, :3].T:
+            seen = asked < size
+            scores[seen, asked[seen]] = -np.inf
         best[start : start + at_once] = scores.argmax(1)
         events.emit("progress", label="analogies", done=start + len(block), total=len(rows), unit="questions")
     return best

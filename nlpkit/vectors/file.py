@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ Floats = NDArray[np.float32]
 @dataclass(frozen=True)
 class Vectors:
     """Words and their vectors, ``vectors`` [V, D], the most frequent word first; ``counts`` [V], None when they came
-    from another tool's file, which does not tell. ``tokenizer`` is the one whose pieces the words are, if they are."""
+    from another tool's file, which does not tell. ``tokenizer`` is the one whose pieces the words are, if they are.
+    ``ngrams`` [B, D] are those of n-grams, when the words' are made of them; ``made`` are rows behind those of the
+    words: of words that the training has not seen."""
 
     words: list[str]
     vectors: Floats
@@ -31,6 +34,8 @@ class Vectors:
     config: dict[str, Any]
     where: Path | None = None
     tokenizer: dict[str, Any] | None = None
+    ngrams: Floats | None = None
+    made: dict[str, int] = field(default_factory=dict)
 
     @cached_property
     def ids(self) -> dict[str, int]:
@@ -49,7 +54,26 @@ class Vectors:
         if row is None and self.config.get("lowercase"):
             row = self.ids.get(word.lower())
             row = self.ids.get(normalize(word, lower=True).strip()) if row is None else row
-        return row
+        return self.made.get(word) if row is None else row
+
+    def knowing(self, words: Iterable[str]) -> Vectors:
+        """These vectors, and one for each of ``words`` that has none but has n-grams: the mean of theirs (Bojanowski et
+        al. 2017, section 5.3). The pieces of a tokenizer are all there are: it makes no others."""
+        if self.ngrams is None or self.tokenizer is not None:
+            return self
+        from nlpkit.vectors.subwords import ngrams, parse  # imports numba
+
+        least, most, buckets = parse(self.config["subwords"], self.config["buckets"])
+        found: dict[str, Floats] = {}
+        for word in dict.fromkeys(words):
+            if self.find(word) is None:
+                spelt = normalize(word, lower=True).strip() if self.config.get("lowercase") else word
+                if len(rows := ngrams(spelt, least, most, buckets)):
+                    found[word] = self.ngrams[rows].mean(0)
+        if not found:
+            return self
+        made = dict(zip(found, range(len(self.vectors), len(self.vectors) + len(found)), strict=True))
+        return replace(self, vectors=np.concatenate([self.vectors, np.stack(list(found.values()))]), made=made)
 
     def row(self, word: str) -> int:
         """The row of a word. Errors: an unknown word is a UserError with the most alike of the frequent ones."""
@@ -71,4 +95,5 @@ def load(path: Path) -> Vectors:
     counts = artifact.array("counts") if "counts" in artifact.tensors else None
     if not len(words) == len(vectors) == len(vectors if counts is None else counts):
         raise UserError(f"has {len(words):,} words for {len(vectors):,} vectors", where=path)
-    return Vectors(words, vectors, counts, config, Path(path), artifact.tokenizer)
+    ngrams = artifact.array("ngrams") if "ngrams" in artifact.tensors else None
+    return Vectors(words, vectors, counts, config, Path(path), artifact.tokenizer, ngrams)

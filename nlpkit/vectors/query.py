@@ -33,9 +33,9 @@ def nearest(
     ``words``, the nearest first and without the words that were asked with. Errors: an unknown word is a UserError with
     the nearest spelling.
     """
-    opened = load(vectors)
     _check_k(k)
     words, plus, minus = ([given] if isinstance(given, str) else list(given or ()) for given in (words, plus, minus))
+    opened = load(vectors).knowing([*words, *plus, *minus])
     rows, added, taken = ([opened.row(word) for word in given] for given in (words, plus, minus))
     shift = opened.unit[added].sum(0) - opened.unit[taken].sum(0)
     found = [
@@ -55,37 +55,38 @@ def analogy(
     """
     named = analogy_score or "add"
     score = choose(SCORES, named, field="analogy-score")
-    opened = load(vectors)
     _check_k(k)
+    opened = load(vectors).knowing([a, b, c])
     rows = [opened.row(word) for word in (a, b, c)]
-    scores = score(opened.unit, np.array([rows]))[0]
+    scores = score(opened.unit, np.array([rows]), len(opened.words))[0]
     answers = [{"word": opened.words[row], "score": value} for row, value in _best(scores, k, without=rows)]
     return {"a": a, "b": b, "c": c, "analogy_score": named, "answers": answers}
 
 
-def cos_add(unit: Floats, questions: NDArray[np.int64]) -> Floats:
-    """3CosAdd (Mikolov et al. 2013c; Levy and Goldberg 2014, section 3): the cosine of each word to b - a + c.
+def cos_add(unit: Floats, questions: NDArray[np.int64], words: int) -> Floats:
+    """3CosAdd (Mikolov et al. 2013c; Levy and Goldberg 2014, section 3): cosines of the first V rows to b - a + c.
 
-    Shapes: unit [V, D], vectors of length one; questions [Q, 3 or more], rows of a, b and c -> [Q, V].
+    Shapes: unit [V or more, D], vectors of length one; questions [Q, 3 or more], rows of a, b and c; V is ``words``
+    -> [Q, V].
     """
     a, b, c = questions[:, 0], questions[:, 1], questions[:, 2]
     target = unit[b] - unit[a] + unit[c]
     length = np.linalg.norm(target, axis=1, keepdims=True)
-    return np.asarray((target / np.where(length > 0, length, 1)) @ unit.T)
+    return np.asarray((target / np.where(length > 0, length, 1)) @ unit[:words].T)
 
 
-def cos_mul(unit: Floats, questions: NDArray[np.int64]) -> Floats:
+def cos_mul(unit: Floats, questions: NDArray[np.int64], words: int) -> Floats:
     """3CosMul (Levy and Goldberg 2014, section 6.2, equation 4): cos(x, b) cos(x, c) / (cos(x, a) + epsilon), where
     cosines are moved from [-1, 1] to [0, 1]. Shapes: those of `cos_add`.
     """
-    scores = _moved(unit, questions[:, 1])
-    scores *= _moved(unit, questions[:, 2])
-    scores /= _moved(unit, questions[:, 0]) + np.float32(EPSILON)
+    scores = _moved(unit, questions[:, 1], words)
+    scores *= _moved(unit, questions[:, 2], words)
+    scores /= _moved(unit, questions[:, 0], words) + np.float32(EPSILON)
     return scores
 
 
-def _moved(unit: Floats, rows: NDArray[np.int64]) -> Floats:
-    return np.asarray((1 + unit[rows] @ unit.T) / 2)
+def _moved(unit: Floats, rows: NDArray[np.int64], words: int) -> Floats:
+    return np.asarray((1 + unit[rows] @ unit[:words].T) / 2)
 
 
 # How analogies are answered: name -> the score of every word.
@@ -95,14 +96,15 @@ SCORES = {"add": cos_add, "mul": cos_mul}
 def ranked(opened: Vectors, target: Floats, k: int, *, without: Collection[int]) -> list[dict[str, Any]]:
     """The ``k`` words with the largest cosine to ``target`` [D], but for the rows ``without``."""
     length = float(np.linalg.norm(target))
-    cosines = opened.unit @ (target / np.float32(length) if length > 0 else target)
+    cosines = opened.unit[: len(opened.words)] @ (target / np.float32(length) if length > 0 else target)
     return [{"word": opened.words[row], "cosine": value} for row, value in _best(cosines, k, without=without)]
 
 
 def _best(scores: NDArray[Any], k: int, *, without: Collection[int]) -> list[tuple[int, float]]:
     """The ``k`` rows with the largest scores [V], the largest first, but for the rows ``without``."""
+    without = {row for row in without if row < len(scores)}
     scores[list(without)] = -np.inf
-    k = min(k, len(scores) - len(set(without)))
+    k = min(k, len(scores) - len(without))
     found = np.argpartition(-scores, k - 1)[:k] if 0 < k < len(scores) else np.arange(len(scores))
     found = found[np.lexsort((found, -scores[found]))][:k]
     return [(row, round(float(scores[row]), 6)) for row in found.tolist()]
