@@ -99,3 +99,45 @@ def test_old_code_is_removed(tmp_path, monkeypatch):
         os.utime(seen[-1], (version, version))
     compiled._folder.cache_clear()
     assert set((tmp_path / "place").iterdir()) == set(seen[-4:])
+
+
+def test_who_waits_for_the_compiler_is_told(monkeypatch):
+    """Once for each function that is compiled, and not again; functions of others are not ours to tell of."""
+    monkeypatch.setattr(compiled, "_folder", lambda room: None)
+    heard = []
+
+    def made(module):
+        function = lambda x: x + 3  # noqa: E731
+        function.__module__ = module
+        return compiled.compiled()(function)
+
+    ours, others = made("nlpkit.somewhere"), made("elsewhere")
+    with events.listen(heard.append):
+        assert [ours(1), ours(2), others(1)] == [4, 5, 4]
+    (told,) = heard
+    assert told["event"] == "progress" and told["label"] == "compiling for this processor, once:"
+    assert told["done"] >= 1 and told["total"] is None
+
+
+def test_kept_code_is_used_without_a_word(room):
+    (room / "nlpkit").mkdir()
+    for name in ("caller.py", "called.py"):
+        text = (room / name).read_text().replace("import called\n", "from nlpkit.room import called\n")
+        (room / name).write_text(text)
+    code = (
+        "import sys, importlib.util as u\n"
+        "from nlpkit import events\n"
+        "def load(name):\n"
+        "    spec = u.spec_from_file_location('nlpkit.room.' + name, name + '.py')\n"
+        "    module = u.module_from_spec(spec); sys.modules[spec.name] = module\n"
+        "    spec.loader.exec_module(module)\n"
+        "    return module\n"
+        "import types; sys.modules['nlpkit.room'] = room = types.ModuleType('nlpkit.room')\n"
+        "room.called = load('called'); heard = []\n"
+        "with events.listen(heard.append):\n"
+        "    assert load('caller').caller(5) == 11\n"
+        "print(len(heard))"
+    )
+    told = [subprocess.run([sys.executable, "-c", code], cwd=room, capture_output=True, text=True, check=True).stdout
+            for _ in range(2)]  # fmt: skip
+    assert told == ["2\n", "0\n"]
