@@ -175,6 +175,8 @@ def sample(plan: Any, own: Any, key: Any, begin: int, end: int) -> Any:
             start = place
         bits = draw(key, i)
         if (bits >> _HALF) <= _U64(keep[ids[i]]):
+            if plan.tree:
+                prefetch(plan.paths, ids[i])
             own.kept[place] = ids[i]
             own.starts[place] = start
             own.reach[place] = 1 + below(bits & _LOW, window)
@@ -305,6 +307,10 @@ def train_unit(plan: Any, own: Any, buffers: Any, x: Any, y: Any, key: Any, u: i
     for j in range(first, behind):
         place, x_size = find(own.kept[j], 1, x_rows, x_uses, x_size, own.x_places)
         own.inputs_of[j] = place * width
+        if plan.tree:
+            prefetch(plan.nodes, plan.paths[own.kept[j]])
+            prefetch(plan.nodes, plan.paths[own.kept[j]] + _LINE // 2)
+            prefetch(plan.labels, plan.paths[own.kept[j]])
     if len(plan.grams):
         fetch_means(a, buffers.before[u], x_rows, x_size, x, plan)
     else:
