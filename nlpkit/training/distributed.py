@@ -203,6 +203,8 @@ def first_to_speak() -> bool:
     The processes of a run mostly fail together, or because one of them has. The store knows whether one has spoken.
     """
     here, key = world(), f"nlpkit spoke {_attempt()}"
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":  # another launcher has no store that outlives us
+        return True
     try:
         store = _store()
         until = time.monotonic() + PATIENCE
