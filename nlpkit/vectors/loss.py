@@ -19,7 +19,7 @@ from nlpkit.vectors.base import Corpus, Floats, Settings, Weights, keep_probabil
 
 SENTENCES = 1000  # drawn from the corpus, with replacement
 WORDS = 5000  # at most, of those sentences
-_AT_ONCE = 4096  # predictions computed together
+_AT_ONCE = 512  # predictions computed together
 
 Numbers = NDArray[np.int64]
 Doubles = NDArray[np.float64]
