@@ -105,7 +105,7 @@ def start(output, corpus, dev, **options):
 
 
 def words_of(text, names):
-    return [[names[word] for word in sentence.tolist()] for sentence in text]
+    return [[names[word] for word in sentence.tolist()] for sentence in np.split(text.ids, text.offsets[1:-1])]
 
 
 def test_other_text_has_the_words_and_phrases_of_the_corpus(tmp_path):
