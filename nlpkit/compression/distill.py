@@ -11,6 +11,7 @@ from typing import Any
 from nlpkit import events, objectives, tasks
 from nlpkit.artifact import file
 from nlpkit.artifact.provenance import Run
+from nlpkit.artifact.resume import discard
 from nlpkit.compression.objectives import WIDEN, LanguageDistillation, TaskDistillation
 from nlpkit.compression.student import make_student
 from nlpkit.data import framing as framings
@@ -124,7 +125,7 @@ def distill(
         made["training"] = {"objective": teach.name, **cut, "steps": progress.step, "best_step": progress.best_step}
         tokenizer = loaded.need_tokenizer().to_json()
         summary = run.write(state_tensors(network), kind="model", config=made, tokenizer=tokenizer)
-        resume.discard(run.output)
+        discard(run.output)
         return {**summary, **sizes, "steps": progress.step, "score": progress.best_score}
 
 

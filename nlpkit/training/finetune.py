@@ -10,6 +10,7 @@ import torch
 
 from nlpkit import events, tasks
 from nlpkit.artifact.provenance import Run
+from nlpkit.artifact.resume import discard
 from nlpkit.data import labelled
 from nlpkit.data.order import Epochs
 from nlpkit.device import choose_device, local_device
@@ -118,7 +119,7 @@ def finetune(
         made["training"] = {"objective": asked.name, "steps": progress.step, "best_step": progress.best_step}
         tokenizer = loaded.need_tokenizer().to_json()
         summary = run.write(state_tensors(network), kind="model", config=made, tokenizer=tokenizer)
-        resume.discard(run.output)
+        discard(run.output)
         return {**summary, "parameters": estimate.parameters(network), "steps": progress.step,
                 "labels": list(asked.labels), "score": progress.best_score}  # fmt: skip
 

@@ -17,6 +17,7 @@ import torch
 
 from nlpkit import events
 from nlpkit.artifact.provenance import Run
+from nlpkit.artifact.resume import SAVE_SECONDS
 from nlpkit.data.batch import Batch
 from nlpkit.data.order import Part, Source
 from nlpkit.device import local_device
@@ -31,8 +32,6 @@ from nlpkit.training.settings import Settings
 from nlpkit.training.sharded import Sharded
 from nlpkit.training.stop import StopSignal
 from nlpkit.world import world
-
-SAVE_SECONDS = 60.0  # between two saves when no number of steps was given
 
 
 @dataclass(frozen=True)

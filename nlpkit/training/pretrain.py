@@ -11,6 +11,7 @@ import torch
 
 from nlpkit import events, objectives
 from nlpkit.artifact.provenance import Run
+from nlpkit.artifact.resume import discard
 from nlpkit.data import framing as framings
 from nlpkit.data.order import Epochs
 from nlpkit.data.pretraining import SOURCES, source
@@ -147,7 +148,7 @@ def pretrain(
         made = model_config(network, family)
         made["training"] = {"objective": task.name, "cut": how, "steps": progress.step, "best_step": progress.best_step}
         summary = run.write(state_tensors(network), kind="model", config=made, tokenizer=tokenizer.to_json())
-        resume.discard(run.output)
+        discard(run.output)
         return {**summary, "parameters": estimate.parameters(network), "steps": progress.step}
 
 

@@ -1,13 +1,8 @@
-"""An unfinished run: one file beside the target, replaced by one rename.
-
-``x.safetensors.resume`` holds weights, optimizer moments, the best weights so far, the step and the position in the
-data, so weights and optimizer can never be of different steps. It belongs to one command: started again with other
-options or inputs, the run stops and names each difference.
-"""
+"""The unfinished run of a model: weights, optimizer moments, the best weights so far, the step and the position in the
+data are one file, so weights and optimizer can never be of different steps (`nlpkit.artifact.resume`)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from nlpkit import events
-from nlpkit.artifact import atomic, file
-from nlpkit.artifact.provenance import PROMISE, Run, differences, processor, unfinished
+from nlpkit.artifact import file, resume
+from nlpkit.artifact.provenance import Run, unfinished
 from nlpkit.data.order import START, Position
 from nlpkit.errors import UserError
 from nlpkit.world import world
 
-Arrays = Mapping[str, np.ndarray]
+Arrays = resume.Arrays
 
 
 @dataclass
@@ -40,18 +35,13 @@ class Progress:
 
 
 def save(run: Run, progress: Progress, *, model: Arrays, optimizer: Arrays, best: Arrays) -> None:
-    """Write the state of a run, atomically. Of several processes one writes."""
-    if not world().leads:
-        return
-    tensors = {
+    """Write the state of a run (`nlpkit.artifact.resume`)."""
+    arrays = {
         **{f"model.{name}": value for name, value in model.items()},
         **{f"optimizer.{name}": value for name, value in optimizer.items()},
         **{f"best.{name}": value for name, value in best.items()},
     }
-    file.write(
-        unfinished(run.output), tensors, kind="resume", config=progress.to_json(), provenance=run.provenance(),
-        history={}, determinism={"promise": PROMISE, "processor": processor(run.libraries)},
-    )  # fmt: skip
+    resume.save(run, arrays, progress.to_json())
 
 
 @dataclass(frozen=True)
@@ -65,25 +55,16 @@ class Saved:
 
 
 def load(run: Run) -> Saved | None:
-    """The unfinished run of this target, None when there is none.
-
-    Errors: a file that another command left (each difference is named), or a damaged one.
-    """
-    path = unfinished(run.output)
-    if run.fresh or not path.exists():
+    """The unfinished run of this target, None when there is none. Errors: those of `nlpkit.artifact.resume.load`."""
+    found = resume.load(run)
+    if found is None:
         return None
-    found = file.read(path, kind="resume")
-    if differing := differences(found.provenance, run.provenance()):
-        raise UserError(
-            "an unfinished run of another command lies here: " + "; ".join(differing),
-            where=path,
-            hint="run the command it was started with, or start over with --fresh",
-        )
+    arrays, config = found
 
     def part(prefix: str) -> dict[str, np.ndarray]:
-        return {name[len(prefix) :]: found.array(name) for name in found.tensors if name.startswith(prefix)}
+        return {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
 
-    saved = Saved(Progress(**found.config), part("model."), part("optimizer."), part("best."))
+    saved = Saved(Progress(**config), part("model."), part("optimizer."), part("best."))
     events.note(f"resuming {run.output.name} at step {saved.progress.step:,}")
     return saved
 
@@ -103,12 +84,3 @@ def parts_of(asked: int | None, output: Path, *, fresh: bool) -> int:
                             hint=f"at least --parts {size}, or leave it out")  # fmt: skip
         events.note(f"{idle}, as the run was begun; the rest of them have nothing to do")
     return parts
-
-
-def discard(output: Path) -> None:
-    """Remove the state of a run that is finished, also one that was killed while it was written."""
-    if not world().leads:
-        return
-    path = unfinished(output)
-    for name in (path, atomic.partial(path)):
-        name.unlink(missing_ok=True)

@@ -22,11 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit import events
+from nlpkit.artifact import resume
 from nlpkit.artifact.provenance import Run, default_threads
 from nlpkit.errors import Interrupted, RunError, UserError
 from nlpkit.seeds import Address
 from nlpkit.training.stop import StopSignal
-from nlpkit.vectors import cooccurrence, resume
+from nlpkit.vectors import cooccurrence
 from nlpkit.vectors.file import KIND
 from nlpkit.vectors.glove_cells import CELL, STRIPES, Blocks, sort_in_blocks
 from nlpkit.vectors.glove_kernel import learn
@@ -166,7 +167,7 @@ def _learn(learner: Learner, run: Run, epochs: int, save_every: int | None, thre
     loss: float | None = None
     if saved := resume.load(run):
         state, config = saved
-        learner.state.update(state)
+        learner.state.update({name: np.array(array) for name, array in state.items()})
         loss = config.pop("loss")
         position = config
         events.note(f"resuming {run.output.name} in epoch {position['epoch']} of {epochs}")

@@ -43,7 +43,7 @@ class _Model(models.PrimitiveModel):  # type: ignore[misc]
         super().__init__(manager, numba_type, _FLOATS)
 
 
-def _place(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+def place(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
     """A pointer to an element of an array."""
     data = context.make_array(array_type)(context, builder, array).data
     return builder.gep(data, [index])
@@ -58,7 +58,7 @@ def load(typing: Any, array: Any, index: Any) -> Any:
     """array[index : index + 8]"""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = _place(context, builder, signature.args[0], *arguments)
+        pointer = place(context, builder, signature.args[0], *arguments)
         return builder.load(_eight(builder, pointer), align=4)
 
     return f8(array, types.intp), code
@@ -69,7 +69,7 @@ def store(typing: Any, array: Any, index: Any, value: Any) -> Any:
     """array[index : index + 8] = value"""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = _place(context, builder, signature.args[0], *arguments[:2])
+        pointer = place(context, builder, signature.args[0], *arguments[:2])
         builder.store(arguments[2], _eight(builder, pointer), align=4)
         return context.get_dummy_value()
 
@@ -82,7 +82,7 @@ def prefetch(typing: Any, array: Any, index: Any) -> Any:
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         pointer = builder.bitcast(
-            _place(context, builder, signature.args[0], *arguments), ir.IntType(8).as_pointer()
+            place(context, builder, signature.args[0], *arguments), ir.IntType(8).as_pointer()
         )  # fmt: skip
         number = ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), number, number, number])

@@ -17,6 +17,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from nlpkit.compiled import compiled
+from nlpkit.vectors.simd import place
 
 _LINE = 16  # 64-bit numbers that lie apart so that no two of them share a line of the cache
 _ARRIVED, _TURN, _TAKEN = 0, _LINE, 2 * _LINE
@@ -38,14 +39,10 @@ def give_way() -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
-def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
-    return builder.gep(context.make_array(array_type)(context, builder, array).data, [index])
-
-
 @intrinsic  # type: ignore[untyped-decorator]
 def _fetch_add(typing: Any, array: Any, index: Any, value: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = _pointer(context, builder, signature.args[0], *arguments[:2])
+        pointer = place(context, builder, signature.args[0], *arguments[:2])
         return builder.atomic_rmw("add", pointer, arguments[2], "seq_cst")
 
     return types.int64(array, types.intp, types.int64), code
@@ -54,7 +51,7 @@ def _fetch_add(typing: Any, array: Any, index: Any, value: Any) -> Any:
 @intrinsic  # type: ignore[untyped-decorator]
 def _read(typing: Any, array: Any, index: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = _pointer(context, builder, signature.args[0], *arguments)
+        pointer = place(context, builder, signature.args[0], *arguments)
         return builder.load_atomic(pointer, "acquire", 8)
 
     return types.int64(array, types.intp), code
@@ -63,7 +60,7 @@ def _read(typing: Any, array: Any, index: Any) -> Any:
 @intrinsic  # type: ignore[untyped-decorator]
 def _write(typing: Any, array: Any, index: Any, value: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = _pointer(context, builder, signature.args[0], *arguments[:2])
+        pointer = place(context, builder, signature.args[0], *arguments[:2])
         builder.store_atomic(arguments[2], pointer, "release", 8)
         return context.get_dummy_value()
 

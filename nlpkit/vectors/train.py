@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from nlpkit import events
+from nlpkit.artifact import resume
 from nlpkit.artifact.provenance import Run, default_threads
 from nlpkit.errors import Interrupted, RunError, UserError, refuse
 from nlpkit.seeds import Address
 from nlpkit.training.stop import StopSignal
-from nlpkit.vectors import resume, subwords
+from nlpkit.vectors import subwords
 from nlpkit.vectors.base import Corpus, Settings, Weights
 from nlpkit.vectors.counting import Vocabulary
 from nlpkit.vectors.file import KIND
@@ -223,7 +224,7 @@ class _Training:
     def _load(self) -> None:
         if saved := resume.load(self.target):
             arrays, position = saved
-            self.best = {name[5:]: arrays.pop(name) for name in list(arrays) if name.startswith("best.")}
+            self.best = {name[5:]: np.array(arrays.pop(name)) for name in list(arrays) if name.startswith("best.")}
             self.learner.load_state(arrays)
             self.position |= position
             events.note(f"resuming {self.target.output.name} in epoch {position['epoch']} of {self.settings.epochs}")
@@ -232,7 +233,7 @@ class _Training:
 def _cost(vocabulary: Vocabulary, settings: Settings, options: dict[str, Any]) -> dict[str, Any]:
     """What a dry run tells: sizes, and the memory of the weights and the vocabulary in bytes."""
     words = len(vocabulary.words)
-    rows = 0 if options["subwords"] is None else options["buckets"] or subwords.BUCKETS
+    rows = 0 if options["subwords"] is None else subwords.parse(options["subwords"], options["buckets"])[2]
     parameters = (words + rows + settings.output_rows(words)) * settings.dim
     text = int(vocabulary.counts.sum())
     return {

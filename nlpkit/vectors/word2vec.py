@@ -47,7 +47,7 @@ from nlpkit.vectors.windows import learn_cbow, learn_skipgram
 UNIT = 256  # words of the text, before subsampling
 UNITS = 8  # of a round
 POOL = 128  # negatives drawn for a unit; a power of two
-POOL_BITS = 7
+POOL_BITS = POOL.bit_length() - 1
 GROUP = 4  # windows scored together
 TOP = 256  # nodes below and with the root, with which most paths begin; every unit has them, in places that are known
 _AHEAD = 8  # rows: so early they are asked for

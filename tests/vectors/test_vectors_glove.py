@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from nlpkit import events
-from nlpkit.artifact import file, inspect
+from nlpkit.artifact import file, inspect, resume
 from nlpkit.artifact.verify import verify
 from nlpkit.cli import app
 from nlpkit.errors import Interrupted, RunError, UserError
 from nlpkit.seeds import Address
-from nlpkit.vectors import cooccurrence, glove_cells, resume
+from nlpkit.vectors import cooccurrence, glove_cells
 from nlpkit.vectors import glove as module
 from nlpkit.vectors.cooccurrence import cooccur
 from nlpkit.vectors.file import load

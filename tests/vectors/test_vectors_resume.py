@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from nlpkit import events
-from nlpkit.artifact import file
+from nlpkit.artifact import file, resume
 from nlpkit.cli import app
 from nlpkit.errors import Interrupted, UserError
-from nlpkit.vectors import resume
 from nlpkit.vectors import train as module
 from nlpkit.vectors.file import load
 from nlpkit.vectors.learner import Learner
