@@ -36,7 +36,7 @@ AnalogyScore = Annotated[
 Steps = Annotated[int | None, Option(help="Updates of the weights (default: by epochs); 0 trains nothing.", min=0)]
 Epochs = Annotated[int | None, Option(help="Passes over the data (default: 1 unless steps are given).", min=1)]
 BatchTokens = Annotated[int, Option(help="About this many tokens in a batch.", min=1)]
-Accumulate = Annotated[int, Option(help="Batches whose gradients make one update.", min=1)]
+Accumulate = Annotated[int, Option(help="Batches that make one update: what one so many times as large would.", min=1)]
 LearningRate = Annotated[float, Option(help="Peak learning rate of AdamW.", min=0)]
 Schedule = Annotated[str, Option(help="Learning rate after warm-up: constant, linear, cosine, inverse-sqrt.")]
 WarmupFraction = Annotated[float, Option(help="Share of the steps in which the learning rate rises.", min=0, max=1)]

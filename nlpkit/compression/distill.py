@@ -102,22 +102,20 @@ def distill(
         check_dev(options)
         lesson = (task_lesson if loaded.config.get("task") else language_lesson)(loaded, run, options)
         network = make_student(loaded, lesson.heads, options | {"max_len": lesson.max_len}, run.path("init"))
-        teach = lesson.objective
+        teach, taught = lesson.objective, lesson.data.accumulated(accumulate)
         settings = Settings(
-            steps=pretrain.total_steps(
-                lesson.data, steps, epochs or (finetune.EPOCHS if steps is None else None), accumulate
-            ),
-            accumulate=accumulate, lr=lr, schedule=schedule, warmup_fraction=warmup_fraction, beta1=beta1, beta2=beta2,
-            adam_eps=adam_eps, weight_decay=weight_decay, clip_norm=clip_norm or None,
-            eval_every=eval_every or finetune.once_an_epoch(lesson.data, accumulate), patience=patience,
-            log_every=log_every, save_every=save_every, seed=seed, device=device, parts=parts, parallel=parallel,
+            steps=pretrain.total_steps(taught, steps, epochs or (finetune.EPOCHS if steps is None else None)), lr=lr,
+            schedule=schedule, warmup_fraction=warmup_fraction, beta1=beta1, beta2=beta2, adam_eps=adam_eps,
+            weight_decay=weight_decay, clip_norm=clip_norm or None, eval_every=eval_every or taught.count(1),
+            patience=patience, log_every=log_every, save_every=save_every, seed=seed, device=device, parts=parts,
+            parallel=parallel,
         )  # fmt: skip
         sizes = {"parameters": parameters(network), "teacher_parameters": estimate.parameters(loaded.model)}
         if dry_run:
-            cost = estimate.cost(network, lesson.data, settings, share=lesson.share, teacher=loaded.model)
+            cost = estimate.cost(network, taught, settings, share=lesson.share, teacher=loaded.model)
             return run.plan(**cost | sizes)
         loaded.model.to(local_device(device))
-        progress = loop.train(network, teach, lesson.data, settings, run, evaluate=lesson.evaluate)
+        progress = loop.train(network, teach, taught, settings, run, evaluate=lesson.evaluate)
         if WIDEN in network.heads:
             del network.heads[WIDEN]
         made = model_config(network, loaded.family, task=lesson.task)

@@ -4,7 +4,8 @@ Every epoch is a permutation. Batches hold about ``batch_tokens`` tokens; inside
 sorted by length, so that a batch's sequences are alike (attention then runs on few groups of equal length), and the
 window's batches are shuffled again, so that the loop does not see short before long.
 
-A batch can be read in parts, which several processes share: together they read what one would.
+What an update learns from can be read in parts, which several processes share (together they read what one would), and
+each part in several batches.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit.data.batch import Batch
+from nlpkit.errors import UserError
 from nlpkit.seeds import Address
 
 WINDOW = 64  # batches that are sorted by length together
@@ -32,15 +34,24 @@ class Part:
     empty: bool = False
 
 
-class Source(Protocol):
-    """What a loop reads: batches without end, from any position."""
+@dataclass(frozen=True)
+class Read:
+    """What one update learns from: of each chosen part its batches, one after the other. Every sequence is in one of
+    them. ``after`` is the position that follows."""
 
-    def read(self, position: Position, parts: int, chosen: Sequence[int]) -> Iterator[tuple[list[Part], int, Position]]:
-        """(the ``chosen`` of a batch's ``parts``, the epoch it belongs to, the position after it), from ``position``
-        on, epoch after epoch. Every sequence of a batch is in one part."""
+    parts: list[list[Part]]
+    epoch: int
+    after: Position
+
+
+class Source(Protocol):
+    """What a loop reads: one update's sequences after the other, without end, from any position."""
+
+    def read(self, position: Position, parts: int, chosen: Sequence[int]) -> Iterator[Read]:
+        """From ``position`` on, epoch after epoch: of what one update learns from the ``chosen`` of its ``parts``."""
 
     def count(self, epochs: int) -> int:
-        """How many batches the first ``epochs`` epochs have."""
+        """How many updates the first ``epochs`` epochs have."""
 
 
 START: Position = {"epoch": 0, "batch": 0}
@@ -86,7 +97,9 @@ def cut(examples: NDArray[np.int64], lengths: NDArray[np.int64], parts: int) -> 
 class Epochs:
     """A `Source` made of two functions: the lengths of the examples, and a batch from example numbers.
 
-    ``make(examples, epoch)`` may depend on the epoch (pairs are drawn anew in each).
+    ``make(examples, epoch)`` may depend on the epoch (pairs are drawn anew in each). An update learns from
+    ``accumulate`` batches of about ``batch_tokens`` each. Which sequences these are is decided by the product of the
+    two: the same update can be made of one large batch, or of many small ones where a large one finds no room.
     """
 
     def __init__(
@@ -96,22 +109,36 @@ class Epochs:
         *,
         batch_tokens: int,
         seed: int,
+        accumulate: int = 1,
     ) -> None:
         self.lengths, self.make, self.batch_tokens, self.seed = lengths, make, batch_tokens, seed
+        self.accumulate = accumulate
+
+    def accumulated(self, accumulate: int) -> Epochs:
+        """The same sequences, ``accumulate`` batches for each update. Errors: fewer than one."""
+        if accumulate < 1:
+            raise UserError(f"accumulate is {accumulate}, expected at least 1")
+        return Epochs(self.lengths, self.make, batch_tokens=self.batch_tokens, seed=self.seed, accumulate=accumulate)
 
     def plan(self, epoch: int) -> list[NDArray[np.int64]]:
-        """The batches of an epoch, as example numbers."""
-        return epoch_batches(self.lengths, self.batch_tokens, Address(self.seed, ("order", epoch)))
+        """What each update of an epoch learns from, as example numbers."""
+        room = self.batch_tokens * self.accumulate
+        return epoch_batches(self.lengths, room, Address(self.seed, ("order", epoch)))
 
-    def read(self, position: Position, parts: int, chosen: Sequence[int]) -> Iterator[tuple[list[Part], int, Position]]:
+    def pieces(self, examples: NDArray[np.int64], parts: int) -> list[list[NDArray[np.int64]]]:
+        """An update's examples in parts, and each part in its batches."""
+        return [cut(part, self.lengths, self.accumulate) for part in cut(examples, self.lengths, parts)]
+
+    def read(self, position: Position, parts: int, chosen: Sequence[int]) -> Iterator[Read]:
         epoch, start = position["epoch"], position["batch"]
         while True:
             plan = self.plan(epoch)
             for number in range(start, len(plan)):
                 last = number + 1 == len(plan)
                 after = {"epoch": epoch + 1, "batch": 0} if last else {"epoch": epoch, "batch": number + 1}
-                examples = cut(plan[number], self.lengths, parts)
-                yield [self._part(examples[part], plan[number], epoch) for part in chosen], epoch, after
+                pieces = self.pieces(plan[number], parts)
+                made = [[self._part(piece, plan[number], epoch) for piece in pieces[part]] for part in chosen]
+                yield Read(made, epoch, after)
             epoch, start = epoch + 1, 0
 
     def _part(self, examples: NDArray[np.int64], batch: NDArray[np.int64], epoch: int) -> Part:
@@ -120,9 +147,10 @@ class Epochs:
         return Part(self.make(batch[:1], epoch), empty=True)
 
     def batches(self, position: Position) -> Iterator[tuple[Batch, int, Position]]:
-        """`read` of whole batches."""
-        for (whole,), epoch, after in self.read(position, 1, (0,)):
-            yield whole.batch, epoch, after
+        """`read` of one batch after the other, where there is one for each update."""
+        for read in self.read(position, 1, (0,)):
+            ((whole,),) = read.parts
+            yield whole.batch, read.epoch, read.after
 
     def count(self, epochs: int) -> int:
         return sum(len(self.plan(epoch)) for epoch in range(epochs))

@@ -20,8 +20,10 @@ CHUNK = 1024  # rows; 1024 x 8,000 logits are 33 MB
 
 
 def total(x_M: Tensor) -> Tensor:
-    """The sum of a vector as a product with ones: torch's own full sum depends on the number of threads."""
-    return (x_M.reshape(1, -1) @ x_M.new_ones(x_M.numel(), 1)).reshape(())
+    """The sum of a vector as a product with ones: torch's own full sum depends on the number of threads. In double
+    precision where there is one, so that many small batches have the loss of a large one to 1e-6."""
+    wide = x_M if x_M.device.type == "mps" else x_M.double()
+    return (wide.reshape(1, -1) @ wide.new_ones(wide.numel(), 1)).reshape(()).to(x_M.dtype)
 
 
 def _chunk_loss(logits_MV: Tensor, target_m: Tensor) -> tuple[Tensor, Tensor]:

@@ -38,12 +38,12 @@ def cost(
     count = parameters(model)
     tokens = int(data.lengths.sum())
     batches = max(1, data.count(1))
-    step_tokens = tokens / batches * settings.accumulate
+    step_tokens = tokens / batches
     length = float((data.lengths**2).sum()) / max(1, tokens)
     operations = 6 * weights_at_work(model, length, share) * step_tokens
     if teacher is not None:
         operations += 2 * weights_at_work(teacher, length, share) * step_tokens
-    part_tokens, size = tokens / batches / settings.parts, world().size
+    part_tokens, size = step_tokens / data.accumulate / settings.parts, world().size
     held = 16 + (8 if size > 1 else 4 * math.ceil(math.log2(settings.parts)))
     activation = part_tokens * config.n_layers * (14 * config.d_model + 3 * config.d_ff) * 4
     logits = min(part_tokens * share, 1024) * config.vocab_size * 4 * 2

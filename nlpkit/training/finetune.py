@@ -100,16 +100,16 @@ def finetune(
             asked = kind.restore({**asked.to_json(), "labels": known})
         _check_pooling(loaded, pooling)
         network = prepare(loaded, asked, dropout=dropout, seed=seed)
-        data = epochs_of(encode(asked, examples, encoder, "train"), batch_tokens=batch_tokens, seed=seed)
+        encoded = encode(asked, examples, encoder, "train")
+        data = epochs_of(encoded, batch_tokens=batch_tokens, seed=seed).accumulated(accumulate)
         evaluate = None
         if dev is not None:
             held = encode(asked, labelled.read(run.paths("dev")[0], **columns), encoder, "dev")
             evaluate = evaluator(asked, held, chosen, local_device(device))
         settings = Settings(
-            steps=total_steps(data, steps, epochs or (EPOCHS if steps is None else None), accumulate),
-            accumulate=accumulate, lr=lr, schedule=schedule, warmup_fraction=warmup_fraction, beta1=beta1, beta2=beta2,
+            steps=total_steps(data, steps, epochs or (EPOCHS if steps is None else None)), lr=lr, schedule=schedule, warmup_fraction=warmup_fraction, beta1=beta1, beta2=beta2,
             adam_eps=adam_eps, weight_decay=weight_decay, clip_norm=clip_norm or None,
-            eval_every=eval_every or once_an_epoch(data, accumulate), patience=patience, log_every=log_every,
+            eval_every=eval_every or data.count(1), patience=patience, log_every=log_every,
             save_every=save_every, seed=seed, device=device, parts=parts, parallel=parallel,
         )  # fmt: skip
         if dry_run:
@@ -151,11 +151,6 @@ def prepare(loaded: Loaded, task: Task, *, dropout: float | None, seed: int) -> 
 def epochs_of(sequences: Sequences, *, batch_tokens: int, seed: int) -> Epochs:
     """The order in which the loop reads them."""
     return Epochs(sequences.lengths, sequences.batch, batch_tokens=batch_tokens, seed=seed)
-
-
-def once_an_epoch(data: Epochs, accumulate: int) -> int:
-    """Steps of an epoch, rounded up."""
-    return -(-data.count(1) // accumulate)
 
 
 def evaluator(task: Task, held: Sequences, metric: str, device: str) -> Callable[[Model], Evaluation]:

@@ -1,6 +1,6 @@
 """THE training loop. Pre-training, fine-tuning and distillation give it an objective; none has another.
 
-A step: read ``accumulate`` batches, let the objective corrupt them, count their answers, run each forward and
+A step: read its ``accumulate`` batches, let the objective corrupt them, count their answers, run each forward and
 backward with its share of the whole, clip, update. Everything random in a step is a function of (seed, step) or of
 (seed, epoch, example), so a run that was killed and resumed computes what it would have computed.
 """
@@ -19,7 +19,7 @@ from nlpkit import events
 from nlpkit.artifact.provenance import Run
 from nlpkit.artifact.resume import SAVE_SECONDS
 from nlpkit.data.batch import Batch
-from nlpkit.data.order import Part, Source
+from nlpkit.data.order import Read, Source
 from nlpkit.device import local_device
 from nlpkit.errors import Interrupted, RunError
 from nlpkit.models.base import Model
@@ -105,13 +105,12 @@ def train(
     with StopSignal() as stop, distributed.answering():
         while progress.step < settings.steps and not progress.stopped:
             model.train()
-            read = [next(batches) for _ in range(settings.accumulate)]
-            micro = [(parts, epoch) for parts, epoch, _ in read]
-            sums, counts, tokens = forward_backward(model, objective, micro, settings, progress.step, gradients)
+            read = next(batches)
+            sums, counts, tokens = forward_backward(model, objective, read, settings, progress.step, gradients)
             norm = update(parameters, optimizer, settings, progress.step, sums, gradients.row_norms)
             progress.step += 1
-            progress.position = read[-1][2]
-            lengths = [length for parts, _ in micro for part in parts for length in part.batch.packing.lengths]
+            progress.position = read.after
+            lengths = [length for part in read.parts for piece in part for length in piece.batch.packing.lengths]
             losses.add(sums, counts, tokens, estimate.operations(model, objective, lengths, counts, tokens))
             if progress.step % settings.log_every == 0 or progress.step == settings.steps:
                 losses = report(losses, progress.step, settings, norm, objective)
@@ -151,7 +150,7 @@ def reduction_for(model: Model, settings: Settings, device: str) -> Local:
 
 @dataclass(frozen=True)
 class Work:
-    """One forward and backward: part ``part`` of batch ``number`` of a step."""
+    """One forward and backward: batch ``number`` of part ``part`` of a step."""
 
     part: int
     number: int
@@ -163,7 +162,7 @@ class Work:
 def forward_backward(
     model: Model,
     objective: Objective,
-    micro: list[tuple[list[Part], int]],
+    read: Read,
     settings: Settings,
     step: int,
     gradients: Local,
@@ -171,12 +170,11 @@ def forward_backward(
     """Gradients of one update, from one or more batches; returns each term's sum of losses and number of answers, and
     the number of tokens, of all processes.
 
-    ``micro`` has this process's parts of each batch, and the epoch. The counts of all batches are known before the
-    first backward, so every answer weighs the same whatever batch or part it is in (a mean of means would favour short
+    ``read`` has this process's parts. The counts of all batches are known before the first backward, so every answer weighs the same whatever batch or part it is in (a mean of means would favour short
     batches). Each part draws its own dropout, so that it does not matter which process computes it.
     """
     device = local_device(settings.device)
-    tasks = prepare(objective, micro, settings, gradients)
+    tasks = prepare(objective, read, settings, gradients)
     counts, tokens = count(tasks, objective)
     sums = dict.fromkeys(counts, 0.0)
     address = Address(settings.seed, ("dropout", step))
@@ -199,17 +197,15 @@ def forward_backward(
     return dict(zip(sums, distributed.total(list(sums.values())), strict=True)), counts, tokens
 
 
-def prepare(
-    objective: Objective, micro: list[tuple[list[Part], int]], settings: Settings, gradients: Local
-) -> list[Work]:
+def prepare(objective: Objective, read: Read, settings: Settings, gradients: Local) -> list[Work]:
     """What this process computes in a step: part by part, and of each all batches."""
     found = []
-    for place, part in enumerate(gradients.parts):
-        for number, (parts, epoch) in enumerate(micro):
-            if parts[place].empty and not gradients.empties:
+    for part, pieces in zip(gradients.parts, read.parts, strict=True):
+        for number, piece in enumerate(pieces):
+            if piece.empty and not gradients.empties:
                 continue
-            batch, target = objective.corrupt(parts[place].batch, Address(settings.seed, ("objective", epoch)))
-            found.append(Work(part, number, batch, target, parts[place].empty))
+            batch, target = objective.corrupt(piece.batch, Address(settings.seed, ("objective", read.epoch)))
+            found.append(Work(part, number, batch, target, piece.empty))
     return found
 
 

@@ -130,9 +130,9 @@ def pretrain(
         def sequences(chosen: TokenFiles) -> Epochs:
             return source(how, chosen, frame, max_len=max_len, batch_tokens=batch_tokens, seed=seed)
 
-        data = repeated(sequences(files), mlm.copies(masking))
+        data = repeated(sequences(files), mlm.copies(masking)).accumulated(accumulate)
         settings = Settings(
-            steps=total_steps(data, steps, epochs, accumulate), accumulate=accumulate, lr=lr, schedule=schedule,
+            steps=total_steps(data, steps, epochs), lr=lr, schedule=schedule,
             warmup_fraction=warmup_fraction, beta1=beta1, beta2=beta2, adam_eps=adam_eps, weight_decay=weight_decay,
             clip_norm=clip_norm or None, eval_every=eval_every, patience=patience, log_every=log_every,
             save_every=save_every, seed=seed, device=device, parts=parts, parallel=parallel,
@@ -168,7 +168,7 @@ def check_tokenizer(files: TokenFiles, tokenizer: Tokenizer, whose: str, *, wher
         )  # fmt: skip
 
 
-def total_steps(data: Epochs, steps: int | None, epochs: int | None, accumulate: int) -> int:
+def total_steps(data: Epochs, steps: int | None, epochs: int | None) -> int:
     """Updates of a run: the steps asked for, or as many as the epochs hold (default one). Errors: both given."""
     if steps is not None and epochs is not None:
         raise UserError("both steps and epochs are given", hint="--steps counts updates, --epochs passes; give one")
@@ -176,7 +176,7 @@ def total_steps(data: Epochs, steps: int | None, epochs: int | None, accumulate:
         return steps
     if epochs is not None and epochs < 1:
         raise UserError(f"epochs is {epochs}, expected at least 1")
-    return -(-data.count(epochs or 1) // max(1, accumulate))
+    return data.count(epochs or 1)
 
 
 def evaluator(data: Epochs, task: Objective, seed: int, device: str) -> Callable[[Model], Evaluation]:

@@ -13,15 +13,13 @@ from nlpkit.errors import UserError, choose, refuse
 class Settings:
     """One run of the loop. Units are in the names; absent is None.
 
-    steps: updates of the weights; 0 leaves them as they are. accumulate: batches whose gradients make one update.
-    warmup_fraction: share of the steps in which the learning rate rises linearly. eval_every, save_every, log_every:
+    steps: updates of the weights; 0 leaves them as they are. warmup_fraction: share of the steps in which the learning rate rises linearly. eval_every, save_every, log_every:
     steps between two (None: evaluation at the end only, saving once a minute). patience: evaluations without a better
     score after which training stops (None: never). parts: in which each batch is computed, shared by the processes;
     parallel: how these share a model ("ddp": each has it whole; "fsdp": each a share of every weight).
     """
 
     steps: int
-    accumulate: int = 1
     lr: float = 5e-4
     schedule: str = "linear"
     warmup_fraction: float = 0.1
@@ -44,7 +42,6 @@ class Settings:
         choose(SCHEDULES, self.schedule, field="schedule")
         for flag, value, low, high in (
             ("steps", self.steps, 0, None),
-            ("accumulate", self.accumulate, 1, None),
             ("lr", self.lr, 0, None),
             ("warmup-fraction", self.warmup_fraction, 0, 1),
             ("adam-eps", self.adam_eps, 0, None),

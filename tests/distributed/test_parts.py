@@ -34,20 +34,21 @@ def test_every_sequence_is_in_one_part_and_parts_are_about_equal(sizes: list[int
         assert abs(int(lengths[part].sum()) - lengths.sum() / parts) <= lengths.max()
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
-def test_processes_together_read_what_one_reads(size: int) -> None:
+@pytest.mark.parametrize(("size", "accumulate"), [(1, 1), (2, 1), (3, 1), (4, 1), (5, 1), (2, 3)])
+def test_processes_together_read_what_one_reads(size: int, accumulate: int) -> None:
     lengths = np.random.default_rng(0).integers(5, 60, 83)
     source = Epochs(lengths, lambda examples, epoch: examples, batch_tokens=200, seed=0)  # type: ignore[arg-type,return-value]
-    parts = 4
+    source, parts = source.accumulated(accumulate), 4
     streams = [source.read(START, parts, share(parts, size, rank)) for rank in range(size)]
-    whole = source.batches(START)
+    room = 200 * accumulate  # the batches of an update together are the batch that has room for them all
+    whole = Epochs(lengths, source.make, batch_tokens=room, seed=0).batches(START)
     empty = 0
     for _ in range(source.count(2)):
         read = [next(stream) for stream in streams]
         batch, epoch, after = next(whole)
-        assert {item[1] for item in read} == {epoch} and all(item[2] == after for item in read)
-        chosen = [part for found, _, _ in read for part in found]
-        assert len(chosen) == parts
+        assert all(item.epoch == epoch and item.after == after for item in read)
+        chosen = [piece for item in read for part in item.parts for piece in part]
+        assert len(chosen) == parts * accumulate
         empty += sum(part.empty for part in chosen)
         assert np.concatenate([part.batch for part in chosen if not part.empty]).tolist() == batch.tolist()  # type: ignore[attr-defined,misc]
         assert all(part.batch == batch[:1] for part in chosen if part.empty)  # type: ignore[index]

@@ -13,7 +13,7 @@ from making import OPTIONS, VOCABULARY, make_batch, token_file
 import nlpkit
 from nlpkit import events
 from nlpkit.artifact import file
-from nlpkit.data.order import Part
+from nlpkit.data.order import Part, Read
 from nlpkit.errors import Interrupted, RunError, UserError
 from nlpkit.training import loop
 from nlpkit.training.reduction import Local
@@ -140,8 +140,8 @@ def test_accumulated_batches_weigh_every_answer_the_same() -> None:
 
     def gradients(batches: list[Any]) -> tuple[dict[str, float], list[torch.Tensor]]:
         model.zero_grad()
-        micro = [([Part(batch)], 0) for batch in batches]
-        sums, counts, _ = loop.forward_backward(model, task, micro, settings, 0, Local(model, 1))
+        read = Read([[Part(batch) for batch in batches]], 0, {})
+        sums, counts, _ = loop.forward_backward(model, task, read, settings, 0, Local(model, 1))
         grads = [value.grad.clone() for value in model.parameters() if value.grad is not None]
         return {name: sums[name] / counts[name] for name in sums}, grads
 

@@ -14,23 +14,17 @@ from making import OPTIONS, VOCABULARY, make_batch, token_file, vector_file
 import nlpkit
 from nlpkit import objectives
 from nlpkit.artifact import file
-from nlpkit.artifact.provenance import Run
 from nlpkit.cli.app import run
-from nlpkit.data.batch import Batch
 from nlpkit.data.framing import framing
-from nlpkit.data.order import Part
 from nlpkit.data.pretraining import pairs
 from nlpkit.data.tokenfile import TokenFiles
 from nlpkit.errors import UserError
-from nlpkit.models import family
 from nlpkit.models.load import load
-from nlpkit.models.sizes import config_for
 from nlpkit.seeds import Address
 from nlpkit.tokenizers.base import DEFAULT_SPECIAL
 from nlpkit.tokenizers.word import Word
 from nlpkit.training import loop
 from nlpkit.training.settings import Settings
-from nlpkit.training.threads import use_threads
 
 SHAPE = ["--threads", "1", "--n-layers", "1", "--d-model", "32", "--n-heads", "2", "--max-len", "32"]
 SMALL: dict[str, Any] = {"n_layers": 1, "d_model": 16, "n_heads": 2, "max_len": 32, "batch_tokens": 256, "threads": 1,
@@ -222,14 +216,14 @@ def test_static_masks_repeat_and_so_do_their_pairs(folder: Path, tmp_path: Path,
     seen: dict[int, dict[int, list[int]]] = {}
     forward_backward = loop.forward_backward
 
-    def watching(model: Any, objective: Any, micro: Any, settings: Settings, *more: Any) -> Any:
-        for (part,), epoch in micro:
-            batch = part.batch
-            corrupted, _ = objective.corrupt(batch, Address(settings.seed, ("objective", epoch)))
-            rows = corrupted.tokens.split(list(batch.packing.lengths))
-            for example, row in zip(batch.examples.tolist(), rows, strict=True):
-                seen.setdefault(epoch, {})[example] = row.tolist()
-        return forward_backward(model, objective, micro, settings, *more)
+    def watching(model: Any, objective: Any, read: Any, settings: Settings, *more: Any) -> Any:
+        ((part,),) = read.parts
+        batch = part.batch
+        corrupted, _ = objective.corrupt(batch, Address(settings.seed, ("objective", read.epoch)))
+        rows = corrupted.tokens.split(list(batch.packing.lengths))
+        for example, row in zip(batch.examples.tolist(), rows, strict=True):
+            seen.setdefault(read.epoch, {})[example] = row.tolist()
+        return forward_backward(model, objective, read, settings, *more)
 
     monkeypatch.setattr(loop, "forward_backward", watching)
     for objective in ("mlm", "mlm+nsp"):
@@ -260,44 +254,6 @@ def test_any_ratio_and_mix_are_what_happens(ratio: float, mix: str) -> None:
         assert abs(found.float().mean().item() - share) <= 4 * (share * (1 - share) / n) ** 0.5 + 1e-9
 
 
-class Given:
-    """A source of the same batches again and again."""
-
-    def __init__(self, batches: list[Batch]) -> None:
-        self.all = batches
-
-    def read(self, position: dict[str, int], parts: int, chosen: list[int]) -> Any:
-        number = position["batch"]
-        while True:
-            number += 1
-            yield [Part(self.all[(number - 1) % len(self.all)])], 0, {"epoch": 0, "batch": number}
-
-    def count(self, epochs: int) -> int:
-        return epochs * len(self.all)
-
-
-@pytest.mark.parametrize(("name", "objective"), [("bert", "mlm"), ("gpt2", "clm")])
-def test_one_batch_of_32_is_32_batches_of_one(folder: Path, tmp_path: Path, name: str, objective: str) -> None:
-    """Q-B7, C19: with unequal lengths, three updates, every parameter to 1e-6."""
-    lengths = np.random.default_rng(0).integers(3, 60, 32).tolist()
-    found = []
-    for number, (batches, accumulate) in enumerate([
-        ([make_batch(lengths)], 1), ([make_batch([length], [example]) for example, length in enumerate(lengths)], 32),
-    ]):  # fmt: skip
-        torch.manual_seed(0)
-        chosen = family(name)
-        config = config_for(chosen, "tiny", vocab_size=1000, max_len=64, dropout=0.0, n_layers=1, d_model=32)
-        model = chosen.build(config, (objective,))
-        task = objectives.build(objective, VOCABULARY, OPTIONS)
-        settings = Settings(steps=3, accumulate=accumulate, lr=1e-3, warmup_fraction=0, adam_eps=1e-6)
-        work = Run.start("test", {"output": tmp_path / f"{number}.safetensors", "steps": 3}, inputs=())
-        with use_threads(1):
-            loop.train(model, task, Given(batches), settings, work)
-        found.append(model.state_dict())
-    worst = max(float((found[0][key] - found[1][key]).abs().max()) for key in found[0])
-    assert worst <= 1e-6
-
-
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"model": "gpt2", "mask_ratio": 0.15}, '--mask-ratio changes nothing: objective "clm"'),
     ({"model": "gpt2", "mask_mix": "80/10/10", "masks": "dynamic"}, "--mask-mix, --masks change nothing"),
@@ -314,6 +270,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"steps": 1, "epochs": 1}, "both steps and epochs"),
     ({"beta1": 1.0}, "beta1 is 1.0, expected 0 to less than 1"),
     ({"adam_eps": -1.0}, "adam-eps is -1.0"),
+    ({"accumulate": 0}, "accumulate is 0, expected at least 1"),
     ({"max_len": 3}, "max-len 3 leaves no room"),
     ({"batch_tokens": 16}, "batch-tokens 16 is less than max-len 32"),
 ]

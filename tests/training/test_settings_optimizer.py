@@ -47,7 +47,6 @@ def test_schedules_equal_transformers() -> None:
     ("field", "value", "says"),
     [
         ("steps", -1, "steps is -1"),
-        ("accumulate", 0, "accumulate is 0"),
         ("lr", float("nan"), "lr is nan"),
         ("warmup_fraction", 1.5, "warmup-fraction is 1.5"),
         ("eval_every", 0, "eval-every is 0"),
