@@ -27,7 +27,19 @@ from nlpkit.world import world
 
 # What every stage may be told without a byte of its result changing; tests/bytes holds each of them to it.
 HOW = frozenset(
-    {"output", "threads", "parallel", "force", "fresh", "log", "log_every", "save_every", "memory_mb", "dry_run"}
+    {
+        "output",
+        "threads",
+        "parallel",
+        "force",
+        "fresh",
+        "log",
+        "log_every",
+        "save_every",
+        "memory_mb",
+        "dry_run",
+        "checkpointing",
+    }
 )
 # Files that stand for a stdin that was read before: `verify` gives them, and their name is "-" again.
 STDIN_AGAIN: set[Path] = set()

@@ -22,6 +22,9 @@ def command(
     label: Annotated[str, Option(help="The column of the label.")] = "label",
     on_error: options.OnError = "error",
     pooling: Annotated[str, Option(help="A text's vector: pooler (the model's own), cls, last, mean, max.")] = "pooler",
+    freeze: Annotated[
+        str | None, Option(help="What does not learn: embeddings; N, they and N layers; all, they and every layer.")
+    ] = None,
     metric: Annotated[
         str | None, Option(help="What --dev chooses by: macro_f1 (the default), accuracy, mcc, loss.")
     ] = None,
@@ -51,6 +54,8 @@ def command(
     device: options.Device = "cpu",
     parts: options.Parts = None,
     parallel: options.Parallel = None,
+    precision: options.Precision = "float32",
+    checkpointing: options.Checkpointing = False,
     threads: options.Threads = None,
     log_every: options.LogEvery = 10,
     save_every: options.SaveEvery = None,

@@ -54,6 +54,14 @@ Parallel = Annotated[
     str | None,
     Option(help="Under torchrun: 'ddp', each process has the model (default); 'fsdp', a share of it. Changes no byte."),
 ]
+Precision = Annotated[str, Option(help="Of products: float32, bfloat16, float16 (where the device has it).")]
+Checkpointing = Annotated[
+    bool,
+    Option(
+        "--checkpointing/--no-checkpointing",
+        help="Compute each block again in the backward: less memory, a third more time; changes no byte.",
+    ),
+]
 LogEvery = Annotated[int, Option(help="Steps between two reports; changes no byte.", min=1)]
 SaveEvery = Annotated[
     int | None, Option(help="Steps between two saves of the unfinished run (default: a minute).", min=1)

@@ -68,6 +68,8 @@ def command(
     device: options.Device = "cpu",
     parts: options.Parts = None,
     parallel: options.Parallel = None,
+    precision: options.Precision = "float32",
+    checkpointing: options.Checkpointing = False,
     threads: options.Threads = None,
     log_every: options.LogEvery = 10,
     save_every: options.SaveEvery = None,

@@ -27,6 +27,7 @@ from nlpkit.objectives.base import Objective
 from nlpkit.tasks import reading
 from nlpkit.training import estimate, finetune, loop, pretrain, resume
 from nlpkit.training.loop import Evaluation
+from nlpkit.training.precision import check_precision
 from nlpkit.training.settings import Settings, check_dev, check_parallel
 from nlpkit.training.threads import use_threads
 from nlpkit.world import world
@@ -75,6 +76,8 @@ def distill(
     device: str = "cpu",
     parts: int | None = None,
     parallel: str | None = None,
+    precision: str = "float32",
+    checkpointing: bool = False,
     threads: int | None = None,
     log_every: int = 10,
     save_every: int | None = None,
@@ -88,13 +91,14 @@ def distill(
     A pre-trained teacher takes token files, a fine-tuned one a file of texts, whose labels are used unless ``labels``
     is False. ``weight_hard`` None is 2, and 0 without labels. The student has half the teacher's layers (``n_layers``,
     ``size``) and begins with the teacher's own, evenly spaced; where its width differs it begins at random; ``init``
-    begins with a model of the same family. Columns and ``max_len`` None: what the teacher was taught with. ``parts``
-    and ``parallel`` are as in `nlpkit.training.pretrain.pretrain`. Errors: as
+    begins with a model of the same family. Columns and ``max_len`` None: what the teacher was taught with. ``parts``,
+    ``parallel``, ``precision`` and ``checkpointing`` are as in `nlpkit.training.pretrain.pretrain`. Errors: as
     `nlpkit.training.finetune.finetune`; an option that is of no use with this kind of teacher.
     """
     data = [data] if isinstance(data, (str, Path)) else list(data)
     check_parallel(parallel, world().size)
     device, parts = choose_device(device), resume.parts_of(parts, output, fresh=fresh)
+    check_precision(precision, device)
     run = Run.start("distill", locals(), inputs=("teacher", "data", "dev", "init"), libraries=("torch", "numpy"))
     with use_threads(threads), events.log_to(log):
         options = locals()
@@ -108,7 +112,7 @@ def distill(
             schedule=schedule, warmup_fraction=warmup_fraction, beta1=beta1, beta2=beta2, adam_eps=adam_eps,
             weight_decay=weight_decay, clip_norm=clip_norm or None, eval_every=eval_every or taught.count(1),
             patience=patience, log_every=log_every, save_every=save_every, seed=seed, device=device, parts=parts,
-            parallel=parallel,
+            parallel=parallel, precision=precision, checkpointing=checkpointing,
         )  # fmt: skip
         sizes = {"parameters": parameters(network), "teacher_parameters": estimate.parameters(loaded.model)}
         if dry_run:

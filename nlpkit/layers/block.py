@@ -11,7 +11,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from nlpkit.layers.attention import Attention, Cache, Mask, Memory
 from nlpkit.layers.dropout import Dropout
@@ -59,7 +61,13 @@ class PreNorm(Block):
 
 
 class Stack(nn.Module):
-    """Blocks one after the other, and a last norm where the family has one."""
+    """Blocks one after the other, and a last norm where the family has one.
+
+    With ``checkpointing`` only the input of a block is kept for the backward, which computes the block again, with the
+    same dropout and so the same bits (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", section 3).
+    """
+
+    checkpointing = False
 
     def __init__(self, blocks: Sequence[Block], norm: nn.Module | None = None) -> None:
         super().__init__()
@@ -72,7 +80,22 @@ class Stack(nn.Module):
         """The output, and with ``keep`` the input and each block's output (before the last norm)."""
         kept = [x_ND] if keep else []
         for number, block in enumerate(self.layers):
-            x_ND = block(x_ND, packing, mask, None if cache is None else cache.layer(number))
+            if self.checkpointing and torch.is_grad_enabled() and (x_ND.requires_grad or _learns(block)):
+                x_ND = checkpoint(block, x_ND, packing, mask, use_reentrant=False)
+            else:
+                x_ND = block(x_ND, packing, mask, None if cache is None else cache.layer(number))
             if keep:
                 kept.append(x_ND)
         return (x_ND if self.norm is None else self.norm(x_ND)), tuple(kept)
+
+
+def _learns(block: nn.Module) -> bool:
+    """Whether any of its weights does; of frozen blocks nothing is kept anyway."""
+    return any(value.requires_grad for value in block.parameters())
+
+
+def use_checkpointing(model: nn.Module, on: bool) -> None:
+    """Let every `Stack` of a model compute its blocks again in the backward, or not."""
+    for module in model.modules():
+        if isinstance(module, Stack):
+            module.checkpointing = on

@@ -33,6 +33,12 @@ def _chunk_loss(logits_MV: Tensor, target_m: Tensor) -> tuple[Tensor, Tensor]:
     return norm_M1[:count, 0] - logits_MV[:count].gather(1, target_m[:, None])[:, 0], norm_M1
 
 
+def _narrow(x: Tensor) -> torch.dtype:
+    """In which numbers products are computed here: those of autocast, where it is on."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+
+
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -43,6 +49,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         if rest_V or rest_D:  # odd sizes are filled up, with pieces that are never likely: nlpkit/layers/linear.py
             weight_VD = pad(weight_VD, (0, rest_D, 0, rest_V))
             bias_V = pad(weight_VD.new_zeros(vocab) if bias_V is None else bias_V, (0, rest_V), value=-torch.inf)
+        narrow = _narrow(hidden_MD)
+        product_VD = weight_VD.to(narrow)
         dhidden_MD = torch.empty_like(hidden_MD) if needed else None
         dweight_VD = torch.zeros_like(weight_VD) if needed else None
         dbias_V = torch.zeros_like(bias_V) if needed and biased and bias_V is not None else None
@@ -50,8 +58,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         for start in range(0, len(target_M), chunk):
             target = target_M[start : start + chunk]
             count = len(target)
-            part = pad(hidden_MD[start : start + chunk], (0, rest_D, 0, filled(count) - count))
-            logits = nn.functional.linear(part, weight_VD, bias_V)
+            part = pad(hidden_MD[start : start + chunk], (0, rest_D, 0, filled(count) - count)).to(narrow)
+            logits = nn.functional.linear(part, product_VD, None if bias_V is None else bias_V.to(narrow)).float()
             loss, norm = _chunk_loss(logits, target)
             losses.append(loss)
             if dhidden_MD is None or dweight_VD is None:
@@ -59,8 +67,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
             gradient = logits.sub_(norm).exp_()  # softmax, in the logits' place
             gradient[torch.arange(count, device=target.device), target] -= 1
             gradient[count:] = 0
-            dhidden_MD[start : start + chunk] = (gradient @ weight_VD)[:count, :width]
-            dweight_VD.addmm_(gradient.T, part)
+            slope = gradient.to(narrow)
+            dhidden_MD[start : start + chunk] = (slope @ product_VD)[:count, :width]
+            if narrow == dweight_VD.dtype:
+                dweight_VD.addmm_(slope.T, part)
+            else:
+                dweight_VD += slope.T @ part
             if dbias_V is not None:
                 dbias_V += (gradient.new_ones(1, len(gradient)) @ gradient)[0]
         if dweight_VD is not None:
@@ -70,7 +82,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        scaled = [None if saved is None else saved * grads[0] for saved in ctx.saved_tensors]
+        scaled = [None if saved is None else saved.mul_(grads[0]) for saved in ctx.saved_tensors]  # once, so in place
         return scaled[0], scaled[1], scaled[2], None, None
 
 
@@ -100,4 +112,4 @@ def token_losses(
 
 def cross_entropy_sum(logits_BK: Tensor, target_B: Tensor) -> Tensor:
     """SUM of the losses of a small classifier, the same bits on any number of threads."""
-    return total(torch.nn.functional.cross_entropy(logits_BK, target_B, reduction="none"))
+    return total(torch.nn.functional.cross_entropy(logits_BK.float(), target_B, reduction="none"))

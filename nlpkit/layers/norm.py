@@ -45,5 +45,7 @@ class LayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(d_model))
 
     def forward(self, x_ND: Tensor) -> Tensor:
+        if torch.is_autocast_enabled(x_ND.device.type):
+            x_ND = x_ND.float()  # a norm in half of the bits loses too much (Micikevicius et al. 2018, section 3.3)
         out: Tensor = _LayerNorm.apply(x_ND, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
         return out

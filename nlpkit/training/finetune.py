@@ -25,7 +25,9 @@ from nlpkit.tasks.scoring import score
 from nlpkit.tasks.sequences import Sequences
 from nlpkit.training import estimate, loop, resume
 from nlpkit.training.distributed import spread
+from nlpkit.training.freeze import freeze as freeze_bottom
 from nlpkit.training.loop import Evaluation
+from nlpkit.training.precision import check_precision
 from nlpkit.training.pretrain import total_steps
 from nlpkit.training.settings import Settings, check_dev, check_parallel
 from nlpkit.training.threads import use_threads
@@ -46,6 +48,7 @@ def finetune(
     label: str = "label",
     on_error: str = "error",
     pooling: str = "pooler",
+    freeze: str | None = None,
     metric: str | None = None,
     max_len: int | None = None,
     dropout: float | None = None,
@@ -67,6 +70,8 @@ def finetune(
     device: str = "cpu",
     parts: int | None = None,
     parallel: str | None = None,
+    precision: str = "float32",
+    checkpointing: bool = False,
     threads: int | None = None,
     log_every: int = 10,
     save_every: int | None = None,
@@ -79,12 +84,14 @@ def finetune(
 
     ``text``, ``pair`` and ``label`` are its columns. With ``dev`` the model is measured every ``eval_every`` steps
     (None: after each epoch), and the weights with the best ``metric`` are kept. ``max_len``, ``dropout`` None: the
-    model's own. The heads of pre-training are left out of the result. ``parts`` and ``parallel`` are as in
+    model's own. The heads of pre-training are left out of the result. ``freeze`` says what does not
+    learn (`nlpkit.training.freeze`). ``parts``, ``parallel``, ``precision`` and ``checkpointing`` are as in
     `nlpkit.training.pretrain.pretrain`. Errors: UserError for wrong options and inputs
     (a label of ``dev`` that ``train`` does not have, with its line), RunError for a loss that is not a number.
     """
     check_parallel(parallel, world().size)
     device, parts = choose_device(device), resume.parts_of(parts, output, fresh=fresh)
+    check_precision(precision, device)
     run = Run.start("finetune", locals(), inputs=("model", "train", "dev"), libraries=("torch", "numpy"))
     with use_threads(threads), events.log_to(log):
         kind = tasks.kind(task)
@@ -100,6 +107,7 @@ def finetune(
             asked = kind.restore({**asked.to_json(), "labels": known})
         _check_pooling(loaded, pooling)
         network = prepare(loaded, asked, dropout=dropout, seed=seed)
+        freeze_bottom(network, freeze)
         encoded = encode(asked, examples, encoder, "train")
         data = epochs_of(encoded, batch_tokens=batch_tokens, seed=seed).accumulated(accumulate)
         evaluate = None
@@ -107,10 +115,12 @@ def finetune(
             held = encode(asked, labelled.read(run.paths("dev")[0], **columns), encoder, "dev")
             evaluate = evaluator(asked, held, chosen, local_device(device))
         settings = Settings(
-            steps=total_steps(data, steps, epochs or (EPOCHS if steps is None else None)), lr=lr, schedule=schedule, warmup_fraction=warmup_fraction, beta1=beta1, beta2=beta2,
-            adam_eps=adam_eps, weight_decay=weight_decay, clip_norm=clip_norm or None,
+            steps=total_steps(data, steps, epochs or (EPOCHS if steps is None else None)), lr=lr, schedule=schedule,
+            warmup_fraction=warmup_fraction, beta1=beta1, beta2=beta2, adam_eps=adam_eps,
+            weight_decay=weight_decay, clip_norm=clip_norm or None,
             eval_every=eval_every or data.count(1), patience=patience, log_every=log_every,
             save_every=save_every, seed=seed, device=device, parts=parts, parallel=parallel,
+            precision=precision, checkpointing=checkpointing,
         )  # fmt: skip
         if dry_run:
             return run.plan(labels=list(asked.labels), **estimate.cost(network, data, settings, share=0))

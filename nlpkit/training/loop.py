@@ -22,10 +22,11 @@ from nlpkit.data.batch import Batch
 from nlpkit.data.order import Read, Source
 from nlpkit.device import local_device
 from nlpkit.errors import Interrupted, RunError
+from nlpkit.layers.block import use_checkpointing
 from nlpkit.models.base import Model
 from nlpkit.objectives.base import Objective, Target
 from nlpkit.seeds import Address
-from nlpkit.training import distributed, estimate, resume
+from nlpkit.training import distributed, estimate, precision, resume
 from nlpkit.training import optimizer as optim
 from nlpkit.training.reduction import Local, Replicated
 from nlpkit.training.settings import Settings
@@ -82,10 +83,11 @@ def train(
     saved = resume.load(run)
     distributed.agree(run, saved.progress.step if saved else 0)
     model.to(device)
+    use_checkpointing(model, settings.checkpointing)
     gradients = reduction_for(model, settings, device)
     parameters = gradients.parameters
     optimizer = optim.adamw(parameters, settings)
-    progress, best = resume.Progress(), dict[str, np.ndarray]()
+    progress, best = resume.Progress(scale=precision.first_scale(settings.precision)), dict[str, np.ndarray]()
     if saved:
         progress = saved.progress
         best = {name: np.array(value) for name, value in saved.best.items()} if gradients.keeps else {}
@@ -101,13 +103,18 @@ def train(
         step=progress.step, steps=settings.steps,
     )  # fmt: skip
     batches = source.read(progress.position, settings.parts, gradients.parts)
-    losses, last_save = Losses(), time.monotonic()
+    losses, last_save, norm = Losses(), time.monotonic(), 0.0
     with StopSignal() as stop, distributed.answering():
         while progress.step < settings.steps and not progress.stopped:
             model.train()
             read = next(batches)
-            sums, counts, tokens = forward_backward(model, objective, read, settings, progress.step, gradients)
-            norm = update(parameters, optimizer, settings, progress.step, sums, gradients.row_norms)
+            sums, counts, tokens = forward_backward(
+                model, objective, read, settings, progress.step, gradients, progress.scale
+            )
+            if settings.precision == "float16" and not precision.unscale(progress, parameters, gradients.row_norms):
+                optimizer.zero_grad(set_to_none=True)
+            else:
+                norm = update(parameters, optimizer, settings, progress.step, sums, gradients.row_norms)
             progress.step += 1
             progress.position = read.after
             lengths = [length for part in read.parts for piece in part for length in piece.batch.packing.lengths]
@@ -138,6 +145,7 @@ def train(
     if best:
         load_weights(model, best)
     model.eval()
+    use_checkpointing(model, False)
     return progress
 
 
@@ -166,12 +174,14 @@ def forward_backward(
     settings: Settings,
     step: int,
     gradients: Local,
+    scale: float = 1.0,
 ) -> tuple[dict[str, float], dict[str, int], int]:
-    """Gradients of one update, from one or more batches; returns each term's sum of losses and number of answers, and
-    the number of tokens, of all processes.
+    """Gradients of one update, times ``scale``, from one or more batches; returns each term's sum of losses and number
+    of answers, and the number of tokens, of all processes.
 
-    ``read`` has this process's parts. The counts of all batches are known before the first backward, so every answer weighs the same whatever batch or part it is in (a mean of means would favour short
-    batches). Each part draws its own dropout, so that it does not matter which process computes it.
+    ``read`` has this process's parts. The counts of all batches are known before the first backward, so every answer
+    weighs the same whatever batch or part it is in (a mean of means would favour short batches). Each part draws its
+    own dropout, so that it does not matter which process computes it.
     """
     device = local_device(settings.device)
     tasks = prepare(objective, read, settings, gradients)
@@ -184,10 +194,11 @@ def forward_backward(
         gradients.backward_next(task.part, last_of_part=following != task.part, last=following is None)
         if settings.parts > 1:
             torch.manual_seed(address.at(task.number, task.part).torch_seed())
-        output = model(task.batch.to(device), layers=objective.layers)
-        terms = objective.loss(output, task.target.to(device))
-        loss = sum(objective.weights[name] / max(1, counts[name]) * value for name, value in terms.items())
-        torch.autograd.backward([torch.as_tensor(loss * 0.0 if task.empty else loss)])
+        with precision.computing(settings.precision, device):
+            output = model(task.batch.to(device), layers=objective.layers)
+            terms = objective.loss(output, task.target.to(device))
+        weighted = (objective.weights[name] * scale / max(1, counts[name]) * value for name, value in terms.items())
+        torch.autograd.backward([torch.as_tensor(sum(weighted) * 0.0 if task.empty else sum(weighted))])
         if not task.empty:
             for name, value in terms.items():
                 sums[name] += value.item()

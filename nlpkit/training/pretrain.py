@@ -30,6 +30,7 @@ from nlpkit.training import estimate, resume
 from nlpkit.training.from_vectors import begin_with_vectors
 from nlpkit.training.loop import Evaluation, train
 from nlpkit.training.measure import mean_losses
+from nlpkit.training.precision import check_precision
 from nlpkit.training.settings import Settings, check_dev, check_parallel
 from nlpkit.training.threads import use_threads
 from nlpkit.world import world
@@ -77,6 +78,8 @@ def pretrain(
     device: str = "cpu",
     parts: int | None = None,
     parallel: str | None = None,
+    precision: str = "float32",
+    checkpointing: bool = False,
     threads: int | None = None,
     log_every: int = 10,
     save_every: int | None = None,
@@ -93,13 +96,14 @@ def pretrain(
     ``dev`` (a token file) the loss is measured every ``eval_every`` steps and the best weights are kept.
     ``steps=0`` writes the initialised model. Neither steps nor epochs means one epoch. ``cut`` overrides how the
     objective wants its text cut (blocks, sentences, pairs). ``parts`` of each batch are shared by several processes
-    (docs/distributed.md), in the way ``parallel``. Errors: UserError for wrong options and inputs, among them
-    an option that would change nothing; RunError for a loss that is not a number; Interrupted when stopped; the same
-    call again then resumes.
+    (docs/distributed.md), in the way ``parallel``; ``precision`` and ``checkpointing`` save memory (docs/memory.md).
+    Errors: UserError for wrong options and inputs, among them an option that would change nothing; RunError for a loss
+    that is not a number; Interrupted when stopped; the same call again then resumes.
     """
     tokens = [tokens] if isinstance(tokens, (str, Path)) else list(tokens)
     check_parallel(parallel, world().size)
     device, parts = choose_device(device), resume.parts_of(parts, output, fresh=fresh)
+    check_precision(precision, device)
     run = Run.start("pretrain", locals(), inputs=("tokens", "dev", "init", "vectors"), libraries=("torch", "numpy"))
     with use_threads(threads), events.log_to(log):
         files = TokenFiles.open(run.paths("tokens"))
@@ -136,6 +140,7 @@ def pretrain(
             warmup_fraction=warmup_fraction, beta1=beta1, beta2=beta2, adam_eps=adam_eps, weight_decay=weight_decay,
             clip_norm=clip_norm or None, eval_every=eval_every, patience=patience, log_every=log_every,
             save_every=save_every, seed=seed, device=device, parts=parts, parallel=parallel,
+            precision=precision, checkpointing=checkpointing,
         )  # fmt: skip
         evaluate = None
         if dev is not None:

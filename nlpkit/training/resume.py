@@ -21,7 +21,8 @@ Arrays = resume.Arrays
 
 @dataclass
 class Progress:
-    """Where a run is. ``best_score`` is of the evaluation at ``best_step``; ``stale`` counts evaluations since."""
+    """Where a run is. ``best_score`` is of the evaluation at ``best_step``; ``stale`` counts evaluations since.
+    ``scale`` and ``steady`` are float16's (`nlpkit.training.precision`)."""
 
     step: int = 0
     position: Position = field(default_factory=lambda: dict(START))
@@ -29,6 +30,8 @@ class Progress:
     best_score: float | None = None
     stale: int = 0
     stopped: bool = False
+    scale: float = 1.0
+    steady: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return dict(vars(self))

@@ -13,10 +13,12 @@ from nlpkit.errors import UserError, choose, refuse
 class Settings:
     """One run of the loop. Units are in the names; absent is None.
 
-    steps: updates of the weights; 0 leaves them as they are. warmup_fraction: share of the steps in which the learning rate rises linearly. eval_every, save_every, log_every:
-    steps between two (None: evaluation at the end only, saving once a minute). patience: evaluations without a better
-    score after which training stops (None: never). parts: in which each batch is computed, shared by the processes;
-    parallel: how these share a model ("ddp": each has it whole; "fsdp": each a share of every weight).
+    steps: updates of the weights; 0 leaves them as they are. warmup_fraction: share of the steps in which the learning
+    rate rises linearly. eval_every, save_every, log_every: steps between two (None: evaluation at the end only, saving
+    once a minute). patience: evaluations without a better score after which training stops (None: never). parts: in
+    which each batch is computed, shared by the processes; parallel: how these share a model ("ddp": each has it whole;
+    "fsdp": each a share of every weight). precision: of products (nlpkit/training/precision.py). checkpointing: whether
+    blocks are computed again for the backward.
     """
 
     steps: int
@@ -36,6 +38,8 @@ class Settings:
     device: str = "cpu"
     parts: int = 1
     parallel: str | None = None
+    precision: str = "float32"
+    checkpointing: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot train. Errors: UserError naming the flag, what came and what was expected."""
