@@ -19,10 +19,10 @@ import numpy as np
 
 from nlpkit.compiled import compiled
 from nlpkit.seeds import Address
+from nlpkit.simd import LANES, add, fma, load, store
 from nlpkit.vectors import huffman
 from nlpkit.vectors.base import Corpus, Settings
 from nlpkit.vectors.learner import Learner
-from nlpkit.vectors.simd import LANES, add, fma, load, store
 
 SENTENCE, WINDOW, NEGATIVE = 20, 5, 5
 

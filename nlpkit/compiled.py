@@ -2,7 +2,8 @@
 
 numba keeps machine code between runs and looks at one file to see whether it is still the right one. A kernel that
 calls one of another file would stay what it was when that one changes, and an upgrade could give old bytes. So what is
-kept lies in a folder named by the bytes of all sources with kernels beside the kernel: other sources, another folder.
+kept lies in a folder named by the bytes of all sources with kernels beside the kernel and beside this file: other
+sources, another folder.
 Where no folder can be written numba would refuse to start; here every run compiles anew, which costs time only.
 Whoever waits for the compiler is told so, as progress.
 """
@@ -64,7 +65,9 @@ def compiled(*, inline: str = "never") -> Callable[[Callable[..., Any]], Any]:
 @cache
 def _folder(sources: Path) -> Path | None:
     """Where the machine code of the kernels in a folder of sources is kept; None: nowhere."""
-    texts = [path.read_bytes() for path in sorted(sources.glob("*.py"))]
+    shared = Path(__file__).parent
+    folders = [shared] if sources == shared else [shared, sources]
+    texts = [path.read_bytes() for folder in folders for path in sorted(folder.glob("*.py"))]
     kernels = [text for text in texts if b"numba" in text or b"nlpkit.compiled" in text]
     name = _NAME + hashlib.sha256(b"\0".join(kernels)).hexdigest()[:16]
     for place in _places(sources):

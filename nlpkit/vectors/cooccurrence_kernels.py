@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit.compiled import compiled
-from nlpkit.vectors.simd import prefetch
+from nlpkit.simd import prefetch
 
 Places = NDArray[np.int32]
 Longs = NDArray[np.int64]

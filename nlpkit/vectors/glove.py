@@ -26,12 +26,12 @@ from nlpkit.artifact import resume
 from nlpkit.artifact.provenance import Run, default_threads
 from nlpkit.errors import Interrupted, RunError, UserError
 from nlpkit.seeds import Address
+from nlpkit.simd import LANES
 from nlpkit.training.stop import StopSignal
 from nlpkit.vectors import cooccurrence
 from nlpkit.vectors.file import KIND
 from nlpkit.vectors.glove_cells import CELL, STRIPES, Blocks, sort_in_blocks
 from nlpkit.vectors.glove_kernel import learn
-from nlpkit.vectors.simd import LANES
 
 _BYTES_A_WORD = 200  # of a word's text and place in tables
 

@@ -25,7 +25,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from nlpkit.compiled import compiled
-from nlpkit.vectors.simd import LANES, add, div, f8, fma, load, mul, prefetch, splat, sqrt, store, sub
+from nlpkit.simd import LANES, add, div, f8, fma, load, mul, prefetch, splat, sqrt, store, sub
 
 _AHEAD = 2  # cells: so early the rows are asked for
 _LINE = 16  # floats that come from memory together

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from nlpkit.compiled import compiled
 from nlpkit.seeds import Address
+from nlpkit.simd import LANES
 from nlpkit.vectors import huffman, team
 from nlpkit.vectors.base import MIN_LR, Corpus, Settings, Weights, keep_probability, noise_distribution
-from nlpkit.vectors.simd import LANES
 from nlpkit.vectors.subwords import Grams
 from nlpkit.vectors.word2vec import GROUP, POOL, TOP, UNIT, UNITS, Buffers, Plan, Scratch, train_rounds
 

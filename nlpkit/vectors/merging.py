@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nlpkit.compiled import compiled
-from nlpkit.vectors.simd import LANES, fma, load, splat, store, sub
+from nlpkit.simd import LANES, fma, load, splat, store, sub
 
 _ONE = np.int64(1 << 32)  # uses of a row: units in the upper half, uses by windows in the lower
 

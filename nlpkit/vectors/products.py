@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from nlpkit.compiled import compiled
-from nlpkit.vectors.simd import LANES, fma, load, mul, sigmoid, splat, spread2, spread4, store, sub, sums
+from nlpkit.simd import LANES, fma, load, mul, sigmoid, splat, spread2, spread4, store, sub, sums
 
 
 @compiled(inline="always")

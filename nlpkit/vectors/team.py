@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from nlpkit.compiled import compiled
-from nlpkit.vectors.simd import place
+from nlpkit.simd import place
 
 _LINE = 16  # 64-bit numbers that lie apart so that no two of them share a line of the cache
 _ARRIVED, _TURN, _TAKEN = 0, _LINE, 2 * _LINE

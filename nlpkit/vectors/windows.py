@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from nlpkit.compiled import compiled
+from nlpkit.simd import LANES, fma, load, mul, splat, store
 from nlpkit.vectors.products import learn1, learn2, learn4, move, room, score1, score2, score4, steps
-from nlpkit.vectors.simd import LANES, fma, load, mul, splat, store
 
 
 @compiled()

@@ -39,9 +39,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nlpkit.compiled import compiled
+from nlpkit.simd import LANES, add, load, mul, prefetch, splat, store
 from nlpkit.vectors import team
 from nlpkit.vectors.merging import merge, merge_means
-from nlpkit.vectors.simd import LANES, add, load, mul, prefetch, splat, store
 from nlpkit.vectors.windows import learn_cbow, learn_skipgram
 
 UNIT = 256  # words of the text, before subsampling
