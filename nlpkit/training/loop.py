@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from nlpkit import events
 from nlpkit.artifact.provenance import Run
@@ -201,11 +203,16 @@ def forward_backward(
         torch.autograd.backward([torch.as_tensor(sum(weighted) * 0.0 if task.empty else sum(weighted))])
         if not task.empty:
             for name, value in terms.items():
-                sums[name] += value.item()
+                sums[name] += number(value)
         if following != task.part:
             gradients.part_done(task.part)
     gradients.finish()
     return dict(zip(sums, distributed.total(list(sums.values())), strict=True)), counts, tokens
+
+
+def number(value: Tensor) -> float:
+    """A loss as a number; 0 where nothing is computed (`nlpkit.training.simulate`)."""
+    return 0.0 if isinstance(value, FakeTensor) else value.item()
 
 
 def prepare(objective: Objective, read: Read, settings: Settings, gradients: Local) -> list[Work]:
