@@ -82,19 +82,32 @@ def lines(path: Path, faults: Faults) -> Iterator[tuple[int, str]]:
 def blocks(path: Path, faults: Faults) -> Iterator[list[str]]:
     """The lines of a file, a list for each block of bytes; `lines` gives the same slowly. Each has its white space at
     both ends, but for the line feed."""
+    for raw in raw_blocks(path, faults):
+        yield raw.decode("utf-8").removesuffix("\n").split("\n")
+
+
+def raw_blocks(path: Path, faults: Faults) -> Iterator[bytes]:
+    """The lines of a file as blocks of UTF-8, each line with a line feed."""
     number = 0
     with _source(path) as file:
         while raw := file.read(BLOCK):
             raw += file.readline(MAX_LINE + 1)
-            try:
-                text = raw.decode("utf-8")
-            except UnicodeDecodeError:
-                text = "\0"
-            if "\0" in text or len(raw) > 2 * BLOCK or number == 0:  # then each line has to be looked at
-                yield [line for _, line in decoded(io.BytesIO(raw), faults, number)]
-            else:
-                yield text.removesuffix("\n").split("\n")
-            number += raw.count(b"\n")
+            count = raw.count(b"\n")
+            if number == 0 or len(raw) > 2 * BLOCK or not _is_text(raw):  # then each line has to be looked at
+                found = [line for _, line in decoded(io.BytesIO(raw), faults, number)]
+                raw = "".join(found).encode()
+                if found and not raw:  # a byte order mark alone
+                    raw = b"\n"
+            number += count
+            if raw:
+                yield raw if raw.endswith(b"\n") else raw + b"\n"
+
+
+def _is_text(raw: bytes) -> bool:
+    try:
+        return b"\0" not in raw and (raw.isascii() or bool(raw.decode("utf-8")))
+    except UnicodeDecodeError:
+        return False
 
 
 def json_row(number: int, text: str, faults: Faults) -> Row | None:

@@ -2,31 +2,37 @@
 
 Documents are tokenised on all cores and written in their order, so the bytes do not depend on how many there were.
 Nothing is held that grows with the corpus: ids and ends go to files beside the target, which become its tensors.
+Compiled code gives the same ids as Python many times as fast; a small corpus is done before it is loaded.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nlpkit import events
 from nlpkit.artifact import atomic, file
 from nlpkit.artifact.provenance import Run
 from nlpkit.artifact.safetensors import FileTensor
 from nlpkit.data.corpus import Document, documents, need_text
+from nlpkit.data.packed import suffixes
+from nlpkit.data.readers import ROWS, Faults, raw_blocks
 from nlpkit.errors import UserError
-from nlpkit.parallel import in_order
-from nlpkit.tokenizers import from_json, load
+from nlpkit.parallel import in_order, in_threads
+from nlpkit.tokenizers import fast, from_json, load
 from nlpkit.tokenizers.base import Tokenizer
 
 BATCH = 1 << 20  # characters a worker tokenises at a time
+LOAD = 1 << 18  # bytes of a corpus that are worth loading compiled code, some 50 ms
+COMPILE = 1 << 22  # bytes of one that are worth compiling it, some seconds, once
 COLUMNS = {"tokens": None, "sentence_ends": np.dtype("<i8"), "document_ends": np.dtype("<i8")}
 
 
@@ -60,8 +66,9 @@ def tokens(
     try:
         folder.mkdir()
         with events.log_to(log):
-            found = documents(run.paths("corpus"), field=field, on_error=on_error)
-            totals = _spool(batches(share(found, part)), made, width, folder, threads, _size(run.paths("corpus")))
+            paths = run.paths("corpus")
+            found = Texts(paths, field, on_error, part)
+            totals = _spool(_encoded(found, made, width, threads, _size(paths)), folder)
             need_text(totals.sentences, [Path(path) for path in corpus])
             tensors = {
                 "tokens": FileTensor(folder / "tokens", width, (totals.tokens,)),
@@ -93,14 +100,49 @@ class Totals:
 
 @dataclass
 class Encoded:
-    """What a worker gives back of a batch: ids, each sentence's length, and for each document part how many sentences
-    it has and whether the document ends with it."""
+    """What a worker gives back of a batch: ids, each sentence's length, and how many sentences there were when
+    documents ended (the first end may be one that was told before)."""
 
     ids: bytes
-    sentences: np.ndarray
-    parts: list[tuple[int, bool]]
+    sentences: NDArray[np.int64]
+    ends: NDArray[np.int64]
     bytes: int
-    words: int = field(default=0)
+    words: int
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The documents of a corpus, or a share of them, in either of two forms."""
+
+    paths: Sequence[Path]
+    field: str
+    on_error: str
+    part: tuple[int, int]
+
+    def batches(self) -> Iterator[list[Document]]:
+        """In lists of about `BATCH` characters."""
+        return batches(share(documents(self.paths, field=self.field, on_error=self.on_error), self.part))
+
+    def lines(self) -> Iterator[tuple[bytes, NDArray[np.int64] | None]]:
+        """As UTF-8 lines, and where documents end as in `Encoded`; None: at each line without text."""
+        whole = self.part == (0, 1)
+        for paths in [[path] for path in self.paths] if whole else [self.paths]:
+            path = Path(paths[0])
+            if whole and suffixes(path)[0] not in ROWS:
+                faults = Faults(path, self.on_error)
+                for raw in raw_blocks(path, faults):
+                    yield raw, None
+                faults.say()
+                yield b"\n", None  # the end of a file ends a document
+                continue
+            for batch in Texts(paths, self.field, self.on_error, self.part).batches():
+                text = "".join(f"{sentence}\n" for document in batch for sentence in document.sentences)
+                yield text.encode(), _ends(batch)
+
+
+def _ends(batch: list[Document]) -> NDArray[np.int64]:
+    counts = np.cumsum([len(document.sentences) for document in batch])
+    return counts[[document.ends for document in batch]]
 
 
 _worker: dict[str, Any] = {}
@@ -118,36 +160,52 @@ def _encode(batch: list[Document]) -> Encoded:
     return Encoded(
         whole.astype(_worker["width"]).tobytes(),
         np.array([len(item) for item in ids], np.int64),
-        [(len(document.sentences), document.ends) for document in batch],
+        _ends(batch),
         sum(len(sentence) if sentence.isascii() else len(sentence.encode()) for sentence in sentences),
         sum(len(sentence.split()) for sentence in sentences),
     )
 
 
-def _spool(
-    found: Iterator[list[Document]],
-    tokenizer: Tokenizer,
-    width: np.dtype[Any],
-    folder: Path,
-    threads: int | None,
-    size: int | None,
-) -> Totals:
-    """Tokenise batches in order and append what they give to the files of the folder."""
-    totals = Totals()
+def _encoded(
+    found: Texts, tokenizer: Tokenizer, width: np.dtype[Any], threads: int | None, size: int | None
+) -> Iterator[Encoded]:
+    """The batches of a corpus, tokenised, in order. ``size`` is the corpus' bytes, as far as they are known."""
     workers = 1 if size is not None and size < 4 * BATCH else threads  # a small corpus is done before workers start
-    arguments = (tokenizer if workers == 1 else tokenizer.to_json(), width.str)
+    plan = tokenizer.plan() if size is None or size >= LOAD else None
+    if plan is not None and fast.usable(compile=size is None or size >= COMPILE):
+
+        def prepare() -> Callable[[tuple[bytes, NDArray[np.int64] | None]], Encoded]:
+            encoder = fast.Encoder(plan)
+
+            def encode(item: tuple[bytes, NDArray[np.int64] | None]) -> Encoded:
+                text, ends = item
+                lines = encoder.encode(text)
+                ids = lines.ids.astype(width).tobytes()
+                ends = lines.documents if ends is None else ends
+                return Encoded(ids, lines.lengths, ends, lines.bytes, lines.words)
+
+            return encode
+
+        yield from in_threads(prepare, found.lines(), threads=workers)
+    else:
+        arguments = (tokenizer if workers == 1 else tokenizer.to_json(), width.str)
+        yield from in_order(_encode, found.batches(), threads=workers, prepare=_prepare, arguments=arguments)
+
+
+def _spool(found: Iterator[Encoded], folder: Path) -> Totals:
+    """Append tokenised batches to the files of the folder."""
+    totals, ended = Totals(), 0
     with ExitStack() as stack:
         files: dict[str, BinaryIO] = {name: stack.enter_context(open(folder / name, "wb")) for name in COLUMNS}
-        for encoded in in_order(_encode, found, threads=workers, prepare=_prepare, arguments=arguments):
+        for encoded in found:
             files["tokens"].write(encoded.ids)
             ends = totals.tokens + np.cumsum(encoded.sentences)
             files["sentence_ends"].write(ends.astype("<i8").tobytes())
-            document_ends = []
-            for count, last in encoded.parts:
-                totals.sentences += count
-                if last:
-                    document_ends.append(totals.sentences)
-            files["document_ends"].write(np.array(document_ends, "<i8").tobytes())
+            document_ends = totals.sentences + encoded.ends
+            document_ends = document_ends[document_ends > ended]
+            files["document_ends"].write(document_ends.astype("<i8").tobytes())
+            ended = int(document_ends[-1]) if len(document_ends) else ended
+            totals.sentences += len(encoded.sentences)
             totals.documents += len(document_ends)
             totals.tokens += int(encoded.sentences.sum())
             totals.bytes += encoded.bytes

@@ -6,13 +6,16 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit.artifact.file import canonical
 from nlpkit.errors import UserError
+
+if TYPE_CHECKING:
+    from nlpkit.tokenizers.fast import Plan
 
 # What a special piece is for. bos and eos may be the same pieces as cls and sep.
 ROLES = ("pad", "unk", "cls", "sep", "mask", "bos", "eos")
@@ -60,6 +63,10 @@ class Tokenizer(ABC):
     @abstractmethod
     def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         """Ids of each text, without framing tokens. A special piece written in a text is ordinary text."""
+
+    def plan(self) -> Plan | None:
+        """What compiled code has to know to give the same ids (fast.py); None where there is none for this kind."""
+        return None
 
     def encode(self, text: str) -> NDArray[np.int32]:
         return self.encode_batch([text])[0]

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit.errors import UserError
-from nlpkit.tokenizers import pretokenize
+from nlpkit.tokenizers import pretokenize, spelling
 from nlpkit.tokenizers.base import Tokenizer
 from nlpkit.tokenizers.cache import Spellings, by_words
+from nlpkit.tokenizers.fast import Plan
 from nlpkit.tokenizers.merging import Merges
 from nlpkit.tokenizers.rows import Rows
 
@@ -43,10 +44,8 @@ class BPE(Tokenizer):
             raise UserError("a byte-level tokenizer keeps its text exactly; it has no lower-casing")
         if not self.byte_level and "unk" not in special:
             raise UserError("a tokenizer of characters needs a piece for unknown ones")
-        self._merges = Merges(
-            [(self._need(left), self._need(right), self._need(left + right)) for left, right in self.merges],
-            self.vocab_size,
-        )
+        self._learnt = [(self._need(left), self._need(right), self._need(left + right)) for left, right in self.merges]
+        self._merges = Merges(self._learnt, self.vocab_size)
         if self.byte_level:
             self._letters = np.array([self._need(letter) for letter in pretokenize.BYTE_LETTERS], np.int32)
             self._chunks, split = pretokenize.gpt2_chunks, pretokenize.gpt2_words
@@ -68,6 +67,15 @@ class BPE(Tokenizer):
 
     def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         return self._spellings.ids(map(self._chunks, texts))
+
+    def plan(self) -> Plan:
+        if self.byte_level:
+            return Plan(spelling.LEADING, spelling.MERGES, self._spellings.spell, merges=self._learnt,
+                        letters=np.tile(self._letters, 2))  # fmt: skip
+        find, unknown = self.ids.get, self.ids[self.special["unk"]]
+        letters = [find(chr(byte) + end, unknown) for end in ("", END) for byte in range(256)]
+        return Plan(spelling.BASIC, spelling.MERGES, self._spellings.spell, self.lowercase, merges=self._learnt,
+                    letters=np.array(letters, np.int32))  # fmt: skip
 
     def decode(self, ids: Sequence[int]) -> str:
         """Byte-level: the exact text, with U+FFFD where the bytes are not UTF-8; otherwise words and single spaces."""

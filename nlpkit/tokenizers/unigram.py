@@ -9,6 +9,7 @@ same pieces and scores, ids equal those of tokenizers' ``Unigram`` behind ``Whit
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,8 +17,10 @@ import regex
 from numpy.typing import NDArray
 
 from nlpkit.errors import UserError
+from nlpkit.tokenizers import spelling
 from nlpkit.tokenizers.base import Tokenizer
 from nlpkit.tokenizers.cache import Spellings, by_words, each
+from nlpkit.tokenizers.fast import Plan
 from nlpkit.tokenizers.pretokenize import chunks
 from nlpkit.tokenizers.steps import chain
 
@@ -53,17 +56,20 @@ class Unigram(Tokenizer):
             raise UserError("a unigram tokenizer needs a piece for unknown characters")
         self.scores = [float(score) for score in scores]
         self._unknown_score = min(self.scores) - UNKNOWN_PENALTY
-        reserved = set(special.values())
-        # Every beginning of a piece, so that a search can stop: (score, id), (0, -1) where it is not a piece itself.
-        self._prefixes: dict[str, tuple[float, int]] = {}
-        for number, piece in enumerate(self.pieces):
-            if piece not in reserved:
-                for end in range(1, len(piece)):
-                    self._prefixes.setdefault(piece[:end], (0.0, -1))
-                self._prefixes[piece] = (self.scores[number], number)
         self.steps = list(steps)
         self._normalize = chain(self.steps)
         self._spellings = Spellings(by_words(self._words, each(self.spell)))
+
+    @cached_property
+    def _prefixes(self) -> dict[str, tuple[float, int]]:
+        """Every beginning of a piece, so that a search can stop: (score, id), (0, -1) where it is no piece itself."""
+        reserved, found = set(self.special.values()), dict[str, tuple[float, int]]()
+        for number, piece in enumerate(self.pieces):
+            if piece not in reserved:
+                for end in range(1, len(piece)):
+                    found.setdefault(piece[:end], (0.0, -1))
+                found[piece] = (self.scores[number], number)
+        return found
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Unigram:
@@ -101,6 +107,13 @@ class Unigram(Tokenizer):
 
     def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         return self._spellings.ids(map(chunks, texts))
+
+    def plan(self) -> Plan:
+        reserved = set(self.special.values())
+        pieces = {piece: number for piece, number in self.ids.items() if piece not in reserved}
+        return Plan(spelling.WHOLE, spelling.UNIGRAM, self._spellings.spell, "lowercase" in self.steps,
+                    self.ids[self.special["unk"]], pieces=pieces, scores=self.scores, floor=self._unknown_score,
+                    paired="quotes" in self.steps)  # fmt: skip
 
     def _words(self, chunk: str) -> list[str]:
         return [SPACE + word for word in words(self._normalize(chunk))]

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit.errors import UserError
+from nlpkit.tokenizers import spelling
 from nlpkit.tokenizers.base import Tokenizer
 from nlpkit.tokenizers.cache import Spellings, each
+from nlpkit.tokenizers.fast import Plan
 from nlpkit.tokenizers.pretokenize import cased_words, chunks, lower_words
 
 
@@ -34,6 +36,10 @@ class Word(Tokenizer):
 
     def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         return self._spellings.ids(map(chunks, texts))
+
+    def plan(self) -> Plan:
+        unknown = self.ids[self.special["unk"]]
+        return Plan(spelling.BASIC, spelling.WORD, self._spellings.spell, self.lowercase, unknown, pieces=self._find)
 
     def _spell(self, chunk: str) -> list[int]:
         unknown = self.ids[self.special["unk"]]

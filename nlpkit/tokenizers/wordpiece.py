@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit.errors import UserError
+from nlpkit.tokenizers import spelling
 from nlpkit.tokenizers.base import Tokenizer
 from nlpkit.tokenizers.cache import Spellings, by_words, each
+from nlpkit.tokenizers.fast import Plan
 from nlpkit.tokenizers.pretokenize import cased_words, chunks, lower_words
 
 CONTINUATION = "##"
@@ -43,6 +45,10 @@ class WordPiece(Tokenizer):
 
     def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         return self._spellings.ids(map(chunks, texts))
+
+    def plan(self) -> Plan:
+        return Plan(spelling.BASIC, spelling.WORDPIECE, self._spellings.spell, self.lowercase, self._unknown, LONGEST,
+                    self._find)  # fmt: skip
 
     def decode(self, ids: Sequence[int]) -> str:
         """Words and single spaces."""

@@ -23,6 +23,9 @@ from nlpkit.data.tokenfile import TokenFiles
 from nlpkit.data.tokens import parse_shard, tokens
 from nlpkit.errors import UserError
 from nlpkit.seeds import Address
+from nlpkit.tokenizers.base import DEFAULT_SPECIAL
+from nlpkit.tokenizers.bpe import BPE
+from nlpkit.tokenizers.pretokenize import BYTE_LETTERS
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +233,62 @@ def test_a_dry_run_touches_nothing(tmp_path: Path, tok: Path) -> None:
     plan = tokens([corpus], tmp_path / "t.safetensors", tokenizer=tok, dry_run=True)
     assert plan["bytes"] == corpus.stat().st_size and plan["vocab_size"] == tokenizer().vocab_size
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.fixture
+def bpe(tmp_path: Path) -> Path:
+    made = BPE([*dict.fromkeys(DEFAULT_SPECIAL.values()), *BYTE_LETTERS, "he", "the"], DEFAULT_SPECIAL,
+               [("h", "e"), ("t", "he")])  # fmt: skip
+    path = tmp_path / "bpe.safetensors"
+    file.write(path, {}, kind="tokenizer", config={}, tokenizer=made.to_json(), provenance={}, history={},
+               determinism={})  # fmt: skip
+    return path
+
+
+def test_compiled_code_writes_the_same_file(tmp_path: Path, bpe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of text of every form, in shards or whole, with faults or without, on any number of threads."""
+    monkeypatch.setattr("nlpkit.data.readers.BLOCK", 300)
+    monkeypatch.setattr(room, "BATCH", 200)
+    monkeypatch.setattr("nlpkit.data.corpus.PART", 150)
+    odd = "\ufeffa\u2028b  \r\n\u3000\n\x0c\nthe  \x1f caf\u00e9 thé\x85the\n" + "the" * 300 + "\n\n\n\n"
+    corpora = [
+        put(tmp_path / "a.txt", text(60, seed=1)), put(tmp_path / "odd.txt", odd + text(20)),
+        put(tmp_path / "no.txt", "\n"),
+        put(tmp_path / "c.jsonl", "\n".join(json.dumps({"text": text(1, seed=seed)}) for seed in range(40))),
+        put(tmp_path / "end.txt", "the end"),
+    ]  # fmt: skip
+    (tmp_path / "bad.txt").write_bytes(text(30).encode() + b"\xff\na\0b\n" + text(30).encode())
+    corpora.append(tmp_path / "bad.txt")
+    original = room.fast.Encoder
+    made: list[int] = []
+    monkeypatch.setattr(room.fast, "Encoder", lambda plan: made.append(1) or original(plan))
+
+    def run(**options: Any) -> list[str]:
+        found = [tokens(corpora, tmp_path / "t.safetensors", tokenizer=bpe, on_error="skip", force=True, shard=shard,
+                        **options)["sha256"] for shard in (None, "1/3", "2/3", "3/3")]  # fmt: skip
+        with pytest.raises(UserError, match="is not UTF-8") as caught:
+            tokens(corpora, tmp_path / "u.safetensors", tokenizer=bpe, **options)
+        return [*found, str(caught.value.where)]
+
+    expected = run(threads=1)
+    assert not made
+    monkeypatch.setattr(room, "LOAD", 0)
+    monkeypatch.setattr(room, "COMPILE", 0)
+    for threads in (1, 2, 3, 7):
+        assert run(threads=threads) == expected
+    assert len(made) > 4
+
+
+def test_compiled_code_is_loaded_for_a_large_corpus_only(
+    tmp_path: Path, bpe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(room.fast, "usable", lambda *, compile: bool(asked.append(compile)))
+    monkeypatch.setattr(room, "LOAD", 1000)
+    monkeypatch.setattr(room, "COMPILE", 2000)
+    for size, expected in ((999, []), (1000, [False]), (2000, [False, True])):
+        tokens([put(tmp_path / "a.txt", "a" * size)], tmp_path / "t.safetensors", tokenizer=bpe, force=True)
+        assert asked == expected
 
 
 PROGRAM = """
