@@ -30,6 +30,22 @@ def objectives(incomplete: str) -> list[str]:
     return [f"{before}{plus}{name}" for name in _begin(OBJECTIVES, last) if name not in taken]
 
 
+def optimizers(incomplete: str) -> list[str]:
+    return _begin(("adamw", "adafactor", "muon"), incomplete)  # their table is beside torch
+
+
+def schedules(incomplete: str) -> list[str]:
+    from nlpkit.training.schedules import SCHEDULES
+
+    return _begin(SCHEDULES, incomplete)
+
+
+def recipes(incomplete: str) -> list[str]:
+    from nlpkit.training.recipes import RECIPES
+
+    return _begin(RECIPES, incomplete)
+
+
 def tasks(incomplete: str) -> list[str]:
     from nlpkit.tasks import TASKS
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, get_type_hints
 
 from typer import BadParameter, Context, Option
 
+from nlpkit.cli import completion
 from nlpkit.config import ENVIRONMENT, command_options
 from nlpkit.errors import UserError
 
@@ -37,13 +38,35 @@ Steps = Annotated[int | None, Option(help="Updates of the weights (default: by e
 Epochs = Annotated[int | None, Option(help="Passes over the data (default: 1 unless steps are given).", min=1)]
 BatchTokens = Annotated[int, Option(help="About this many tokens in a batch.", min=1)]
 Accumulate = Annotated[int, Option(help="Batches that make one update: what one so many times as large would.", min=1)]
-LearningRate = Annotated[float, Option(help="Peak learning rate of AdamW.", min=0)]
-Schedule = Annotated[str, Option(help="Learning rate after warm-up: constant, linear, cosine, inverse-sqrt.")]
+Optimizer = Annotated[
+    str,
+    Option(
+        help="adamw; adafactor: factored moments, a few rows of memory; muon: orthogonal updates in the blocks.",
+        autocompletion=completion.optimizers,
+    ),
+]
+LearningRate = Annotated[float, Option(help="Peak learning rate.", min=0)]
+Schedule = Annotated[
+    str,
+    Option(
+        help="Learning rate after warm-up: constant, linear, cosine, inverse-sqrt, wsd, trapezoid.",
+        autocompletion=completion.schedules,
+    ),
+]
 WarmupFraction = Annotated[float, Option(help="Share of the steps in which the learning rate rises.", min=0, max=1)]
-Beta1 = Annotated[float, Option("--beta1", help="AdamW's first decay.", min=0, max=1)]
-Beta2 = Annotated[float, Option("--beta2", help="AdamW's second decay.", min=0, max=1)]
-AdamEps = Annotated[float, Option(help="AdamW's epsilon.", min=0)]
-WeightDecay = Annotated[float, Option(help="AdamW's weight decay, on matrices.", min=0)]
+DecayFraction = Annotated[
+    float | None,
+    Option(help="Share of the steps in which the rate falls (wsd, trapezoid; default: 0.2).", min=0, max=1),
+]
+FinalLrFraction = Annotated[float, Option(help="Share of the peak at which the rate ends.", min=0, max=1)]
+Momentum = Annotated[float | None, Option(help="Muon's momentum (default: 0.95).", min=0, max=1)]
+Beta1 = Annotated[
+    float | None,
+    Option("--beta1", help="AdamW's first decay (default: 0.9), or Adafactor's (default: none).", min=0, max=1),
+]
+Beta2 = Annotated[float | None, Option("--beta2", help="AdamW's second decay (default: 0.999).", min=0, max=1)]
+AdamEps = Annotated[float | None, Option(help="AdamW's epsilon (default: 1e-8).", min=0)]
+WeightDecay = Annotated[float, Option(help="Weight decay, on matrices.", min=0)]
 ClipNorm = Annotated[float, Option(help="Largest gradient norm; 0 does not clip.", min=0)]
 EvalEvery = Annotated[int | None, Option(help="Steps between evaluations on --dev (default: at the end).", min=1)]
 Patience = Annotated[int | None, Option(help="Stop after so many evaluations without a better one.", min=1)]

@@ -22,6 +22,13 @@ def command(
         str | None,
         Option(help="What to learn, e.g. mlm+nsp (default: the model's).", autocompletion=completion.objectives),
     ] = None,
+    recipe: Annotated[
+        str | None,
+        Option(
+            help="Options by name: fast, for the least time to a loss; what is given comes first.",
+            autocompletion=completion.recipes,
+        ),
+    ] = None,
     dev: Annotated[Path | None, Option(help="A token file to measure the loss on; the best weights are kept.")] = None,
     init: Annotated[Path | None, Option(help="Start from this model, of its shape (default: random weights).")] = None,
     vectors: Annotated[
@@ -35,12 +42,14 @@ def command(
         int | None, Option(help="Longest sequence in tokens, framing included (default: 128, or --init's).", min=1)
     ] = None,
     dropout: Annotated[
-        float | None, Option(help="Dropout probability (default: 0.1, or --init's).", min=0, max=1)
+        float | None, Option(help="Dropout probability (default: 0.1, or --init's, or the recipe's).", min=0, max=1)
     ] = None,
     cut: Annotated[
         str | None, Option(help="How text is cut: blocks, sentences or pairs (default: the objective's).")
     ] = None,
-    mask_ratio: Annotated[float | None, Option(help="Share of the tokens to predict (mlm; default: 0.15).")] = None,
+    mask_ratio: Annotated[
+        float | None, Option(help="Share of the tokens to predict (mlm; default: 0.15, or the recipe's).")
+    ] = None,
     mask_mix: Annotated[
         str | None, Option(help="Of those, percent [MASK]/random/unchanged (mlm; default: 80/10/10).")
     ] = None,
@@ -52,16 +61,43 @@ def command(
     ] = None,
     steps: options.Steps = None,
     epochs: options.Epochs = None,
-    batch_tokens: options.BatchTokens = 4096,
+    batch_tokens: Annotated[
+        int | None, Option(help="About this many tokens in a batch (default: 4096, or the recipe's).", min=1)
+    ] = None,
     accumulate: options.Accumulate = 1,
-    lr: options.LearningRate = 5e-4,
-    schedule: options.Schedule = "linear",
-    warmup_fraction: options.WarmupFraction = 0.1,
-    beta1: options.Beta1 = 0.9,
-    beta2: options.Beta2 = 0.999,
-    adam_eps: options.AdamEps = 1e-8,
-    weight_decay: options.WeightDecay = 0.01,
-    clip_norm: options.ClipNorm = 1.0,
+    optimizer: Annotated[
+        str | None,
+        Option(
+            help="adamw (the default, or the recipe's); adafactor: factored moments, a few rows of memory; muon: "
+            "orthogonal updates in the blocks.",
+            autocompletion=completion.optimizers,
+        ),
+    ] = None,
+    lr: Annotated[float | None, Option(help="Peak learning rate (default: 5e-4, or the recipe's).", min=0)] = None,
+    schedule: Annotated[
+        str | None,
+        Option(
+            help="Learning rate after warm-up: constant, linear (the default, or the recipe's), cosine, inverse-sqrt, "
+            "wsd, trapezoid.",
+            autocompletion=completion.schedules,
+        ),
+    ] = None,
+    warmup_fraction: Annotated[
+        float | None,
+        Option(help="Share of the steps in which the rate rises (default: 0.1, or the recipe's).", min=0, max=1),
+    ] = None,
+    decay_fraction: options.DecayFraction = None,
+    final_lr_fraction: options.FinalLrFraction = 0.0,
+    momentum: options.Momentum = None,
+    beta1: options.Beta1 = None,
+    beta2: options.Beta2 = None,
+    adam_eps: options.AdamEps = None,
+    weight_decay: Annotated[
+        float | None, Option(help="Weight decay, on matrices (default: 0.01, or the recipe's).", min=0)
+    ] = None,
+    clip_norm: Annotated[
+        float | None, Option(help="Largest gradient norm (default: 1, or the recipe's); 0 does not clip.", min=0)
+    ] = None,
     eval_every: options.EvalEvery = None,
     patience: options.Patience = None,
     seed: options.Seed = 0,

@@ -62,12 +62,16 @@ def distill(
     epochs: int | None = None,
     batch_tokens: int = 4096,
     accumulate: int = 1,
+    optimizer: str = "adamw",
     lr: float = 5e-4,
     schedule: str = "linear",
     warmup_fraction: float = 0.1,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    adam_eps: float = 1e-8,
+    decay_fraction: float | None = None,
+    final_lr_fraction: float = 0.0,
+    momentum: float | None = None,
+    beta1: float | None = None,
+    beta2: float | None = None,
+    adam_eps: float | None = None,
     weight_decay: float = 0.01,
     clip_norm: float = 1.0,
     eval_every: int | None = None,
@@ -107,13 +111,8 @@ def distill(
         lesson = (task_lesson if loaded.config.get("task") else language_lesson)(loaded, run, options)
         network = make_student(loaded, lesson.heads, options | {"max_len": lesson.max_len}, run.path("init"))
         teach, taught = lesson.objective, lesson.data.accumulated(accumulate)
-        settings = Settings(
-            steps=pretrain.total_steps(taught, steps, epochs or (finetune.EPOCHS if steps is None else None)), lr=lr,
-            schedule=schedule, warmup_fraction=warmup_fraction, beta1=beta1, beta2=beta2, adam_eps=adam_eps,
-            weight_decay=weight_decay, clip_norm=clip_norm or None, eval_every=eval_every or taught.count(1),
-            patience=patience, log_every=log_every, save_every=save_every, seed=seed, device=device, parts=parts,
-            parallel=parallel, precision=precision, checkpointing=checkpointing,
-        )  # fmt: skip
+        updates = pretrain.total_steps(taught, steps, epochs or (finetune.EPOCHS if steps is None else None))
+        settings = Settings.of(locals(), steps=updates, eval_every=eval_every or taught.count(1))
         sizes = {"parameters": parameters(network), "teacher_parameters": estimate.parameters(loaded.model)}
         if dry_run:
             cost = estimate.cost(network, taught, settings, share=lesson.share, teacher=loaded.model)

@@ -56,12 +56,16 @@ def finetune(
     epochs: int | None = None,
     batch_tokens: int = 2048,
     accumulate: int = 1,
+    optimizer: str = "adamw",
     lr: float = 2e-4,
     schedule: str = "linear",
     warmup_fraction: float = 0.1,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    adam_eps: float = 1e-8,
+    decay_fraction: float | None = None,
+    final_lr_fraction: float = 0.0,
+    momentum: float | None = None,
+    beta1: float | None = None,
+    beta2: float | None = None,
+    adam_eps: float | None = None,
     weight_decay: float = 0.01,
     clip_norm: float = 1.0,
     eval_every: int | None = None,
@@ -114,14 +118,8 @@ def finetune(
         if dev is not None:
             held = encode(asked, labelled.read(run.paths("dev")[0], **columns), encoder, "dev")
             evaluate = evaluator(asked, held, chosen, local_device(device))
-        settings = Settings(
-            steps=total_steps(data, steps, epochs or (EPOCHS if steps is None else None)), lr=lr, schedule=schedule,
-            warmup_fraction=warmup_fraction, beta1=beta1, beta2=beta2, adam_eps=adam_eps,
-            weight_decay=weight_decay, clip_norm=clip_norm or None,
-            eval_every=eval_every or data.count(1), patience=patience, log_every=log_every,
-            save_every=save_every, seed=seed, device=device, parts=parts, parallel=parallel,
-            precision=precision, checkpointing=checkpointing,
-        )  # fmt: skip
+        updates = total_steps(data, steps, epochs or (EPOCHS if steps is None else None))
+        settings = Settings.of(locals(), steps=updates, eval_every=eval_every or data.count(1))
         if dry_run:
             return run.plan(labels=list(asked.labels), **estimate.cost(network, data, settings, share=0))
         progress = loop.train(network, asked, data, settings, run, evaluate=evaluate)

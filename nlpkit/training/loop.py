@@ -28,8 +28,9 @@ from nlpkit.layers.block import use_checkpointing
 from nlpkit.models.base import Model
 from nlpkit.objectives.base import Objective, Target
 from nlpkit.seeds import Address
-from nlpkit.training import distributed, estimate, precision, resume
-from nlpkit.training import optimizer as optim
+from nlpkit.training import distributed, estimate, optimizers, precision, resume
+from nlpkit.training import gradients as grads
+from nlpkit.training.optimizers.base import Optimizer
 from nlpkit.training.reduction import Local, Replicated
 from nlpkit.training.settings import Settings
 from nlpkit.training.sharded import Sharded
@@ -88,16 +89,16 @@ def train(
     use_checkpointing(model, settings.checkpointing)
     gradients = reduction_for(model, settings, device)
     parameters = gradients.parameters
-    optimizer = optim.adamw(parameters, settings)
+    optimizer = optimizers.make(model, parameters, settings)
     progress, best = resume.Progress(scale=precision.first_scale(settings.precision)), dict[str, np.ndarray]()
     if saved:
         progress = saved.progress
         best = {name: np.array(value) for name, value in saved.best.items()} if gradients.keeps else {}
         load_weights(model, saved.model)
-        optim.load_state(optimizer, parameters, saved.optimizer, progress.step)
+        optimizer.load(saved.optimizer)
 
     def save() -> None:
-        moments = distributed.whole_arrays(optim.state_tensors(optimizer, parameters))
+        moments = distributed.whole_arrays(optimizer.state())
         resume.save(run, progress, model=weights(model), optimizer=moments, best=best)
 
     events.emit(
@@ -114,7 +115,7 @@ def train(
                 model, objective, read, settings, progress.step, gradients, progress.scale
             )
             if settings.precision == "float16" and not precision.unscale(progress, parameters, gradients.row_norms):
-                optimizer.zero_grad(set_to_none=True)
+                optimizer.forget_gradients()
             else:
                 norm = update(parameters, optimizer, settings, progress.step, sums, gradients.row_norms)
             progress.step += 1
@@ -245,16 +246,16 @@ def count(tasks: list[Work], objective: Objective) -> tuple[dict[str, int], int]
 
 
 def update(
-    parameters: optim.Parameters,
-    optimizer: torch.optim.AdamW,
+    parameters: grads.Parameters,
+    optimizer: Optimizer,
     settings: Settings,
     step: int,
     sums: dict[str, float],
-    rows: optim.RowNorms = optim.row_norms,
+    rows: grads.RowNorms = grads.row_norms,
 ) -> float:
     """Clip and apply the gradients; returns their norm before clipping."""
     gradients = [value.grad for value in parameters.values() if value.grad is not None]
-    norm = optim.clip(gradients, settings.clip_norm, rows)
+    norm = grads.clip(gradients, settings.clip_norm, rows)
     if not (math.isfinite(norm) and all(math.isfinite(value) for value in sums.values())):
         bad = [name for name, value in sums.items() if not math.isfinite(value)]
         what = f"the loss ({', '.join(bad)})" if bad else "the gradient"
@@ -262,10 +263,8 @@ def update(
             f"{what} is not a number at step {step + 1:,}",
             hint="a smaller --lr, a longer warm-up or a smaller --clip-norm usually helps",
         )
-    for group in optimizer.param_groups:
-        group["lr"] = settings.lr_at(step)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.update(settings.lr_at(step))
+    optimizer.forget_gradients()
     return norm
 
 

@@ -16,7 +16,7 @@ import torch
 
 from nlpkit import events
 from nlpkit.errors import RunError, UserError, choose
-from nlpkit.training import optimizer as optim
+from nlpkit.training.gradients import Parameters, RowNorms, gradient_norm
 from nlpkit.training.resume import Progress
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -54,12 +54,12 @@ def first_scale(precision: str) -> float:
     return 2.0**16 if precision == "float16" else 1.0
 
 
-def unscale(progress: Progress, parameters: optim.Parameters, rows: optim.RowNorms) -> bool:
+def unscale(progress: Progress, parameters: Parameters, rows: RowNorms) -> bool:
     """Divide the gradients by the scale, and choose the next one. False when one has overflowed, and the update is to
     be left out. Errors: RunError when a scale below one would be needed: the gradients are no numbers at all."""
     scale = progress.scale
     gradients = [value.grad for value in parameters.values() if value.grad is not None]
-    if not math.isfinite(optim.gradient_norm(gradients, rows)):
+    if not math.isfinite(gradient_norm(gradients, rows)):
         progress.scale, progress.steady = scale / 2, 0
         if progress.scale < 1:
             raise RunError(

@@ -20,13 +20,13 @@ from nlpkit.device import choose_device, local_device
 from nlpkit.errors import UserError, choose, refuse
 from nlpkit.models import family as family_of
 from nlpkit.models.base import Family, Model
-from nlpkit.models.load import load, model_config, state_tensors, with_dropout
+from nlpkit.models.load import Loaded, load, model_config, state_tensors, with_dropout
 from nlpkit.models.sizes import config_for
 from nlpkit.objectives import mlm
 from nlpkit.objectives.base import Objective, Vocabulary
 from nlpkit.seeds import Address
 from nlpkit.tokenizers.base import ROLES, Tokenizer
-from nlpkit.training import estimate, resume
+from nlpkit.training import estimate, recipes, resume
 from nlpkit.training.from_vectors import begin_with_vectors
 from nlpkit.training.loop import Evaluation, train
 from nlpkit.training.measure import mean_losses
@@ -46,6 +46,7 @@ def pretrain(
     model: str | None = None,
     size: str | None = None,
     objective: str | None = None,
+    recipe: str | None = None,
     dev: Path | None = None,
     init: Path | None = None,
     vectors: Path | None = None,
@@ -62,16 +63,20 @@ def pretrain(
     mask_copies: int | None = None,
     steps: int | None = None,
     epochs: int | None = None,
-    batch_tokens: int = 4096,
+    batch_tokens: int | None = None,
     accumulate: int = 1,
-    lr: float = 5e-4,
-    schedule: str = "linear",
-    warmup_fraction: float = 0.1,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    adam_eps: float = 1e-8,
-    weight_decay: float = 0.01,
-    clip_norm: float = 1.0,
+    optimizer: str | None = None,
+    lr: float | None = None,
+    schedule: str | None = None,
+    warmup_fraction: float | None = None,
+    decay_fraction: float | None = None,
+    final_lr_fraction: float = 0.0,
+    momentum: float | None = None,
+    beta1: float | None = None,
+    beta2: float | None = None,
+    adam_eps: float | None = None,
+    weight_decay: float | None = None,
+    clip_norm: float | None = None,
     eval_every: int | None = None,
     patience: int | None = None,
     seed: int = 0,
@@ -94,7 +99,8 @@ def pretrain(
     dropout unless one is given); else it is a ``model`` (None: bert) of a ``size`` (tiny), which the other sizes
     override, and ``vectors`` are word vectors that its token embeddings begin as (`nlpkit.training.from_vectors`). With
     ``dev`` (a token file) the loss is measured every ``eval_every`` steps and the best weights are kept.
-    ``steps=0`` writes the initialised model. Neither steps nor epochs means one epoch. ``cut`` overrides how the
+    ``recipe`` sets what is None (nlpkit/training/recipes.py, which has the plain defaults too). ``steps=0`` writes the
+    initialised model. Neither steps nor epochs means one epoch. ``cut`` overrides how the
     objective wants its text cut (blocks, sentences, pairs). ``parts`` of each batch are shared by several processes
     (docs/distributed.md), in the way ``parallel``; ``precision`` and ``checkpointing`` save memory (docs/memory.md).
     Errors: UserError for wrong options and inputs, among them an option that would change nothing; RunError for a loss
@@ -110,17 +116,21 @@ def pretrain(
         tokenizer = files.tokenizer
         shape = {"model": model, "size": size, "n_layers": n_layers, "d_model": d_model, "n_heads": n_heads,
                  "d_ff": d_ff}  # fmt: skip
-        masking = {"mask_ratio": mask_ratio, "mask_mix": mask_mix, "masks": masks, "mask_copies": mask_copies}
+        loaded = None if init is None else load(run.paths("init")[0])
+        family = family_of(model or MODEL) if loaded is None else loaded.family
+        options = recipes.resolve(recipe, objective or family.objective, locals())
+        run.options |= {name: options[name] for name in run.options}
+        masking, dropout = {name: options[name] for name in mlm.OPTIONS}, options["dropout"]
         torch.manual_seed(Address(seed, ("init",)).torch_seed())
-        if init is None:
+        if loaded is None:
             start = _begin(shape, objective, masking, tokenizer, max_len, dropout)
             if vectors is not None:
                 begin_with_vectors(start.network, tokenizer, run.paths("vectors")[0])
         else:
             refuse(shape, "--init has a family and a shape of its own")
             refuse({"vectors": vectors}, "--init has embeddings of its own")
-            start = _continue(run.paths("init")[0], objective, masking, tokenizer, max_len, dropout)
-        family, network, task, max_len = start.family, start.network, start.task, start.max_len
+            start = _continue(loaded, objective, masking, tokenizer, max_len, dropout)
+        network, task, max_len = start.network, start.task, start.max_len
         if "mlm" not in task.heads:
             refuse(masking, f'objective "{task.name}" masks nothing')
         check_dev(locals())
@@ -132,23 +142,17 @@ def pretrain(
         frame = framings.framing(family.framing, tokenizer)
 
         def sequences(chosen: TokenFiles) -> Epochs:
-            return source(how, chosen, frame, max_len=max_len, batch_tokens=batch_tokens, seed=seed)
+            return source(how, chosen, frame, max_len=max_len, batch_tokens=options["batch_tokens"], seed=seed)
 
         data = repeated(sequences(files), mlm.copies(masking)).accumulated(accumulate)
-        settings = Settings(
-            steps=total_steps(data, steps, epochs), lr=lr, schedule=schedule,
-            warmup_fraction=warmup_fraction, beta1=beta1, beta2=beta2, adam_eps=adam_eps, weight_decay=weight_decay,
-            clip_norm=clip_norm or None, eval_every=eval_every, patience=patience, log_every=log_every,
-            save_every=save_every, seed=seed, device=device, parts=parts, parallel=parallel,
-            precision=precision, checkpointing=checkpointing,
-        )  # fmt: skip
+        settings = Settings.of(options, steps=total_steps(data, steps, epochs))
         evaluate = None
         if dev is not None:
             held = TokenFiles.open(run.paths("dev"))
             check_tokenizer(held, tokenizer, "the training text's", where=dev)
             evaluate = evaluator(sequences(held), task, seed, local_device(device))
         if dry_run:
-            return run.plan(**estimate.cost(network, data, settings, share=share(task, mask_ratio)))
+            return run.plan(**estimate.cost(network, data, settings, share=share(task, options["mask_ratio"])))
         progress = train(network, task, data, settings, run, evaluate=evaluate)
         made = model_config(network, family)
         made["training"] = {"objective": task.name, "cut": how, "steps": progress.step, "best_step": progress.best_step}
@@ -209,7 +213,6 @@ def check_matches(family: Family, task: Objective) -> None:
 class Start:
     """What a run begins with: a model, what it is to learn, and the length of its sequences."""
 
-    family: Family
     network: Model
     task: Objective
     max_len: int
@@ -232,11 +235,11 @@ def _begin(
     )  # fmt: skip
     task = objectives.build(objective or family.objective, vocabulary(tokenizer), masking)
     check_matches(family, task)
-    return Start(family, family.build(config, task.heads), task, longest)
+    return Start(family.build(config, task.heads), task, longest)
 
 
 def _continue(
-    path: Path,
+    loaded: Loaded,
     objective: str | None,
     masking: Mapping[str, Any],
     tokenizer: Tokenizer,
@@ -244,7 +247,7 @@ def _continue(
     dropout: float | None,
 ) -> Start:
     """The model that ``--init`` names. Errors: another tokenizer than the token file's, no head for the objective."""
-    loaded = load(path)
+    path = loaded.path
     if loaded.tokenizer is None or loaded.tokenizer.fingerprint != tokenizer.fingerprint:
         theirs = "none" if loaded.tokenizer is None else f"{loaded.tokenizer.vocab_size:,} pieces"
         raise UserError(
@@ -264,7 +267,7 @@ def _continue(
         )
     if "classify" in network.heads:  # a task's, and what comes out has no task
         del network.heads["classify"]
-    return Start(loaded.family, network, task, loaded.length(max_len))
+    return Start(network, task, loaded.length(max_len))
 
 
 def repeated(data: Epochs, copies: int | None) -> Epochs:

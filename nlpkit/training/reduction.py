@@ -21,7 +21,7 @@ from torch import Tensor
 
 from nlpkit.models.base import Model
 from nlpkit.training.distributed import gather
-from nlpkit.training.optimizer import Parameters, row_norms
+from nlpkit.training.gradients import Parameters, row_norms
 from nlpkit.training.tree import Span, Tree, share
 from nlpkit.world import world
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 from nlpkit.errors import UserError, choose, refuse
+from nlpkit.training import optimizers
+from nlpkit.training.schedules import DECAY_FRACTION, DECAYING, ENDLESS, SCHEDULES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,20 +16,26 @@ class Settings:
     """One run of the loop. Units are in the names; absent is None.
 
     steps: updates of the weights; 0 leaves them as they are. warmup_fraction: share of the steps in which the learning
-    rate rises linearly. eval_every, save_every, log_every: steps between two (None: evaluation at the end only, saving
-    once a minute). patience: evaluations without a better score after which training stops (None: never). parts: in
-    which each batch is computed, shared by the processes; parallel: how these share a model ("ddp": each has it whole;
-    "fsdp": each a share of every weight). precision: of products (nlpkit/training/precision.py). checkpointing: whether
-    blocks are computed again for the backward.
+    rate rises linearly; decay_fraction: of those in which it falls, where the schedule has a length of its own for that
+    (None: 0.2); final_lr_fraction: share of the peak at which it ends. momentum, beta1, beta2, adam_eps None: what the
+    optimizer does where nothing is said. eval_every, save_every, log_every: steps between two (None: evaluation at the
+    end only, saving once a minute). patience: evaluations without a better score after which training stops (None:
+    never). parts: in which each batch is computed, shared by the processes; parallel: how these share a model ("ddp":
+    each has it whole; "fsdp": each a share of every weight). precision: of products (nlpkit/training/precision.py).
+    checkpointing: whether blocks are computed again for the backward.
     """
 
     steps: int
+    optimizer: str = "adamw"
     lr: float = 5e-4
     schedule: str = "linear"
     warmup_fraction: float = 0.1
-    beta1: float = 0.9
-    beta2: float = 0.999
-    adam_eps: float = 1e-8
+    decay_fraction: float | None = None
+    final_lr_fraction: float = 0.0
+    momentum: float | None = None
+    beta1: float | None = None
+    beta2: float | None = None
+    adam_eps: float | None = None
     weight_decay: float = 0.01
     clip_norm: float | None = 1.0
     eval_every: int | None = None
@@ -44,10 +52,20 @@ class Settings:
     def __post_init__(self) -> None:
         """Refuse what cannot train. Errors: UserError naming the flag, what came and what was expected."""
         choose(SCHEDULES, self.schedule, field="schedule")
+        own = optimizers.kind(self.optimizer).options
+        for name in ("momentum", "beta1", "beta2", "adam_eps"):
+            if name not in own:
+                refuse({name: getattr(self, name)}, f"{self.optimizer} does not read it")
+        if self.schedule not in DECAYING:
+            refuse({"decay_fraction": self.decay_fraction}, f"schedule {self.schedule} has no decay of its own length")
+        if self.schedule in ENDLESS:
+            refuse({"final_lr_fraction": self.final_lr_fraction or None}, f"schedule {self.schedule} has no end")
         for flag, value, low, high in (
             ("steps", self.steps, 0, None),
             ("lr", self.lr, 0, None),
             ("warmup-fraction", self.warmup_fraction, 0, 1),
+            ("decay-fraction", self.decay_fraction, 0, 1),
+            ("final-lr-fraction", self.final_lr_fraction, 0, 1),
             ("adam-eps", self.adam_eps, 0, None),
             ("weight-decay", self.weight_decay, 0, None),
             ("clip-norm", self.clip_norm, 0, None),
@@ -60,16 +78,26 @@ class Settings:
             if value is not None and not (value >= low and (high is None or value <= high)):
                 expected = f"at least {low}" if high is None else f"{low} to {high}"
                 raise UserError(f"{flag} is {value}, expected {expected}")
-        for flag, decay in (("beta1", self.beta1), ("beta2", self.beta2)):
-            if not 0 <= decay < 1:  # with 1 the moments would stay 0 for ever
+        for flag, decay in (("beta1", self.beta1), ("beta2", self.beta2), ("momentum", self.momentum)):
+            if decay is not None and not 0 <= decay < 1:  # with 1 the moments would stay 0 for ever
                 raise UserError(f"{flag} is {decay}, expected 0 to less than 1")
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], **more: Any) -> Settings:
+        """A stage's settings from its options, by name; ``more`` are those that it works out. A clip norm of 0 is
+        none."""
+        names = {item.name for item in fields(cls)}
+        found = {name: value for name, value in {**options, **more}.items() if name in names}
+        return cls(**{**found, "clip_norm": found["clip_norm"] or None})
 
     def lr_at(self, step: int) -> float:
         """The learning rate of update ``step`` (from 0)."""
         warmup = round(self.warmup_fraction * self.steps)
         if step < warmup:
             return self.lr * (step + 1) / warmup
-        return self.lr * SCHEDULES[self.schedule](step, warmup, self.steps)
+        decay = round((DECAY_FRACTION if self.decay_fraction is None else self.decay_fraction) * self.steps)
+        share = SCHEDULES[self.schedule](step, warmup, self.steps, decay)
+        return self.lr * (self.final_lr_fraction + (1 - self.final_lr_fraction) * share)
 
 
 def check_parallel(parallel: str | None, size: int) -> None:
@@ -90,32 +118,3 @@ def check_dev(options: Mapping[str, Any]) -> None:
 
 
 PARALLEL = {"ddp": "every process has the whole model", "fsdp": "every process has a share of each weight"}
-
-
-def _constant(step: int, warmup: int, steps: int) -> float:
-    return 1.0
-
-
-def _linear(step: int, warmup: int, steps: int) -> float:
-    """To zero after the last update (Devlin et al. 2019, appendix A.2)."""
-    return (steps - step) / max(1, steps - warmup)
-
-
-def _cosine(step: int, warmup: int, steps: int) -> float:
-    """Half a cosine to zero (Loshchilov and Hutter 2017, equation 5, one cycle)."""
-    from math import cos, pi
-
-    return 0.5 * (1 + cos(pi * (step - warmup) / max(1, steps - warmup)))
-
-
-def _inverse_sqrt(step: int, warmup: int, steps: int) -> float:
-    """With the square root of the step (Vaswani et al. 2017, equation 3), equal to the peak at the end of warm-up."""
-    return float((max(1, warmup) / max(1, step + 1, warmup)) ** 0.5)
-
-
-SCHEDULES: dict[str, Callable[[int, int, int], float]] = {
-    "constant": _constant,
-    "linear": _linear,
-    "cosine": _cosine,
-    "inverse-sqrt": _inverse_sqrt,
-}

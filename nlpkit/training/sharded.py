@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from nlpkit.errors import UserError
 from nlpkit.models.base import Model
 from nlpkit.training.distributed import gather_tensors, whole
-from nlpkit.training.optimizer import row_norms
+from nlpkit.training.gradients import row_norms
 from nlpkit.training.reduction import Local
 from nlpkit.training.tree import Tree
 from nlpkit.world import world

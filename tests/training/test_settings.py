@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nlpkit.errors import UserError
-from nlpkit.training import optimizer as optim
+from nlpkit.training import gradients as grads
 from nlpkit.training.settings import Settings
 
 
@@ -64,7 +64,7 @@ def test_gradient_norm_and_clipping_equal_torch() -> None:
     for parameter in parameters:
         parameter.grad = torch.randn(parameter.shape, generator=generator)
     gradients = [parameter.grad.clone() for parameter in parameters if parameter.grad is not None]
-    norm = optim.clip(gradients, 1.0)
+    norm = grads.clip(gradients, 1.0)
     assert norm == pytest.approx(torch.nn.utils.clip_grad_norm_(parameters, 1.0).item(), rel=1e-6)
     for ours, parameter in zip(gradients, parameters, strict=True):
         assert torch.allclose(ours, parameter.grad, atol=1e-7)
@@ -76,29 +76,6 @@ def test_gradient_norm_has_the_same_bits_on_any_threads() -> None:
     found = set()
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        found.add(optim.gradient_norm(gradients))
+        found.add(grads.gradient_norm(gradients))
     torch.set_num_threads(before)
     assert len(found) == 1
-
-
-def test_decay_spares_vectors_and_state_survives_a_round_trip() -> None:
-    def make() -> tuple[dict[str, torch.nn.Parameter], torch.optim.AdamW]:
-        parameters = {"w": torch.nn.Parameter(torch.ones(2, 2)), "b": torch.nn.Parameter(torch.ones(2))}
-        return parameters, optim.adamw(parameters, Settings(steps=1, lr=0.1, weight_decay=0.5))
-
-    def step(parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.AdamW, value: float) -> None:
-        for parameter in parameters.values():
-            parameter.grad = torch.full_like(parameter, value)
-        optimizer.step()
-
-    parameters, optimizer = make()
-    step(parameters, optimizer, 0.0)
-    assert torch.all(parameters["b"] == 1) and torch.all(parameters["w"] < 1)
-    step(parameters, optimizer, 0.3)
-    copies, other = make()
-    for name, parameter in parameters.items():
-        copies[name].data.copy_(parameter.data)
-    optim.load_state(other, copies, optim.state_tensors(optimizer, parameters), 2)
-    step(parameters, optimizer, -0.2)
-    step(copies, other, -0.2)
-    assert all(torch.equal(parameters[name], copies[name]) for name in parameters)

@@ -1,0 +1,52 @@
+"""Optimizers, by name. Each is a file of this folder and a line of the table below; it is imported when it is used.
+
+`make` is what the loop calls, `state_bytes` what an estimate of memory does.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from nlpkit.errors import choose
+
+if TYPE_CHECKING:
+    from nlpkit.training.gradients import Parameters
+    from nlpkit.training.optimizers.base import Optimizer
+    from nlpkit.training.settings import Settings
+
+OPTIMIZERS = {  # name -> the class in its module
+    "adamw": "adamw:AdamW",
+    "adafactor": "adafactor:Adafactor",
+    "muon": "muon:Muon",
+}
+
+
+def kind(name: str) -> Any:
+    """An optimizer's class. Errors: an unknown name."""
+    module, found = choose(OPTIMIZERS, name, field="optimizer").split(":")
+    return getattr(import_module(f"{__name__}.{module}"), found)
+
+
+def make(model: nn.Module, parameters: Parameters, settings: Settings) -> Optimizer:
+    """The optimizer that ``settings`` name, for ``parameters`` of ``model``."""
+    made: Optimizer = kind(settings.optimizer)(parameters, settings, matrices(model))
+    return made
+
+
+def state_bytes(model: nn.Module, settings: Settings) -> int:
+    """How much memory the optimizer keeps for a model beside weights and gradients, in one process with the whole
+    model. Nothing is allocated, so the model may be on the meta device."""
+    trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    return make(model, trained, settings).bytes()
+
+
+def matrices(model: nn.Module) -> frozenset[str]:
+    """Names of the weights of linear layers inside of the blocks: no embeddings, no heads."""
+    return frozenset(
+        f"{name}.weight"
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and ".layers." in name
+    )

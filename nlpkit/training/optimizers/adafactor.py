@@ -1,0 +1,75 @@
+"""Adafactor (Shazeer and Stern 2018, "Adafactor: Adaptive learning rates with sublinear memory cost", algorithm 4): of
+a matrix the second moment is kept as the means of its rows and of its columns, so the state is a few rows and not two
+matrices more.
+
+Shapes: R rows of a matrix, C columns.
+Deviations: the step is the schedule's learning rate, and not relative to the size of the parameters (section 8), so
+that --lr means what it means elsewhere; weight decay is AdamW's, on matrices only. There is no first moment unless
+beta1 is given (section 9: then as many numbers as there are parameters).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from math import sqrt
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nlpkit.training.gradients import Parameters, gradient_norm
+from nlpkit.training.optimizers.base import Kept, Own, gathered, shard_of
+from nlpkit.training.settings import Settings
+
+DECAY = 0.8  # the second moment's decay at update t is 1 - t^-0.8 (section 7.2)
+EPS = 1e-30  # added to squares
+LARGEST = 1.0  # root mean square of an update before it is scaled by the learning rate (section 6)
+
+
+class Adafactor(Own):
+    """Keeps of a matrix ``rows`` [R] and ``columns`` [C]; of anything else ``squares``, of its shape."""
+
+    options: ClassVar[frozenset[str]] = frozenset({"beta1"})
+
+    def __init__(self, parameters: Parameters, settings: Settings, matrices: Collection[str] = ()) -> None:
+        super().__init__(parameters)
+        self.beta1, self.weight_decay = settings.beta1, settings.weight_decay
+
+    def begin(self, name: str, like: Tensor) -> Kept:
+        kept: Kept = {"step": torch.tensor(0.0)}
+        if like.ndim == 2:
+            kept["rows"] = torch.zeros(like.shape[0], device=like.device)
+            kept["columns"] = torch.zeros(like.shape[1], device=like.device)
+        else:
+            kept["squares"] = torch.zeros_like(like)
+        if self.beta1 is not None:
+            kept["exp_avg"] = torch.zeros_like(like)
+        return kept
+
+    @torch.no_grad()
+    def update(self, lr: float) -> None:
+        for parameter, gradient, kept in self.with_gradients().values():
+            kept["step"] += 1
+            decay = 1 - float(kept["step"]) ** -DECAY
+            step = self._scaled(gathered(gradient), gradient, kept, decay)
+            size = gradient_norm([step]) / sqrt(step.numel())
+            step = shard_of(step.mul_(lr / max(1.0, size / LARGEST)), parameter)
+            if self.beta1 is not None:
+                step = kept["exp_avg"].lerp_(step, 1 - self.beta1)
+            if parameter.ndim >= 2:
+                parameter.mul_(1 - lr * self.weight_decay)
+            parameter.sub_(step)
+
+    def _scaled(self, whole: Tensor, gradient: Tensor, kept: Kept, decay: float) -> Tensor:
+        """The gradient over the root of its second moment, whole."""
+        squares = whole * whole + EPS
+        if whole.ndim != 2:
+            kept["squares"].lerp_(shard_of(squares, gradient), 1 - decay)
+            return whole / gathered(kept["squares"]).sqrt()
+        rows = len(squares)
+        kept["rows"].lerp_(squares.mean(1), 1 - decay)
+        # Sums down the columns as a product with ones: torch's own would be cut among threads (nlpkit/layers/norm.py).
+        kept["columns"].lerp_((squares.new_ones(1, rows) @ squares)[0] / rows, 1 - decay)
+        mean = float(np.mean(kept["rows"].double().cpu().numpy()))
+        return whole * (kept["rows"] / mean).rsqrt()[:, None] * kept["columns"].rsqrt()

@@ -1,0 +1,39 @@
+"""Recipes of pre-training: named sets of options that were found by measuring (docs/recipes.md, benchmarks/
+time_to_quality.py). A recipe says only what it changes; an option that is given comes before it, and what a run did is
+in its file's provenance, option by option.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nlpkit.errors import choose
+
+Options = Mapping[str, Any]
+
+# What is done where neither an option nor a recipe says anything.
+PLAIN: Options = {
+    "optimizer": "adamw", "lr": 5e-4, "schedule": "linear", "warmup_fraction": 0.1, "weight_decay": 0.01,
+    "clip_norm": 1.0, "batch_tokens": 4096,
+}  # fmt: skip
+
+# Recipe -> "" for every objective, and what is different with one of them.
+RECIPES: dict[str, dict[str, Options]] = {
+    "fast": {
+        "": {"optimizer": "muon", "lr": 5e-3, "schedule": "trapezoid", "dropout": 0.0},
+        "mlm": {},
+        "clm": {},
+    },
+}
+
+
+def resolve(recipe: str | None, objective: str, given: Options) -> dict[str, Any]:
+    """``given`` with what is None filled in: from the recipe for an ``objective`` (several are joined by +), then from
+    `PLAIN`. Errors: an unknown recipe."""
+    filled = dict(PLAIN)
+    if recipe is not None:
+        found = choose(RECIPES, recipe, field="recipe")
+        for part in ("", *objective.split("+")):
+            filled |= found.get(part, {})
+    return {**given, **{name: value for name, value in filled.items() if given[name] is None}}

@@ -1,0 +1,54 @@
+"""How the learning rate falls after its warm-up. Each schedule gives the share of the way from the peak (1) to the
+floor (0) as a function of the step alone, so a resumed run goes on where it was. Arguments: the step from 0, steps of
+warm-up, of the whole run, of the decay at its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import cos, pi, sqrt
+
+DECAY_FRACTION = 0.2  # of the steps, where nothing is said (Hägele et al. 2024, section 3.2: 20 % is enough)
+
+
+def _constant(step: int, warmup: int, steps: int, decay: int) -> float:
+    return 1.0
+
+
+def _linear(step: int, warmup: int, steps: int, decay: int) -> float:
+    """To zero after the last update (Devlin et al. 2019, appendix A.2)."""
+    return (steps - step) / max(1, steps - warmup)
+
+
+def _cosine(step: int, warmup: int, steps: int, decay: int) -> float:
+    """Half a cosine to zero (Loshchilov and Hutter 2017, equation 5, one cycle)."""
+    return 0.5 * (1 + cos(pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def _inverse_sqrt(step: int, warmup: int, steps: int, decay: int) -> float:
+    """With the square root of the step (Vaswani et al. 2017, equation 3), equal to the peak at the end of warm-up."""
+    return float((max(1, warmup) / max(1, step + 1, warmup)) ** 0.5)
+
+
+def _wsd(step: int, warmup: int, steps: int, decay: int) -> float:
+    """Warm-up, stable, decay (Hu et al. 2024, MiniCPM, section 4.2): the peak until the last steps, then to zero as
+    1 - sqrt of their share (Hägele et al. 2024, equation 1)."""
+    done = step - (steps - decay)
+    return 1.0 if done <= 0 else 1 - sqrt(done / decay)
+
+
+def _trapezoid(step: int, warmup: int, steps: int, decay: int) -> float:
+    """The peak until the last steps, then linearly to zero (Zhai et al. 2022, section 3.5)."""
+    return min(1.0, (steps - step) / max(1, decay))
+
+
+SCHEDULES: dict[str, Callable[[int, int, int, int], float]] = {
+    "constant": _constant,
+    "linear": _linear,
+    "cosine": _cosine,
+    "inverse-sqrt": _inverse_sqrt,
+    "wsd": _wsd,
+    "trapezoid": _trapezoid,
+}
+DECAYING = frozenset({"wsd", "trapezoid"})  # those that have a decay of their own length
+ENDLESS = frozenset({"constant", "inverse-sqrt"})  # those that reach no floor
