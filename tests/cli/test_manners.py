@@ -215,3 +215,26 @@ def test_a_bar_is_for_terminals(here: Path) -> None:
     assert b"tokenizer train" in coloured and b"\x1b[?25l" in coloured
     assert b"\x1b[3" in coloured and b"\x1b[3" not in plain
     assert (here / "a.safetensors").read_bytes() == (here / "b.safetensors").read_bytes()
+
+
+EARLY = """
+import os, signal, sys
+module, name = sys.argv[1:]
+
+class Moment:
+    def find_spec(self, asked, *rest):
+        if asked == module:
+            os.kill(os.getpid(), getattr(signal, name))
+
+sys.meta_path.insert(0, Moment())
+from nlpkit.__main__ import main
+sys.argv[1:] = ["ls", "models"]
+main()
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("module", ["nlpkit.cli.app", "typer", "typer.core", "nlpkit.cli.options", "nlpkit.cli.ls"])
+def test_an_interrupt_while_the_program_is_imported_is_one_line(module: str, name: str) -> None:
+    done = subprocess.run([sys.executable, "-c", EARLY, module, name], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: interrupted\n")
