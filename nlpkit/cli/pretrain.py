@@ -41,6 +41,10 @@ def command(
     max_len: Annotated[
         int | None, Option(help="Longest sequence in tokens, framing included (default: 128, or --init's).", min=1)
     ] = None,
+    short_fraction: Annotated[
+        float | None,
+        Option(help="Share of the updates, the first, that read a quarter of --max-len (default: 0).", min=0, max=1),
+    ] = None,
     dropout: Annotated[
         float | None, Option(help="Dropout probability (default: 0.1, or --init's, or the recipe's).", min=0, max=1)
     ] = None,

@@ -13,6 +13,7 @@ from nlpkit import events, objectives
 from nlpkit.artifact.provenance import Run
 from nlpkit.artifact.resume import discard
 from nlpkit.data import framing as framings
+from nlpkit.data import staged
 from nlpkit.data.order import Epochs
 from nlpkit.data.pretraining import SOURCES, source
 from nlpkit.data.tokenfile import TokenFiles
@@ -55,6 +56,7 @@ def pretrain(
     n_heads: int | None = None,
     d_ff: int | None = None,
     max_len: int | None = None,
+    short_fraction: float | None = None,
     dropout: float | None = None,
     cut: str | None = None,
     mask_ratio: float | None = None,
@@ -99,6 +101,7 @@ def pretrain(
     dropout unless one is given); else it is a ``model`` (None: bert) of a ``size`` (tiny), which the other sizes
     override, and ``vectors`` are word vectors that its token embeddings begin as (`nlpkit.training.from_vectors`). With
     ``dev`` (a token file) the loss is measured every ``eval_every`` steps and the best weights are kept.
+    ``short_fraction`` of the updates, the first, read sequences of a quarter of ``max_len`` (`nlpkit.data.staged`).
     ``recipe`` sets what is None (nlpkit/training/recipes.py, which has the plain defaults too). ``steps=0`` writes the
     initialised model. Neither steps nor epochs means one epoch. ``cut`` overrides how the
     objective wants its text cut (blocks, sentences, pairs). ``parts`` of each batch are shared by several processes
@@ -141,11 +144,16 @@ def pretrain(
                             hint="leave out --cut" if task.source == "pairs" else "only nsp reads pairs")  # fmt: skip
         frame = framings.framing(family.framing, tokenizer)
 
-        def sequences(chosen: TokenFiles) -> Epochs:
-            return source(how, chosen, frame, max_len=max_len, batch_tokens=options["batch_tokens"], seed=seed)
+        def sequences(chosen: TokenFiles, length: int = max_len) -> Epochs:
+            return source(how, chosen, frame, max_len=length, batch_tokens=options["batch_tokens"], seed=seed)
 
-        data = repeated(sequences(files), mlm.copies(masking)).accumulated(accumulate)
+        def learnt(length: int) -> Epochs:
+            return repeated(sequences(files, length), mlm.copies(masking)).accumulated(accumulate)
+
+        data = learnt(max_len)
         settings = Settings.of(options, steps=total_steps(data, steps, epochs))
+        first = short_updates(options["short_fraction"], settings.steps)
+        lesson = staged.Staged(learnt(staged.short(max_len)), first, data) if first else data
         evaluate = None
         if dev is not None:
             held = TokenFiles.open(run.paths("dev"))
@@ -153,7 +161,7 @@ def pretrain(
             evaluate = evaluator(sequences(held), task, seed, local_device(device))
         if dry_run:
             return run.plan(**estimate.cost(network, data, settings, share=share(task, options["mask_ratio"])))
-        progress = train(network, task, data, settings, run, evaluate=evaluate)
+        progress = train(network, task, lesson, settings, run, evaluate=evaluate)
         made = model_config(network, family)
         made["training"] = {"objective": task.name, "cut": how, "steps": progress.step, "best_step": progress.best_step}
         summary = run.write(state_tensors(network), kind="model", config=made, tokenizer=tokenizer.to_json())
@@ -186,6 +194,13 @@ def total_steps(data: Epochs, steps: int | None, epochs: int | None) -> int:
     if epochs is not None and epochs < 1:
         raise UserError(f"epochs is {epochs}, expected at least 1")
     return data.count(epochs or 1)
+
+
+def short_updates(fraction: float | None, steps: int) -> int:
+    """How many updates, the first, read short sequences. Errors: no share."""
+    if fraction is not None and not 0 <= fraction <= 1:
+        raise UserError(f"short-fraction is {fraction}, expected 0 to 1")
+    return round((fraction or 0.0) * steps)
 
 
 def evaluator(data: Epochs, task: Objective, seed: int, device: str) -> Callable[[Model], Evaluation]:

@@ -177,6 +177,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "model": {"model": "gpt2"}, "size": {"size": "mini", "n_layers": None, "d_model": None, "n_heads": None},
     "objective": {"objective": "mlm+nsp"}, "n_layers": {"n_layers": 2}, "d_model": {"d_model": 32},
     "n_heads": {"n_heads": 1}, "d_ff": {"d_ff": 24}, "max_len": {"max_len": 24}, "dropout": {"dropout": 0.4},
+    "short_fraction": {"short_fraction": 0.5}, "precision": {"precision": "bfloat16"},
     "cut": {"cut": "sentences"}, "mask_ratio": {"mask_ratio": 0.5}, "mask_mix": {"mask_mix": "0/0/100"},
     "masks": {"masks": "static"}, "epochs": {"steps": None, "epochs": 1}, "steps": {"steps": 4},
     "batch_tokens": {"batch_tokens": 128}, "accumulate": {"accumulate": 2}, "lr": {"lr": 1e-3},
@@ -194,7 +195,7 @@ def test_every_option_changes_something(folder: Path, tmp_path: Path) -> None:
     import inspect
 
     watching = {"tokens", "output", "dev", "eval_every", "patience", "mask_copies", "device", "parallel", "threads",
-                "log_every", "save_every", "log", "force", "fresh", "dry_run"}  # fmt: skip
+                "checkpointing", "log_every", "save_every", "log", "force", "fresh", "dry_run"}  # fmt: skip
     assert set(inspect.signature(nlpkit.pretrain).parameters) == watching | set(CHANGES)
 
     def bytes_of(name: str, **options: Any) -> str:
