@@ -147,6 +147,7 @@ fma = _call("llvm.fma.v8f32", 3, "a * b + c, rounded once")
 sqrt = _call("llvm.sqrt.v8f32", 1, "The square root.")
 least = _call("llvm.minnum.v8f32", 2, "The smaller of a and b.")
 greatest = _call("llvm.maxnum.v8f32", 2, "The greater of a and b.")
+signed = _call("llvm.copysign.v8f32", 2, "a with the sign of b.")
 _round = _call("llvm.rint.v8f32", 1, "The nearest whole number, of two equally near ones the even.")
 
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pad
 
+from nlpkit.layers import fused
 from nlpkit.layers.linear import filled, linear, more_columns
 
 CHUNK = 1024  # rows; 1024 x 8,000 logits are 33 MB
@@ -33,6 +34,26 @@ def _chunk_loss(logits_MV: Tensor, target_m: Tensor) -> tuple[Tensor, Tensor]:
     return norm_M1[:count, 0] - logits_MV[:count].gather(1, target_m[:, None])[:, 0], norm_M1
 
 
+def _loss_and_gradient(logits_MV: Tensor, target_m: Tensor) -> Tensor:
+    """Losses [m] of one chunk, whose logits become the losses' gradient, 0 in the rows beyond."""
+    count = len(target_m)
+    if fused.usable(logits_MV, step=1):
+        loss_m = fused.softmax_loss_(logits_MV[:count], target_m)
+    else:
+        loss_m, norm_M1 = _chunk_loss(logits_MV, target_m)
+        logits_MV.sub_(norm_M1).exp_()  # softmax
+        logits_MV[torch.arange(count, device=target_m.device), target_m] -= 1
+    logits_MV[count:] = 0
+    return loss_m
+
+
+def _product(part_MD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, room_MV: Tensor) -> Tensor:
+    """part weight^T + bias, in ``room_MV``: memory that is fetched anew costs as much as the softmax."""
+    if bias_V is None:
+        return torch.mm(part_MD, weight_VD.T, out=room_MV)
+    return torch.addmm(bias_V, part_MD, weight_VD.T, out=room_MV)
+
+
 def _narrow(x: Tensor) -> torch.dtype:
     """In which numbers products are computed here: those of autocast, where it is on."""
     kind = x.device.type
@@ -50,31 +71,29 @@ class _LinearCrossEntropy(torch.autograd.Function):
             weight_VD = pad(weight_VD, (0, rest_D, 0, rest_V))
             bias_V = pad(weight_VD.new_zeros(vocab) if bias_V is None else bias_V, (0, rest_V), value=-torch.inf)
         narrow = _narrow(hidden_MD)
-        product_VD = weight_VD.to(narrow)
+        product_VD, product_bias_V = weight_VD.to(narrow), None if bias_V is None else bias_V.to(narrow)
         dhidden_MD = torch.empty_like(hidden_MD) if needed else None
         dweight_VD = torch.zeros_like(weight_VD) if needed else None
         dbias_V = torch.zeros_like(bias_V) if needed and biased and bias_V is not None else None
+        room = product_VD.new_empty(filled(min(chunk, len(target_M))), len(product_VD))  # for each chunk again
         losses = []
         for start in range(0, len(target_M), chunk):
             target = target_M[start : start + chunk]
             count = len(target)
             part = pad(hidden_MD[start : start + chunk], (0, rest_D, 0, filled(count) - count)).to(narrow)
-            logits = nn.functional.linear(part, product_VD, None if bias_V is None else bias_V.to(narrow)).float()
-            loss, norm = _chunk_loss(logits, target)
-            losses.append(loss)
+            logits = _product(part, product_VD, product_bias_V, room[: len(part)]).to(weight_VD.dtype)
             if dhidden_MD is None or dweight_VD is None:
+                losses.append(_chunk_loss(logits, target)[0])
                 continue
-            gradient = logits.sub_(norm).exp_()  # softmax, in the logits' place
-            gradient[torch.arange(count, device=target.device), target] -= 1
-            gradient[count:] = 0
-            slope = gradient.to(narrow)
+            losses.append(_loss_and_gradient(logits, target))
+            slope = logits.to(narrow)
             dhidden_MD[start : start + chunk] = (slope @ product_VD)[:count, :width]
             if narrow == dweight_VD.dtype:
                 dweight_VD.addmm_(slope.T, part)
             else:
                 dweight_VD += slope.T @ part
             if dbias_V is not None:
-                dbias_V += (gradient.new_ones(1, len(gradient)) @ gradient)[0]
+                dbias_V += (logits.new_ones(1, len(logits)) @ logits)[0]
         if dweight_VD is not None:
             dweight_VD = dweight_VD[:vocab, :width]
         ctx.save_for_backward(dhidden_MD, dweight_VD, None if dbias_V is None else dbias_V[:vocab])

@@ -7,14 +7,30 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, relu
+from torch.nn.functional import relu
 
 from nlpkit.errors import choose
+from nlpkit.layers import fused
 from nlpkit.layers.linear import Linear
 
 Activation = Callable[[Tensor], Tensor]
 
 _SCALE, _CUBIC = 0.7978845608028654, 0.044715  # sqrt(2 / pi), and the approximation's fitted constant
+
+
+class _Gelu(torch.autograd.Function):
+    """By a kernel, which makes the derivative with the value: both need the same exponential."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, tanh: bool) -> Tensor:
+        out, slope = fused.gelu(x, tanh)
+        ctx.save_for_backward(slope)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (slope,) = ctx.saved_tensors
+        return slope * grads[0], None
 
 
 class _GeluTanh(torch.autograd.Function):
@@ -35,8 +51,19 @@ class _GeluTanh(torch.autograd.Function):
         return out.mul_(grads[0])
 
 
+def gelu(x: Tensor) -> Tensor:
+    """x Phi(x) (Hendrycks and Gimpel 2016, section 2)."""
+    if x.requires_grad and torch.is_grad_enabled() and fused.usable(x):
+        out: Tensor = _Gelu.apply(x, False)  # type: ignore[no-untyped-call]
+        return out
+    return torch.nn.functional.gelu(x)
+
+
 def gelu_tanh(x: Tensor) -> Tensor:
     """The tanh approximation of GELU (Hendrycks and Gimpel 2016, section 2), as GPT-2 uses it."""
+    if x.requires_grad and torch.is_grad_enabled() and fused.usable(x):
+        found: Tensor = _Gelu.apply(x, True)  # type: ignore[no-untyped-call]
+        return found
     out: Tensor = _GeluTanh.apply(x)  # type: ignore[no-untyped-call]
     return out
 

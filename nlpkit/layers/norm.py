@@ -1,8 +1,9 @@
 """Layer normalisation whose gradients have the same bits on any number of threads.
 
 torch splits the sums behind LayerNorm's weight and bias gradients among its threads, so their bits depend on how many
-there are. Here they are a matrix product with a row of ones, which torch computes the same way on any number; the
-input's gradient is torch's own. It costs nothing that can be measured.
+there are. Here they are sums of blocks of rows in a written order, by a kernel that makes the input's gradient as well.
+Where there is none (nlpkit/layers/fused.py) they are a matrix product with a row of ones, which torch computes the same
+way on any number.
 
 Shapes: N tokens, D model width.
 """
@@ -13,6 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from nlpkit.layers import fused
 
 
 class _LayerNorm(torch.autograd.Function):
@@ -27,6 +30,8 @@ class _LayerNorm(torch.autograd.Function):
         (grad_ND,) = grads
         x_ND, weight_D, bias_D, mean_N1, rstd_N1 = ctx.saved_tensors
         grad_ND = grad_ND.contiguous()
+        if fused.usable(x_ND) and fused.usable(grad_ND):
+            return *fused.norm_backward(grad_ND, x_ND, mean_N1, rstd_N1, weight_D), None
         dx_ND, _, _ = torch.ops.aten.native_layer_norm_backward(
             grad_ND, x_ND, [x_ND.shape[-1]], mean_N1, rstd_N1, weight_D, bias_D, [True, False, False]
         )
