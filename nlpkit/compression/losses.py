@@ -19,11 +19,16 @@ def soft_targets(student_MV: Tensor, teacher_MV: Tensor, temperature: float) -> 
 
     The square of T keeps the gradient's size when T changes (Hinton et al. 2015, section 2.1).
     """
-    student = F.log_softmax(student_MV.float() / temperature, dim=1)
-    teacher = F.log_softmax(teacher_MV.float() / temperature, dim=1)
+    student = F.log_softmax(wide(student_MV) / temperature, dim=1)
+    teacher = F.log_softmax(wide(teacher_MV) / temperature, dim=1)
     return total(F.kl_div(student, teacher, reduction="none", log_target=True).sum(1)) * temperature**2
 
 
 def cosine(student_ND: Tensor, teacher_ND: Tensor) -> Tensor:
     """Sum over tokens of 1 - cos(student, teacher); a scalar."""
-    return total(1 - F.cosine_similarity(student_ND.float(), teacher_ND.float(), dim=1))
+    return total(1 - F.cosine_similarity(wide(student_ND), wide(teacher_ND), dim=1))
+
+
+def wide(x: Tensor) -> Tensor:
+    """At least 32 bits."""
+    return x.float() if x.dtype.itemsize < 4 else x

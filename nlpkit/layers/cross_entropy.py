@@ -131,4 +131,5 @@ def token_losses(
 
 def cross_entropy_sum(logits_BK: Tensor, target_B: Tensor) -> Tensor:
     """SUM of the losses of a small classifier, the same bits on any number of threads."""
-    return total(torch.nn.functional.cross_entropy(logits_BK.float(), target_B, reduction="none"))
+    wide = logits_BK.float() if logits_BK.dtype.itemsize < 4 else logits_BK
+    return total(torch.nn.functional.cross_entropy(wide, target_B, reduction="none"))
