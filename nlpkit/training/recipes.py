@@ -21,9 +21,16 @@ PLAIN: Options = {
 # Recipe -> "" for every objective, and what is different with one of them.
 RECIPES: dict[str, dict[str, Options]] = {
     "fast": {
-        "": {"optimizer": "muon", "lr": 5e-3, "schedule": "trapezoid", "dropout": 0.0},
-        "mlm": {},
-        "clm": {},
+        "": {
+            "optimizer": "muon",
+            "lr": 7e-3,
+            "schedule": "trapezoid",
+            "warmup_fraction": 0.05,
+            "dropout": 0.0,
+            "batch_tokens": 1024,
+            "short_fraction": 0.7,
+        },
+        "mlm": {"mask_ratio": 0.3},
     },
 }
 

@@ -28,11 +28,11 @@ from nlpkit.cli import app
 STAGES: dict[str, list[str]] = {
     "pretrain": ["pretrain", "tokens.safetensors", "--objective", "mlm+nsp", "--n-layers", "1", "--d-model", "32",
                  "--n-heads", "2", "--max-len", "32", "--batch-tokens", "256", "--dropout", "0.3", "--accumulate", "2",
-                 "--steps", "12", "--dev", "dev.safetensors", "--eval-every", "5"],
+                 "--steps", "12", "--short-fraction", "0.5", "--dev", "dev.safetensors", "--eval-every", "5"],
     "finetune": ["finetune", "bert.safetensors", "train.jsonl", "--dev", "dev.jsonl", "--steps", "12",
-                 "--batch-tokens", "256", "--eval-every", "5", "--dropout", "0.2"],
+                 "--batch-tokens", "256", "--eval-every", "5", "--dropout", "0.2", "--optimizer", "adafactor"],
     "distill": ["distill", "teacher.safetensors", "train.jsonl", "--dev", "dev.jsonl", "--steps", "12",
-                "--batch-tokens", "256", "--eval-every", "5"],
+                "--batch-tokens", "256", "--eval-every", "5", "--optimizer", "muon"],
     "glove": ["vectors", "glove", "cooc.safetensors", "--dim", "16", "--epochs", "30"],
     # The lowest loss is that of the second epoch of fourteen; its weights are part of the state, and what is kept.
     "word2vec": ["vectors", "train", "corpus.txt", "--dim", "24", "--epochs", "40", "--lr", "0.1", "--sample", "0",
