@@ -31,8 +31,18 @@ def command(
         float | None,
         Option(help="Weight of the data's answers: masked words, labels (default: 2, without labels 0).", min=0),
     ] = None,
-    weight_cos: Annotated[float, Option(help="Weight of the cosine between hidden states.", min=0)] = 1.0,
+    weight_cos: Annotated[
+        float | None, Option(help="Weight of the cosine between hidden states (default: 1, with --replay 0).", min=0)
+    ] = None,
     temperature: Annotated[float, Option(help="How much answers are softened.")] = 2.0,
+    replay: Annotated[
+        int | None,
+        Option(
+            help="Ask the teacher once and keep this many of its likeliest answers for all epochs, whose masks are "
+            "then the same (default: ask at every step).",
+            min=1,
+        ),
+    ] = None,
     labels: Annotated[bool, Option("--labels/--no-labels", help="Read the labels of the texts.")] = True,
     text: Annotated[str | None, Option(help="The column of the text (default: the teacher's).")] = None,
     pair: Annotated[str | None, Option(help="The column of the second text (default: the teacher's).")] = None,

@@ -12,6 +12,7 @@ from nlpkit import events, objectives, tasks
 from nlpkit.artifact import file
 from nlpkit.artifact.provenance import Run
 from nlpkit.artifact.resume import discard
+from nlpkit.compression import replay as replaying
 from nlpkit.compression.objectives import WIDEN, LanguageDistillation, TaskDistillation
 from nlpkit.compression.student import make_student
 from nlpkit.data import framing as framings
@@ -33,6 +34,7 @@ from nlpkit.training.threads import use_threads
 from nlpkit.world import world
 
 HARD = 2.0  # the weight of the data's answers (Sanh et al. 2019, their code), where there are any
+COS = 1.0  # the weight of the cosine between hidden states (the same)
 
 
 def distill(
@@ -46,8 +48,9 @@ def distill(
     init: Path | None = None,
     weight_kl: float = 5.0,
     weight_hard: float | None = None,
-    weight_cos: float = 1.0,
+    weight_cos: float | None = None,
     temperature: float = 2.0,
+    replay: int | None = None,
     labels: bool = True,
     text: str | None = None,
     pair: str | None = None,
@@ -93,8 +96,10 @@ def distill(
     """Train a student to answer as its teacher; returns the summary of the file that was written.
 
     A pre-trained teacher takes token files, a fine-tuned one a file of texts, whose labels are used unless ``labels``
-    is False. ``weight_hard`` None is 2, and 0 without labels. The student has half the teacher's layers (``n_layers``,
-    ``size``) and begins with the teacher's own, evenly spaced; where its width differs it begins at random; ``init``
+    is False. ``weight_hard`` None is 2, and 0 without labels; ``weight_cos`` None is 1, and 0 with ``replay``, which
+    asks the teacher once and keeps its ``replay`` likeliest answers (`nlpkit.compression.replay`). The student has half
+    the teacher's layers (``n_layers``, ``size``) and begins with the teacher's own, evenly spaced; where its width
+    differs it begins at random; ``init``
     begins with a model of the same family. Columns and ``max_len`` None: what the teacher was taught with. ``parts``,
     ``parallel``, ``precision`` and ``checkpointing`` are as in `nlpkit.training.pretrain.pretrain`. Errors: as
     `nlpkit.training.finetune.finetune`; an option that is of no use with this kind of teacher.
@@ -109,8 +114,10 @@ def distill(
         loaded = load(run.paths("teacher")[0])
         check_dev(options)
         lesson = (task_lesson if loaded.config.get("task") else language_lesson)(loaded, run, options)
-        network = make_student(loaded, lesson.heads, options | {"max_len": lesson.max_len}, run.path("init"))
-        teach, taught = lesson.objective, lesson.data.accumulated(accumulate)
+        given = options | {"max_len": lesson.max_len, "weight_cos": lesson.objective.weights.get("cos")}
+        network = make_student(loaded, lesson.heads, given, run.path("init"))
+        taught = lesson.data.accumulated(accumulate)
+        teach: Objective = lesson.objective
         updates = pretrain.total_steps(taught, steps, epochs or (finetune.EPOCHS if steps is None else None))
         settings = Settings.of(locals(), steps=updates, eval_every=eval_every or taught.count(1))
         sizes = {"parameters": parameters(network), "teacher_parameters": estimate.parameters(loaded.model)}
@@ -118,6 +125,8 @@ def distill(
             cost = estimate.cost(network, taught, settings, share=lesson.share, teacher=loaded.model)
             return run.plan(**cost | sizes)
         loaded.model.to(local_device(device))
+        if replay is not None:
+            teach = replaying.replay(lesson.objective, taught, run, device=local_device(device))
         progress = loop.train(network, teach, taught, settings, run, evaluate=lesson.evaluate)
         if WIDEN in network.heads:
             del network.heads[WIDEN]
@@ -127,6 +136,7 @@ def distill(
         tokenizer = loaded.need_tokenizer().to_json()
         summary = run.write(state_tensors(network), kind="model", config=made, tokenizer=tokenizer)
         discard(run.output)
+        replaying.discard(run)
         return {**summary, **sizes, "steps": progress.step, "score": progress.best_score}
 
 
@@ -143,7 +153,7 @@ class Lesson:
     ``max_len``: of its longest sequence. ``share`` of the positions reach the vocabulary projection, for estimates.
     """
 
-    objective: Objective
+    objective: LanguageDistillation | TaskDistillation
     data: Epochs
     heads: tuple[str, ...]
     evaluate: Callable[[Model], Evaluation] | None
@@ -230,9 +240,11 @@ def _unusual(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def weights(options: Mapping[str, Any]) -> dict[str, float]:
-    """The weights of the three losses. Errors: a negative one, all zero, a temperature that is not positive."""
-    hard = HARD if options["weight_hard"] is None else options["weight_hard"]
-    found = {"kl": float(options["weight_kl"]), "hard": float(hard), "cos": float(options["weight_cos"])}
+    """The weights of the three losses. Errors: a negative one, all zero, a temperature that is not positive; a replay
+    that needs what is not kept, or of what nobody learns from."""
+    hard, cos, replay = options["weight_hard"], options["weight_cos"], options["replay"]
+    hard, cos = HARD if hard is None else hard, (COS if replay is None else 0.0) if cos is None else cos
+    found = {"kl": float(options["weight_kl"]), "hard": float(hard), "cos": float(cos)}
     for name, value in found.items():
         if not 0 <= value < math.inf:
             raise UserError(f"weight-{name} is {value}, expected at least 0")
@@ -240,4 +252,17 @@ def weights(options: Mapping[str, Any]) -> dict[str, float]:
         raise UserError("all weights are 0, so there is nothing to learn")
     if not 0 < options["temperature"] < math.inf:
         raise UserError(f"temperature is {options['temperature']}, expected more than 0")
+    if replay is not None:
+        _check_replay(replay, found)
     return found
+
+
+def _check_replay(replay: int, weights: Mapping[str, float]) -> None:
+    if replay < 1:
+        raise UserError(f"replay is {replay}, expected at least 1", hint="--replay 32 keeps 32 pieces of each answer")
+    if weights["cos"]:
+        raise UserError(f"weight-cos is {weights['cos']}, but --replay keeps no hidden states",
+                        hint="leave out --weight-cos or --replay")  # fmt: skip
+    refuse({"replay": None if weights["kl"] else replay}, "weight-kl is 0, so nobody asks the teacher")
+    if world().size > 1:
+        raise UserError("replay is for one process", hint="leave out --replay, or start without torchrun")

@@ -8,6 +8,7 @@ Shapes: M answers, V classes or vocabulary, N tokens, D width.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,6 +23,22 @@ def soft_targets(student_MV: Tensor, teacher_MV: Tensor, temperature: float) -> 
     student = F.log_softmax(wide(student_MV) / temperature, dim=1)
     teacher = F.log_softmax(wide(teacher_MV) / temperature, dim=1)
     return total(F.kl_div(student, teacher, reduction="none", log_target=True).sum(1)) * temperature**2
+
+
+def soft_targets_of_top(student_MV: Tensor, ids_MK: Tensor, logs_MK: Tensor, temperature: float) -> Tensor:
+    """`soft_targets` where of the teacher the K likeliest answers and their log-probabilities, softened, are known; all
+    others count as one answer. With all V it is `soft_targets`, with fewer at most that."""
+    scaled_MV = wide(student_MV) / temperature
+    top_MK = scaled_MV.gather(1, ids_MK)
+    known_MK = logs_MK.exp()
+    if ids_MK.shape[1] == scaled_MV.shape[1]:
+        norm_M1 = top_MK.logsumexp(1, keepdim=True)
+        return total((known_MK * (logs_MK - top_MK + norm_M1)).sum(1)) * temperature**2
+    others_M1 = scaled_MV.scatter(1, ids_MK, -torch.inf).logsumexp(1, keepdim=True)
+    norm_M1 = torch.logaddexp(top_MK.logsumexp(1, keepdim=True), others_M1)
+    rest_M1 = (1 - known_MK.double().sum(1, keepdim=True)).clamp(min=1e-12).to(known_MK.dtype)
+    parts_MK = known_MK * (logs_MK - top_MK + norm_M1)
+    return total(parts_MK.sum(1) + (rest_M1 * (rest_M1.log() - others_M1 + norm_M1))[:, 0]) * temperature**2
 
 
 def cosine(student_ND: Tensor, teacher_ND: Tensor) -> Tensor:

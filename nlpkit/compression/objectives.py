@@ -12,7 +12,7 @@ Shapes: M answers, N tokens, B sequences, D width, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -86,11 +86,17 @@ class LanguageDistillation(Distillation):
         answer = self.ask(output.batch)
         (head,) = self.base.heads
         positions = target.fields["positions"]
-        kl, hard = vocabulary_losses(
-            cast(VocabularyHead, output.heads[head]), output.hidden.index_select(0, positions),
-            cast(VocabularyHead, answer.heads[head]), answer.hidden.index_select(0, positions),
-            target.fields["labels"], self.temperature,
-        )  # fmt: skip
+        teacher = cast(VocabularyHead, answer.heads[head])
+        with torch.no_grad():
+            known_MD = teacher.prepare(answer.hidden.index_select(0, positions))
+
+        def soft(logits_mV: Tensor, start: int) -> Tensor:
+            with torch.no_grad():
+                known_mV = linear(known_MD[start : start + CHUNK], teacher.weight, teacher.bias)
+            return soft_targets(logits_mV, known_mV, self.temperature)
+
+        hidden_MD = output.hidden.index_select(0, positions)
+        kl, hard = vocabulary_losses(cast(VocabularyHead, output.heads[head]), hidden_MD, target.fields["labels"], soft)
         cos = {"cos": self.alike(output, answer)} if "cos" in target.counts else {}
         return self.weighty({"kl": kl, "hard": hard}) | cos
 
@@ -120,36 +126,28 @@ class TaskDistillation(Distillation):
 
 
 def vocabulary_losses(
-    student: VocabularyHead,
-    student_MD: Tensor,
-    teacher: VocabularyHead,
-    teacher_MD: Tensor,
-    labels_M: Tensor,
-    temperature: float,
+    student: VocabularyHead, hidden_MD: Tensor, labels_M: Tensor, soft: Callable[[Tensor, int], Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """The sums of the soft and of the hard losses over the vocabulary, from hidden states at the answers.
+    """The sums of the soft and of the hard losses over the vocabulary, from hidden states at the answers. ``soft`` is
+    the soft loss of logits, those of the answers from the given one on.
 
     Beyond `CHUNK` answers the logits are made a chunk at a time and made again for the backward, so that the logits of
     student and teacher are never all in memory.
     """
-    with torch.no_grad():
-        known_MD = teacher.prepare(teacher_MD)
-    prepared_MD = student.prepare(student_MD)
+    prepared_MD = student.prepare(hidden_MD)
 
     def part(hidden_mD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, start: int) -> tuple[Tensor, Tensor]:
         logits_mV = linear(hidden_mD, weight_VD, bias_V)
-        with torch.no_grad():
-            known_mV = linear(known_MD[start : start + CHUNK], teacher.weight, teacher.bias)
         hard = cross_entropy_sum(logits_mV, labels_M[start : start + CHUNK])
-        return soft_targets(logits_mV, known_mV, temperature), hard
+        return soft(logits_mV, start), hard
 
     if len(labels_M) <= CHUNK:
         return part(prepared_MD, student.weight, student.bias, 0)
     kl, hard = prepared_MD.new_zeros(()), prepared_MD.new_zeros(())
     for start in range(0, len(labels_M), CHUNK):
         chunk = prepared_MD[start : start + CHUNK]
-        soft, right = checkpoint(
+        alike, right = checkpoint(
             part, chunk, student.weight, student.bias, start, use_reentrant=False, preserve_rng_state=False
         )
-        kl, hard = kl + soft, hard + right
+        kl, hard = kl + alike, hard + right
     return kl, hard

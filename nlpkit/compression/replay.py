@@ -1,0 +1,196 @@
+"""A teacher that is asked once: its answers are kept in a file and read again in every epoch.
+
+For each question the file has the likeliest ``top`` pieces and their log-probabilities at the temperature; of a
+classifier, all scores. So each epoch must ask the same: masks are those of the first epoch, in all epochs. A
+classifier's student has the bytes that it would have with the teacher beside it. A language model's is taught what is
+kept and, as one answer more, how likely all other pieces are together: that loses which of them, and nothing else.
+
+The file lies beside the result while the run is unfinished, is complete when it has its name, and is memory-mapped. A
+run that goes on finds it; one that was killed before it was complete asks again.
+
+Shapes: n sequences, M answers, K pieces kept, V vocabulary or classes.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nlpkit import events
+from nlpkit.artifact import atomic, file
+from nlpkit.artifact.provenance import Run, differences, promised
+from nlpkit.artifact.safetensors import FileTensor
+from nlpkit.compression.losses import soft_targets, soft_targets_of_top, wide
+from nlpkit.compression.objectives import LanguageDistillation, TaskDistillation, vocabulary_losses
+from nlpkit.data.batch import Batch
+from nlpkit.data.order import Epochs
+from nlpkit.layers.cross_entropy import CHUNK
+from nlpkit.layers.heads import VocabularyHead
+from nlpkit.layers.linear import linear
+from nlpkit.models.base import Output
+from nlpkit.objectives.base import Target
+from nlpkit.seeds import Address
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """An objective that asks no teacher: what it knows of each example stands in rows ``starts[i]`` to ``starts[i +
+    1]`` of ``known``."""
+
+    asked: LanguageDistillation | TaskDistillation
+    known: Arrays
+    starts: NDArray[np.int64]
+
+    name = "distill"
+    layers = False
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        return self.asked.heads
+
+    @property
+    def source(self) -> str:
+        return self.asked.source
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        return self.asked.weights
+
+    def corrupt(self, batch: Batch, rng: Address) -> tuple[Batch, Target]:
+        batch, target = self.asked.corrupt(batch, first_epoch(rng))
+        examples = batch.examples.numpy()
+        counts = self.starts[examples + 1] - self.starts[examples]
+        rows = np.repeat(self.starts[examples] - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+        found = {f"known_{name}": torch.from_numpy(values[rows]) for name, values in self.known.items()}
+        return batch, Target(target.counts, {**target.fields, **found})
+
+    def loss(self, output: Output, target: Target) -> dict[str, Tensor]:
+        asked = self.asked
+        if isinstance(asked, TaskDistillation):
+            kl = soft_targets(asked.base.scores(output), target.fields["known_scores"], asked.temperature)
+            if "hard" not in target.counts:
+                return {"kl": kl}
+            (hard,) = asked.base.loss(output, target).values()
+            return {"kl": kl, "hard": hard}
+        ids_MK, logs_MK = target.fields["known_ids"].long(), target.fields["known_logs"]
+
+        def soft(logits_mV: Tensor, start: int) -> Tensor:
+            chunk = slice(start, start + CHUNK)
+            return soft_targets_of_top(logits_mV, ids_MK[chunk], logs_MK[chunk], asked.temperature)
+
+        (head,) = asked.base.heads
+        hidden_MD = output.hidden.index_select(0, target.fields["positions"])
+        kl, hard_ = vocabulary_losses(
+            cast(VocabularyHead, output.heads[head]), hidden_MD, target.fields["labels"], soft
+        )
+        return asked.weighty({"kl": kl, "hard": hard_})
+
+
+def first_epoch(rng: Address) -> Address:
+    """Where the first epoch draws what any epoch draws."""
+    return Address(rng.seed, (*rng.parts[:-1], 0))
+
+
+def kept(run: Run) -> Path:
+    """Where the answers of an unfinished run lie."""
+    return run.output.with_name(run.output.name + ".answers")
+
+
+def discard(run: Run) -> None:
+    """Remove the answers of a finished run."""
+    for name in (kept(run), atomic.partial(kept(run))):
+        name.unlink(missing_ok=True)
+
+
+def replay(asked: LanguageDistillation | TaskDistillation, data: Epochs, run: Run, *, device: str) -> Replay:
+    """The objective with the teacher's answers, which are asked now unless an unfinished run has done so."""
+    path = kept(run)
+    if run.fresh or not path.exists() or differences(file.read(path).provenance, run.provenance()):
+        ask(asked, data, run, device)
+    found = file.read(path, kind="answers")
+    known = {name: found.array(name) for name in found.tensors if name != "starts"}
+    return Replay(asked, known, found.array("starts"))
+
+
+def ask(asked: LanguageDistillation | TaskDistillation, data: Epochs, run: Run, device: str) -> None:
+    """Write the answers' file."""
+    rng = Address(run.options["seed"], ("objective", 0))
+    top = int(run.options["replay"])
+    counts: list[int] = []
+    sizes: dict[str, tuple[np.dtype[Any], list[int]]] = {}
+    asked.teacher.eval()
+    with tempfile.TemporaryDirectory(prefix=f".{run.output.name}.", dir=run.output.absolute().parent) as name:
+        try:
+            for rows, found in _batches(asked, data, rng, top, device):
+                counts += rows
+                for key, values in found.items():
+                    sizes.setdefault(key, (values.dtype, [0, values.shape[1]]))[1][0] += len(values)
+                    with open(Path(name) / key, "ab") as part:
+                        part.write(np.ascontiguousarray(values).tobytes())
+                events.emit("progress", label="asking the teacher", done=len(counts), total=len(data.lengths),
+                            unit="sequences")  # fmt: skip
+        except OSError as error:
+            raise atomic.cannot_write(error, kept(run)) from None
+        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        tensors = {key: FileTensor(Path(name) / key, dtype, tuple(shape)) for key, (dtype, shape) in sizes.items()}
+        file.write(
+            kept(run), {**tensors, "starts": starts}, kind="answers", config={"top": top}, provenance=run.provenance(),
+            history={}, determinism=promised(run.libraries),
+        )  # fmt: skip
+
+
+def _batches(
+    asked: LanguageDistillation | TaskDistillation, data: Epochs, rng: Address, top: int, device: str
+) -> Iterator[tuple[list[int], Arrays]]:
+    """Answers of all examples in the order of their numbers, some at a time, with how many each has."""
+    ends = np.cumsum(data.lengths)
+    cuts = np.searchsorted(ends, np.arange(data.batch_tokens, ends[-1], data.batch_tokens))
+    for examples in np.split(np.arange(len(data.lengths)), np.unique(cuts)):
+        if not len(examples):
+            continue
+        order = np.argsort(-data.lengths[examples], kind="stable")  # few runs of equal length
+        batch, target = asked.corrupt(data.make(examples[order], 0), rng)
+        with torch.inference_mode():
+            output: Output = asked.teacher(batch.to(device))
+            found = _answers(asked, output, target.to(device), top)
+        place = {int(example): number for number, example in enumerate(batch.examples)}
+        owner = _owner(asked, batch, target)
+        counts = np.bincount(owner, minlength=len(examples))
+        starts = np.cumsum(counts) - counts
+        chosen = [place[int(example)] for example in examples]
+        rows = np.concatenate([np.arange(starts[at], starts[at] + counts[at]) for at in chosen])
+        yield [int(counts[at]) for at in chosen], {key: values[rows] for key, values in found.items()}
+
+
+def _owner(asked: LanguageDistillation | TaskDistillation, batch: Batch, target: Target) -> NDArray[np.int64]:
+    """Which sequence of the batch each answer belongs to."""
+    if isinstance(asked, TaskDistillation):
+        return np.arange(len(batch.packing.lengths))
+    owner: NDArray[np.int64] = batch.packing.sequence.numpy()[target.fields["positions"].numpy()]
+    return owner
+
+
+def _answers(asked: LanguageDistillation | TaskDistillation, output: Output, target: Target, top: int) -> Arrays:
+    """What is kept of a batch: scores [M, V], or ids and log-probabilities [M, K]."""
+    if isinstance(asked, TaskDistillation):
+        return {"scores": wide(asked.base.scores(output)).cpu().numpy()}
+    (name,) = asked.base.heads
+    head = cast(VocabularyHead, output.heads[name])
+    hidden_MD = head.prepare(output.hidden.index_select(0, target.fields["positions"]))
+    ids, logs = [], []
+    for part in torch.split(hidden_MD, CHUNK):
+        scaled = wide(linear(part, head.weight, head.bias)) / asked.temperature
+        best = scaled.topk(min(top, scaled.shape[1]), dim=1)
+        ids.append(best.indices.to(torch.int32))
+        logs.append(best.values - scaled.logsumexp(1, keepdim=True))
+    return {"ids": torch.cat(ids).cpu().numpy(), "logs": torch.cat(logs).cpu().numpy()}
