@@ -30,7 +30,12 @@ def show(result: dict[str, Any]) -> None:
     """The same, for people."""
     print(f"{result['path']}: {result['kind']}, {output.human_bytes(result['bytes'])}")
     print(f"sha256   {result['sha256']}")
-    print(f"made by  nlpkit {result['provenance']['command']}")
+    options = result["provenance"].get("options", {})
+    told = [
+        f" --{name.replace('_', '-')}" + ("" if value is True else f" {value}")
+        for name, value in options.items() if value is not None and value is not False
+    ]  # fmt: skip
+    print(f"made by  nlpkit {result['provenance']['command']}{''.join(told)}")
     for name, value in sorted(result["config"].items()):
         print(f"  {name} = {short(value)}")
     for name, entry in result["tensors"].items():
