@@ -27,9 +27,8 @@ MOMENTUM = 0.95  # where nothing is said
 STEPS = 5
 A, B, C = 3.4445, -4.7750, 2.0315  # of the polynomial a x + b x^3 + c x^5 (Jordan et al. 2024)
 WIDE = 2.0  # from this width on, in heights, the products are the smaller work
-_TILE = (
-    16  # MKL's bits depend on the number of threads in a matrix whose sizes are no multiple (nlpkit/layers/linear.py)
-)
+# MKL's bits depend on the number of threads where a small matrix's sizes are no multiple (nlpkit/layers/linear.py).
+_TILE = 16
 
 
 class _Orthogonal(Own):
@@ -45,16 +44,11 @@ class _Orthogonal(Own):
 
     @torch.no_grad()
     def update(self, lr: float) -> None:
-        found = list(self.with_gradients().values())
-        if not found:
-            return
-        gradients, momenta = [grad for _, grad, _ in found], [kept["momentum"] for _, _, kept in found]
-        torch._foreach_lerp_(momenta, gradients, 1 - self.momentum)
-        ahead = torch._foreach_lerp(gradients, momenta, self.momentum)  # Nesterov's
-        torch._foreach_mul_([parameter for parameter, _, _ in found], 1 - lr * self.weight_decay)
-        for (parameter, _, _), direction in zip(found, ahead, strict=True):
-            step = orthogonal(gathered(direction)).mul_(-lr * 0.2 * sqrt(max(parameter.shape)))
-            parameter.add_(shard_of(step, parameter))
+        for parameter, gradient, kept in self.with_gradients().values():
+            momentum = kept["momentum"].lerp_(gradient, 1 - self.momentum)
+            direction = gathered(gradient.lerp(momentum, self.momentum))  # Nesterov's
+            step = orthogonal(direction).mul_(-lr * 0.2 * sqrt(max(parameter.shape)))
+            parameter.mul_(1 - lr * self.weight_decay).add_(shard_of(step, parameter))
 
 
 class Muon(Optimizer):
