@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from nlpkit import events
+from nlpkit import events, portable
 from nlpkit._version import __version__
 from nlpkit.artifact import atomic, file, safetensors
 from nlpkit.errors import UserError
@@ -44,6 +44,7 @@ HOW = frozenset(
 # Files that stand for a stdin that was read before: `verify` gives them, and their name is "-" again.
 STDIN_AGAIN: set[Path] = set()
 PROMISE = "same files, options, seed, versions and processor type: same bytes"
+PORTABLE = "same files, options, seed and versions: same bytes on any x86-64 processor with AVX2"
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,7 @@ class Run:
             "seed": self.options.get("seed"),
             "inputs": [given.record() for given in self.inputs],
             "versions": versions(self.libraries),
+            **({"portable": True} if is_portable(self.libraries) else {}),
         }
 
     def write(
@@ -198,7 +200,7 @@ class Run:
             history.update(given.history)
         file.write(
             self.output, tensors, kind=kind, config=config, tokenizer=tokenizer, provenance=self.provenance(),
-            history=history, determinism={"promise": PROMISE, "processor": processor(self.libraries)},
+            history=history, determinism=promised(self.libraries),
         )  # fmt: skip
         summary = {
             "output": str(self.output), "kind": kind, "sha256": file.file_sha256(self.output),
@@ -255,7 +257,17 @@ def processor(libraries: Collection[str]) -> str:
         return platform.machine()
     from torch.backends import cpu
 
-    return f"{platform.machine()} {cpu.get_cpu_capability()}"
+    return f"{platform.machine()} {cpu.get_cpu_capability()}{' portable' if portable.on() else ''}"
+
+
+def is_portable(libraries: Collection[str]) -> bool:
+    """Whether what a stage writes depends on portable mode, and was made in it."""
+    return "torch" in libraries and portable.on()
+
+
+def promised(libraries: Collection[str]) -> dict[str, str]:
+    """What an artefact says of its bytes, and of where they were made."""
+    return {"promise": PORTABLE if is_portable(libraries) else PROMISE, "processor": processor(libraries)}
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -272,6 +284,9 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         if names.get(key) != others.get(key):
             state = "is new" if key not in names else "is missing" if key not in others else "has other bytes"
             found.append(f"{key[0]} {key[1]} {state}")
+    if bool(before.get("portable")) != bool(now.get("portable")):
+        found.append(f"portable mode was {'on' if before.get('portable') else 'off'}, is "
+                     f"{'on' if now.get('portable') else 'off'}")  # fmt: skip
     if before.get("command") != now.get("command"):
         found.insert(0, f"command was {before.get('command')}")
     return found

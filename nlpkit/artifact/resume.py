@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from nlpkit.artifact import atomic, file
-from nlpkit.artifact.provenance import PROMISE, Run, differences, processor, unfinished
+from nlpkit.artifact.provenance import Run, differences, promised, unfinished
 from nlpkit.errors import UserError
 from nlpkit.world import world
 
@@ -27,7 +27,7 @@ def save(run: Run, arrays: Arrays, config: Mapping[str, Any]) -> None:
     if world().leads:
         file.write(
             unfinished(run.output), arrays, kind="resume", config=config, provenance=run.provenance(), history={},
-            determinism={"promise": PROMISE, "processor": processor(run.libraries)},
+            determinism=promised(run.libraries),
         )  # fmt: skip
 
 

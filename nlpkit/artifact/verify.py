@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import nlpkit
-from nlpkit import events
+from nlpkit import events, portable
 from nlpkit.artifact import file, provenance
 from nlpkit.artifact.diff import compare, first_difference, quote
 from nlpkit.errors import CheckFailed, UserError, choose
@@ -136,7 +136,12 @@ class Rerun:
                 (arguments[role],) = arguments[role]
         if "threads" in parameters and self.threads is not None:
             arguments["threads"] = self.threads
-        changed = _other_versions(recorded.get("versions", {}))
+        versions = recorded.get("versions", {})
+        if "torch" in versions and bool(recorded.get("portable")) != portable.on():
+            raise UserError(f"was made {'in' if recorded.get('portable') else 'without'} portable mode", where=name,
+                            hint=f"{'nlpkit verify' if portable.on() else 'nlpkit --portable verify'} makes it so "
+                                 "again")  # fmt: skip
+        changed = _other_versions(versions)
         if changed:
             events.note(f"{name}: {'; '.join(changed)}")
         folder = self.work / str(len(self.done))
@@ -145,7 +150,8 @@ class Rerun:
         events.note(f"{command}: making {name} again")
         function(**arguments, output=output)
         found = _sha256(output)
-        self.done.append({"command": command, "name": name, "sha256": sha, "found": found, "equal": found == sha})
+        self.done.append({"command": command, "name": name, "sha256": sha, "found": found, "equal": found == sha,
+                          "portable": bool(recorded.get("portable"))})  # fmt: skip
         self.made[sha] = output
         if found != sha and sha in self.history:
             because = f" ({'; '.join(changed)})" if changed else ""

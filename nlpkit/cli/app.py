@@ -128,14 +128,26 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
+def _portable(value: bool) -> None:
+    if value:
+        from nlpkit.portable import ask
+
+        ask()
+
+
 def build() -> Any:
     """The whole program: global options, shell completion, and the lazy table."""
     app = typer.Typer(cls=Lazy, no_args_is_help=True, rich_markup_mode="rich",
                       context_settings={"help_option_names": ["-h", "--help"]})  # fmt: skip
 
     @app.callback()
-    def nlpkit(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True,
-                                            help="Print the version and exit.")) -> None:  # fmt: skip
+    def nlpkit(
+        version: bool = typer.Option(False, "--version", callback=_version, is_eager=True,
+                                     help="Print the version and exit."),
+        portable: bool = typer.Option(False, "--portable/--no-portable", callback=_portable, envvar="NLPKIT_PORTABLE",
+                                      show_envvar=False,
+                                      help="Same bytes on any x86-64 processor with AVX2; training is slower."),
+    ) -> None:  # fmt: skip
         """From raw text to a small, evaluated model. Every stage is one command that writes one file;
         `nlpkit verify` proves it.
 
@@ -152,7 +164,7 @@ def build() -> Any:
 def check_environment() -> None:
     """Refuse NLPKIT_* variables that no command reads."""
     if any(name.startswith("NLPKIT_") for name in os.environ):
-        flags = {str(option.name) for name in COMMANDS for option in load(name).params if option.envvar}
+        flags = {str(option.name) for name in COMMANDS for option in load(name).params if option.envvar} | {"portable"}
         if error := unknown_environment(os.environ.keys(), flags):
             raise error
 

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 from typer import Argument
 
-from nlpkit.artifact.diff import first_difference, quote
 from nlpkit.cli import options
 from nlpkit.cli.output import call
 from nlpkit.errors import CheckFailed
@@ -32,6 +31,8 @@ def command(
     """
     result = call("diff", locals(), json=json, show=show)
     if not result["equal"]:
+        from nlpkit.artifact.diff import first_difference
+
         raise CheckFailed(f"differ; first: {first_difference(result)}", where=f"{left} {right}")
 
 
@@ -67,6 +68,8 @@ def _summary(result: Mapping[str, Any]) -> str:
 
 def _metadata(found: Mapping[str, list[Any]]) -> None:
     """What both files say differently, a line each; then what only one of them says."""
+    from nlpkit.artifact.diff import quote
+
     for key, (left, right) in found.items():
         if left is not None and right is not None:
             print(f"  {key}: {quote(left)} | {quote(right)}")

@@ -40,4 +40,5 @@ def show(result: dict[str, Any]) -> None:
         print(f"{stage['name']}  {stage['sha256'][:16]}  nlpkit {stage['command']}: {verdict}")
     if result["proven"]:
         count = len(result["stages"])
-        print(f"{result['path']}: proven, {count} {'stage' if count == 1 else 'stages'} run again")
+        where = ", in portable mode" if any(stage["portable"] for stage in result["stages"]) else ""
+        print(f"{result['path']}: proven, {count} {'stage' if count == 1 else 'stages'} run again{where}")

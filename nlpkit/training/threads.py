@@ -7,7 +7,10 @@ from contextlib import contextmanager
 
 import torch
 
+from nlpkit import portable
 from nlpkit.artifact.provenance import default_threads
+
+portable.settle()
 
 
 @contextmanager

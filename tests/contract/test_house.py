@@ -27,7 +27,7 @@ FORBIDDEN = {
     "tokenizers": _ABOVE | {"models", "layers"},
     "artifact": _ABOVE - {"vectors"} | {"layers"},  # export writes vectors too
 }
-HEAVY = {"torch", "gensim", "transformers", "sklearn", "scipy", "pyarrow", "matplotlib"}
+HEAVY = {"torch", "numpy", "numba", "gensim", "transformers", "sklearn", "scipy", "pyarrow", "matplotlib"}
 
 
 def imports(path: Path) -> list[tuple[str, int]]:

@@ -1,0 +1,86 @@
+"""Short runs of every stage that trains, in portable mode, and the sha256 of what they learnt.
+
+``python tests/bytes/portable_runs.py`` prints what is kept in tests/golden/portable.json; with ``--write`` it keeps it.
+To do so after a change that alters bytes on purpose is right; to do so because a machine gave others is not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "portable.json"
+WORDS = ["the", "king", "of", "france", "goes", "out", "at", "night", "with", "his", "sword", "and", "horse", "to",
+         "see", "a", "queen", "who", "reads", "no", "book", "by", "day"]  # fmt: skip
+SMALL: dict[str, Any] = {"n_layers": 2, "d_model": 64, "batch_tokens": 512, "max_len": 48, "steps": 5, "threads": 1}
+LABELLED: dict[str, Any] = {"batch_tokens": 512, "max_len": 32, "steps": 5, "threads": 1}
+
+
+def versions() -> dict[str, str]:
+    """Of everything that computes."""
+    return {name: metadata.version(name) for name in ("torch", "numpy", "numba", "llvmlite", "scipy")}
+
+
+def write_texts(folder: Path) -> None:
+    """From draws that are whole numbers, which no processor changes."""
+    from nlpkit.seeds import Address
+
+    draws = iter(Address(0, ("portable",)).generator().integers(len(WORDS), size=60_000).tolist())
+    lines = [" ".join(WORDS[min(next(draws), next(draws))] for _ in range(4 + next(draws) % 9)) for _ in range(2000)]
+    (folder / "corpus.txt").write_text("\n".join(lines) + "\n", "utf-8")
+    rows = [json.dumps({"text": line, "label": ["no", "yes"]["queen" in line]}) for line in lines[:200]]
+    (folder / "rows.jsonl").write_text("\n".join(rows) + "\n", "utf-8")
+
+
+def run(folder: Path) -> dict[str, str]:
+    """Stage -> sha256 of the names and hashes of its tensors."""
+    import nlpkit
+    from nlpkit.artifact import file
+
+    write_texts(folder)
+    corpus, rows = folder / "corpus.txt", folder / "rows.jsonl"
+    found = {}
+
+    def path(name: str) -> Path:
+        return folder / f"{name}.safetensors"
+
+    def note(name: str) -> None:
+        made = file.read(path(name))
+        what = json.dumps([made.metadata["tensors"], made.tokenizer], sort_keys=True)
+        found[name] = hashlib.sha256(what.encode()).hexdigest()[:32]
+
+    for kind in ("unigram", "wordpiece"):
+        nlpkit.tokenizer_train([corpus], path(kind), kind=kind, vocab_size=80, threads=1)
+    nlpkit.tokens([corpus], path("tokens"), tokenizer=path("wordpiece"), threads=1)
+    nlpkit.pretrain([path("tokens")], path("bert"), model="bert", dropout=0.1, **SMALL)
+    nlpkit.pretrain([path("tokens")], path("gpt2"), model="gpt2", **SMALL)
+    nlpkit.finetune(path("bert"), rows, path("finetuned"), task="classify", **LABELLED)
+    nlpkit.distill(path("finetuned"), rows, path("distilled"), n_layers=1, **LABELLED)
+    nlpkit.vectors_train([corpus], path("skipgram"), method="skipgram", loss="ns", dim=16, epochs=1, threads=1)
+    nlpkit.vectors_train([corpus], path("nce"), method="cbow", loss="nce", dim=16, epochs=1, threads=1)
+    nlpkit.vectors_cooccur([corpus], path("counts"), threads=1)
+    nlpkit.vectors_glove(path("counts"), path("glove"), dim=16, epochs=2, threads=1)
+    for name in ("unigram", "wordpiece", "bert", "gpt2", "finetuned", "distilled", "skipgram", "nce", "glove"):
+        note(name)
+    return found
+
+
+def main() -> None:
+    from nlpkit import portable
+
+    portable.ask()
+    with tempfile.TemporaryDirectory() as folder:
+        found = {"versions": versions(), "runs": run(Path(folder))}
+    text = json.dumps(found, indent=1, sort_keys=True) + "\n"
+    print(text, end="")
+    if "--write" in sys.argv:
+        GOLDEN.write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    main()
