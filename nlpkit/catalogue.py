@@ -18,6 +18,7 @@ from nlpkit.models.sizes import SIZES, Size
 from nlpkit.objectives import OBJECTIVES
 from nlpkit.tasks import TASKS
 from nlpkit.tokenizers import KINDS
+from nlpkit.training.optimizers import OPTIMIZERS
 
 Row = dict[str, Any]
 VOCAB_SIZE, MAX_LEN = 8000, 128  # the defaults of `tokenizer train` and `pretrain`
@@ -26,7 +27,7 @@ _SAID = ("name", "title", "paper")  # the first fields of every description
 
 
 def ls(kind: str | None = None) -> dict[str, list[Row]]:
-    """The rows of ``kind`` (models, objectives, tasks, sizes or tokenizers), or of all kinds, by kind.
+    """The rows of ``kind`` (models, objectives, tasks, sizes, tokenizers or optimizers), or of all kinds, by kind.
 
     Each row has ``name``; sizes have their shape, and the parameters of a BERT with the default vocabulary and length;
     the others ``title`` and ``paper``. Errors: an unknown kind lists the valid ones.
@@ -54,10 +55,10 @@ def _names(node: ast.Assign) -> str:
     return ast.unparse(node.targets[0])
 
 
-def _tokenizers() -> list[Row]:
-    """A tokenizer's module begins with what it is, and from which paper (in brackets)."""
+def _beginnings(table: Mapping[str, str]) -> list[Row]:
+    """A tokenizer's or an optimizer's module begins with what it is, and from which paper (in brackets)."""
     rows: list[Row] = []
-    for name, target in KINDS.items():
+    for name, target in table.items():
         text = ast.get_docstring(_source(target.partition(":")[0])) or ""
         found = _FIRST.match(" ".join(text.split()))
         assert found is not None, f"{target} does not begin with what it is"
@@ -93,5 +94,6 @@ LISTS: dict[str, Callable[[], list[Row]]] = {
     "objectives": _described(OBJECTIVES, "KIND"),
     "tasks": _described(TASKS, "KIND"),
     "sizes": _sizes,
-    "tokenizers": _tokenizers,
+    "tokenizers": lambda: _beginnings(KINDS),
+    "optimizers": lambda: _beginnings(OPTIMIZERS),
 }

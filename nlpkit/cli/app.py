@@ -54,7 +54,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("verify", "Run a file's stages again and compare the bytes."),
     "diff": ("diff", "How two files differ."),
     "report": ("report", "Draw and compare runs on one page."),
-    "ls": ("ls", "List models, objectives, tasks, sizes, tokenizers."),
+    "ls": ("ls", "List models, objectives, tasks, sizes, tokenizers, optimizers."),
 }
 GROUPS = {"tokenizer": "Train, use and compare tokenizers.", "vectors": "Train, query and evaluate word vectors."}
 _UsageError: Any = typer.BadParameter.__bases__[0]

@@ -31,7 +31,9 @@ def objectives(incomplete: str) -> list[str]:
 
 
 def optimizers(incomplete: str) -> list[str]:
-    return _begin(("adamw", "adafactor", "muon"), incomplete)  # their table is beside torch
+    from nlpkit.training.optimizers import OPTIMIZERS
+
+    return _begin(OPTIMIZERS, incomplete)
 
 
 def schedules(incomplete: str) -> list[str]:

@@ -13,7 +13,7 @@ def command(
     kind: Annotated[
         str | None,
         Argument(
-            help="models, objectives, tasks, sizes or tokenizers (default: the names of all).",
+            help="models, objectives, tasks, sizes, tokenizers or optimizers (default: the names of all).",
             metavar="[KIND]",
             autocompletion=completion.kinds,
         ),

@@ -16,6 +16,7 @@ from nlpkit import catalogue, models, objectives, tasks, tokenizers
 from nlpkit.cli.app import run
 from nlpkit.models.sizes import SIZES, config_for
 from nlpkit.training import pretrain
+from nlpkit.training.optimizers import OPTIMIZERS
 
 
 def described(value: Any) -> dict[str, str]:
@@ -33,6 +34,10 @@ def test_what_is_listed_is_what_the_modules_say() -> None:
     assert [row["name"] for row in rows] == list(tokenizers.KINDS)
     assert {"name": "bpe", "title": "Byte-pair encoding"}.items() <= rows[0].items() and "Sennrich" in rows[0]["paper"]
     assert all(row["title"] for row in rows)
+    assert nlpkit.ls("optimizers")["optimizers"][0] == {
+        "name": "adamw", "title": "AdamW", "paper": "Loshchilov and Hutter 2019, algorithm 2",
+    }  # fmt: skip
+    assert [row["name"] for row in nlpkit.ls("optimizers")["optimizers"]] == list(OPTIMIZERS)
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -71,7 +76,7 @@ def test_an_unknown_kind_names_the_nearest(capsys: pytest.CaptureFixture[str]) -
     assert run(["ls", "model"]) == 2
     found = capsys.readouterr().err
     assert 'kind "model" is unknown; did you mean "models"?' in found
-    assert "valid: models, objectives, sizes, tasks, tokenizers" in found
+    assert "valid: models, objectives, optimizers, sizes, tasks, tokenizers" in found
 
 
 def test_listing_imports_nothing_heavy() -> None:

@@ -1,4 +1,5 @@
-"""Optimizers, by name. Each is a file of this folder and a line of the table below; it is imported when it is used.
+"""Optimizers, by name. Each is a file of this folder and a line of the table below; it is imported when it is used
+(and torch with it).
 
 `make` is what the loop calls, `state_bytes` what an estimate of memory does.
 """
@@ -8,26 +9,26 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
 from nlpkit.errors import choose
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from nlpkit.training.gradients import Parameters
     from nlpkit.training.optimizers.base import Optimizer
     from nlpkit.training.settings import Settings
 
 OPTIMIZERS = {  # name -> the class in its module
-    "adamw": "adamw:AdamW",
-    "adafactor": "adafactor:Adafactor",
-    "muon": "muon:Muon",
+    "adamw": "nlpkit.training.optimizers.adamw:AdamW",
+    "adafactor": "nlpkit.training.optimizers.adafactor:Adafactor",
+    "muon": "nlpkit.training.optimizers.muon:Muon",
 }
 
 
 def kind(name: str) -> Any:
     """An optimizer's class. Errors: an unknown name."""
     module, found = choose(OPTIMIZERS, name, field="optimizer").split(":")
-    return getattr(import_module(f"{__name__}.{module}"), found)
+    return getattr(import_module(module), found)
 
 
 def make(model: nn.Module, parameters: Parameters, settings: Settings) -> Optimizer:
@@ -45,8 +46,8 @@ def state_bytes(model: nn.Module, settings: Settings) -> int:
 
 def matrices(model: nn.Module) -> frozenset[str]:
     """Names of the weights of linear layers inside of the blocks: no embeddings, no heads."""
+    from torch.nn import Linear
+
     return frozenset(
-        f"{name}.weight"
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and ".layers." in name
+        f"{name}.weight" for name, module in model.named_modules() if isinstance(module, Linear) and ".layers." in name
     )

@@ -1,4 +1,4 @@
-"""AdamW (Loshchilov and Hutter 2019, algorithm 2), by torch."""
+"""AdamW (Loshchilov and Hutter 2019, algorithm 2): torch's."""
 
 from __future__ import annotations
 
