@@ -35,6 +35,7 @@ def command(
         int | None, Option(help="Longest sequence in tokens, framing included (default: the model's).", min=1)
     ] = None,
     batch_tokens: Annotated[int, Option(help="About this many tokens in a batch; changes no vector.", min=1)] = 4096,
+    int8: flags.Int8 = False,
     output: Annotated[
         Path | None, Option("-o", "--output", help="Write the vectors to this file instead, as one tensor.")
     ] = None,

@@ -42,6 +42,7 @@ def command(
     min: Annotated[list[str] | None, Option(help="METRIC=NUMBER: exit 3 when it is less; repeatable.")] = None,
     max: Annotated[list[str] | None, Option(help="METRIC=NUMBER: exit 3 when it is more; repeatable.")] = None,
     seed: options.Seed = 0,
+    int8: options.Int8 = False,
     device: options.Device = "cpu",
     threads: options.Threads = None,
     output: Annotated[Path | None, Option("-o", "--output", help="Write the result here as JSON.")] = None,

@@ -45,6 +45,7 @@ def command(
     stop: Annotated[list[str] | None, Option(help="End before this text; repeatable.")] = None,
     on_error: options.OnError = "error",
     seed: options.Seed = 0,
+    int8: options.Int8 = False,
     device: options.Device = "cpu",
     threads: options.Threads = None,
     json: JsonLines = False,

@@ -28,6 +28,9 @@ Log = Annotated[Path | None, Option(help="Append events to this JSONL file, one 
 DryRun = Annotated[bool, Option("-n", "--dry-run/--no-dry-run", help="Print the resolved run and touch nothing.")]
 Json = Annotated[bool, Option("--json/--no-json", help="Print one JSON object on stdout and nothing else.")]
 Device = Annotated[str, Option(help="Where to compute: cpu, cuda, cuda:1, mps, or auto: the first that is there.")]
+Int8 = Annotated[
+    bool, Option("--int8/--no-int8", help="Compute with products of 8-bit numbers: faster, and a little less exact.")
+]
 Field = Annotated[str, Option(help="Which field or column of JSONL, CSV, TSV, Parquet is the text.")]
 OnError = Annotated[str, Option(help="A malformed line: 'error' stops, 'skip' counts and says them.")]
 AnalogyScore = Annotated[

@@ -23,6 +23,7 @@ def command(
         int | None, Option(help="Longest sequence in tokens, framing included (default: the model's).", min=1)
     ] = None,
     batch_tokens: Annotated[int, Option(help="About this many tokens in a batch; changes no answer.", min=1)] = 4096,
+    int8: options.Int8 = False,
     device: options.Device = "cpu",
     threads: options.Threads = None,
 ) -> None:
@@ -39,7 +40,9 @@ def command(
 
     chosen = {name: given[name] for name in ("text", "pair", "on_error", "max_len")}
     with output.progress(quiet=False):
-        for records in predict_batches(model, data, chosen, batch_tokens=batch_tokens, device=device, threads=threads):
+        for records in predict_batches(
+            model, data, chosen, batch_tokens=batch_tokens, int8=int8, device=device, threads=threads
+        ):
             for record in records:
                 print(json.dumps(record, ensure_ascii=False))
             print(end="", flush=True)  # whoever waits for these answers gets them now

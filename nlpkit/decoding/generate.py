@@ -18,7 +18,7 @@ from nlpkit.decoding.sampling import Logits, Sampling, draws, next_token
 from nlpkit.decoding.text import Growing, find_stop, held_back
 from nlpkit.device import choose_device
 from nlpkit.errors import UserError
-from nlpkit.models.load import load
+from nlpkit.models.load import load, to_answer
 from nlpkit.tokenizers.base import Tokenizer
 from nlpkit.training.threads import use_threads
 
@@ -40,6 +40,7 @@ def generate(
     stop: Sequence[str] | None = None,
     on_error: str = "error",
     seed: int = 0,
+    int8: bool = False,
     device: str = "cpu",
     threads: int | None = None,
     hear: Hear = lambda part: None,
@@ -53,8 +54,9 @@ def generate(
     (max_new_tokens). A text that outgrows the model's max_len goes on, its beginning forgotten. How a token is chosen:
     `nlpkit.decoding.sampling.Sampling`; each draw is a function of the seed and of the numbers of the prompt, the
     sample and the token, so that no continuation depends on which others were asked for. ``hear`` is given the text as
-    it comes, the prompt first. Errors: UserError for a model that cannot continue a text and for options that mean
-    nothing, at once, and for bad lines, after the prompts before them.
+    it comes, the prompt first; ``int8`` computes with 8-bit products (nlpkit/layers/int8.py). Errors: UserError for a
+    model that cannot continue a text and for options that mean nothing, at once, and for bad lines, after the prompts
+    before them.
     """
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
     if n < 1 or max_new_tokens < 1:
@@ -66,9 +68,10 @@ def generate(
         )
     if stop and not all(stop):
         raise UserError("a stop text is empty, and would stop everything", hint="--stop TEXT, repeatable")
-    loaded = load(model)
+    device = choose_device(device)
+    loaded = to_answer(load(model), int8=int8, device=device)
     tokenizer = loaded.need_tokenizer()
-    first = Reader(loaded, device=choose_device(device))
+    first = Reader(loaded, device=device)
     end = framing(loaded.family.framing, tokenizer).last
     writer = Writer(tokenizer, sampling, end, max_new_tokens, tuple(stop or ()), seed, hear)
     rows = prompts(data, prompt, text=text, on_error=on_error)

@@ -21,7 +21,7 @@ from nlpkit.data import labelled
 from nlpkit.data.batch import Batch
 from nlpkit.device import choose_device
 from nlpkit.errors import UserError, choose, refuse
-from nlpkit.models.load import Loaded, load
+from nlpkit.models.load import Loaded, load, to_answer
 from nlpkit.tasks.pooling import POOLINGS, check_pooler
 from nlpkit.tasks.reading import encoder_of
 from nlpkit.tasks.scoring import each
@@ -42,6 +42,7 @@ def embed(
     on_error: str = "error",
     max_len: int | None = None,
     batch_tokens: int = 4096,
+    int8: bool = False,
     output: Path | None = None,
     force: bool = False,
     device: str = "cpu",
@@ -51,10 +52,10 @@ def embed(
 
     ``data`` is read as `nlpkit.predict` reads it. ``pooling`` is of the tokens' vectors (default: the family's),
     ``layer`` the block they come from (default: the last; 0 is what the first block reads), ``normalize`` scales each
-    vector to length 1. Each number has the fewest digits that give its 32 bits back; no vector depends on which texts
-    were answered with it. With ``output`` the vectors are written there, in a file of kind "embeddings", and the one
-    record is its summary. Errors: UserError for an unknown pooling or a layer that is not there, at once, and for bad
-    lines, after the answers to those before them.
+    vector to length 1, ``int8`` computes with 8-bit products (nlpkit/layers/int8.py). Each number has the fewest
+    digits that give its 32 bits back; no vector depends on which texts were answered with it. With ``output`` the
+    vectors are written there, in a file of kind "embeddings", and the one record is its summary. Errors: UserError for
+    an unknown pooling or a layer that is not there, at once, and for bad lines, after the answers to those before them.
     """
     device = choose_device(device)
     if output is not None:
@@ -62,7 +63,7 @@ def embed(
         return iter([write(run, threads)])
     refuse({"force": force or None}, "no file is written", hint="-o names the file to write")
     options = {"text": text, "pooling": pooling, "layer": layer, "normalize": normalize, "on_error": on_error,
-               "max_len": max_len, "batch_tokens": batch_tokens, "device": device}  # fmt: skip
+               "max_len": max_len, "batch_tokens": batch_tokens, "int8": int8, "device": device}  # fmt: skip
     return chain.from_iterable(embed_batches(model, data, options, threads=threads))
 
 
@@ -70,17 +71,21 @@ def embed_batches(
     model: Path, data: Path, options: dict[str, Any], *, threads: int | None
 ) -> Iterator[list[dict[str, Any]]]:
     """`embed`, as many at a time as were there to be read. The model is opened now, the data when it is asked for."""
-    for records in vectors(load(model), data, options, threads=threads):
+    for records in vectors(_loaded(model, options), data, options, threads=threads):
         rows = np.stack([record["embedding"] for record in records]).astype("U32").tolist()
         yield [{**record, "embedding": [float(number) for number in row]}
                for record, row in zip(records, rows, strict=True)]  # fmt: skip
+
+
+def _loaded(model: Path, options: dict[str, Any]) -> Loaded:
+    return to_answer(load(model), int8=options["int8"], device=choose_device(options["device"]))
 
 
 def write(run: Run, threads: int | None) -> dict[str, Any]:
     """The file of a run: ``embeddings`` [n, D], in the order of the texts; returns its summary."""
     model, data = run.path("model"), run.path("data")
     assert model is not None and data is not None
-    loaded = load(model)
+    loaded = _loaded(model, run.options)
     rows: list[Vectors] = []
     for records in vectors(loaded, data, run.options, threads=threads):
         rows += [record["embedding"] for record in records]

@@ -11,7 +11,7 @@ from nlpkit.device import choose_device
 from nlpkit.errors import UserError
 from nlpkit.evaluation import checks, classifier, language
 from nlpkit.evaluation.describe import describe
-from nlpkit.models.load import load
+from nlpkit.models.load import load, to_answer
 from nlpkit.training.threads import use_threads
 
 SCHEMA = 1  # of the result
@@ -37,6 +37,7 @@ def evaluate(
     min: Sequence[str] | None = None,
     max: Sequence[str] | None = None,
     seed: int = 0,
+    int8: bool = False,
     device: str = "cpu",
     threads: int | None = None,
     output: Path | None = None,
@@ -49,7 +50,8 @@ def evaluate(
     ``against`` measures a second model, say the teacher, on the same examples: ``difference`` is paired, model minus
     other. ``train`` adds baselines taught on that file: majority class and bag of words, or word frequencies. ``min``
     and ``max`` are texts like "accuracy=0.6"; ``checks`` says which were kept. ``output`` is written when all were kept
-    (Make would take the file of a failed check for a good one); it holds everything but ``speed``. Errors: UserError,
+    (Make would take the file of a failed check for a good one); it holds everything but ``speed``. With ``int8`` the
+    model, but not the second one, computes with 8-bit products (nlpkit/layers/int8.py). Errors: UserError,
     also for an option that would change nothing with this kind of model.
     """
     device = choose_device(device)
@@ -61,12 +63,16 @@ def evaluate(
     if resamples < 1:
         raise UserError(f"resamples is {resamples}, expected at least 1", hint="1000 is usual")
     loaded = load(model)
+    described = describe(loaded)
+    to_answer(loaded, int8=int8, device=device)
     kind = classifier if loaded.config.get("task") else language
     bounds = checks.parse(min or (), max or (), kind.names(loaded))
     with use_threads(threads):
         other = None if against is None else load(against)
         measured = kind.evaluate(loaded, Path(data), other, options)
-        result: dict[str, Any] = {"schema": SCHEMA, "model": describe(loaded), **measured}
+        result: dict[str, Any] = {"schema": SCHEMA, "model": described, **measured}
+    if int8:
+        result["settings"]["int8"] = True
     result["checks"] = [bound.check(bound.value(result["metrics"])) for bound in bounds]
     if output is not None and all(check["ok"] for check in result["checks"]):
         kept = {name: value for name, value in result.items() if name != "speed"}

@@ -8,6 +8,7 @@ Shapes: M answers, D width, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -113,15 +114,22 @@ def linear_cross_entropy(
     return loss
 
 
-@torch.no_grad()
 def token_losses(
     hidden_MD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, target_M: Tensor, *, chunk: int = CHUNK
 ) -> tuple[Tensor, Tensor]:
     """For measuring: each answer's loss [M], and whether the target was the most likely piece [M] bool."""
+    return chunk_losses(lambda part: linear(part, weight_VD, bias_V), hidden_MD, target_M, chunk)
+
+
+@torch.no_grad()
+def chunk_losses(
+    score: Callable[[Tensor], Tensor], hidden_MD: Tensor, target_M: Tensor, chunk: int
+) -> tuple[Tensor, Tensor]:
+    """`token_losses` of whatever makes logits of hidden states, ``chunk`` at a time."""
     losses, right = [], []
     for start in range(0, len(target_M), chunk):
         target = target_M[start : start + chunk]
-        logits = linear(hidden_MD[start : start + chunk], weight_VD, bias_V)
+        logits = score(hidden_MD[start : start + chunk])
         losses.append(_chunk_loss(logits, target)[0])
         right.append(logits.argmax(1) == target)
     if not losses:

@@ -19,6 +19,7 @@ import numpy as np
 from nlpkit.compiled import compiled
 from nlpkit.simd import LANES, add, div, exp, fma, greatest, least, load, mul, signed, splat, store, sub
 
+_BEYOND = np.float32(1.5 * 2**23)
 BLOCK = 64  # rows whose share of a norm's weight gradient is summed by one thread
 
 
@@ -179,3 +180,36 @@ def softmax_loss(logits_: Any, target_: Any, loss_: Any, width: int, begin: int,
         for place in range(whole, width):
             logits_[at + place] *= np.float32(1.0) / summed
         logits_[at + target_[row]] -= np.float32(1.0)
+
+
+@compiled()
+def rounded(x_: Any, whole_: Any, scale_: Any, width: int, begin: int, end: int) -> None:
+    """Each row as whole numbers from -127 to 127 times ``scale_`` [N]; a row of zeros has the scale 1."""
+    room = np.empty(LANES, np.float32)
+    zero = splat(np.float32(0.0))
+    for row in range(begin, end):
+        at = row * width
+        most = zero
+        for place in range(0, width, LANES):
+            x = load(x_, at + place)
+            most = greatest(most, greatest(x, sub(zero, x)))
+        store(room, 0, most)
+        peak = room[0]
+        for lane in range(1, LANES):
+            peak = max(peak, room[lane])
+        scale = peak * np.float32(1.0 / 127.0) if peak > 0 else np.float32(1.0)
+        scale_[row] = scale
+        factor = np.float32(127.0) / peak if peak > 0 else np.float32(0.0)
+        given, whole = x_[at : at + width], whole_[at : at + width]
+        for place in range(width):  # the nearest whole number: beyond 2^23 floats have no others
+            whole[place] = np.int8(np.int32((given[place] * factor + _BEYOND) - _BEYOND))
+
+
+@compiled()
+def scaled(sums_: Any, rows_: Any, columns_: Any, bias_: Any, out_: Any, width: int, begin: int, end: int) -> None:
+    """sums [M, E] times its row's and its column's scale, plus the bias; ``width`` may be any."""
+    for row in range(begin, end):
+        scale = rows_[row]
+        sums, out = sums_[row * width : (row + 1) * width], out_[row * width : (row + 1) * width]
+        for column in range(width):
+            out[column] = np.float32(sums[column]) * (scale * columns_[column]) + bias_[column]

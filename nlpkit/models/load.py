@@ -16,6 +16,7 @@ import torch
 from nlpkit.artifact import file
 from nlpkit.errors import UserError, choose
 from nlpkit.layers.heads import ClassificationHead
+from nlpkit.layers.int8 import quantise
 from nlpkit.models import family as family_of
 from nlpkit.models.base import Config, Family, Model
 from nlpkit.tokenizers import from_json
@@ -65,6 +66,17 @@ def load(path: str | Path) -> Loaded:
             f"tokenizer has {tokenizer.vocab_size:,} pieces, but the model {network.config.vocab_size:,}", where=path
         )
     return Loaded(network.eval(), tokenizer, family, artifact.config, path)
+
+
+def to_answer(loaded: Loaded, *, int8: bool, device: str) -> Loaded:
+    """The same model, whose products are of 8-bit numbers if ``int8`` (nlpkit/layers/int8.py): from now on it only
+    answers. Errors: on another device than a processor."""
+    if int8:
+        if device != "cpu":
+            raise UserError(f"products of 8 bits are for a processor, and device is {device}", where=loaded.path,
+                            hint="leave out --int8 or --device")  # fmt: skip
+        quantise(loaded.model)
+    return loaded
 
 
 def restore(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray], *, where: Path) -> tuple[Model, Family]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from nlpkit.data import labelled
 from nlpkit.device import choose_device
-from nlpkit.models.load import load
+from nlpkit.models.load import load, to_answer
 from nlpkit.tasks.reading import reader
 from nlpkit.tasks.scoring import score
 from nlpkit.tasks.sequences import Sequences
@@ -27,28 +27,37 @@ def predict(
     on_error: str = "error",
     max_len: int | None = None,
     batch_tokens: int = 4096,
+    int8: bool = False,
     device: str = "cpu",
     threads: int | None = None,
 ) -> Iterator[dict[str, Any]]:
     """One record for each text, in order: ``label``, ``probabilities`` by label, and ``id`` where the text has one.
 
     ``data`` is a file (JSONL, CSV, TSV, Parquet, or a text a line), or "-" for stdin. Texts are answered as they come,
-    so that a slow pipe is not kept waiting, and no answer depends on which texts were answered with it. Errors:
+    so that a slow pipe is not kept waiting, and no answer depends on which texts were answered with it. ``int8``
+    computes with 8-bit products (nlpkit/layers/int8.py). Errors:
     UserError for a model without a classifier, at once, and for bad lines, after the answers to those before them.
     """
     options = {"text": text, "pair": pair, "on_error": on_error, "max_len": max_len}
     return chain.from_iterable(
-        predict_batches(model, data, options, batch_tokens=batch_tokens, device=device, threads=threads)
+        predict_batches(model, data, options, batch_tokens=batch_tokens, int8=int8, device=device, threads=threads)
     )
 
 
 def predict_batches(
-    model: Path, data: Path, options: dict[str, Any], *, batch_tokens: int, device: str, threads: int | None
+    model: Path,
+    data: Path,
+    options: dict[str, Any],
+    *,
+    batch_tokens: int,
+    int8: bool,
+    device: str,
+    threads: int | None,
 ) -> Iterator[list[dict[str, Any]]]:
     """`predict`, as many at a time as were there to be read. The model is opened now, the data when it is asked for."""
-    loaded = load(model)
-    task, encoder = reader(loaded, options)
     device = choose_device(device)
+    loaded = to_answer(load(model), int8=int8, device=device)
+    task, encoder = reader(loaded, options)
     network = loaded.model.to(device)
     rows = labelled.stream(data, text=task.text, pair=task.pair, on_error=options["on_error"])
 

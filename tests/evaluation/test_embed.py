@@ -23,7 +23,7 @@ from nlpkit.tasks.pooling import POOLINGS
 from nlpkit.tasks.reading import encoder_of
 
 OPTIONS: dict[str, Any] = {"text": "text", "pooling": None, "layer": None, "normalize": False, "on_error": "error",
-                           "max_len": None, "batch_tokens": 4096, "device": "cpu"}  # fmt: skip
+                           "max_len": None, "batch_tokens": 4096, "int8": False, "device": "cpu"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
