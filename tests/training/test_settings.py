@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -23,18 +24,26 @@ def test_schedules_rise_and_fall_as_their_papers_say() -> None:
     assert settings["cosine"].lr_at(55) == pytest.approx(0.5)
     assert settings["inverse-sqrt"].lr_at(39) == pytest.approx(math.sqrt(10 / 40))
     assert 0 < settings["linear"].lr_at(99) < 0.02
+    for name in ("trapezoid", "wsd"):
+        late = Settings(steps=100, lr=2.0, schedule=name)
+        assert late.lr_at(10) == late.lr_at(80) == 2.0 > late.lr_at(81) > late.lr_at(99) > 0
+    assert Settings(steps=100, lr=1.0, final_lr_fraction=0.2).lr_at(99) == pytest.approx(0.2, abs=0.02)
 
 
 def test_schedules_equal_transformers() -> None:
     transformers = pytest.importorskip("transformers")
     parameter = torch.nn.Parameter(torch.zeros(1))
-    for name, make in (
-        ("linear", transformers.get_linear_schedule_with_warmup),
-        ("cosine", transformers.get_cosine_schedule_with_warmup),
+    stable = partial(transformers.get_wsd_schedule, num_decay_steps=30, min_lr_ratio=0.1)
+    until: dict[str, float] = {"decay_fraction": 0.3, "final_lr_fraction": 0.1}
+    for name, make, more in (
+        ("linear", transformers.get_linear_schedule_with_warmup, {}),
+        ("cosine", transformers.get_cosine_schedule_with_warmup, {}),
+        ("trapezoid", partial(stable, decay_type="linear"), until),
+        ("wsd", partial(stable, decay_type="1-sqrt"), until),
     ):
         optimizer = torch.optim.SGD([parameter], lr=1.0)
-        theirs = make(optimizer, 10, 100)
-        ours = Settings(steps=100, lr=1.0, schedule=name)
+        theirs = make(optimizer, num_warmup_steps=10, num_training_steps=100)
+        ours = Settings(steps=100, lr=1.0, schedule=name, **more)  # type: ignore[arg-type]
         for step in range(100):
             # Theirs starts at 0, so that its first update does nothing; ours starts one step later.
             if step >= 10:
