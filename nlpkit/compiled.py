@@ -47,15 +47,20 @@ class _Waiting(event.Listener):  # type: ignore[misc]
 event.register("numba:compile", _Waiting())
 
 
-def compiled(*, inline: str = "never") -> Callable[[Callable[..., Any]], Any]:
-    """Compile a function when it is first called; other threads run while it does. ``inline`` "always": into whatever
-    calls it."""
+def compiled(*, inline: str = "never", allocates: bool = True) -> Callable[[Callable[..., Any]], Any]:
+    """Compile a function when it is first called; other threads run while it does.
+
+    ``inline`` "always": into whatever calls it. ``allocates`` False: neither it nor what it calls makes arrays, so that
+    none has to count who still needs one, which would cost more than a small kernel's work.
+    """
+    options = {} if allocates else {"_nrt": False}
 
     def decorated(function: Callable[..., Any]) -> Any:
         folder = _folder(Path(function.__code__.co_filename).parent)
         before, config.CACHE_DIR = config.CACHE_DIR, str(folder or "")  # numba reads it here, and then no more
         try:
-            return numba.njit(cache=folder is not None, nogil=True, inline=inline)(function)
+            kept = folder is not None
+            return numba.njit(cache=kept, nogil=True, forceinline=inline == "always", **options)(function)
         finally:
             config.CACHE_DIR = before
 

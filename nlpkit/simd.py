@@ -1,9 +1,9 @@
-"""Eight numbers at a time: a numba type for a vector of eight 32-bit floats, and what threads need to meet.
+"""Eight or sixteen numbers at a time: numba types for vectors of 32-bit floats.
 
 numba turns a loop over floats into single additions, because a sum in another order is another number. Here the order
-is written: a value of type `f8` is one register of a processor (two, where registers are narrower), each operation is
-one IEEE operation on each of its lanes, and `fma` rounds once. So the kernels that are written with these are fast, and
-their results are the same on every processor.
+is written: a value of type `f8` or `f16` is one register of a processor (or more, where registers are narrower), each
+operation is one IEEE operation on each of its lanes, and `fma` rounds once. So the kernels that are written with these
+are fast, and their results are the same on every processor.
 
 Everything here is for use inside of compiled functions. Arrays are one-dimensional, contiguous and never checked for
 their bounds.
@@ -22,25 +22,28 @@ from numba.extending import intrinsic, models, register_model
 from nlpkit.compiled import compiled
 
 LANES = 8
+WIDE = 16
 
 _FLOATS = ir.VectorType(ir.FloatType(), LANES)
 _INTS = ir.VectorType(ir.IntType(32), LANES)
 
 
-class F8(types.Type):  # type: ignore[misc]
-    """The type of eight floats."""
+class Floats(types.Type):  # type: ignore[misc]
+    """The type of some floats side by side."""
 
-    def __init__(self) -> None:
-        super().__init__(name="f8")
+    def __init__(self, lanes: int) -> None:
+        super().__init__(name=f"f{lanes}")
+        self.lanes = lanes
+        self.code = ir.VectorType(ir.FloatType(), lanes)
 
 
-f8 = F8()
+f8, f16 = Floats(LANES), Floats(WIDE)
 
 
-@register_model(F8)
+@register_model(Floats)
 class _Model(models.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, manager: Any, numba_type: Any) -> None:
-        super().__init__(manager, numba_type, _FLOATS)
+        super().__init__(manager, numba_type, numba_type.code)
 
 
 def place(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
@@ -49,31 +52,53 @@ def place(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -
     return builder.gep(data, [index])
 
 
-def _eight(builder: Any, pointer: Any) -> Any:
-    return builder.bitcast(pointer, _FLOATS.as_pointer())
+def _load(kind: Floats, document: str) -> Any:
+    def load(typing: Any, array: Any, index: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            pointer = place(context, builder, signature.args[0], *arguments)
+            return builder.load(builder.bitcast(pointer, kind.code.as_pointer()), align=4)
+
+        return kind(array, types.intp), code
+
+    load.__doc__ = document
+    return intrinsic(load)
+
+
+load = _load(f8, "array[index : index + 8]")
+load16 = _load(f16, "array[index : index + 16]")
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def load(typing: Any, array: Any, index: Any) -> Any:
-    """array[index : index + 8]"""
+def item(typing: Any, array: Any, index: Any) -> Any:
+    """array[index], without the look at whether the index is negative."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = place(context, builder, signature.args[0], *arguments)
-        return builder.load(_eight(builder, pointer), align=4)
+        return builder.load(place(context, builder, signature.args[0], *arguments))
 
-    return f8(array, types.intp), code
+    return array.dtype(array, types.intp), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def put(typing: Any, array: Any, index: Any, value: Any) -> Any:
+    """array[index] = value, of the array's own type, without the look at whether the index is negative."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.store(arguments[2], place(context, builder, signature.args[0], *arguments[:2]))
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp, array.dtype), code
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def store(typing: Any, array: Any, index: Any, value: Any) -> Any:
-    """array[index : index + 8] = value"""
+    """array[index : index + n] = value, of n floats"""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         pointer = place(context, builder, signature.args[0], *arguments[:2])
-        builder.store(arguments[2], _eight(builder, pointer), align=4)
+        builder.store(arguments[2], builder.bitcast(pointer, value.code.as_pointer()), align=4)
         return context.get_dummy_value()
 
-    return types.none(array, types.intp, f8), code
+    return types.none(array, types.intp, value), code
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -93,16 +118,22 @@ def prefetch(typing: Any, array: Any, index: Any) -> Any:
     return types.none(array, types.intp), code
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def splat(typing: Any, value: Any) -> Any:
-    """One float in all lanes."""
+def _splat(kind: Floats, document: str) -> Any:
+    def splat(typing: Any, value: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            none = ir.Constant(kind.code, ir.Undefined)
+            one = builder.insert_element(none, arguments[0], ir.IntType(32)(0))
+            lanes = ir.Constant(ir.VectorType(ir.IntType(32), kind.lanes), [0] * kind.lanes)
+            return builder.shuffle_vector(one, none, lanes)
 
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        zero = ir.IntType(32)(0)
-        one = builder.insert_element(ir.Constant(_FLOATS, ir.Undefined), arguments[0], zero)
-        return builder.shuffle_vector(one, ir.Constant(_FLOATS, ir.Undefined), ir.Constant(_INTS, [0] * LANES))
+        return kind(types.float32), code
 
-    return f8(types.float32), code
+    splat.__doc__ = document
+    return intrinsic(splat)
+
+
+splat = _splat(f8, "One float in all of eight lanes.")
+splat16 = _splat(f16, "One float in all of sixteen lanes.")
 
 
 def _binary(name: str, document: str) -> Any:
@@ -110,7 +141,7 @@ def _binary(name: str, document: str) -> Any:
         def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             return getattr(builder, name)(*arguments)
 
-        return f8(f8, f8), code
+        return a(a, b), code
 
     operation.__doc__ = document
     return intrinsic(operation)
@@ -124,31 +155,33 @@ div = _binary("fdiv", "a / b")
 
 def _call(name: str, operands: int, document: str) -> Any:
     """An operation of LLVM on lanes."""
-    kind = ir.FunctionType(_FLOATS, [_FLOATS] * operands)
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
+        kind = signature.return_type
+        function = ir.FunctionType(kind.code, [kind.code] * operands)
+        full = f"llvm.{name}.v{kind.lanes}f32"
+        return builder.call(cgutils.get_or_insert_function(builder.module, function, full), arguments)
 
     def one(typing: Any, a: Any) -> Any:
-        return f8(f8), code
+        return a(a), code
 
     def two(typing: Any, a: Any, b: Any) -> Any:
-        return f8(f8, f8), code
+        return a(a, b), code
 
     def three(typing: Any, a: Any, b: Any, c: Any) -> Any:
-        return f8(f8, f8, f8), code
+        return a(a, b, c), code
 
     operation: Callable[..., Any] = (one, two, three)[operands - 1]
     operation.__doc__ = document
     return intrinsic(operation)
 
 
-fma = _call("llvm.fma.v8f32", 3, "a * b + c, rounded once")
-sqrt = _call("llvm.sqrt.v8f32", 1, "The square root.")
-least = _call("llvm.minnum.v8f32", 2, "The smaller of a and b.")
-greatest = _call("llvm.maxnum.v8f32", 2, "The greater of a and b.")
-signed = _call("llvm.copysign.v8f32", 2, "a with the sign of b.")
-_round = _call("llvm.rint.v8f32", 1, "The nearest whole number, of two equally near ones the even.")
+fma = _call("fma", 3, "a * b + c, rounded once")
+sqrt = _call("sqrt", 1, "The square root.")
+least = _call("minnum", 2, "The smaller of a and b.")
+greatest = _call("maxnum", 2, "The greater of a and b.")
+signed = _call("copysign", 2, "a with the sign of b.")
+_round = _call("rint", 1, "The nearest whole number, of two equally near ones the even.")
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nlpkit.compiled import compiled
 from nlpkit.seeds import Address
-from nlpkit.simd import LANES
+from nlpkit.simd import LANES, WIDE
 from nlpkit.vectors import huffman, team
 from nlpkit.vectors.base import MIN_LR, Corpus, Settings, Weights, keep_probability, noise_distribution
 from nlpkit.vectors.subwords import Grams
@@ -39,7 +39,7 @@ class Learner:
         self.grams = grams
         vocab_size, dim = len(counts), settings.dim
         self.biased = settings.loss == "nce"
-        self.width = -(-(dim + self.biased) // LANES) * LANES
+        self.width = -(-(dim + self.biased) // WIDE) * WIDE
         inputs = vocab_size + (grams.buckets if grams else 0)
         self.x = aligned(inputs, self.width)
         rng = seed.at("vectors").generator()
@@ -111,7 +111,7 @@ class Learner:
 
     def _plan(self, corpus: Corpus, counts: NDArray[np.int64]) -> Plan:
         settings = self.settings
-        labels = np.zeros(settings.negative + 2 * LANES, np.float32)
+        labels = np.zeros(settings.negative + WIDE, np.float32)
         labels[0] = 1
         nodes, paths = np.zeros(1, np.int32), np.zeros(1, np.int64)
         if settings.loss == "hs":
@@ -214,6 +214,6 @@ def _scratch(words: int, nodes: int, width: int, inputs: int, outputs: int, long
         picks=numbers(POOL + places), outputs=numbers(max(UNIT, GROUP) * (longest + LANES) + LANES),
         inputs=numbers(most + 2 * window), windows=np.zeros((GROUP, 4), np.int64), froms=numbers(GROUP),
         scores=aligned(most, scores).reshape(-1), hidden=aligned(GROUP, width).reshape(-1),
-        error=aligned(GROUP, width).reshape(-1), merged=aligned(shared, width).reshape(-1),
-        scales=np.zeros(shared, np.float32), left=numbers(shared),
+        error=aligned(GROUP, width).reshape(-1), shared=numbers(shared),
+        scales=np.zeros(shared, np.float32), holders=np.zeros((shared, 1 + UNITS), np.int64),
     )  # fmt: skip

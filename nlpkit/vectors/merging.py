@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nlpkit.compiled import compiled
-from nlpkit.simd import LANES, fma, load, splat, store, sub
+from nlpkit.simd import LANES, WIDE, add, fma, item, load, load16, put, splat, splat16, store, sub
 
 _ONE = np.int64(1 << 32)  # uses of a row: units in the upper half, uses by windows in the lower
 
@@ -32,40 +32,42 @@ def shrink(uses: Any, rate: Any) -> Any:
 @compiled()
 def merge(matrix: Any, width: int, local: Any, rows: Any, times: Any, sizes: Any, own: Any, uses: Any, thread: int,
           threads: int, rate: Any) -> None:  # fmt: skip
-    """Put the rows that windows used back. ``uses``: a zero for each row of the matrix, before and after."""
+    """Put the rows that windows used back. ``uses``: a zero for each row of the matrix, before and after; between, how
+    often a row is used, and then, of one that several units used, -1 - its number among those."""
+    size, flat, flat_rows, flat_times = local.shape[1], local.reshape(-1), rows.reshape(-1), times.reshape(-1)
+    for u in range(len(sizes)):
+        for at in range(u * rows.shape[1], u * rows.shape[1] + sizes[u]):
+            row, used = item(flat_rows, at), item(flat_times, at)
+            if used > 0 and (threads == 1 or row % threads == thread):
+                put(uses, row, item(uses, row) + _ONE + used)
+    shared = 0
     for u in range(len(sizes)):
         for s in range(sizes[u]):
-            if rows[u, s] % threads == thread and times[u, s] > 0:
-                uses[rows[u, s]] += _ONE + times[u, s]
-    merged = 0
-    for u in range(len(sizes)):
-        mine = local[u]
-        for s in range(sizes[u]):
-            row = rows[u, s]
-            if row % threads != thread or times[u, s] == 0:
+            row = item(flat_rows, u * rows.shape[1] + s)
+            if item(flat_times, u * rows.shape[1] + s) == 0 or (threads > 1 and row % threads != thread):
                 continue
-            at, to, used = s * width, row * width, uses[row]
-            if used >= 0 and used < 2 * _ONE:  # one unit's alone
-                for c in range(0, width, LANES):
-                    store(matrix, to + c, load(mine, at + c))
-                uses[row] = 0
+            mine, used = u * size + s * width, item(uses, row)
+            if used >= 2 * _ONE:  # the first of several
+                own.shared[shared], own.scales[shared], own.holders[shared, 0] = row, shrink(used, rate), 0
+                shared += 1
+                used = -shared
+            if used < 0:
+                own.holders[-used - 1, 0] += 1
+                own.holders[-used - 1, own.holders[-used - 1, 0]] = mine
+                put(uses, row, used)
                 continue
-            if used >= 0:  # the first of several: the row as it was is kept for the others
-                own.scales[merged] = shrink(used, rate)
-                own.left[merged] = used >> 32
-                for c in range(0, width, LANES):
-                    store(own.merged, merged * width + c, load(matrix, to + c))
-                merged += 1
-                used = -merged
-                uses[row] = used
-            kept = -used - 1
-            scale = splat(own.scales[kept])
-            for c in range(0, width, LANES):
-                change = sub(load(mine, at + c), load(own.merged, kept * width + c))
-                store(matrix, to + c, fma(change, scale, load(matrix, to + c)))
-            own.left[kept] -= 1
-            if own.left[kept] == 0:
-                uses[row] = 0
+            put(uses, row, np.int64(0))
+            for c in range(0, width, WIDE):
+                store(matrix, row * width + c, load16(flat, mine + c))
+    for n in range(shared):
+        row, scale = own.shared[n] * width, splat16(own.scales[n])
+        uses[own.shared[n]] = 0
+        holders = own.holders[n]
+        for c in range(0, width, WIDE):
+            before, change = load16(matrix, row + c), splat16(np.float32(0))
+            for h in range(1, item(holders, 0) + 1):
+                change = add(change, sub(load16(flat, item(holders, h) + c), before))
+            store(matrix, row + c, fma(change, scale, before))
 
 
 @compiled()

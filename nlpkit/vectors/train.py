@@ -25,7 +25,7 @@ from nlpkit.vectors.loss import Loss
 from nlpkit.vectors.reading import held_out, read
 
 _BYTES_A_WORD = 100  # of a word's text, count and place in the tables
-_ROUNDS = 128  # trained before progress is told and an interrupt is heard
+_ROUNDS = 256  # trained before progress is told and an interrupt is heard
 
 
 def train(

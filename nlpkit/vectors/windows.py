@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from nlpkit.compiled import compiled
-from nlpkit.simd import LANES, fma, load, mul, splat, store
+from nlpkit.simd import WIDE, fma, item, load16, mul, splat16, store
 from nlpkit.vectors.products import learn1, learn2, learn4, move, room, score1, score2, score4, steps
 
 
-@compiled()
+@compiled(inline="always")
 def learn_skipgram(group: int, plan: Any, own: Any, a: Any, b: Any, rate: Any) -> None:
     """Each word around predicts the one in the middle (as word2vec.c does it; the paper has it the other way)."""
     width, scores, inputs, outputs = plan.width, own.scores, own.inputs, own.outputs
@@ -29,19 +29,19 @@ def learn_skipgram(group: int, plan: Any, own: Any, a: Any, b: Any, rate: Any) -
             score2(a, inputs, q, b, outputs, first, count, scores, at, width)
             q, at = q + 2, at + room(2, count)
         if end - q == 1:
-            score1(a, inputs[q], b, outputs, first, count, scores, at, width)
+            score1(a, item(inputs, q), b, outputs, first, count, scores, at, width)
             at += room(1, count)
     at = 0
     for n in range(group):
         q, end, first, count = own.windows[n]
         while end - q >= 4:
-            steps(scores, at, 4, count, plan.labels, own.froms[n], rate)
+            steps(scores, at, 4, count, plan.labels, item(own.froms, n), rate)
             q, at = q + 4, at + room(4, count)
         if end - q >= 2:
-            steps(scores, at, 2, count, plan.labels, own.froms[n], rate)
+            steps(scores, at, 2, count, plan.labels, item(own.froms, n), rate)
             q, at = q + 2, at + room(2, count)
         if end - q == 1:
-            steps(scores, at, 1, count, plan.labels, own.froms[n], rate)
+            steps(scores, at, 1, count, plan.labels, item(own.froms, n), rate)
             at += room(1, count)
     at = 0
     for n in range(group):
@@ -53,43 +53,44 @@ def learn_skipgram(group: int, plan: Any, own: Any, a: Any, b: Any, rate: Any) -
             learn2(a, inputs, q, b, outputs, first, count, scores, at, plan.mask, width)
             q, at = q + 2, at + room(2, count)
         if end - q == 1:
-            learn1(a, inputs[q], b, outputs, first, count, scores, at, own.error, 0, width)
-            move(a, inputs[q], own.error, 0, plan.mask, width)
+            learn1(a, item(inputs, q), b, outputs, first, count, scores, at, plan.mask, own.error, 0, width)
+            move(a, item(inputs, q), own.error, 0, width)
             at += room(1, count)
 
 
-@compiled()
+@compiled(inline="always")
 def learn_cbow(group: int, plan: Any, own: Any, a: Any, b: Any, rate: Any) -> None:
     """The words around predict the one in the middle together."""
-    width, scores, hidden, zero = plan.width, own.scores, own.hidden, splat(np.float32(0))
+    width, scores, hidden, none = plan.width, own.scores, own.hidden, splat16(np.float32(0))
     at = 0
     for n in range(group):
         q, end, first, count = own.windows[n]
         to = n * width
-        share = splat(np.float32(1) / np.float32(end - q) if plan.mean else np.float32(1))
-        for c in range(0, width, LANES):
-            store(hidden, to + c, zero)
+        share = splat16(np.float32(1) / np.float32(end - q) if plan.mean else np.float32(1))
+        for c in range(0, width, WIDE):
+            store(hidden, to + c, none)
         for p in range(q, end):
-            for c in range(0, width, LANES):
-                store(hidden, to + c, fma(load(a, own.inputs[p] + c), share, load(hidden, to + c)))
+            i = item(own.inputs, p)
+            for c in range(0, width, WIDE):
+                store(hidden, to + c, fma(load16(a, i + c), share, load16(hidden, to + c)))
         if plan.bias >= 0:
             hidden[to + plan.bias] = 1
         score1(hidden, to, b, own.outputs, first, count, scores, at, width)
         at += room(1, count)
     at = 0
     for n in range(group):
-        steps(scores, at, 1, own.windows[n, 3], plan.labels, own.froms[n], rate)
+        steps(scores, at, 1, own.windows[n, 3], plan.labels, item(own.froms, n), rate)
         at += room(1, own.windows[n, 3])
     at = 0
     for n in range(group):
         q, end, first, count = own.windows[n]
-        learn1(hidden, n * width, b, own.outputs, first, count, scores, at, own.error, n * width, width)
+        learn1(hidden, n * width, b, own.outputs, first, count, scores, at, plan.mask, own.error, n * width, width)
         at += room(1, count)
     for n in range(group):
         q, end, first, count = own.windows[n]
         if plan.divide:
-            share = splat(np.float32(1) / np.float32(end - q))
-            for c in range(n * width, (n + 1) * width, LANES):
-                store(own.error, c, mul(share, load(own.error, c)))
+            share = splat16(np.float32(1) / np.float32(end - q))
+            for c in range(n * width, (n + 1) * width, WIDE):
+                store(own.error, c, mul(share, load16(own.error, c)))
         for p in range(q, end):
-            move(a, own.inputs[p], own.error, n * width, plan.mask, width)
+            move(a, item(own.inputs, p), own.error, n * width, width)

@@ -21,15 +21,20 @@ So a round is a function of the matrices and of the text, and so is the result; 
 
 **Draws.** Whether a word is kept (subsampling), and how wide its window is, are a function of the epoch's key and of
 its place in the text; the unit before and the unit after can know them without asking. Negatives belong to a unit:
-`POOL` words are drawn from the noise for it, and each of its windows picks its own among them. All inputs of a window
-share them (Ji et al. 2016, section 4).
+`POOL` words are drawn from the noise for it, and its windows take them in turn, over and over. All inputs of a window
+share its own (Ji et al. 2016, section 4).
 
 **Order within a unit.** `GROUP` windows are scored, then they learn, one after the other. A skip-gram window has its
 words as inputs, each of which predicts by itself (as word2vec.c has it; the paper turns it round). A CBOW window has
 one input, the mean or the sum of its words, and its gradient goes to each of them.
 
+**What makes it fast.** The products of a window stay in registers (`nlpkit.vectors.products`). A unit's rows fit in a
+core's own cache, and a row that many of its windows use is read once and merged once. Rows begin where lines of the
+cache do. Rows that come from memory are asked for ahead. All of a unit's work is one piece of machine code, in which no
+index is checked and no reference counted.
+
 Shapes: N words of the text, S sentences, V words of the vocabulary, R outputs, W the width filled up to a multiple of
-eight; matrices are flat.
+sixteen; matrices are flat.
 """
 
 from __future__ import annotations
@@ -39,15 +44,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nlpkit.compiled import compiled
-from nlpkit.simd import LANES, add, load, mul, prefetch, splat, store
+from nlpkit.simd import LANES, WIDE, add, item, load, load16, mul, prefetch, put, splat, store
 from nlpkit.vectors import team
 from nlpkit.vectors.merging import merge, merge_means
 from nlpkit.vectors.windows import learn_cbow, learn_skipgram
 
 UNIT = 256  # words of the text, before subsampling
-UNITS = 8  # of a round
-POOL = 128  # negatives drawn for a unit; a power of two
-POOL_BITS = POOL.bit_length() - 1
+UNITS = 4  # of a round
+POOL = 256  # negatives drawn for a unit; a power of two
 GROUP = 4  # windows scored together
 TOP = 256  # nodes below and with the root, with which most paths begin; every unit has them, in places that are known
 _AHEAD = 8  # rows: so early they are asked for
@@ -123,9 +127,9 @@ class Scratch(NamedTuple):
     scores: Any
     hidden: Any  # [GROUP * W]
     error: Any  # [GROUP * W]
-    merged: Any  # rows as they were before this round
+    shared: Any  # rows that several units used
     scales: Any
-    left: Any
+    holders: Any  # [rows, 1 + UNITS]: how many units, and where the row is in the memory of each
 
 
 @compiled(inline="always")
@@ -195,13 +199,13 @@ def sample(plan: Any, own: Any, key: Any, begin: int, end: int) -> Any:
 def find(row: Any, times: Any, rows: Any, uses: Any, size: Any, places: Any) -> Any:
     """Where a row is in the unit's memory, and how many rows are there now. No branch: half of the rows are new, and
     no processor foresees which."""
-    place = np.int64(places[row])
+    place = np.int64(item(places, row))
     new = place < 0
     place = size if new else place
-    used = 0 if new else uses[place]
-    places[row] = place
-    rows[place] = row
-    uses[place] = used + times
+    used = 0 if new else item(uses, place)
+    put(places, row, np.int32(place))
+    put(rows, place, np.int64(row))
+    put(uses, place, np.int64(used + times))
     return place, size + new
 
 
@@ -211,10 +215,10 @@ def fetch(local: Any, rows: Any, size: int, matrix: Any, width: int) -> None:
     for s in range(size):
         if s + _AHEAD < size:
             for c in range(0, width, _LINE):
-                prefetch(matrix, rows[s + _AHEAD] * width + c)
-        row, to = rows[s] * width, s * width
-        for c in range(0, width, LANES):
-            store(local, to + c, load(matrix, row + c))
+                prefetch(matrix, item(rows, s + _AHEAD) * width + c)
+        row, to = item(rows, s) * width, s * width
+        for c in range(0, width, WIDE):
+            store(local, to + c, load16(matrix, row + c))
 
 
 @compiled()
@@ -246,14 +250,14 @@ def find_outputs(plan: Any, own: Any, key: Any, last: int, x_uses: Any, y_rows: 
             if own.picks[word] < 0:
                 own.picks[word] = used
                 p, end, times = plan.paths[kept[j]], plan.paths[kept[j] + 1], x_uses[word]
-                while p < end and root - plan.nodes[p] < TOP:
-                    place = np.int64(root - plan.nodes[p])
-                    y_uses[place] += times
-                    own.outputs[used] = place * width
+                while p < end and root - item(plan.nodes, p) < TOP:
+                    place = np.int64(root - item(plan.nodes, p))
+                    put(y_uses, place, item(y_uses, place) + times)
+                    put(own.outputs, used, place * width)
                     p, used = p + 1, used + 1
                 while p < end:
-                    place, size = find(plan.nodes[p], times, y_rows, y_uses, size, own.y_places)
-                    own.outputs[used] = place * width
+                    place, size = find(np.int64(item(plan.nodes, p)), times, y_rows, y_uses, size, own.y_places)
+                    put(own.outputs, used, place * width)
                     p, used = p + 1, used + 1
         return size
     words = len(plan.keep)
@@ -271,23 +275,19 @@ def find_outputs(plan: Any, own: Any, key: Any, last: int, x_uses: Any, y_rows: 
     return size
 
 
-@compiled()
-def pick(plan: Any, own: Any, key: Any, j: int, first: int) -> int:
-    """The outputs of a word: itself and its negatives, from ``first`` on; returns how many there are."""
-    target = own.picks[POOL + j]
-    own.outputs[first] = target
-    bits, left, count = draw(key, POOL + j), 64, 1
+@compiled(inline="always")
+def pick(plan: Any, own: Any, j: int, first: int) -> int:
+    """The outputs of a word: itself and its negatives, from ``first`` on; returns how many there are.
+
+    Windows take the pool in its order, so that each of its words is used as often as the others.
+    """
+    target = item(own.picks, POOL + j)
+    put(own.outputs, first, target)
+    count, place = 1, (j - plan.window) * plan.negative
     for number in range(plan.negative):
-        if left < POOL_BITS:
-            bits, left = draw(bits, number), 64
-        place = np.int64(bits & _U64(POOL - 1))
-        bits, left = bits >> _U64(POOL_BITS), left - POOL_BITS
-        if own.picks[place] == target:  # the word itself is no negative: its neighbour is
-            place = (place + 1) & (POOL - 1)
-            if own.picks[place] == target:
-                continue
-        own.outputs[first + count] = own.picks[place]
-        count += 1
+        negative = item(own.picks, (place + number) & (POOL - 1))
+        put(own.outputs, first + count, negative)
+        count += negative != target  # the word itself is no negative
     return count
 
 
@@ -324,15 +324,15 @@ def train_unit(plan: Any, own: Any, buffers: Any, x: Any, y: Any, key: Any, u: i
         low, high = max(own.starts[j], j - own.reach[j]), min(own.ends[j], j + own.reach[j])
         if high > low:
             for q in range(window):  # always so many, which a processor likes; what is too much is overwritten
-                own.inputs[inputs + q] = own.inputs_of[low + q]
+                put(own.inputs, inputs + q, item(own.inputs_of, low + q))
             for q in range(window):
-                own.inputs[inputs + j - low + q] = own.inputs_of[j + 1 + q]
+                put(own.inputs, inputs + j - low + q, item(own.inputs_of, j + 1 + q))
             if plan.tree:
                 outputs, own.froms[group] = own.picks[own.inputs_of[j] // width], plan.paths[own.kept[j]]
                 count = plan.paths[own.kept[j] + 1] - plan.paths[own.kept[j]]
             else:
                 outputs = group * (plan.negative + LANES)
-                count = pick(plan, own, unit_key, j, outputs)
+                count = pick(plan, own, j, outputs)
             own.windows[group, 0], own.windows[group, 1] = inputs, inputs + high - low
             own.windows[group, 2], own.windows[group, 3] = outputs, count
             inputs, group = inputs + high - low, group + 1
@@ -357,7 +357,7 @@ def rate_at(word: Any, rates: Any) -> Any:
     return np.float32(max(end, start - (start - end) * ((before + word) / total)))
 
 
-@compiled()
+@compiled(allocates=False)
 def train_rounds(
     plan: Any, own: Any, buffers: Any, x: Any, y: Any, uses: Any, key: Any, rates: Any, first: int, last: int,
     thread: int, threads: int, meeting: Any, give_way: int,
