@@ -33,13 +33,17 @@ class _Gelu(torch.autograd.Function):
         return slope * grads[0], None
 
 
+def _inner_tanh(x: Tensor) -> Tensor:
+    return x.square().mul_(_CUBIC * _SCALE).add_(_SCALE).mul_(x).tanh_()
+
+
 class _GeluTanh(torch.autograd.Function):
     """Written with tanh, products and sums: torch's own kernel for this function (and for SiLU and sigmoid) rounds the
     last few numbers of each thread's share otherwise than the rest, so its bits depend on the number of threads."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        tanh = x.square().mul_(_CUBIC * _SCALE).add_(_SCALE).mul_(x).tanh_()
+        tanh = _inner_tanh(x)
         ctx.save_for_backward(x, tanh)
         return tanh.add(1).mul_(x).mul_(0.5)
 
@@ -64,6 +68,8 @@ def gelu_tanh(x: Tensor) -> Tensor:
     if x.requires_grad and torch.is_grad_enabled() and fused.usable(x):
         found: Tensor = _Gelu.apply(x, True)  # type: ignore[no-untyped-call]
         return found
+    if not torch.is_grad_enabled():
+        return _inner_tanh(x).add_(1).mul_(x).mul_(0.5)
     out: Tensor = _GeluTanh.apply(x)  # type: ignore[no-untyped-call]
     return out
 

@@ -52,5 +52,7 @@ class LayerNorm(nn.Module):
     def forward(self, x_ND: Tensor) -> Tensor:
         if torch.is_autocast_enabled(x_ND.device.type):
             x_ND = x_ND.float()  # a norm in half of the bits loses too much (Micikevicius et al. 2018, section 3.3)
+        if not torch.is_grad_enabled():
+            return torch.native_layer_norm(x_ND, [x_ND.shape[-1]], self.weight, self.bias, self.eps)[0]
         out: Tensor = _LayerNorm.apply(x_ND, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
         return out

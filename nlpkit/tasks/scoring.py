@@ -55,7 +55,8 @@ def each(
     spread: Spread = alone,
 ) -> Scores:
     """What ``answer`` says of each sequence of a batch, [B, ...], for all sequences, [n, ...], in their order."""
-    model.eval()
+    if model.training:  # all parts of a model are asked, which for one short text takes longer than its attention
+        model.eval()
     rows: list[Scores | None] = [None] * len(sequences)
     batches = in_order(sequences.lengths, batch_tokens)
     done = 0
