@@ -29,6 +29,7 @@ FUNCTIONS: dict[str, str] = {
     "pretrain": "nlpkit.training.pretrain:pretrain",
     "finetune": "nlpkit.training.finetune:finetune",
     "distill": "nlpkit.compression.distill:distill",
+    "plan": "nlpkit.training.plan:plan",
     "evaluate": "nlpkit.evaluation.evaluate:evaluate",
     "predict": "nlpkit.tasks.predict:predict",
     "generate": "nlpkit.decoding.generate:generate",

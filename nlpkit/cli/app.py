@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
 from typing import Any, NoReturn
@@ -21,7 +21,7 @@ from typer.main import get_command
 from nlpkit._version import __version__
 from nlpkit.cli import output, streams
 from nlpkit.config import unknown_environment
-from nlpkit.errors import UserError
+from nlpkit.errors import UserError, choose
 from nlpkit.world import COMMANDS as SHARED
 from nlpkit.world import world
 
@@ -43,6 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pretrain": ("pretrain", "Pre-train a model on a token file."),
     "finetune": ("finetune", "Fine-tune a model on labelled examples."),
     "distill": ("distill", "Distil a teacher into a smaller student."),
+    "plan": ("plan", "What a training run will need, and how it fits."),
     "evaluate": ("evaluate", "Measure a model, with intervals."),
     "predict": ("predict", "Labels and probabilities for texts."),
     "generate": ("generate", "Continue a text."),
@@ -61,16 +62,16 @@ _UsageError: Any = typer.BadParameter.__bases__[0]
 _ClickException: Any = _UsageError.__bases__[0]
 
 
-def load(name: str) -> Any:
-    """The parser of one command, from the function ``command`` of its module."""
+def load(name: str, instead: Callable[..., None] | None = None) -> Any:
+    """The parser of one command, from the function ``command`` of its module; ``instead`` is called in its place."""
     from nlpkit.cli.options import complete, read_environment
 
     module, line = COMMANDS[name]
-    function = import_module(f"nlpkit.cli.{module}").command
+    found = import_module(f"nlpkit.cli.{module}")
     app = typer.Typer(add_completion=False, rich_markup_mode="rich")
-    settings = {"help_option_names": ["-h", "--help"]}
+    settings = {"help_option_names": ["-h", "--help"], **getattr(found, "CONTEXT", {})}
     app.command(name=name.split()[-1], cls=Command, short_help=line, context_settings=settings)(
-        complete(function, name)
+        complete(found.command, name, instead)
     )
     command: Any = get_command(app)
     read_environment(command)
@@ -78,6 +79,17 @@ def load(name: str) -> Any:
         if param.param_type_name == "argument" and param.metavar is None:
             param.metavar = str(param.name).upper() + ("..." if param.nargs != 1 else "")
     return command
+
+
+def parsed(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """The command of a command line that trains, and what its function would be called with. Errors: another command,
+    and the parser's own."""
+    name = choose({name: name for name in SHARED}, words[0], field="command")
+    given: dict[str, Any] = {}
+    load(name, lambda **arguments: given.update(arguments)).main(
+        list(words[1:]), prog_name=f"nlpkit {name}", standalone_mode=False
+    )
+    return name, {key: value for key, value in given.items() if key != "json"}
 
 
 class Command(TyperCommand):

@@ -94,11 +94,14 @@ SaveEvery = Annotated[
 ]
 
 
-def complete(function: Callable[..., None], name: str) -> Callable[..., None]:
-    """A command's function with what every command understands: --config, which sets defaults, and --debug."""
+def complete(
+    function: Callable[..., None], name: str, instead: Callable[..., None] | None = None
+) -> Callable[..., None]:
+    """A command's function with what every command understands: --config, which sets defaults, and --debug. ``instead``
+    is called in its place, with the same arguments."""
 
     def wrapper(**arguments: Any) -> None:
-        function(**{key: value for key, value in arguments.items() if key not in OWN})
+        (instead or function)(**{key: value for key, value in arguments.items() if key not in OWN})
 
     def read_config(ctx: Context, value: str | None) -> str | None:
         if value is not None and not ctx.resilient_parsing:

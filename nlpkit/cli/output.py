@@ -33,7 +33,7 @@ def call(command: str, arguments: Mapping[str, Any], *, json: bool = False,
             return result
     if json:
         print_json(result)
-    elif result.get("dry_run"):
+    elif result.get("dry_run") and show is None:
         print(jsonlib.dumps(result, indent=2, ensure_ascii=False))
     elif show is not None:
         show(result)

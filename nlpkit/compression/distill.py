@@ -26,7 +26,7 @@ from nlpkit.models.base import Model
 from nlpkit.models.load import Loaded, load, model_config, state_tensors
 from nlpkit.objectives.base import Objective
 from nlpkit.tasks import reading
-from nlpkit.training import estimate, finetune, loop, pretrain, resume
+from nlpkit.training import estimate, finetune, loop, plan, pretrain, resume
 from nlpkit.training.loop import Evaluation
 from nlpkit.training.precision import check_precision
 from nlpkit.training.settings import Settings, check_dev, check_parallel
@@ -122,7 +122,7 @@ def distill(
         settings = Settings.of(locals(), steps=updates, eval_every=eval_every or taught.count(1))
         sizes = {"parameters": parameters(network), "teacher_parameters": estimate.parameters(loaded.model)}
         if dry_run:
-            cost = estimate.cost(network, taught, settings, share=lesson.share, teacher=loaded.model)
+            cost = plan.cost(network, teach, taught, settings, measures=lesson.evaluate is not None)
             return run.plan(**cost | sizes)
         loaded.model.to(local_device(device))
         if replay is not None:
@@ -150,7 +150,7 @@ def parameters(network: Model) -> int:
 class Lesson:
     """What is taught: the objective, its data, the student's heads, how it is measured, the task its file names.
 
-    ``max_len``: of its longest sequence. ``share`` of the positions reach the vocabulary projection, for estimates.
+    ``max_len``: of its longest sequence.
     """
 
     objective: LanguageDistillation | TaskDistillation
@@ -159,7 +159,6 @@ class Lesson:
     evaluate: Callable[[Model], Evaluation] | None
     task: Mapping[str, Any] | None
     max_len: int
-    share: float
 
 
 def language_lesson(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Lesson:
@@ -196,8 +195,7 @@ def language_lesson(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Les
     if dev := run.paths("dev"):
         evaluate = pretrain.evaluator(sequences(dev), base, options["seed"], local_device(options["device"]))
     objective = LanguageDistillation(loaded.model, base, options["temperature"], weights(options))
-    share = pretrain.share(base, options["mask_ratio"])
-    return Lesson(objective, sequences(paths), base.heads, evaluate, None, max_len, share)
+    return Lesson(objective, sequences(paths), base.heads, evaluate, None, max_len)
 
 
 def task_lesson(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Lesson:
@@ -229,7 +227,7 @@ def task_lesson(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Lesson:
     return Lesson(
         TaskDistillation(loaded.model, task, options["temperature"], weights(options)),
         finetune.epochs_of(sequences, batch_tokens=options["batch_tokens"], seed=options["seed"]),
-        task.heads, evaluate, {**task.to_json(), "max_len": encoder.max_len}, encoder.max_len, 0.0,
+        task.heads, evaluate, {**task.to_json(), "max_len": encoder.max_len}, encoder.max_len,
     )  # fmt: skip
 
 

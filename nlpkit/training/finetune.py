@@ -23,7 +23,7 @@ from nlpkit.tasks.pooling import check_pooler
 from nlpkit.tasks.reading import encode, encoder_of
 from nlpkit.tasks.scoring import score
 from nlpkit.tasks.sequences import Sequences
-from nlpkit.training import estimate, loop, resume
+from nlpkit.training import estimate, loop, plan, resume
 from nlpkit.training.distributed import spread
 from nlpkit.training.freeze import freeze as freeze_bottom
 from nlpkit.training.loop import Evaluation
@@ -121,7 +121,8 @@ def finetune(
         updates = total_steps(data, steps, epochs or (EPOCHS if steps is None else None))
         settings = Settings.of(locals(), steps=updates, eval_every=eval_every or data.count(1))
         if dry_run:
-            return run.plan(labels=list(asked.labels), **estimate.cost(network, data, settings, share=0))
+            cost = plan.cost(network, asked, data, settings, measures=evaluate is not None)
+            return run.plan(labels=list(asked.labels), **cost)
         progress = loop.train(network, asked, data, settings, run, evaluate=evaluate)
         made = model_config(network, loaded.family, task=asked.to_json())
         made["training"] = {"objective": asked.name, "steps": progress.step, "best_step": progress.best_step}

@@ -28,7 +28,7 @@ from nlpkit.layers.block import use_checkpointing
 from nlpkit.models.base import Model
 from nlpkit.objectives.base import Objective, Target
 from nlpkit.seeds import Address
-from nlpkit.training import distributed, estimate, optimizers, precision, resume
+from nlpkit.training import distributed, estimate, heap, optimizers, precision, resume
 from nlpkit.training import gradients as grads
 from nlpkit.training.optimizers.base import Optimizer
 from nlpkit.training.reduction import Local, Replicated
@@ -87,6 +87,7 @@ def train(
     distributed.agree(run, saved.progress.step if saved else 0)
     model.to(device)
     use_checkpointing(model, settings.checkpointing)
+    heap.give_back(settings.checkpointing)
     gradients = reduction_for(model, settings, device)
     parameters = gradients.parameters
     optimizer = optimizers.make(model, parameters, settings)
@@ -149,6 +150,7 @@ def train(
         load_weights(model, best)
     model.eval()
     use_checkpointing(model, False)
+    heap.give_back(False)
     return progress
 
 

@@ -27,7 +27,7 @@ from nlpkit.objectives import mlm
 from nlpkit.objectives.base import Objective, Vocabulary
 from nlpkit.seeds import Address
 from nlpkit.tokenizers.base import ROLES, Tokenizer
-from nlpkit.training import estimate, recipes, resume
+from nlpkit.training import estimate, plan, recipes, resume
 from nlpkit.training.from_vectors import begin_with_vectors
 from nlpkit.training.loop import Evaluation, train
 from nlpkit.training.measure import mean_losses
@@ -160,7 +160,7 @@ def pretrain(
             check_tokenizer(held, tokenizer, "the training text's", where=dev)
             evaluate = evaluator(sequences(held), task, seed, local_device(device))
         if dry_run:
-            return run.plan(**estimate.cost(network, data, settings, share=share(task, options["mask_ratio"])))
+            return run.plan(**plan.cost(network, task, data, settings, measures=evaluate is not None))
         progress = train(network, task, lesson, settings, run, evaluate=evaluate)
         made = model_config(network, family)
         made["training"] = {"objective": task.name, "cut": how, "steps": progress.step, "best_step": progress.best_step}
@@ -293,8 +293,3 @@ def repeated(data: Epochs, copies: int | None) -> Epochs:
         data.lengths, lambda examples, epoch: data.make(examples, epoch % copies), batch_tokens=data.batch_tokens,
         seed=data.seed,
     )  # fmt: skip
-
-
-def share(task: Objective, mask_ratio: float | None) -> float:
-    """Share of the positions that reach the vocabulary projection."""
-    return (mlm.RATIO if mask_ratio is None else mask_ratio) if "mlm" in task.heads else 1.0

@@ -111,7 +111,14 @@ def one_thing(how: str, call: Any, asked: dict[str, Any], folder: Path) -> Path:
         assert list(folder.iterdir()) == []
         call(**asked, output=target)
     else:
-        values = {"threads": 3, "log": folder / "log.jsonl", "log_every": 1, "save_every": 1, "memory_mb": 1}
+        values = {
+            "threads": 3,
+            "log": folder / "log.jsonl",
+            "log_every": 1,
+            "save_every": 1,
+            "memory_mb": 1,
+            "checkpointing": True,
+        }
         call(**{**asked, how: values[how]}, output=target)  # a KeyError here: a new how needs its test
     return target
 

@@ -54,6 +54,10 @@ class AdamW(Optimizer):
             group["lr"] = lr
         self.torchs.step()
 
+    def passing(self) -> int:
+        """The foreach implementation makes the divisors of all parameters at once."""
+        return sum(value.numel() * value.element_size() for value in self.parameters.values())
+
     def kept(self, name: str) -> Kept:
         state: Kept = self.torchs.state.get(self.parameters[name], {})
         return state

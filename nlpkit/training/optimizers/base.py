@@ -74,6 +74,11 @@ class Optimizer(ABC):
         kept = (value for name, shape in shapes for value in self.begin(name, shape).values())
         return sum(value.numel() * value.element_size() for value in kept)
 
+    def passing(self) -> int:
+        """Bytes that an update holds for a moment beside gradients and what is kept: a few matrices, one after the
+        other, each as large as a parameter."""
+        return 3 * max((value.numel() * value.element_size() for value in self.parameters.values()), default=0)
+
 
 class Own(Optimizer):
     """An optimizer whose arithmetic is ours: it keeps tensors by name."""

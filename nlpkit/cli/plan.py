@@ -1,0 +1,68 @@
+"""nlpkit plan"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from typer import Argument, Option
+
+from nlpkit.cli import options
+from nlpkit.cli.output import call, human_bytes
+
+# The words of another command follow, and its flags are not ours.
+CONTEXT = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+
+
+def command(
+    command: Annotated[
+        list[str], Argument(help="pretrain, finetune or distill, as you would run it.", metavar="COMMAND...")
+    ],
+    memory: Annotated[
+        str | None,
+        Option(help="What the process may hold, such as 2G or 800M: say what to change (default: no limit)."),
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Say what a training run will need, and how it fits in less memory. Nothing is written.
+
+    Examples:
+
+    nlpkit plan pretrain tokens.safetensors -o bert.safetensors --size base
+
+    nlpkit plan --memory 2G finetune bert.safetensors train.jsonl -o clf.safetensors --batch-tokens 8192
+    """
+    from nlpkit.cli.app import parsed
+
+    name, given = parsed(command)
+    call("plan", {"command": name, "options": given, "memory": memory}, json=json, show=show)
+
+
+def show(found: dict[str, Any]) -> None:
+    """The plan, for people."""
+    print(f"parameters  {found['parameters']:,}, {found['trained_parameters']:,} of them learn")
+    print(f"updates     {found['steps']:,} of about {found['tokens_per_step']:,} tokens")
+    print(f"operations  {found['operations_per_step'] * found['steps']:.2e}")
+    print(f"memory      {human_bytes(found['memory_bytes'])}")
+    print(f"time        {duration(found['seconds'])}, without evaluations")
+    if "tried" not in found:
+        return
+    print(f"\nin {human_bytes(found['memory_limit'])}:")
+    first = found["tried"][0]["operations_per_step"]
+    for way in found["tried"]:
+        words = [f"--batch-tokens {way['batch_tokens']} --accumulate {way['accumulate']}"]
+        words += ["--checkpointing"] if way["checkpointing"] else []
+        verdict = "fits" if way["memory_bytes"] <= found["memory_limit"] else "does not fit"
+        same = "same bytes" if way["same_bytes"] else "equal to 1e-6"
+        print(f"  {human_bytes(way['memory_bytes']):>9}  {way['operations_per_step'] / first:.2f} x the operations  "
+              f"{same:<13}  {' '.join(words)}: {verdict}")  # fmt: skip
+    flags = [f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
+             for name, value in found["change"].items()]  # fmt: skip
+    print("\nadd " + " ".join(flags) if flags else "\nnothing has to be changed")
+
+
+def duration(seconds: float) -> str:
+    """3700 -> '1 h 2 min'."""
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60:,} h {minutes % 60} min"
