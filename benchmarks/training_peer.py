@@ -119,7 +119,9 @@ class Measured(Trainer):
         self.ended(tokens, last)
 
 
-def trainer(work: Work, ours: Ours, folder: Path, arguments: argparse.Namespace, steps: int) -> Measured:
+def trainer(
+    work: Work, ours: Ours, folder: Path, arguments: argparse.Namespace, steps: int, kind: type[Measured] = Measured
+) -> Measured:
     """Ready to train for so many steps."""
     model = model_of(ours, folder, arguments.dropout)
     tokenizer = transformers.AutoTokenizer.from_pretrained(model.config._name_or_path)
@@ -131,7 +133,7 @@ def trainer(work: Work, ours: Ours, folder: Path, arguments: argparse.Namespace,
         train_sampling_strategy={"blocks": "sequential", "grouped": "group_by_length"}.get(work.peer, "random"),
     )  # fmt: skip
     examples = features(work, ours, arguments, steps * arguments.batch)
-    made = Measured(model=model, args=settings, train_dataset=examples, processing_class=tokenizer,
+    made = kind(model=model, args=settings, train_dataset=examples, processing_class=tokenizer,
                     data_collator=Collator(work, ours, tokenizer, arguments))  # fmt: skip
     made.remove_callback(transformers.PrinterCallback)
     return made
