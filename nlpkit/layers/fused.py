@@ -46,6 +46,7 @@ def norm_backward(
     blocks = -(-rows // kernels.BLOCK)
     dx_ND, sums = torch.empty_like(x_ND), grad_ND.new_empty(blocks, 2, width)
     dweights = grad_ND.new_zeros(2, width)
+    weight_D = weight_D.clone()  # numpy fixes a tensor's memory, and that of a sharded weight must stay torch's
     arrays = [_flat(part.contiguous()) for part in (grad_ND, x_ND, mean_N1, scale_N1, weight_D)]
     results = [_flat(dx_ND), _flat(sums)]
     _spread(lambda begin, end: kernels.norm_backward(*arrays, *results, width, begin, end), rows, width, kernels.BLOCK)
