@@ -98,17 +98,16 @@ def made(stage: str, target: str, size: int, *more: str, before: Before = lambda
 
 def same_bytes() -> dict[str, Any]:
     """Each stage in one process, and in several; with ``parts`` fixed everything is the same."""
-    runs = {"pretrain": ["3 ddp", "4 ddp", "2 fsdp", "4 fsdp"], "gpt2": ["3 ddp", "2 fsdp"],
+    runs = {"pretrain": ["3 ddp", "4 ddp checkpointing", "2 fsdp checkpointing", "4 fsdp"], "gpt2": ["3 ddp", "2 fsdp"],
             "finetune": ["2 ddp", "4 fsdp"], "distill": ["3 ddp", "2 fsdp"]}  # fmt: skip
     found: dict[str, Any] = {}
     for stage, several in runs.items():
         found[stage] = {"1": made(stage, f"{stage}-1.safetensors", 1, "--parts", "4")}
         for run in several:
-            size, way = run.split()
+            size, way, *more = run.split()
             target = f"{stage}-{size}-{way}.safetensors"
-            found[stage][run] = made(
-                stage, target, int(size), "--parts", "4", "--parallel", way, before=only_one_writes
-            )
+            words = ["--parts", "4", "--parallel", way, *(f"--{name}" for name in more)]
+            found[stage][run] = made(stage, target, int(size), *words, before=only_one_writes)
     small = reduction.BUCKET_BYTES
     reduction.BUCKET_BYTES = 2000  # many buckets, that travel while the backward goes on
     found["pretrain"]["2 ddp, small buckets"] = made("pretrain", "small.safetensors", 2, "--parts", "4")
