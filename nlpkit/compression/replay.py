@@ -38,6 +38,7 @@ from nlpkit.layers.linear import linear
 from nlpkit.models.base import Output
 from nlpkit.objectives.base import Target
 from nlpkit.seeds import Address
+from nlpkit.world import world
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -107,7 +108,9 @@ def kept(run: Run) -> Path:
 
 
 def discard(run: Run) -> None:
-    """Remove the answers of a finished run."""
+    """Remove the answers of a finished run; of several processes one does."""
+    if not world().leads:
+        return
     for name in (kept(run), atomic.partial(kept(run))):
         name.unlink(missing_ok=True)
 
