@@ -7,6 +7,7 @@ has a spelling and decoding gives it back exactly; on characters, unseen ones be
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -44,8 +45,11 @@ class BPE(Tokenizer):
             raise UserError("a byte-level tokenizer keeps its text exactly; it has no lower-casing")
         if not self.byte_level and "unk" not in special:
             raise UserError("a tokenizer of characters needs a piece for unknown ones")
-        self._learnt = [(self._need(left), self._need(right), self._need(left + right)) for left, right in self.merges]
-        self._merges = Merges(self._learnt, self.vocab_size)
+        find = self.ids
+        try:
+            self._learnt = [(find[left], find[right], find[left + right]) for left, right in self.merges]
+        except KeyError as missing:
+            raise self._lacks(str(missing.args[0])) from None
         if self.byte_level:
             self._letters = np.array([self._need(letter) for letter in pretokenize.BYTE_LETTERS], np.int32)
             self._chunks, split = pretokenize.gpt2_chunks, pretokenize.gpt2_words
@@ -54,10 +58,18 @@ class BPE(Tokenizer):
             split = pretokenize.lower_words if self.lowercase else pretokenize.cased_words
         self._spellings = Spellings(by_words(split, self._spell))
 
+    @cached_property
+    def _merges(self) -> Merges:
+        return Merges(self._learnt, self.vocab_size)
+
     def _need(self, piece: str) -> int:
         if piece not in self.ids:
-            raise UserError(f'a byte or a merge needs the piece "{piece}", which the vocabulary does not have')
+            raise self._lacks(piece)
         return self.ids[piece]
+
+    @staticmethod
+    def _lacks(piece: str) -> UserError:
+        return UserError(f'a byte or a merge needs the piece "{piece}", which the vocabulary does not have')
 
     def to_json(self) -> dict[str, Any]:
         return {
