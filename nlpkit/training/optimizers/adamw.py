@@ -1,68 +1,86 @@
-"""AdamW (Loshchilov and Hutter 2019, algorithm 2): torch's."""
+"""AdamW (Loshchilov and Hutter 2019, algorithm 2), with the bits of torch's, a piece of a parameter at a time.
+
+torch.optim has the same loop, but brings torch's compiler with it: a second of processor time and 70 MB of memory in
+every run. It also passes over all parameters once for each of its operations, while a piece fits into the cache.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from nlpkit.training.gradients import Parameters
-from nlpkit.training.optimizers.base import Kept, Optimizer
+from nlpkit.training.optimizers.base import Kept, Own
 from nlpkit.training.settings import Settings
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # where nothing is said
+PIECE = 1 << 16  # numbers, for each thread; every operation looks at one number at a time, so it changes no bit
 
 
-class AdamW(Optimizer):
+class AdamW(Own):
     """Two moments a number. Weight decay on matrices only, not on biases and norms (Devlin et al. 2019, their code).
 
-    The foreach implementation gives the same bits as the plain loop; the fused one does not, and is used where it is
-    fast, on a GPU.
+    On a GPU torch's fused kernel is used, which has other bits.
     """
 
     options: ClassVar[frozenset[str]] = frozenset({"beta1", "beta2", "adam_eps"})
 
     def __init__(self, parameters: Parameters, settings: Settings, matrices: Collection[str] = ()) -> None:
         super().__init__(parameters)
-        self.fused = torch.device(settings.device).type == "cuda"
-        two = [value for value in parameters.values() if value.ndim >= 2]
-        one = [value for value in parameters.values() if value.ndim < 2]
-        given: Any = [
-            {"params": two, "weight_decay": settings.weight_decay},
-            {"params": one, "weight_decay": 0.0},
-        ]
-        betas = (
-            BETA1 if settings.beta1 is None else settings.beta1,
-            BETA2 if settings.beta2 is None else settings.beta2,
-        )
-        self.torchs = torch.optim.AdamW(
-            [group for group in given if group["params"]],
-            lr=settings.lr,
-            betas=betas,
-            eps=EPS if settings.adam_eps is None else settings.adam_eps,
-            foreach=not self.fused,
-            fused=self.fused,
-        )
+        self.beta1 = BETA1 if settings.beta1 is None else settings.beta1
+        self.beta2 = BETA2 if settings.beta2 is None else settings.beta2
+        self.eps = EPS if settings.adam_eps is None else settings.adam_eps
+        self.weight_decay = settings.weight_decay
 
     def begin(self, name: str, like: Tensor) -> Kept:
         return {"step": torch.tensor(0.0), "exp_avg": torch.zeros_like(like), "exp_avg_sq": torch.zeros_like(like)}
 
+    @torch.no_grad()
     def update(self, lr: float) -> None:
-        for group in self.torchs.param_groups:
-            group["lr"] = lr
-        self.torchs.step()
+        for parameter, gradient, kept in self.with_gradients().values():
+            decay = self.weight_decay if parameter.ndim >= 2 else 0.0
+            kept["step"] += 1
+            step = kept["step"].item()
+            whole = [local(value) for value in (parameter, gradient, kept["exp_avg"], kept["exp_avg_sq"])]
+            if parameter.device.type == "cuda":
+                value, slope, mean, square = ([part] for part in whole)
+                torch._fused_adamw_(
+                    value, slope, mean, square, [], [kept["step"].to(parameter.device)], lr=lr, beta1=self.beta1,
+                    beta2=self.beta2, weight_decay=decay, eps=self.eps, amsgrad=False, maximize=False,
+                )  # fmt: skip
+            else:
+                for part in pieces(whole):
+                    self._update(part, lr / (1 - self.beta1**step), (1 - self.beta2**step) ** 0.5, 1 - lr * decay)
+
+    def _update(self, part: list[Tensor], size: float, spread: float, shrink: float) -> None:
+        value, slope, mean, square = part
+        if shrink != 1:
+            value.mul_(shrink)
+        mean.lerp_(slope, 1 - self.beta1)
+        square.mul_(self.beta2).addcmul_(slope, slope, value=1 - self.beta2)
+        value.addcdiv_(mean, square.sqrt().div_(spread).add_(self.eps), value=-size)
 
     def passing(self) -> int:
-        """The foreach implementation makes the divisors of all parameters at once."""
-        return sum(value.numel() * value.element_size() for value in self.parameters.values())
+        """The divisor of a piece."""
+        largest = max((value.numel() * value.element_size() for value in self.parameters.values()), default=0)
+        return min(largest, 4 * PIECE * torch.get_num_threads())
 
-    def kept(self, name: str) -> Kept:
-        state: Kept = self.torchs.state.get(self.parameters[name], {})
-        return state
 
-    def keep(self, name: str, kept: Kept) -> None:
-        parameter = self.parameters[name]
-        step = kept["step"].to(parameter.device if self.fused else "cpu")
-        self.torchs.state[parameter] = {**kept, "step": step}
+def local(value: Tensor) -> Tensor:
+    """This process's shard of a tensor, where it is sharded."""
+    sharded: Any = value
+    found: Tensor = sharded.to_local() if hasattr(value, "to_local") else value
+    return found
+
+
+def pieces(whole: list[Tensor]) -> Iterator[list[Tensor]]:
+    """The same part of each tensor, one after the other."""
+    size = PIECE * torch.get_num_threads()
+    if whole[0].numel() <= size or not all(value.is_contiguous() for value in whole):
+        yield whole
+        return
+    for parts in zip(*(torch.split(value.view(-1), size) for value in whole), strict=True):
+        yield list(parts)
