@@ -9,6 +9,9 @@ integers and which return an integer. They allocate nothing. What is kept is nam
 of the helpers it imports, the versions of numba and llvmlite, and the processor.
 Before what was compiled is used, another process tries to load it: code that a system cannot link ends that process
 only, and `ready` says no from then on.
+
+An `Entry` is the same for a large kernel of `nlpkit.compiled` in another module, which is imported to compile it only:
+numba and its compiler take a hundred megabytes that a run of hours would hold all the time.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
@@ -36,9 +40,13 @@ from nlpkit import events
 
 # What numba's code asks of its run time when a kernel raises, which ours do not: they are given a function that does
 # nothing, unless numba is there.
-_ASKED = ("numba_gil_ensure", "numba_gil_release", "numba_unpickle", "NRT_MemInfo_call_dtor", "NRT_incref")
-_KEPT = 4  # files of a module, those of the newest sources
+_ASKED = (
+    "numba_gil_ensure", "numba_gil_release", "numba_unpickle", "numba_do_raise", "numba_runtime_build_excinfo_struct",
+    "NRT_MemInfo_call_dtor", "NRT_incref", "NRT_decref", "NRT_Free",
+)  # fmt: skip
+_KEPT = 8  # files of a module, those of the newest sources
 _NOTHING = ctypes.CFUNCTYPE(None)(lambda: None)
+_ENGINES: list[Any] = []  # code lives as long as its engine
 
 # What a parameter of a kernel is annotated with, in a module that leaves annotations as text: one of these arrays,
 # contiguous, or `int`.
@@ -92,6 +100,109 @@ def ready(module: str, *, compile: bool) -> bool:
     return path is not None and bool(_kept(path))
 
 
+class Entry:
+    """The kernel ``name`` of ``module``, a function of `nlpkit.compiled` that makes no arrays, called without importing
+    either. It takes arrays, numbers and named tuples of them, in every call of the same types, and returns an integer.
+    Where nothing can be kept or loaded numba itself is called.
+    """
+
+    def __init__(self, module: str, name: str) -> None:
+        self.module, self.name = module, name
+        self._lock = threading.Lock()
+        self._call: Any = None
+
+    def __call__(self, *given: Any) -> int:
+        with self._lock:
+            if self._call is None:
+                self._call = self._found(given)
+        found: int = self._call(*given)
+        return found
+
+    def _found(self, given: Sequence[Any]) -> Callable[..., int]:
+        shape = _shape(given)
+        path = _place(self.module, _folder_sources(self.module), f"{self.name}-{json.dumps(shape)}")
+        if path is None:
+            return self._through_numba()
+        objects = _kept(path)
+        if objects is None:
+            events.emit("progress", label="compiling for this processor, once:", done=1, total=1, unit="module")
+            _write(path, _compile_entry(getattr(import_module(self.module), self.name), given))
+            if subprocess.run([sys.executable, "-c", _TRY_FILE, str(path)], capture_output=True).returncode:
+                _write(path, {})
+            objects = _kept(path)
+        if not objects:
+            return self._through_numba()
+        ((symbol, code),) = objects.values()
+        flat = _flat(given)
+        kinds = [ctypes.c_double if isinstance(value, float) else ctypes.c_int64 for value in flat]
+        call: Any = ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(_address(symbol, code))
+        return lambda *values: int(call(*_flat(values)))
+
+    def _through_numba(self) -> Callable[..., int]:
+        dispatcher = getattr(import_module(self.module), self.name)
+        return lambda *values: int(dispatcher(*values))
+
+
+def _shape(value: Any) -> Any:
+    """What a value is to a compiler, as JSON. Errors: TypeError for an array that is not contiguous."""
+    if isinstance(value, tuple):
+        return [type(value).__name__, *map(_shape, value)]
+    if isinstance(value, np.ndarray):
+        if not value.flags.c_contiguous:
+            raise TypeError("a kernel takes contiguous arrays")
+        return value.dtype.str + "," * value.ndim
+    return "float" if isinstance(value, float) else "int"
+
+
+def _flat(value: Any) -> list[Any]:
+    """The numbers that stand for a value: of an array its place and its shape."""
+    if isinstance(value, tuple):
+        return [number for part in value for number in _flat(part)]
+    if isinstance(value, np.ndarray):
+        return [value.ctypes.data, *value.shape]
+    return [float(value) if isinstance(value, float) else int(value)]
+
+
+def _compile_entry(dispatcher: Any, given: Sequence[Any]) -> dict[str, tuple[str, bytes]]:
+    """Name -> symbol and object code of a function of the numbers of `_flat`."""
+    import numba
+    from numba.core import types as numba_types
+
+    types: Any = numba_types
+    space: dict[str, Any] = {"carray": numba.carray, "inner": dispatcher}
+    names: list[str] = []
+    signature: list[Any] = []
+
+    def expression(value: Any) -> str:
+        first = len(names)
+        if isinstance(value, tuple):
+            kind = "" if type(value) is tuple else type(value).__name__
+            space[kind] = type(value)
+            return f"{kind}({', '.join(map(expression, value))},)"
+        if isinstance(value, np.ndarray):
+            names.extend(f"a{first + number}" for number in range(1 + value.ndim))
+            signature.append(types.CPointer(numba.from_dtype(value.dtype)))
+            signature.extend([types.int64] * value.ndim)
+            return f"carray({names[first]}, ({''.join(name + ', ' for name in names[first + 1 :])}))"
+        names.append(f"a{first}")
+        signature.append(types.float64 if isinstance(value, float) else types.int64)
+        return names[first]
+
+    body = ", ".join(map(expression, given))
+    exec(f"def outer({', '.join(names)}):\n    return inner({body})", space)
+    made = numba.cfunc(types.int64(*signature))(space["outer"])
+    return {"outer": _object(made)}
+
+
+def _object(made: Any) -> tuple[str, bytes]:
+    """The symbol and the code of a compiled function. Errors: RuntimeError when it needs what only numba has."""
+    for function in made._library._final_module.functions:
+        name = function.name
+        if function.is_declaration and not name.startswith(("llvm.", "Py", "_Py", "mem")) and name not in _ASKED:
+            raise RuntimeError(f"{made.__name__} needs {name}, which is not there without numba")
+    return made._wrapper_name, made._library.serialize_using_object_code()[2][0]
+
+
 @cache
 def _library(module: str) -> dict[str, Any]:
     """Each kernel's function; nothing where kernels cannot be kept or loaded."""
@@ -110,11 +221,25 @@ def _library(module: str) -> dict[str, Any]:
 
 # Another name for the cache than the module's would not do: it is the file as it is that is tried.
 _TRY = "import sys; from nlpkit import native; assert native._library(sys.argv[1])"
+_TRY_FILE = (
+    "import sys; from pathlib import Path; from nlpkit import native\n"
+    "for found in native._kept(Path(sys.argv[1])).values(): native._address(*found)"
+)
 
 
 def _load(module: ModuleType, objects: dict[str, tuple[str, bytes]]) -> dict[str, Any]:
     if not objects:
         return {}
+    found = {}
+    for name, (symbol, code) in objects.items():
+        width = sum(2 if parameter else 1 for parameter in getattr(module, name).parameters)
+        call: Any = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * width)(_address(symbol, code))
+        found[name] = call
+    return found
+
+
+def _address(symbol: str, code: bytes) -> int:
+    """Put object code in memory, where it stays; where its function begins."""
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
@@ -122,17 +247,12 @@ def _load(module: ModuleType, objects: dict[str, tuple[str, bytes]]) -> dict[str
     for name in _ASKED:
         if not llvm.address_of_symbol(name):
             llvm.add_symbol(name, ctypes.cast(_NOTHING, ctypes.c_void_p).value)
-    found = {}
-    for name, (symbol, code) in objects.items():
-        machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
-        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
-        engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-        engine.finalize_object()
-        width = sum(2 if parameter else 1 for parameter in getattr(module, name).parameters)
-        call: Any = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * width)(engine.get_function_address(symbol))
-        call.engine = engine  # the code lives as long as it
-        found[name] = call
-    return found
+    machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    _ENGINES.append(engine)
+    return int(engine.get_function_address(symbol))
 
 
 def _marked(module: ModuleType) -> dict[str, Any]:
@@ -167,8 +287,7 @@ def _compile(module: ModuleType) -> dict[str, tuple[str, bytes]]:
             space: dict[str, Any] = {"carray": numba.carray, "inner": inner}
             exec(f"def outer({', '.join(taken)}):\n    return inner({', '.join(given)})", space)
             made = numba.cfunc(types.int64(*signature), error_model="numpy")(space["outer"])
-            code = made._library.serialize_using_object_code()[2][0]
-            found[name] = (made._wrapper_name, code)
+            found[name] = _object(made)
     return found
 
 
@@ -205,20 +324,31 @@ def _kept(path: Path) -> dict[str, tuple[str, bytes]] | None:
 
 @cache
 def _path(module: str) -> Path | None:
-    """Where a module's code is kept; None: nowhere."""
+    """Where the code of a module of kernels is kept; None: nowhere."""
+    parts = sorted({item.__module__ for item in _marked(import_module(module)).values()} | {module})
+    return _place(module, [Path(str(sys.modules[name].__file__)) for name in parts])
+
+
+def _folder_sources(module: str) -> list[Path]:
+    """All sources beside a module and beside this file, any of which its kernels may call."""
+    found = find_spec(module)
+    assert found is not None and found.origin is not None
+    return sorted({*Path(found.origin).parent.glob("*.py"), *Path(__file__).parent.glob("*.py")})
+
+
+def _place(module: str, sources: Sequence[Path], of: str = "") -> Path | None:
+    """A file for the code of a module that these sources make, and this processor; None: nothing can be written."""
     import llvmlite
     import llvmlite.binding as llvm
 
-    source = Path(str(import_module(module).__file__))
-    numba = find_spec("numba")
-    assert numba is not None and numba.origin is not None
+    numba, spec = find_spec("numba"), find_spec(module)
+    assert numba is not None and numba.origin is not None and spec is not None and spec.origin is not None
     given = {name: value for name, value in os.environ.items() if name.startswith("NUMBA_") and "CPU" in name}
-    of = [llvmlite.__version__, sys.version, sys.platform, llvm.get_host_cpu_name(),
-          llvm.get_host_cpu_features().flatten(), json.dumps(given, sort_keys=True)]  # fmt: skip
-    parts = sorted({item.__module__ for item in _marked(import_module(module)).values()} | {module, __name__})
-    files = [Path(str(sys.modules[name].__file__)) for name in parts]
-    files.append(Path(numba.origin).with_name("_version.py"))  # importing numba to ask it is slow
-    named = hashlib.sha256(b"\0".join([path.read_bytes() for path in files] + [item.encode() for item in of]))
+    parts = [llvmlite.__version__, sys.version, sys.platform, llvm.get_host_cpu_name(), of,
+             llvm.get_host_cpu_features().flatten(), json.dumps(given, sort_keys=True)]  # fmt: skip
+    files = [*sources, Path(__file__), Path(numba.origin).with_name("_version.py")]  # importing numba to ask it is slow
+    named = hashlib.sha256(b"\0".join([path.read_bytes() for path in files] + [part.encode() for part in parts]))
+    source = Path(spec.origin)
     user = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     own = os.environ.get("NUMBA_CACHE_DIR")
     for place in [Path(own)] if own else [source.parent / "__pycache__", Path(user) / "nlpkit"]:

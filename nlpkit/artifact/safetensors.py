@@ -72,10 +72,14 @@ def chunks(source: Source) -> Iterator[bytes | memoryview]:
             while piece := file.read(_CHUNK):
                 yield piece
         return
-    array = np.ascontiguousarray(source, dtype=source.dtype.newbyteorder("<"))
-    view = memoryview(array.reshape(-1).view(np.uint8)) if array.size else memoryview(b"")
-    for start in range(0, len(view), _CHUNK):
-        yield view[start : start + _CHUNK]
+    dtype = source.dtype.newbyteorder("<")
+    rows = len(source) if source.ndim and not source.flags.c_contiguous else 0
+    each = max(1, _CHUNK * rows // max(1, source.nbytes))  # a view of other memory is never copied whole
+    for part in (source[first : first + each] for first in range(0, rows, each)) if rows else (source,):
+        array = np.ascontiguousarray(part, dtype=dtype)
+        view = memoryview(array.reshape(-1).view(np.uint8)) if array.size else memoryview(b"")
+        for start in range(0, len(view), _CHUNK):
+            yield view[start : start + _CHUNK]
 
 
 def digest(source: Source) -> str:

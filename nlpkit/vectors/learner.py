@@ -12,15 +12,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nlpkit.compiled import compiled
 from nlpkit.seeds import Address
-from nlpkit.simd import LANES, WIDE
-from nlpkit.vectors import huffman, team
+from nlpkit.vectors import huffman
 from nlpkit.vectors.base import MIN_LR, Corpus, Settings, Weights, keep_probability, noise_distribution
+from nlpkit.vectors.rounds import (
+    GROUP,
+    POOL,
+    TOP,
+    UNIT,
+    UNITS,
+    Buffers,
+    Plan,
+    Scratch,
+    fill,
+    give_way,
+    meeting,
+    train_rounds,
+)  # fmt: skip
 from nlpkit.vectors.subwords import Grams
-from nlpkit.vectors.word2vec import GROUP, POOL, TOP, UNIT, UNITS, Buffers, Plan, Scratch, train_rounds
 
 WORDS_A_ROUND = UNIT * UNITS
+LANES, WIDE = 8, 16  # those of `nlpkit.simd`
 _LINE = 64  # bytes; a vector of eight floats lies in one line when rows begin at a multiple of its size
 _ROWS = 1 << 12  # drawn together
 _LOW = (1 << 64) - 1
@@ -72,12 +84,12 @@ class Learner:
         key = np.uint64(self.seed.at("epoch", epoch).key() & _LOW)
         end = min(MIN_LR, self.settings.lr)
         rates = self.settings.lr, end, float((epoch - 1) * self.words), float(self.settings.epochs * self.words)
-        meeting, give_way = team.meeting(), team.give_way()
+        team, yielding = meeting(), give_way()
 
         def work(thread: int) -> None:
             train_rounds(
                 self.plan, self.scratch[thread], self.buffers, self.x.reshape(-1), self.y.reshape(-1), self.uses, key,
-                rates, first, last, thread, self.threads, meeting, give_way,
+                rates, first, last, thread, self.threads, team, yielding,
             )  # fmt: skip
 
         others = [pool.submit(work, thread) for thread in range(1, self.threads)]
@@ -156,36 +168,10 @@ def alias_table(probability: NDArray[np.float64]) -> NDArray[np.uint32]:
     """For each outcome how often it stays when drawn evenly, and what comes in its place (Walker 1977), [2 N]."""
     share = probability * len(probability)
     other = np.arange(len(share))
-    _fill(share, other)
+    fill(share, other, np.empty_like(other), np.empty_like(other))
     table = np.empty(2 * len(share), np.uint32)
     table[0::2], table[1::2] = _bits(share), other
     return table
-
-
-@compiled()
-def _fill(share: Any, other: Any) -> None:
-    """Give outcomes below an even share what they lack, from those above it (Vose 1991)."""
-    size = len(share)
-    small, large = np.empty(size, np.int64), np.empty(size, np.int64)
-    smalls, larges = 0, 0
-    for n in range(size):
-        if share[n] < 1:
-            small[smalls], smalls = n, smalls + 1
-        else:
-            large[larges], larges = n, larges + 1
-    while smalls > 0 and larges > 0:
-        smalls, larges = smalls - 1, larges - 1
-        taker, giver = small[smalls], large[larges]
-        other[taker] = giver
-        share[giver] -= 1 - share[taker]
-        if share[giver] < 1:
-            small[smalls], smalls = giver, smalls + 1
-        else:
-            large[larges], larges = giver, larges + 1
-    for n in small[:smalls]:  # what rounding left over
-        share[n] = 1
-    for n in large[:larges]:
-        share[n] = 1
 
 
 def _buffers(width: int, inputs: int, outputs: int, *, means: bool) -> Buffers:

@@ -34,17 +34,17 @@ def merge(matrix: Any, width: int, local: Any, rows: Any, times: Any, sizes: Any
           threads: int, rate: Any) -> None:  # fmt: skip
     """Put the rows that windows used back. ``uses``: a zero for each row of the matrix, before and after; between, how
     often a row is used, and then, of one that several units used, -1 - its number among those."""
-    size, flat, flat_rows, flat_times = local.shape[1], local.reshape(-1), rows.reshape(-1), times.reshape(-1)
+    size = local.shape[1]
     for u in range(len(sizes)):
         for at in range(u * rows.shape[1], u * rows.shape[1] + sizes[u]):
-            row, used = item(flat_rows, at), item(flat_times, at)
+            row, used = item(rows, at), item(times, at)
             if used > 0 and (threads == 1 or row % threads == thread):
                 put(uses, row, item(uses, row) + _ONE + used)
     shared = 0
     for u in range(len(sizes)):
         for s in range(sizes[u]):
-            row = item(flat_rows, u * rows.shape[1] + s)
-            if item(flat_times, u * rows.shape[1] + s) == 0 or (threads > 1 and row % threads != thread):
+            row = item(rows, u * rows.shape[1] + s)
+            if item(times, u * rows.shape[1] + s) == 0 or (threads > 1 and row % threads != thread):
                 continue
             mine, used = u * size + s * width, item(uses, row)
             if used >= 2 * _ONE:  # the first of several
@@ -58,7 +58,7 @@ def merge(matrix: Any, width: int, local: Any, rows: Any, times: Any, sizes: Any
                 continue
             put(uses, row, np.int64(0))
             for c in range(0, width, WIDE):
-                store(matrix, row * width + c, load16(flat, mine + c))
+                store(matrix, row * width + c, load16(local, mine + c))
     for n in range(shared):
         row, scale = own.shared[n] * width, splat16(own.scales[n])
         uses[own.shared[n]] = 0
@@ -66,7 +66,7 @@ def merge(matrix: Any, width: int, local: Any, rows: Any, times: Any, sizes: Any
         for c in range(0, width, WIDE):
             before, change = load16(matrix, row + c), splat16(np.float32(0))
             for h in range(1, item(holders, 0) + 1):
-                change = add(change, sub(load16(flat, item(holders, h) + c), before))
+                change = add(change, sub(load16(local, item(holders, h) + c), before))
             store(matrix, row + c, fma(change, scale, before))
 
 

@@ -15,13 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit import events
-from nlpkit.compiled import compiled
 from nlpkit.vectors.base import Ids
 from nlpkit.vectors.counting import Split, Spool, count
 
@@ -78,8 +77,10 @@ def again(source: Source, names: Sequence[str], pairs: list[tuple[str, str]], ta
     new = np.array([known.setdefault(name, len(known)) for name in joined], np.int32)
     opens = np.zeros(len(names), np.bool_)
     opens[first] = True
+    from nlpkit.vectors import text_kernels  # with which comes a compiler
+
     spool = Spool(target)
-    counts = count((_join(*block, keys, new, opens) for block in source.blocks()), spool, "joining phrases")
+    counts = count((text_kernels.join(*block, keys, new, opens) for block in source.blocks()), spool, "joining phrases")
     source.close()
     return Joined(spool, list(known), counts, pairs)
 
@@ -106,19 +107,21 @@ def _count(source: Source, able: Flags, parts: list[tuple[int, int]]) -> tuple[L
     is taken; or half of them, when they are too many, and then the other half is a part more."""
     mask, bits = parts.pop()
     size = min(1 << 16, _MOST)
+    from nlpkit.vectors import text_kernels  # with which comes a compiler
+
     keys, times, used = np.zeros(size, np.int64), np.zeros(size, np.int64), np.zeros(1, np.int64)
     none = np.zeros(0, np.int64)
     for ids, lengths in source.blocks():
         pairs = _pairs(ids, lengths, able)
         place = 0
-        while (place := _add(pairs, none, place, mask, bits, keys, times, used)) < len(pairs):
+        while (place := text_kernels.add_pairs(pairs, none, place, mask, bits, keys, times, used)) < len(pairs):
             if len(keys) == _MOST:
                 mask = 2 * mask + 1
                 parts.append((mask, bits + (mask >> 1) + 1))
             size = min(2 * len(keys), _MOST)
             old, old_times = keys[keys > 0] - 1, times[keys > 0]
             keys, times, used = np.zeros(size, np.int64), np.zeros(size, np.int64), np.zeros(1, np.int64)
-            _add(old, old_times, 0, mask, bits, keys, times, used)
+            text_kernels.add_pairs(old, old_times, 0, mask, bits, keys, times, used)
     return keys[keys > 0] - 1, times[keys > 0]
 
 
@@ -129,52 +132,3 @@ def _pairs(ids: Ids, lengths: Longs, able: Flags) -> Longs:
     fit = able[ids]
     second = np.flatnonzero(inside & fit & np.concatenate([[False], fit[:-1]]))
     return (ids[second - 1].astype(np.int64) << 32) + ids[second]
-
-
-@compiled()
-def _add(pairs: Longs, weights: Longs, place: int, mask: int, bits: int, keys: Longs, times: Longs, used: Longs) -> Any:
-    """Count pairs from ``place`` on, each once or by its weight; the place of the first that has no room.
-
-    The table has open addressing: ``keys`` holds pairs plus 1, 0 is free. Pairs of other last ``bits`` are left out.
-    """
-    for number in range(place, len(pairs)):
-        hashed = pairs[number] * -7046029254386353131
-        hashed = (hashed ^ ((hashed >> 32) & 0xFFFFFFFF)) * -4417276706812531889
-        hashed ^= (hashed >> 29) & 0x7FFFFFFFF
-        if hashed & mask != bits:
-            continue
-        slot = (hashed >> 32) & (len(keys) - 1)
-        key = pairs[number] + 1
-        while keys[slot] != key and keys[slot] != 0:
-            slot = (slot + 1) & (len(keys) - 1)
-        if keys[slot] == 0:
-            if 2 * used[0] >= len(keys):
-                return number
-            keys[slot] = key
-            used[0] += 1
-        times[slot] += weights[number] if len(weights) else 1
-    return len(pairs)
-
-
-@compiled()
-def _join(ids: Ids, lengths: Longs, pairs: Longs, new: Ids, opens: Flags) -> Any:
-    """The sentences with their phrases joined. ``pairs`` [P] ascends, ``new`` [P] is the id of each; ``opens`` [U] are
-    the first words of pairs."""
-    out = np.empty(len(ids), np.int32)
-    sizes = np.empty(len(lengths), np.int64)
-    place, size = 0, 0
-    for sentence in range(len(lengths)):
-        end, before = place + lengths[sentence], size
-        while place < end:
-            word = ids[place]
-            place += 1
-            if opens[word] and place < end:
-                pair = (np.int64(word) << 32) + ids[place]
-                found = np.searchsorted(pairs, pair)
-                if found < len(pairs) and pairs[found] == pair:
-                    word = new[found]
-                    place += 1
-            out[size] = word
-            size += 1
-        sizes[sentence] = size - before
-    return out[:size], sizes

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nlpkit.compiled import compiled
 from nlpkit.errors import UserError
 
 BUCKETS = 1 << 18
@@ -75,25 +74,6 @@ def grams(words: Sequence[str], least: int, most: int, buckets: int) -> Grams:
 def ngrams(word: str, least: int, most: int, buckets: int) -> Numbers:
     """The numbers of a word's n-grams, in the order they begin, the shorter first; < and > alone are none."""
     text = np.frombuffer(f"<{word}>".encode("utf-8", "surrogatepass"), np.uint8)
-    return np.asarray(_ngrams(text, least, most, buckets))
+    from nlpkit.vectors import text_kernels  # with which comes a compiler
 
-
-@compiled()
-def _ngrams(text: NDArray[np.uint8], least: int, most: int, buckets: int) -> Numbers:
-    found = np.empty(len(text) * (most - least + 1), np.int64)
-    count = 0
-    for start in range(len(text)):
-        if text[start] & 0xC0 == 0x80:  # not where a character begins
-            continue
-        code, length, place = np.uint32(2166136261), 0, start
-        while place < len(text) and length < most:
-            code = np.uint32((code ^ np.uint32(np.int8(text[place]))) * np.uint32(16777619))  # FNV-1a on signed bytes
-            place += 1
-            while place < len(text) and text[place] & 0xC0 == 0x80:
-                code = np.uint32((code ^ np.uint32(np.int8(text[place]))) * np.uint32(16777619))
-                place += 1
-            length += 1
-            if length >= least and not (length == 1 and (start == 0 or place == len(text))):
-                found[count] = code % np.uint32(buckets)
-                count += 1
-    return found[:count]
+    return np.asarray(text_kernels.ngrams(text, least, most, buckets))

@@ -6,37 +6,18 @@ short while and then gives its core away, so that more threads than free cores a
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-from numpy.typing import NDArray
 
 from nlpkit.compiled import compiled
 from nlpkit.simd import place
+from nlpkit.vectors.rounds import LINE as _LINE
 
-_LINE = 16  # 64-bit numbers that lie apart so that no two of them share a line of the cache
 _ARRIVED, _TURN, _TAKEN = 0, _LINE, 2 * _LINE
 _SPINS = 2000
-
-
-def meeting() -> NDArray[np.int64]:
-    """The memory of one team."""
-    return np.zeros(4 * _LINE, np.int64)
-
-
-def give_way() -> int:
-    """The address of the system's function that gives the core to another thread."""
-    function: Any
-    if sys.platform == "win32":
-        function = ctypes.WinDLL("kernel32").SwitchToThread
-    else:
-        function = ctypes.CDLL(None).sched_yield
-    return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -39,7 +39,7 @@ sixteen; matrices are flat.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -47,13 +47,9 @@ from nlpkit.compiled import compiled
 from nlpkit.simd import LANES, WIDE, add, item, load, load16, mul, prefetch, put, splat, store
 from nlpkit.vectors import team
 from nlpkit.vectors.merging import merge, merge_means
+from nlpkit.vectors.rounds import GROUP, POOL, TOP, UNIT, UNITS
 from nlpkit.vectors.windows import learn_cbow, learn_skipgram
 
-UNIT = 256  # words of the text, before subsampling
-UNITS = 4  # of a round
-POOL = 256  # negatives drawn for a unit; a power of two
-GROUP = 4  # windows scored together
-TOP = 256  # nodes below and with the root, with which most paths begin; every unit has them, in places that are known
 _AHEAD = 8  # rows: so early they are asked for
 _LINE = 16  # floats that come from memory together
 
@@ -61,75 +57,6 @@ _U64 = np.uint64
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
-
-
-class Plan(NamedTuple):
-    """What stays the same throughout a run.
-
-    ``ids`` [N], ``offsets`` [S + 1]: the text. ``keep`` [V] uint32: a word stays when 32 random bits are not above it.
-    ``alias`` [2 V] uint32: the table of Walker's method, for each word a threshold and another word. ``nodes`` and
-    ``labels`` [P + 8], ``paths`` [V + 1], ``roots`` = R: the tree (`nlpkit.vectors.huffman`), whose nodes have lower
-    numbers the farther they are from the root; without one ``labels`` begin 1, 0, 0...
-    ``grams`` and ``gram_ends``: the rows of x whose mean is the input of a word; empty when it is its own row.
-    ``bias``: the column of x that is always 1, or -1. ``mask`` [W]: 1 in the columns of x that learn.
-    """
-
-    ids: Any
-    offsets: Any
-    window: int
-    keep: Any
-    negative: int
-    alias: Any
-    nodes: Any
-    labels: Any
-    paths: Any
-    roots: int
-    grams: Any
-    gram_ends: Any
-    cbow: bool
-    tree: bool
-    mean: bool
-    divide: bool
-    bias: int
-    mask: Any
-    width: int
-
-
-class Buffers(NamedTuple):
-    """What the units of a round have of their own: ``x`` and ``y`` [UNITS, rows * W], which rows of the matrices they
-    are, how often each is used, ``sizes`` [UNITS, 2], and the inputs as they were read (with n-grams only)."""
-
-    x: Any
-    x_rows: Any
-    x_uses: Any
-    y: Any
-    y_rows: Any
-    y_uses: Any
-    sizes: Any
-    before: Any
-
-
-class Scratch(NamedTuple):
-    """What a thread works with; nothing of it outlives a unit but -1 in ``x_places`` and ``y_places``."""
-
-    x_places: Any  # [V]: where a row is in this unit's memory
-    y_places: Any  # [R]
-    kept: Any  # the words that stay, `window` of them before the unit and after it
-    inputs_of: Any  # where the input row of each is
-    starts: Any  # the first and the last word of its sentence
-    ends: Any
-    reach: Any
-    picks: Any  # where the output rows of the pool and of the words are; for the tree, where the path of a word begins
-    outputs: Any  # rows of outputs, window after window
-    inputs: Any  # rows of inputs
-    windows: Any  # [GROUP, 4]: begin and end of inputs, begin and number of outputs
-    froms: Any  # [GROUP]: where the labels begin
-    scores: Any
-    hidden: Any  # [GROUP * W]
-    error: Any  # [GROUP * W]
-    shared: Any  # rows that several units used
-    scales: Any
-    holders: Any  # [rows, 1 + UNITS]: how many units, and where the row is in the memory of each
 
 
 @compiled(inline="always")
@@ -361,11 +288,11 @@ def rate_at(word: Any, rates: Any) -> Any:
 def train_rounds(
     plan: Any, own: Any, buffers: Any, x: Any, y: Any, uses: Any, key: Any, rates: Any, first: int, last: int,
     thread: int, threads: int, meeting: Any, give_way: int,
-) -> None:  # fmt: skip
+) -> int:  # fmt: skip
     """One thread's share of the rounds ``first`` to ``last`` of an epoch. All threads of a team call it at once.
 
     ``uses``: two arrays of zeros, one number a row of x and of y. ``meeting`` and ``give_way`` are those of
-    `nlpkit.vectors.team`.
+    `nlpkit.vectors.rounds`.
     """
     for r in range(first, last):
         while True:
@@ -373,7 +300,7 @@ def train_rounds(
             if u >= UNITS:
                 break
             number = r * UNITS + u
-            train_unit(plan, own, buffers, x, y, key, u, number, rate_at(number * UNIT, rates))
+            train_unit(plan, own, buffers, x, y, _U64(key), u, number, rate_at(number * UNIT, rates))
         team.wait(meeting, threads, give_way)
         if thread == 0:
             team.wipe(meeting, r & 1)
@@ -386,3 +313,29 @@ def train_rounds(
         merge(y, plan.width, buffers.y, buffers.y_rows, buffers.y_uses, buffers.sizes[:, 1], own, uses[1],
               thread, threads, rate)  # fmt: skip
         team.wait(meeting, threads, give_way)
+    return 0
+
+
+@compiled(allocates=False)
+def fill(share: Any, other: Any, small: Any, large: Any) -> int:
+    """Give outcomes below an even share what they lack, from those above it (Vose 1991). The last two are memory."""
+    smalls, larges = 0, 0
+    for n in range(len(share)):
+        if share[n] < 1:
+            small[smalls], smalls = n, smalls + 1
+        else:
+            large[larges], larges = n, larges + 1
+    while smalls > 0 and larges > 0:
+        smalls, larges = smalls - 1, larges - 1
+        taker, giver = small[smalls], large[larges]
+        other[taker] = giver
+        share[giver] -= 1 - share[taker]
+        if share[giver] < 1:
+            small[smalls], smalls = giver, smalls + 1
+        else:
+            large[larges], larges = giver, larges + 1
+    for n in range(smalls):  # what rounding left over
+        share[small[n]] = 1
+    for n in range(larges):
+        share[large[n]] = 1
+    return 0

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nlpkit.tokenizers.normalize import basic_words
-from nlpkit.vectors import scan, words
+from nlpkit.vectors import scan, text_kernels, words
 from nlpkit.vectors.words import Words
 
 # Text of pieces that meet each other: plain words, signs, accents, other scripts, control characters, odd spaces.
@@ -77,9 +77,11 @@ def test_words_that_share_a_hash_stay_apart(monkeypatch):
     """Every word has the same hash: they differ in their letters, in their length, in nothing."""
     rng = np.random.default_rng(0)
     some = ["".join(rng.choice(list("ab"), rng.integers(1, 6))) for _ in range(300)]
-    monkeypatch.setattr(scan, "_PRIME", 0)
+    monkeypatch.setattr(text_kernels, "_PRIME", 0)
     for name in ("_number", "_place", "_words", "_chunk", "_end", "scan", "collect"):
-        monkeypatch.setattr(scan, name, getattr(scan, name).py_func)
+        monkeypatch.setattr(text_kernels, name, getattr(text_kernels, name).py_func)
+    monkeypatch.setattr(scan, "scan", text_kernels.scan)
+    monkeypatch.setattr(scan, "collect", text_kernels.collect)
     with np.errstate(over="ignore"):
         check([[" ".join(some), " ".join(f"é{word}" for word in some[:50])]], True)
 
