@@ -16,6 +16,9 @@ Every command also takes `--config FILE.toml` (its options by name, at the top o
 `NLPKIT_BATCH_TOKENS=8192`. A flag comes before the environment, that before the file, that before the default; a
 name that is not known is an error.
 
+`nlpkit --portable COMMAND`, or `NLPKIT_PORTABLE=1`, gives the same bytes on any x86-64 processor with AVX2
+([reproducibility.md](reproducibility.md#portable-mode)).
+
 Data goes to stdout, words for people to stderr. `-` is stdin. Exit codes: 0 done; 1 the run failed; 2 wrong usage,
 configuration or input; 3 a check failed (`verify`, `diff`, `evaluate --min`); 130 interrupted (the same command goes
 on). A reader that closes the pipe ends a command quietly.

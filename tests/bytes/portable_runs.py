@@ -1,4 +1,5 @@
-"""Short runs of every stage that trains, in portable mode, and the sha256 of what they learnt.
+"""Short runs of every stage that trains by torch, in portable mode, and the sha256 of what they learnt. Those of word
+vectors are the same in any mode, and written in tests/vectors.
 
 ``python tests/bytes/portable_runs.py`` prints what is kept in tests/golden/portable.json; with ``--write`` it keeps it.
 To do so after a change that alters bytes on purpose is right; to do so because a machine gave others is not.
@@ -61,11 +62,7 @@ def run(folder: Path) -> dict[str, str]:
     nlpkit.pretrain([path("tokens")], path("gpt2"), model="gpt2", **SMALL)
     nlpkit.finetune(path("bert"), rows, path("finetuned"), task="classify", **LABELLED)
     nlpkit.distill(path("finetuned"), rows, path("distilled"), n_layers=1, **LABELLED)
-    nlpkit.vectors_train([corpus], path("skipgram"), method="skipgram", loss="ns", dim=16, epochs=1, threads=1)
-    nlpkit.vectors_train([corpus], path("nce"), method="cbow", loss="nce", dim=16, epochs=1, threads=1)
-    nlpkit.vectors_cooccur([corpus], path("counts"), threads=1)
-    nlpkit.vectors_glove(path("counts"), path("glove"), dim=16, epochs=2, threads=1)
-    for name in ("unigram", "wordpiece", "bert", "gpt2", "finetuned", "distilled", "skipgram", "nce", "glove"):
+    for name in ("unigram", "wordpiece", "bert", "gpt2", "finetuned", "distilled"):
         note(name)
     return found
 
