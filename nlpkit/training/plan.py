@@ -21,6 +21,7 @@ import torch
 
 import nlpkit
 from nlpkit.data.order import Epochs, Part, Read
+from nlpkit.device import local_device
 from nlpkit.errors import UserError, choose
 from nlpkit.layers.block import use_checkpointing
 from nlpkit.models.base import Model
@@ -30,7 +31,7 @@ from nlpkit.training.reduction import Local
 from nlpkit.training.settings import Settings
 from nlpkit.world import COMMANDS, world
 
-HOLES = 0.5  # of what comes and goes on the heap, so much more is held: 0.2 to 1 (benchmarks/plan.py)
+HOLES = 0.5  # of what comes and goes on the heap, so much more is held: 0.2 to 2 (benchmarks/plan.py)
 SAMPLE_TOKENS, SAMPLES, SECONDS = 2048, 5, 3.0  # of a measured batch; how often it is measured, and for how long
 _LIMIT: ContextVar[int | None] = ContextVar("limit", default=None)
 
@@ -90,13 +91,19 @@ class Way:
 def cost(
     model: Model, objective: Objective, data: Epochs, settings: Settings, *, measures: bool = False
 ) -> dict[str, Any]:
-    """Estimates of a training run, in one process. ``measures``: the best weights so far are kept as well.
+    """Estimates of a training run in one process. ``measures``: the best weights so far are kept as well.
 
     ``memory_bytes`` is of the whole process, ``seconds`` of the updates alone. Where `plan` has set a limit, the first
     way that fits is taken: ``tried`` are all until then, and ``change`` are the options it needs. Errors: UserError
-    where none fits.
+    where none fits, or where several processes ask.
     """
-    limit = _LIMIT.get()
+    if world().size > 1:
+        raise UserError(f"a plan is made by one process, and {world().size} were started",
+                        hint="leave out torchrun; --parts says in how many pieces each batch is computed")  # fmt: skip
+    limit, device = _LIMIT.get(), local_device(settings.device)
+    for network in (model, getattr(objective, "teacher", None)):
+        if network is not None:
+            network.to(device)
     learn_from(model, objective, settings, data.make(shortest(data), 0))
     heap.trim()
     base, most = heap.held(), heap.most_held()
@@ -114,7 +121,7 @@ def cost(
         )
     per_token, per_update = times(model, objective, chosen)
     tokens, updates = int(data.lengths.sum()), max(1, len(data.plan(0)))
-    seconds = (per_token * tokens / updates / world().size + per_update) * settings.steps
+    seconds = (per_token * tokens / updates + per_update) * settings.steps
     found = {
         "parameters": estimate.parameters(model),
         "trained_parameters": trained(model),
@@ -171,24 +178,28 @@ def _needs(
     model: Model, objective: Objective, data: Epochs, settings: Settings, *, base: int, most: int, measures: bool
 ) -> Way:
     """The memory of the process: what it holds already, ``base``, and had to hold so far, ``most``; what tensors hold
-    at most, and the holes between them; a gradient for each doubling of the parts (two where processes exchange them);
-    the best weights."""
+    at most, and the holes between them; a gradient for each doubling of the parts; the best weights."""
     pieces = [Part(data.make(examples, 0)) for examples in largest(data, settings.parts)]
     update = simulate.update(model, objective, pieces, settings)
     holes = 0 if settings.checkpointing else HOLES * update.heaped
-    copies = 2 if world().size > 1 else math.ceil(math.log2(settings.parts))
-    more = 4 * (copies * trained(model) + (estimate.parameters(model) if measures else 0))
+    doublings = math.ceil(math.log2(settings.parts))
+    more = 4 * (doublings * trained(model) + (estimate.parameters(model) if measures else 0))
     memory = max(base + update.peak - update.weights + round(holes) + more, most)
     return Way(data, settings, update, memory)
 
 
 def learn_from(model: Model, objective: Objective, settings: Settings, batch: Any) -> None:
-    """A forward and backward, whose gradients are forgotten."""
+    """A forward and backward, and the update of one parameter: what a run loads on first use is loaded then."""
     model.train()
     use_checkpointing(model, settings.checkpointing)
     gradients = Local(model, 1)
     alone = replace(settings, parts=1)
     loop.forward_backward(model, objective, Read([[Part(batch)]], 0, {}), alone, 0, gradients)
+    name = min(
+        (name for name, value in gradients.parameters.items() if value.grad is not None),
+        key=lambda name: gradients.parameters[name].numel(),
+    )
+    optimizers.make(model, {name: gradients.parameters[name]}, alone).update(0.0)
     for value in gradients.parameters.values():
         value.grad = None
 
