@@ -22,7 +22,7 @@ from nlpkit.errors import RunError, UserError
 from nlpkit.layers.block import use_checkpointing
 from nlpkit.models import family
 from nlpkit.models.sizes import config_for
-from nlpkit.training import heap, loop, plan, precision, simulate
+from nlpkit.training import loop, plan, precision, simulate
 from nlpkit.training.freeze import freeze
 from nlpkit.training.reduction import Local
 from nlpkit.training.resume import Progress
@@ -73,19 +73,19 @@ def test_checkpointing_gives_the_same_gradients_to_the_bit(name: str, objective:
 
 
 def test_checkpointing_holds_one_block_at_a_time() -> None:
-    """Eight layers more cost eight inputs of a block, and not what eight blocks compute."""
+    """Four layers more cost four inputs of a block, and not what four blocks compute."""
     batch = make_batch([64] * 16)
     inputs = 4 * batch.packing.total * 64
 
     def grown(checkpointing: bool) -> float:
         found = []
-        for layers in (4, 12):
+        for layers in (2, 6):
             model, task = made("bert", "mlm", layers=layers)
             settings = Settings(steps=1, checkpointing=checkpointing)
             update = simulate.update(model, task, [Part(batch)], settings)
             weights = sum(value.numel() for value in model.parameters())
             found.append((update.peak - 16 * weights) / inputs)
-        return (found[1] - found[0]) / 8
+        return (found[1] - found[0]) / 4
 
     assert grown(True) < 2.5 < 15 < grown(False)
 
@@ -228,7 +228,7 @@ def test_a_plan_fits_a_run_in_less_memory(folder: Path, tmp_path: Path, capsys: 
     assert run(["plan", "--json", *words]) == 0
     asked = json.loads(capsys.readouterr().out)
     assert asked["trained_parameters"] == asked["parameters"] > 2e5 and asked["steps"] == 3 and "tried" not in asked
-    assert asked["memory_bytes"] > heap.held() and asked["seconds"] > 0 and asked["operations_per_step"] > 1e8
+    assert asked["memory_bytes"] > 1e8 and asked["seconds"] > 0 and asked["operations_per_step"] > 1e8
     assert nlpkit.pretrain([folder / "tokens.safetensors"], tmp_path / "m.safetensors", dry_run=True, n_layers=4,
                            d_model=64, n_heads=2, max_len=32, batch_tokens=512, steps=3, threads=1
                            )["operations_per_step"] == asked["operations_per_step"]  # fmt: skip
@@ -258,7 +258,7 @@ def test_ways_are_tried_in_the_order_of_what_they_change() -> None:
     assert found == [(256, 1, False), (256, 1, True), (128, 2, False), (128, 2, True), (64, 4, False), (64, 4, True)]
     for way, _ in plan.ways(data, Settings(steps=1)):  # all make the same updates
         assert all(np.array_equal(one, other) for one, other in zip(way.plan(3), data.plan(3), strict=True))
-    model, task = made("bert", "mlm")
+    model, task = made("bert", "mlm", layers=2)
     bytes_ = [simulate.update(model, task, [Part(way.make(piece, 0)) for piece in plan.largest(way, 1)], settings).peak
               for way, settings in plan.ways(data, Settings(steps=1))]  # fmt: skip
     assert bytes_[1] < bytes_[0] and bytes_[3] < bytes_[2] and bytes_[4] < bytes_[2] < bytes_[0]
