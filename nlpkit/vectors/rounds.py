@@ -1,0 +1,109 @@
+"""What a round of word2vec works with: its sizes, its memory, and the way to its kernels (`nlpkit.vectors.word2vec`).
+
+The kernels and the compiler stand in modules of their own, which are imported to compile them only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlpkit.native import Entry
+
+UNIT = 256  # words of the text, before subsampling
+UNITS = 4  # of a round
+POOL = 256  # negatives drawn for a unit; a power of two
+GROUP = 4  # windows scored together
+TOP = 256  # nodes below and with the root, with which most paths begin; every unit has them, in places that are known
+LINE = 16  # 64-bit numbers that lie apart so that no two of them share a line of the cache
+
+train_rounds = Entry("nlpkit.vectors.word2vec", "train_rounds")
+fill = Entry("nlpkit.vectors.word2vec", "fill")
+
+
+class Plan(NamedTuple):
+    """What stays the same throughout a run.
+
+    ``ids`` [N], ``offsets`` [S + 1]: the text. ``keep`` [V] uint32: a word stays when 32 random bits are not above it.
+    ``alias`` [2 V] uint32: the table of Walker's method, for each word a threshold and another word. ``nodes`` and
+    ``labels`` [P + 8], ``paths`` [V + 1], ``roots`` = R: the tree (`nlpkit.vectors.huffman`), whose nodes have lower
+    numbers the farther they are from the root; without one ``labels`` begin 1, 0, 0...
+    ``grams`` and ``gram_ends``: the rows of x whose mean is the input of a word; empty when it is its own row.
+    ``bias``: the column of x that is always 1, or -1. ``mask`` [W]: 1 in the columns of x that learn.
+    """
+
+    ids: Any
+    offsets: Any
+    window: int
+    keep: Any
+    negative: int
+    alias: Any
+    nodes: Any
+    labels: Any
+    paths: Any
+    roots: int
+    grams: Any
+    gram_ends: Any
+    cbow: bool
+    tree: bool
+    mean: bool
+    divide: bool
+    bias: int
+    mask: Any
+    width: int
+
+
+class Buffers(NamedTuple):
+    """What the units of a round have of their own: ``x`` and ``y`` [UNITS, rows * W], which rows of the matrices they
+    are, how often each is used, ``sizes`` [UNITS, 2], and the inputs as they were read (with n-grams only)."""
+
+    x: Any
+    x_rows: Any
+    x_uses: Any
+    y: Any
+    y_rows: Any
+    y_uses: Any
+    sizes: Any
+    before: Any
+
+
+class Scratch(NamedTuple):
+    """What a thread works with; nothing of it outlives a unit but -1 in ``x_places`` and ``y_places``."""
+
+    x_places: Any  # [V]: where a row is in this unit's memory
+    y_places: Any  # [R]
+    kept: Any  # the words that stay, `window` of them before the unit and after it
+    inputs_of: Any  # where the input row of each is
+    starts: Any  # the first and the last word of its sentence
+    ends: Any
+    reach: Any
+    picks: Any  # where the output rows of the pool and of the words are; for the tree, where the path of a word begins
+    outputs: Any  # rows of outputs, window after window
+    inputs: Any  # rows of inputs
+    windows: Any  # [GROUP, 4]: begin and end of inputs, begin and number of outputs
+    froms: Any  # [GROUP]: where the labels begin
+    scores: Any
+    hidden: Any  # [GROUP * W]
+    error: Any  # [GROUP * W]
+    shared: Any  # rows that several units used
+    scales: Any
+    holders: Any  # [rows, 1 + UNITS]: how many units, and where the row is in the memory of each
+
+
+def meeting() -> NDArray[np.int64]:
+    """The memory of one team."""
+    return np.zeros(4 * LINE, np.int64)
+
+
+def give_way() -> int:
+    """The address of the system's function that gives the core to another thread."""
+    function: Any
+    if sys.platform == "win32":
+        function = ctypes.WinDLL("kernel32").SwitchToThread
+    else:
+        function = ctypes.CDLL(None).sched_yield
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
