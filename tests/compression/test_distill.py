@@ -332,7 +332,7 @@ def test_a_dry_run_counts_the_teacher_and_touches_nothing(folder: Path, tmp_path
     alone = nlpkit.pretrain([folder / "tokens.safetensors"], target, n_layers=1, d_model=32, n_heads=2, d_ff=64,
                             max_len=24, steps=3, dry_run=True)  # fmt: skip
     assert plan["parameters"] == alone["parameters"] < plan["teacher_parameters"]
-    assert plan["memory_bytes"] == alone["memory_bytes"] + 4 * plan["teacher_parameters"]
+    assert plan["operations_per_step"] > alone["operations_per_step"]  # the memory is that of the process: test_memory
     assert list(tmp_path.iterdir()) == []
 
 
