@@ -16,7 +16,7 @@ from nlpkit.cli.app import run
 from nlpkit.data.order import START
 from nlpkit.training import finetune, pretrain
 
-LEARNT = ["--steps", "4", "--dropout", "0", "--lr", "1e-3", "--warmup-fraction", "0", "--adam-eps", "1e-6", "--threads",
+LEARNT = ["--steps", "4", "--dropout", "0", "--lr", "1e-4", "--warmup-fraction", "0", "--adam-eps", "1e-6", "--threads",
           "1", "--log-every", "1"]  # fmt: skip
 SHAPE = ["--n-layers", "2", "--d-model", "32", "--n-heads", "2", "--max-len", "40", "--cut", "sentences"]
 
@@ -45,7 +45,8 @@ def test_one_batch_of_32_is_32_batches_of_one(
     folder: Path, tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Unequal lengths, four updates: every loss and every parameter to 1e-6. With AdamW's usual epsilon, 1e-8, a
-    gradient that is nothing but rounding (of the keys' biases) becomes a full step; BERT's own is 1e-6."""
+    gradient of nothing but rounding (the keys' biases have some) becomes a full step. BERT's own are 1e-6, and a rate
+    of 1e-4."""
     bert, texts, tokens = (str(folder / name) for name in ("bert.safetensors", "train.jsonl", "tokens.safetensors"))
     words = {
         "mlm": ["pretrain", tokens, *SHAPE],
