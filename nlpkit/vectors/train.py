@@ -15,6 +15,7 @@ from nlpkit.artifact import resume
 from nlpkit.artifact.provenance import Run, default_threads
 from nlpkit.errors import Interrupted, RunError, UserError, refuse
 from nlpkit.seeds import Address
+from nlpkit.training import heap
 from nlpkit.training.stop import StopSignal
 from nlpkit.vectors import subwords
 from nlpkit.vectors.base import Corpus, Settings, Weights
@@ -97,6 +98,7 @@ def train(
             f"{vocabulary.corpus_words:,}, in {text.sentences:,} sentences"
         )
         measured_on = held_out(run, found)
+        heap.trim()  # what counting needed
         training = _Training(run, settings, vocabulary, text, measured_on or text, seed, threads or default_threads())
         if measured_on and training.loss.predictions == 0:
             raise UserError("holds no two known words side by side to measure a loss on", where=run.path("dev"))
