@@ -55,8 +55,7 @@ def each(
     spread: Spread = alone,
 ) -> Scores:
     """What ``answer`` says of each sequence of a batch, [B, ...], for all sequences, [n, ...], in their order."""
-    if model.training:  # all parts of a model are asked, which for one short text takes longer than its attention
-        model.eval()
+    model.eval()  # each part: a head that was added to a model that answers is one that learns
     rows: list[Scores | None] = [None] * len(sequences)
     batches = in_order(sequences.lengths, batch_tokens)
     done = 0

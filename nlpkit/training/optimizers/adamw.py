@@ -1,4 +1,4 @@
-"""AdamW (Loshchilov and Hutter 2019, algorithm 2), with the bits of torch's, a piece of a parameter at a time.
+"""AdamW (Loshchilov and Hutter 2019, algorithm 2): the bits of torch's, a piece of a parameter at a time.
 
 torch.optim has the same loop, but brings torch's compiler with it: a second of processor time and 70 MB of memory in
 every run. It also passes over all parameters once for each of its operations, while a piece fits into the cache.
