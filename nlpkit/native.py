@@ -46,6 +46,7 @@ _ASKED = (
 )  # fmt: skip
 _KEPT = 8  # files of a module, those of the newest sources
 _NOTHING = ctypes.CFUNCTYPE(None)(lambda: None)
+LANES, WIDE = 8, 16  # floats that kernels take together (nlpkit/simd.py); here, as memory is laid out without numba
 _ENGINES: list[Any] = []  # code lives as long as its engine
 
 # What a parameter of a kernel is annotated with, in a module that leaves annotations as text: one of these arrays,

@@ -20,9 +20,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
 from nlpkit.compiled import compiled
-
-LANES = 8
-WIDE = 16
+from nlpkit.native import LANES as LANES
+from nlpkit.native import WIDE as WIDE
 
 _FLOATS = ir.VectorType(ir.FloatType(), LANES)
 _INTS = ir.VectorType(ir.IntType(32), LANES)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nlpkit.native import LANES, WIDE
 from nlpkit.seeds import Address
 from nlpkit.vectors import huffman
 from nlpkit.vectors.base import MIN_LR, Corpus, Settings, Weights, keep_probability, noise_distribution
@@ -32,7 +33,6 @@ from nlpkit.vectors.rounds import (
 from nlpkit.vectors.subwords import Grams
 
 WORDS_A_ROUND = UNIT * UNITS
-LANES, WIDE = 8, 16  # those of `nlpkit.simd`
 _LINE = 64  # bytes; a vector of eight floats lies in one line when rows begin at a multiple of its size
 _ROWS = 1 << 12  # drawn together
 _LOW = (1 << 64) - 1
