@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
 from nlpkit.cli import completion, options
 from nlpkit.cli.output import call
+from nlpkit.training.options import flat
 
 
+@options.trains("distill")
 def command(
     teacher: Annotated[Path, Argument(help="The model to learn from.", metavar="TEACHER")],
     data: Annotated[
@@ -61,42 +63,8 @@ def command(
         int | None, Option(help="Longest sequence in tokens, framing included (default: the teacher's).", min=1)
     ] = None,
     dropout: Annotated[float | None, Option(help="Dropout probability (default: the teacher's).", min=0, max=1)] = None,
-    steps: options.Steps = None,
-    epochs: Annotated[
-        int | None, Option(help="Passes over the data (default: 3 unless steps are given).", min=1)
-    ] = None,
-    batch_tokens: options.BatchTokens = 4096,
-    accumulate: options.Accumulate = 1,
-    optimizer: options.Optimizer = "adamw",
-    lr: options.LearningRate = 5e-4,
-    schedule: options.Schedule = "linear",
-    warmup_fraction: options.WarmupFraction = 0.1,
-    decay_fraction: options.DecayFraction = None,
-    final_lr_fraction: options.FinalLrFraction = 0.0,
-    momentum: options.Momentum = None,
-    beta1: options.Beta1 = None,
-    beta2: options.Beta2 = None,
-    adam_eps: options.AdamEps = None,
-    weight_decay: options.WeightDecay = 0.01,
-    clip_norm: options.ClipNorm = 1.0,
-    eval_every: Annotated[
-        int | None, Option(help="Steps between evaluations on --dev (default: after each epoch).", min=1)
-    ] = None,
-    patience: options.Patience = None,
-    seed: options.Seed = 0,
-    device: options.Device = "cpu",
-    parts: options.Parts = None,
-    parallel: options.Parallel = None,
-    precision: options.Precision = "float32",
-    checkpointing: options.Checkpointing = False,
-    threads: options.Threads = None,
-    log_every: options.LogEvery = 10,
-    save_every: options.SaveEvery = None,
-    log: options.Log = None,
-    force: options.Force = False,
-    fresh: options.Fresh = False,
-    dry_run: options.DryRun = False,
     json: options.Json = False,
+    **training: Any,
 ) -> None:
     """Distil a teacher into a smaller student, by DistilBERT's three losses. Killed, it resumes when the same command
     is given again.
@@ -107,4 +75,4 @@ def command(
 
     nlpkit distill clf.safetensors train.jsonl -o small.safetensors --n-layers 1 --dev dev.jsonl
     """
-    call("distill", locals(), json=json)
+    call("distill", flat(locals()), json=json)

@@ -16,6 +16,8 @@ from typer import BadParameter, Context, Option
 from nlpkit.cli import completion
 from nlpkit.config import ENVIRONMENT, command_options
 from nlpkit.errors import UserError
+from nlpkit.training import options as training_options
+from nlpkit.training.options import OPTIONS, Training, default_of
 
 OWN = frozenset({"config", "debug", "help"})  # understood by every command, never passed to its function
 
@@ -37,61 +39,26 @@ AnalogyScore = Annotated[
     str | None, Option(help="add: cosine to B - A + C (3CosAdd, the default); mul: cosines multiplied (3CosMul).")
 ]
 
-Steps = Annotated[int | None, Option(help="Updates of the weights (default: by epochs); 0 trains nothing.", min=0)]
-Epochs = Annotated[int | None, Option(help="Passes over the data (default: 1 unless steps are given).", min=1)]
-BatchTokens = Annotated[int, Option(help="About this many tokens in a batch.", min=1)]
-Accumulate = Annotated[int, Option(help="Batches that make one update: what one so many times as large would.", min=1)]
-Optimizer = Annotated[
-    str,
-    Option(
-        help="adamw; adafactor: factored moments, a few rows of memory; muon: orthogonal updates in the blocks.",
-        autocompletion=completion.optimizers,
-    ),
-]
-LearningRate = Annotated[float, Option(help="Peak learning rate.", min=0)]
-Schedule = Annotated[
-    str,
-    Option(
-        help="Learning rate after warm-up: constant, linear, cosine, inverse-sqrt, wsd, trapezoid.",
-        autocompletion=completion.schedules,
-    ),
-]
-WarmupFraction = Annotated[float, Option(help="Share of the steps in which the learning rate rises.", min=0, max=1)]
-DecayFraction = Annotated[
-    float | None,
-    Option(help="Share of the steps in which the rate falls (wsd, trapezoid; default: 0.2).", min=0, max=1),
-]
-FinalLrFraction = Annotated[float, Option(help="Share of the peak at which the rate ends.", min=0, max=1)]
-Momentum = Annotated[float | None, Option(help="Muon's momentum (default: 0.95).", min=0, max=1)]
-Beta1 = Annotated[
-    float | None,
-    Option("--beta1", help="AdamW's first decay (default: 0.9), or Adafactor's (default: none).", min=0, max=1),
-]
-Beta2 = Annotated[float | None, Option("--beta2", help="AdamW's second decay (default: 0.999).", min=0, max=1)]
-AdamEps = Annotated[float | None, Option(help="AdamW's epsilon (default: 1e-8).", min=0)]
-WeightDecay = Annotated[float, Option(help="Weight decay, on matrices.", min=0)]
-ClipNorm = Annotated[float, Option(help="Largest gradient norm; 0 does not clip.", min=0)]
-EvalEvery = Annotated[int | None, Option(help="Steps between evaluations on --dev (default: at the end).", min=1)]
-Patience = Annotated[int | None, Option(help="Stop after so many evaluations without a better one.", min=1)]
-Parts = Annotated[
-    int | None, Option(help="Parts in which each batch is computed (default: one a process, or as begun).", min=1)
-]
-Parallel = Annotated[
-    str | None,
-    Option(help="Under torchrun: 'ddp', each process has the model (default); 'fsdp', a share of it. Changes no byte."),
-]
-Precision = Annotated[str, Option(help="Of products: float32, bfloat16, float16 (where the device has it).")]
-Checkpointing = Annotated[
-    bool,
-    Option(
-        "--checkpointing/--no-checkpointing",
-        help="Compute each block again in the backward: less memory, a third more time; changes no byte.",
-    ),
-]
-LogEvery = Annotated[int, Option(help="Steps between two reports; changes no byte.", min=1)]
-SaveEvery = Annotated[
-    int | None, Option(help="Steps between two saves of the unfinished run (default: a minute).", min=1)
-]
+# What training shares with other commands (nlpkit/training/options.py has all the rest).
+COMMON = {"seed": Seed, "device": Device, "threads": Threads, "log": Log, "force": Force, "fresh": Fresh,
+          "dry_run": DryRun}  # fmt: skip
+
+
+def training_flag(command: str, name: str) -> Any:
+    """An option of training as a flag of a command."""
+    if name in COMMON:
+        return COMMON[name]
+    (default, absent), said = default_of(command, name), OPTIONS[name].metadata
+    text = said["text"] + (f" (default: {absent})." if default is None and absent else ".")
+    offered = getattr(completion, said["names"]) if said["names"] else None
+    kind = get_type_hints(Training)[name]
+    kind = kind | None if default is None else kind
+    return Annotated[kind, Option(help=text, min=said["least"], max=said["most"], autocompletion=offered)]
+
+
+def trains(command: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command's function with ``**training`` all flags of training."""
+    return training_options.trains(command, annotation=training_flag)
 
 
 def complete(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
 from nlpkit.cli import completion, options
 from nlpkit.cli.output import call
+from nlpkit.training.options import flat
 
 
+@options.trains("pretrain")
 def command(
     tokens: Annotated[list[Path], Argument(help="Token files, of one tokenizer.", metavar="TOKENS...")],
     output: options.Output,
@@ -63,61 +65,8 @@ def command(
     mask_copies: Annotated[
         int | None, Option(help="How many different static masks a sequence has (default: 10).", min=1)
     ] = None,
-    steps: options.Steps = None,
-    epochs: options.Epochs = None,
-    batch_tokens: Annotated[
-        int | None, Option(help="About this many tokens in a batch (default: 4096, or the recipe's).", min=1)
-    ] = None,
-    accumulate: options.Accumulate = 1,
-    optimizer: Annotated[
-        str | None,
-        Option(
-            help="adamw (the default, or the recipe's); adafactor: factored moments, a few rows of memory; muon: "
-            "orthogonal updates in the blocks.",
-            autocompletion=completion.optimizers,
-        ),
-    ] = None,
-    lr: Annotated[float | None, Option(help="Peak learning rate (default: 5e-4, or the recipe's).", min=0)] = None,
-    schedule: Annotated[
-        str | None,
-        Option(
-            help="Learning rate after warm-up: constant, linear (the default, or the recipe's), cosine, inverse-sqrt, "
-            "wsd, trapezoid.",
-            autocompletion=completion.schedules,
-        ),
-    ] = None,
-    warmup_fraction: Annotated[
-        float | None,
-        Option(help="Share of the steps in which the rate rises (default: 0.1, or the recipe's).", min=0, max=1),
-    ] = None,
-    decay_fraction: options.DecayFraction = None,
-    final_lr_fraction: options.FinalLrFraction = 0.0,
-    momentum: options.Momentum = None,
-    beta1: options.Beta1 = None,
-    beta2: options.Beta2 = None,
-    adam_eps: options.AdamEps = None,
-    weight_decay: Annotated[
-        float | None, Option(help="Weight decay, on matrices (default: 0.01, or the recipe's).", min=0)
-    ] = None,
-    clip_norm: Annotated[
-        float | None, Option(help="Largest gradient norm (default: 1, or the recipe's); 0 does not clip.", min=0)
-    ] = None,
-    eval_every: options.EvalEvery = None,
-    patience: options.Patience = None,
-    seed: options.Seed = 0,
-    device: options.Device = "cpu",
-    parts: options.Parts = None,
-    parallel: options.Parallel = None,
-    precision: options.Precision = "float32",
-    checkpointing: options.Checkpointing = False,
-    threads: options.Threads = None,
-    log_every: options.LogEvery = 10,
-    save_every: options.SaveEvery = None,
-    log: options.Log = None,
-    force: options.Force = False,
-    fresh: options.Fresh = False,
-    dry_run: options.DryRun = False,
     json: options.Json = False,
+    **training: Any,
 ) -> None:
     """Pre-train a model on token files. Killed, it resumes when the same command is given again.
 
@@ -127,4 +76,4 @@ def command(
 
     nlpkit pretrain tokens.safetensors -o gpt2.safetensors --model gpt2 --size mini --epochs 3 --lr 1e-3
     """
-    call("pretrain", locals(), json=json)
+    call("pretrain", flat(locals()), json=json)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nlpkit import events, objectives, tasks
+from nlpkit import objectives, tasks
 from nlpkit.artifact import file
 from nlpkit.artifact.provenance import Run
 from nlpkit.artifact.resume import discard
@@ -20,23 +20,24 @@ from nlpkit.data import labelled
 from nlpkit.data.order import Epochs
 from nlpkit.data.pretraining import source
 from nlpkit.data.tokenfile import TokenFiles
-from nlpkit.device import choose_device, local_device
+from nlpkit.device import local_device
 from nlpkit.errors import UserError, choose, refuse
 from nlpkit.models.base import Model
 from nlpkit.models.load import Loaded, load, model_config, state_tensors
 from nlpkit.objectives.base import Objective
 from nlpkit.tasks import reading
-from nlpkit.training import estimate, finetune, loop, plan, pretrain, resume
+from nlpkit.training import estimate, finetune, loop, plan, pretrain
 from nlpkit.training.loop import Evaluation
-from nlpkit.training.precision import check_precision
-from nlpkit.training.settings import Settings, check_dev, check_parallel
-from nlpkit.training.threads import use_threads
+from nlpkit.training.options import flat, trains
+from nlpkit.training.settings import check_dev
+from nlpkit.training.stage import training_run
 from nlpkit.world import world
 
 HARD = 2.0  # the weight of the data's answers (Sanh et al. 2019, their code), where there are any
 COS = 1.0  # the weight of the cosine between hidden states (the same)
 
 
+@trains("distill")
 def distill(
     teacher: Path,
     data: Path | Sequence[Path],
@@ -61,37 +62,7 @@ def distill(
     mask_mix: str | None = None,
     max_len: int | None = None,
     dropout: float | None = None,
-    steps: int | None = None,
-    epochs: int | None = None,
-    batch_tokens: int = 4096,
-    accumulate: int = 1,
-    optimizer: str = "adamw",
-    lr: float = 5e-4,
-    schedule: str = "linear",
-    warmup_fraction: float = 0.1,
-    decay_fraction: float | None = None,
-    final_lr_fraction: float = 0.0,
-    momentum: float | None = None,
-    beta1: float | None = None,
-    beta2: float | None = None,
-    adam_eps: float | None = None,
-    weight_decay: float = 0.01,
-    clip_norm: float = 1.0,
-    eval_every: int | None = None,
-    patience: int | None = None,
-    seed: int = 0,
-    device: str = "cpu",
-    parts: int | None = None,
-    parallel: str | None = None,
-    precision: str = "float32",
-    checkpointing: bool = False,
-    threads: int | None = None,
-    log_every: int = 10,
-    save_every: int | None = None,
-    log: Path | None = None,
-    force: bool = False,
-    fresh: bool = False,
-    dry_run: bool = False,
+    **training: Any,
 ) -> dict[str, Any]:
     """Train a student to answer as its teacher; returns the summary of the file that was written.
 
@@ -105,28 +76,24 @@ def distill(
     `nlpkit.training.finetune.finetune`; an option that is of no use with this kind of teacher.
     """
     data = [data] if isinstance(data, (str, Path)) else list(data)
-    check_parallel(parallel, world().size)
-    device, parts = choose_device(device), resume.parts_of(parts, output, fresh=fresh)
-    check_precision(precision, device)
-    run = Run.start("distill", locals(), inputs=("teacher", "data", "dev", "init"), libraries=("torch", "numpy"))
-    with use_threads(threads), events.log_to(log):
-        options = locals()
+    arguments = flat(locals())
+    with training_run("distill", arguments, inputs=("teacher", "data", "dev", "init")) as (run, options):
         loaded = load(run.paths("teacher")[0])
         check_dev(options)
         lesson = (task_lesson if loaded.config.get("task") else language_lesson)(loaded, run, options)
         given = options | {"max_len": lesson.max_len, "weight_cos": lesson.objective.weights.get("cos")}
         network = make_student(loaded, lesson.heads, given, run.path("init"))
-        taught = lesson.data.accumulated(accumulate)
+        taught = lesson.data.accumulated(options["accumulate"])
         teach: Objective = lesson.objective
-        updates = pretrain.total_steps(taught, steps, epochs or (finetune.EPOCHS if steps is None else None))
-        settings = Settings.of(locals(), steps=updates, eval_every=eval_every or taught.count(1))
+        settings = finetune.settings_of(options, taught)
         sizes = {"parameters": parameters(network), "teacher_parameters": estimate.parameters(loaded.model)}
-        if dry_run:
+        if options["dry_run"]:
             cost = plan.cost(network, teach, taught, settings, measures=lesson.evaluate is not None)
             return run.plan(**cost | sizes)
-        loaded.model.to(local_device(device))
+        device = local_device(options["device"])
+        loaded.model.to(device)
         if replay is not None:
-            teach = replaying.replay(lesson.objective, taught, run, device=local_device(device))
+            teach = replaying.replay(lesson.objective, taught, run, device=device)
         progress = loop.train(network, teach, taught, settings, run, evaluate=lesson.evaluate)
         if WIDEN in network.heads:
             del network.heads[WIDEN]

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from nlpkit import events, tasks
-from nlpkit.artifact.provenance import Run
 from nlpkit.artifact.resume import discard
 from nlpkit.data import labelled
 from nlpkit.data.order import Epochs
-from nlpkit.device import choose_device, local_device
+from nlpkit.device import local_device
 from nlpkit.errors import UserError, choose
 from nlpkit.models.base import Model
 from nlpkit.models.load import Loaded, add_classifier, load, model_config, state_tensors, with_dropout
@@ -23,19 +22,19 @@ from nlpkit.tasks.pooling import check_pooler
 from nlpkit.tasks.reading import encode, encoder_of
 from nlpkit.tasks.scoring import score
 from nlpkit.tasks.sequences import Sequences
-from nlpkit.training import estimate, loop, plan, resume
+from nlpkit.training import estimate, loop, plan
 from nlpkit.training.distributed import spread
 from nlpkit.training.freeze import freeze as freeze_bottom
 from nlpkit.training.loop import Evaluation
-from nlpkit.training.precision import check_precision
+from nlpkit.training.options import flat, trains
 from nlpkit.training.pretrain import total_steps
-from nlpkit.training.settings import Settings, check_dev, check_parallel
-from nlpkit.training.threads import use_threads
-from nlpkit.world import world
+from nlpkit.training.settings import Settings, check_dev
+from nlpkit.training.stage import training_run
 
 EPOCHS = 3  # when neither steps nor epochs are given (Devlin et al. 2019, section 4.1)
 
 
+@trains("finetune")
 def finetune(
     model: Path,
     train: Path,
@@ -52,37 +51,7 @@ def finetune(
     metric: str | None = None,
     max_len: int | None = None,
     dropout: float | None = None,
-    steps: int | None = None,
-    epochs: int | None = None,
-    batch_tokens: int = 2048,
-    accumulate: int = 1,
-    optimizer: str = "adamw",
-    lr: float = 2e-4,
-    schedule: str = "linear",
-    warmup_fraction: float = 0.1,
-    decay_fraction: float | None = None,
-    final_lr_fraction: float = 0.0,
-    momentum: float | None = None,
-    beta1: float | None = None,
-    beta2: float | None = None,
-    adam_eps: float | None = None,
-    weight_decay: float = 0.01,
-    clip_norm: float = 1.0,
-    eval_every: int | None = None,
-    patience: int | None = None,
-    seed: int = 0,
-    device: str = "cpu",
-    parts: int | None = None,
-    parallel: str | None = None,
-    precision: str = "float32",
-    checkpointing: bool = False,
-    threads: int | None = None,
-    log_every: int = 10,
-    save_every: int | None = None,
-    log: Path | None = None,
-    force: bool = False,
-    fresh: bool = False,
-    dry_run: bool = False,
+    **training: Any,
 ) -> dict[str, Any]:
     """Train a model on a labelled file (JSONL, TSV, CSV); returns the summary of the file that was written.
 
@@ -93,34 +62,31 @@ def finetune(
     `nlpkit.training.pretrain.pretrain`. Errors: UserError for wrong options and inputs
     (a label of ``dev`` that ``train`` does not have, with its line), RunError for a loss that is not a number.
     """
-    check_parallel(parallel, world().size)
-    device, parts = choose_device(device), resume.parts_of(parts, output, fresh=fresh)
-    check_precision(precision, device)
-    run = Run.start("finetune", locals(), inputs=("model", "train", "dev"), libraries=("torch", "numpy"))
-    with use_threads(threads), events.log_to(log):
+    arguments = flat(locals())
+    with training_run("finetune", arguments, inputs=("model", "train", "dev")) as (run, given):
         kind = tasks.kind(task)
         chosen = choose({name: name for name in kind.metrics}, metric or kind.metrics[0], field="metric")
-        check_dev(locals())
+        check_dev(given)
         loaded = load(run.paths("model")[0])
         encoder = encoder_of(loaded, max_len)
         columns: dict[str, Any] = {"text": text, "pair": pair, "label": label, "on_error": on_error}
         examples = labelled.read(run.paths("train")[0], **columns)
-        asked = kind.learn(examples, {**locals(), "max_len": encoder.max_len})
+        asked = kind.learn(examples, {**given, "max_len": encoder.max_len})
         known = (loaded.config.get("task") or {}).get("labels", ())
         if set(known) == set(asked.labels):  # in the order of its classifier, which another tool may not have sorted
             asked = kind.restore({**asked.to_json(), "labels": known})
         _check_pooling(loaded, pooling)
-        network = prepare(loaded, asked, dropout=dropout, seed=seed)
+        network = prepare(loaded, asked, dropout=dropout, seed=given["seed"])
         freeze_bottom(network, freeze)
         encoded = encode(asked, examples, encoder, "train")
-        data = epochs_of(encoded, batch_tokens=batch_tokens, seed=seed).accumulated(accumulate)
+        data = epochs_of(encoded, batch_tokens=given["batch_tokens"], seed=given["seed"])
+        data = data.accumulated(given["accumulate"])
         evaluate = None
         if dev is not None:
             held = encode(asked, labelled.read(run.paths("dev")[0], **columns), encoder, "dev")
-            evaluate = evaluator(asked, held, chosen, local_device(device))
-        updates = total_steps(data, steps, epochs or (EPOCHS if steps is None else None))
-        settings = Settings.of(locals(), steps=updates, eval_every=eval_every or data.count(1))
-        if dry_run:
+            evaluate = evaluator(asked, held, chosen, local_device(given["device"]))
+        settings = settings_of(given, data)
+        if given["dry_run"]:
             cost = plan.cost(network, asked, data, settings, measures=evaluate is not None)
             return run.plan(labels=list(asked.labels), **cost)
         progress = loop.train(network, asked, data, settings, run, evaluate=evaluate)
@@ -131,6 +97,14 @@ def finetune(
         discard(run.output)
         return {**summary, "parameters": estimate.parameters(network), "steps": progress.step,
                 "labels": list(asked.labels), "score": progress.best_score}  # fmt: skip
+
+
+def settings_of(options: Mapping[str, Any], data: Epochs) -> Settings:
+    """The settings of a run on labelled examples, or of a distillation: three epochs, measured after each, where
+    nothing else is said."""
+    steps, epochs = options["steps"], options["epochs"]
+    updates = total_steps(data, steps, epochs or (EPOCHS if steps is None else None))
+    return Settings.of(options, steps=updates, eval_every=options["eval_every"] or data.count(1))
 
 
 def _check_pooling(loaded: Loaded, pooling: str) -> None:

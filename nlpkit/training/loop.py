@@ -257,7 +257,7 @@ def update(
 ) -> float:
     """Clip and apply the gradients; returns their norm before clipping."""
     gradients = [value.grad for value in parameters.values() if value.grad is not None]
-    norm = grads.clip(gradients, settings.clip_norm, rows)
+    norm = grads.clip(gradients, settings.clip_norm or None, rows)
     if not (math.isfinite(norm) and all(math.isfinite(value) for value in sums.values())):
         bad = [name for name, value in sums.items() if not math.isfinite(value)]
         what = f"the loss ({', '.join(bad)})" if bad else "the gradient"

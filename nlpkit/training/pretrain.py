@@ -9,15 +9,14 @@ from typing import Any
 
 import torch
 
-from nlpkit import events, objectives
-from nlpkit.artifact.provenance import Run
+from nlpkit import objectives
 from nlpkit.artifact.resume import discard
 from nlpkit.data import framing as framings
 from nlpkit.data import staged
 from nlpkit.data.order import Epochs
 from nlpkit.data.pretraining import SOURCES, source
 from nlpkit.data.tokenfile import TokenFiles
-from nlpkit.device import choose_device, local_device
+from nlpkit.device import local_device
 from nlpkit.errors import UserError, choose, refuse
 from nlpkit.models import family as family_of
 from nlpkit.models.base import Family, Model
@@ -27,19 +26,19 @@ from nlpkit.objectives import mlm
 from nlpkit.objectives.base import Objective, Vocabulary
 from nlpkit.seeds import Address
 from nlpkit.tokenizers.base import ROLES, Tokenizer
-from nlpkit.training import estimate, plan, recipes, resume
+from nlpkit.training import estimate, plan, recipes
 from nlpkit.training.from_vectors import begin_with_vectors
 from nlpkit.training.loop import Evaluation, train
 from nlpkit.training.measure import mean_losses
-from nlpkit.training.precision import check_precision
-from nlpkit.training.settings import Settings, check_dev, check_parallel
-from nlpkit.training.threads import use_threads
-from nlpkit.world import world
+from nlpkit.training.options import flat, trains
+from nlpkit.training.settings import Settings, check_dev
+from nlpkit.training.stage import training_run
 
 # What a model without --init is, where nothing else is said.
 MODEL, SIZE, MAX_LEN, DROPOUT = "bert", "tiny", 128, 0.1
 
 
+@trains("pretrain")
 def pretrain(
     tokens: Sequence[Path],
     output: Path,
@@ -63,37 +62,7 @@ def pretrain(
     mask_mix: str | None = None,
     masks: str | None = None,
     mask_copies: int | None = None,
-    steps: int | None = None,
-    epochs: int | None = None,
-    batch_tokens: int | None = None,
-    accumulate: int = 1,
-    optimizer: str | None = None,
-    lr: float | None = None,
-    schedule: str | None = None,
-    warmup_fraction: float | None = None,
-    decay_fraction: float | None = None,
-    final_lr_fraction: float = 0.0,
-    momentum: float | None = None,
-    beta1: float | None = None,
-    beta2: float | None = None,
-    adam_eps: float | None = None,
-    weight_decay: float | None = None,
-    clip_norm: float | None = None,
-    eval_every: int | None = None,
-    patience: int | None = None,
-    seed: int = 0,
-    device: str = "cpu",
-    parts: int | None = None,
-    parallel: str | None = None,
-    precision: str = "float32",
-    checkpointing: bool = False,
-    threads: int | None = None,
-    log_every: int = 10,
-    save_every: int | None = None,
-    log: Path | None = None,
-    force: bool = False,
-    fresh: bool = False,
-    dry_run: bool = False,
+    **training: Any,
 ) -> dict[str, Any]:
     """Train a model on token files; returns the summary of the file that was written.
 
@@ -110,20 +79,18 @@ def pretrain(
     that is not a number; Interrupted when stopped; the same call again then resumes.
     """
     tokens = [tokens] if isinstance(tokens, (str, Path)) else list(tokens)
-    check_parallel(parallel, world().size)
-    device, parts = choose_device(device), resume.parts_of(parts, output, fresh=fresh)
-    check_precision(precision, device)
-    run = Run.start("pretrain", locals(), inputs=("tokens", "dev", "init", "vectors"), libraries=("torch", "numpy"))
-    with use_threads(threads), events.log_to(log):
+    arguments = flat(locals())
+    with training_run("pretrain", arguments, inputs=("tokens", "dev", "init", "vectors")) as (run, given):
         files = TokenFiles.open(run.paths("tokens"))
         tokenizer = files.tokenizer
         shape = {"model": model, "size": size, "n_layers": n_layers, "d_model": d_model, "n_heads": n_heads,
                  "d_ff": d_ff}  # fmt: skip
         loaded = None if init is None else load(run.paths("init")[0])
         family = family_of(model or MODEL) if loaded is None else loaded.family
-        options = recipes.resolve(recipe, objective or family.objective, locals())
+        options = recipes.resolve(recipe, objective or family.objective, given)
         run.options |= {name: options[name] for name in run.options}
         masking, dropout = {name: options[name] for name in mlm.OPTIONS}, options["dropout"]
+        seed, device = options["seed"], local_device(options["device"])
         torch.manual_seed(Address(seed, ("init",)).torch_seed())
         if loaded is None:
             start = _begin(shape, objective, masking, tokenizer, max_len, dropout)
@@ -136,7 +103,7 @@ def pretrain(
         network, task, max_len = start.network, start.task, start.max_len
         if "mlm" not in task.heads:
             refuse(masking, f'objective "{task.name}" masks nothing')
-        check_dev(locals())
+        check_dev(options)
         how = cut or task.source
         choose(SOURCES, how, field="cut")
         if "pairs" in (how, task.source) and how != task.source:
@@ -148,18 +115,18 @@ def pretrain(
             return source(how, chosen, frame, max_len=length, batch_tokens=options["batch_tokens"], seed=seed)
 
         def learnt(length: int) -> Epochs:
-            return repeated(sequences(files, length), mlm.copies(masking)).accumulated(accumulate)
+            return repeated(sequences(files, length), mlm.copies(masking)).accumulated(options["accumulate"])
 
         data = learnt(max_len)
-        settings = Settings.of(options, steps=total_steps(data, steps, epochs))
+        settings = Settings.of(options, steps=total_steps(data, options["steps"], options["epochs"]))
         first = short_updates(options["short_fraction"], settings.steps)
         lesson = staged.Staged(learnt(staged.short(max_len)), first, data) if first else data
         evaluate = None
         if dev is not None:
             held = TokenFiles.open(run.paths("dev"))
             check_tokenizer(held, tokenizer, "the training text's", where=dev)
-            evaluate = evaluator(sequences(held), task, seed, local_device(device))
-        if dry_run:
+            evaluate = evaluator(sequences(held), task, seed, device)
+        if options["dry_run"]:
             return run.plan(**plan.cost(network, task, data, settings, measures=evaluate is not None))
         progress = train(network, task, lesson, settings, run, evaluate=evaluate)
         made = model_config(network, family)

@@ -9,14 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from nlpkit.errors import choose
+from nlpkit.training.options import PLAIN
 
 Options = Mapping[str, Any]
-
-# What is done where neither an option nor a recipe says anything.
-PLAIN: Options = {
-    "optimizer": "adamw", "lr": 5e-4, "schedule": "linear", "warmup_fraction": 0.1, "weight_decay": 0.01,
-    "clip_norm": 1.0, "batch_tokens": 4096,
-}  # fmt: skip
 
 # Recipe -> "" for every objective, and what is different with one of them.
 RECIPES: dict[str, dict[str, Options]] = {
@@ -36,8 +31,8 @@ RECIPES: dict[str, dict[str, Options]] = {
 
 
 def resolve(recipe: str | None, objective: str, given: Options) -> dict[str, Any]:
-    """``given`` with what is None filled in: from the recipe for an ``objective`` (several are joined by +), then from
-    `PLAIN`. Errors: an unknown recipe."""
+    """``given`` with what is None filled in: from the recipe for an ``objective`` (several are joined by +), else with
+    what any training command does. Errors: an unknown recipe."""
     filled = dict(PLAIN)
     if recipe is not None:
         found = choose(RECIPES, recipe, field="recipe")

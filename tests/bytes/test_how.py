@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -36,7 +37,8 @@ def called(command: str, **asked: Any) -> None:
 
 def stages() -> list[str]:
     """The commands that write an artefact with its provenance."""
-    return [command for command in nlpkit.FUNCTIONS if "Run.start(" in inspect.getsource(function(command))]
+    begin = re.compile(r"Run\.start\(|training_run\(")
+    return [command for command in nlpkit.FUNCTIONS if begin.search(inspect.getsource(function(command)))]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,153 @@
+"""The options that every training command has, said once: name, type, default, help, limits.
+
+A stage's function takes ``**training`` and is decorated with `trains`, which puts the options in its signature, with
+the defaults of the command; `flat` puts them beside its other arguments. The command line makes its flags from the same
+table (nlpkit/cli/options.py); `nlpkit.training.settings.Settings` inherits it and checks the limits. So an option is
+added here and read where it is used, and a new command has all of them. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+KEYWORD = inspect.Parameter.KEYWORD_ONLY
+
+
+def option(
+    default: Any,
+    text: str = "",
+    *,
+    absent: str = "",
+    least: float | None = None,
+    most: float | None = None,
+    names: str | None = None,
+) -> Any:
+    """One option. ``text`` is its help ("": as of other commands), ``absent`` says what None means; ``least`` and
+    ``most`` are its limits; ``names`` is what a shell offers (nlpkit/cli/completion.py)."""
+    said = {"text": text, "absent": absent, "least": least, "most": most, "names": names}
+    return field(default=default, metadata=said)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What any training command may be told. Units are in the names; absent is None."""
+
+    steps: int | None = option(None, "Updates of the weights; 0 trains nothing", absent="by epochs", least=0)
+    epochs: int | None = option(None, "Passes over the data", absent="3 unless steps are given", least=1)
+    batch_tokens: int = option(4096, "About this many tokens in a batch", least=1)
+    accumulate: int = option(1, "Batches that make one update: what one so many times as large would", least=1)
+    optimizer: str = option(
+        "adamw",
+        "adamw; adafactor: factored moments, a few rows of memory; muon: orthogonal updates in the blocks",
+        names="optimizers",
+    )
+    lr: float = option(5e-4, "Peak learning rate", least=0)
+    schedule: str = option(
+        "linear",
+        "Learning rate after warm-up: constant, linear, cosine, inverse-sqrt, wsd, trapezoid",
+        names="schedules",
+    )
+    warmup_fraction: float = option(0.1, "Share of the steps in which the learning rate rises", least=0, most=1)
+    decay_fraction: float | None = option(
+        None, "Share of the steps in which wsd and trapezoid let the rate fall", absent="0.2", least=0, most=1
+    )
+    final_lr_fraction: float = option(0.0, "Share of the peak at which the rate ends", least=0, most=1)
+    momentum: float | None = option(None, "Muon's momentum", absent="0.95", least=0, most=1)
+    beta1: float | None = option(
+        None, "First decay of AdamW or Adafactor", absent="AdamW 0.9, Adafactor none", least=0, most=1
+    )
+    beta2: float | None = option(None, "AdamW's second decay", absent="0.999", least=0, most=1)
+    adam_eps: float | None = option(None, "AdamW's epsilon", absent="1e-8", least=0)
+    weight_decay: float = option(0.01, "Weight decay, on matrices", least=0)
+    clip_norm: float = option(1.0, "Largest gradient norm; 0 does not clip", least=0)
+    eval_every: int | None = option(None, "Steps between evaluations on --dev", absent="after each epoch", least=1)
+    patience: int | None = option(None, "Stop after so many evaluations without a better one", least=1)
+    seed: int = option(0)
+    device: str = option("cpu")
+    parts: int | None = option(
+        None, "Parts in which each batch is computed", absent="one a process, or as begun", least=1
+    )
+    parallel: str | None = option(
+        None,
+        "Under torchrun: 'ddp', each process has the model (default); 'fsdp', a share of it. Changes no byte",
+    )
+    precision: str = option("float32", "Of products: float32, bfloat16, float16 (where the device has it)")
+    checkpointing: bool = option(
+        False, "Compute each block again in the backward: less memory, a third more time; changes no byte"
+    )
+    threads: int | None = option(None)
+    log_every: int = option(10, "Steps between two reports; changes no byte", least=1)
+    save_every: int | None = option(None, "Steps between two saves of the unfinished run", absent="a minute", least=1)
+    log: Path | None = option(None)  # noqa: RUF009 - a field, not a value
+    force: bool = option(False)
+    fresh: bool = option(False)
+    dry_run: bool = option(False)
+
+
+OPTIONS: dict[str, Field[Any]] = {item.name: item for item in fields(Training)}
+# What a recipe may say (nlpkit/training/recipes.py), where the command has recipes.
+IN_RECIPES = ("batch_tokens", "optimizer", "lr", "schedule", "warmup_fraction", "weight_decay", "clip_norm")
+PLAIN: dict[str, Any] = {name: OPTIONS[name].default for name in IN_RECIPES}
+# Where a command differs: (default, what None means).
+OTHERWISE: dict[str, dict[str, tuple[Any, str]]] = {
+    "pretrain": {
+        **{name: (None, f"{value}, or the recipe's") for name, value in PLAIN.items()},
+        "epochs": (None, "1 unless steps are given"),
+        "eval_every": (None, "at the end"),
+    },
+    "finetune": {"batch_tokens": (2048, ""), "lr": (2e-4, "")},
+    "distill": {},
+}
+
+
+def default_of(command: str, name: str) -> tuple[Any, str]:
+    """An option's default with a command, and what it means when that is None."""
+    item = OPTIONS[name]
+    return OTHERWISE[command].get(name, (item.default, item.metadata["absent"]))
+
+
+def annotation_of(command: str, name: str) -> Any:
+    """The type of an option, as text: with None among its values where None is the default."""
+    kind = str(OPTIONS[name].type)
+    return f"{kind} | None" if default_of(command, name)[0] is None and not kind.endswith("None") else kind
+
+
+def trains(
+    command: str, annotation: Callable[[str, str], Any] = annotation_of
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Give a function with ``**training`` all options of training, by name, with the defaults of the command. What is
+    given in ``annotation`` says their types. Errors: of the call, TypeError for a name that is no option."""
+    defaults = {name: default_of(command, name)[0] for name in OPTIONS}
+    types = {name: annotation(command, name) for name in OPTIONS}
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        own = dict(inspect.signature(function).parameters)
+        del own["training"]
+        shared = [inspect.Parameter(name, KEYWORD, default=defaults[name], annotation=types[name]) for name in OPTIONS]
+        last = [own.pop("json").replace(kind=KEYWORD)] if "json" in own else []  # as every command ends
+        signature = inspect.Signature([*own.values(), *shared, *last])
+
+        @functools.wraps(function)
+        def with_options(*args: P.args, **given: P.kwargs) -> R:
+            signature.bind(*args, **given)
+            return function(*args, **{**defaults, **given})  # type: ignore[arg-type]
+
+        with_options.__signature__ = signature  # type: ignore[attr-defined]
+        own_types = {name: kind for name, kind in function.__annotations__.items() if name != "training"}
+        with_options.__annotations__ = {**own_types, **types}
+        return with_options
+
+    return decorate
+
+
+def flat(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """``locals()`` of a function with ``**training``: the options of training beside its other arguments."""
+    rest = {name: value for name, value in arguments.items() if name != "training"}
+    return {**rest, **arguments["training"]}
