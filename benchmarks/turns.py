@@ -15,9 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-SIZE = 1024  # of the product by which the machine is measured
+from nlpkit.training.estimate import matrix_speed
 
 
 @dataclass(frozen=True)
@@ -27,17 +25,6 @@ class Slice:
     tokens: int
     seconds: float
     peak: float
-
-
-def product_speed() -> float:
-    """Operations per second of processor time of a product of 1024 x 1024, the best of four."""
-    left, right = torch.ones(SIZE, SIZE), torch.ones(SIZE, SIZE)
-    times = []
-    for _ in range(4):
-        began = time.process_time()
-        torch.mm(left, right)
-        times.append(time.process_time() - began)
-    return float(2 * SIZE**3 / min(times))
 
 
 class Turns:
@@ -62,7 +49,7 @@ class Turns:
     def end(self, side: str, tokens: int, last: bool) -> None:
         """A slice is done: let the other side work, and wait for the next turn unless it was the last."""
         seconds = time.process_time() - self.began
-        self.slices[side].append(Slice(tokens, seconds, product_speed()))
+        self.slices[side].append(Slice(tokens, seconds, matrix_speed(clock=time.process_time)))
         for other in self.sides:
             if other != side:
                 self.ready[other].release()

@@ -6,6 +6,7 @@ again with other options or inputs, the run stops and names each difference. Of 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 
 from nlpkit.artifact import atomic, file
 from nlpkit.artifact.provenance import Run, differences, promised, unfinished
-from nlpkit.errors import UserError
+from nlpkit.errors import Interrupted, UserError
 from nlpkit.world import world
 
 SAVE_SECONDS = 60.0  # between two saves when nothing else was asked
@@ -44,6 +45,26 @@ def load(run: Run) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]] | N
         raise UserError("an unfinished run of another command lies here: " + "; ".join(differing), where=path,
                         hint="run the command it was started with, or start over with --fresh")  # fmt: skip
     return {name: found.array(name) for name in found.tensors}, found.config
+
+
+class Saves:
+    """When the state of a run is written: once a minute, or every so many steps or epochs; and when it is to stop."""
+
+    def __init__(self, run: Run, every: int | None) -> None:
+        self.run, self.every, self.last = run, every, time.monotonic()
+
+    def due(self, done: int | None) -> bool:
+        """Whether it is time, with so many steps or epochs ``done`` (None: in the middle of one)."""
+        if self.every is None:
+            return time.monotonic() - self.last >= SAVE_SECONDS
+        return done is not None and done % self.every == 0
+
+    def saved(self, *, stop: bool, where: str) -> None:
+        """The state was written. Errors: Interrupted if the run is to ``stop`` here."""
+        self.last = time.monotonic()
+        if stop:
+            raise Interrupted(f"interrupted {where}", where=self.run.output,
+                              hint="the same command again goes on from here")  # fmt: skip
 
 
 def discard(output: Path) -> None:

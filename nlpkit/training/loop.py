@@ -19,11 +19,11 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from nlpkit import events
 from nlpkit.artifact.provenance import Run
-from nlpkit.artifact.resume import SAVE_SECONDS
+from nlpkit.artifact.resume import Saves
 from nlpkit.data.batch import Batch
 from nlpkit.data.order import Read, Source
 from nlpkit.device import local_device
-from nlpkit.errors import Interrupted, RunError
+from nlpkit.errors import RunError
 from nlpkit.layers.block import use_checkpointing
 from nlpkit.models.base import Model
 from nlpkit.objectives.base import Objective, Target
@@ -107,7 +107,7 @@ def train(
         step=progress.step, steps=settings.steps,
     )  # fmt: skip
     batches = source.read(progress.position, settings.parts, gradients.parts)
-    losses, last_save, norm = Losses(), time.monotonic(), 0.0
+    losses, saves, norm = Losses(), Saves(run, settings.save_every), 0.0
     with StopSignal() as stop, distributed.answering():
         while progress.step < settings.steps and not progress.stopped:
             model.train()
@@ -130,20 +130,14 @@ def train(
                 if judge(progress, evaluate(model), settings):
                     best = {name: np.array(value) for name, value in weights(model).items()}
                 losses.began += time.monotonic() - paused  # no tokens are learnt meanwhile
-            every = settings.save_every
-            timely = time.monotonic() - last_save >= SAVE_SECONDS if every is None else progress.step % every == 0
             # All processes stop after the same step, and process 0 has the clock.
-            said = distributed.gather([float(stop.asked), float(timely)])
+            said = distributed.gather([float(stop.asked), float(saves.due(progress.step))])
             stopping, saving = any(asked for asked, _ in said), bool(said[0][1])
-            if stopping or (saving and progress.step < settings.steps):
+            unfinished = progress.step < settings.steps
+            if stopping or (saving and unfinished):
                 save()
-                last_save = time.monotonic()
-            if stopping and progress.step < settings.steps:
-                raise Interrupted(
-                    f"interrupted at step {progress.step:,} of {settings.steps:,}",
-                    where=run.output,
-                    hint="the same command again goes on from here",
-                )
+                where = f"at step {progress.step:,} of {settings.steps:,}"
+                saves.saved(stop=stopping and unfinished, where=where)
     with distributed.answering():
         gradients.close(model)
     if best:

@@ -12,7 +12,6 @@ Shapes: V words, D width, W the width filled up to a multiple of eight.
 from __future__ import annotations
 
 import math
-import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 from nlpkit import events
 from nlpkit.artifact import resume
 from nlpkit.artifact.provenance import Run, default_threads
-from nlpkit.errors import Interrupted, RunError, UserError
+from nlpkit.errors import RunError, UserError
 from nlpkit.seeds import Address
 from nlpkit.simd import LANES
 from nlpkit.training.stop import StopSignal
@@ -171,7 +170,7 @@ def _learn(learner: Learner, run: Run, epochs: int, save_every: int | None, thre
         loss = config.pop("loss")
         position = config
         events.note(f"resuming {run.output.name} in epoch {position['epoch']} of {epochs}")
-    last_save, visits = time.monotonic(), learner.blocks.visits
+    saves, visits = resume.Saves(run, save_every), learner.blocks.visits
     threads = min(threads, STRIPES)
     with StopSignal() as stop, ThreadPoolExecutor(threads) as pool:
         while (epoch := position["epoch"]) <= epochs:
@@ -186,15 +185,10 @@ def _learn(learner: Learner, run: Run, epochs: int, save_every: int | None, thre
                 text = f"epoch {epoch}/{epochs}: loss {loss:.5f}"
                 events.emit("note", text=text, epoch=epoch, loss=loss)
                 position = {"epoch": epoch + 1, "round": 0}
-            timely = time.monotonic() - last_save >= resume.SAVE_SECONDS
-            if save_every is not None:
-                timely = ended and epoch % save_every == 0
-            if position["epoch"] <= epochs and (timely or stop.asked):
+            stopping = stop.asked
+            if position["epoch"] <= epochs and (stopping or saves.due(epoch if ended else None)):
                 resume.save(run, learner.state, {**position, "loss": loss})
-                last_save = time.monotonic()
-                if stop.asked:
-                    raise Interrupted(f"interrupted in epoch {epoch} of {epochs}", where=run.output,
-                                      hint="the same command again goes on from here")  # fmt: skip
+                saves.saved(stop=stopping, where=f"in epoch {epoch} of {epochs}")
     return loss
 
 
