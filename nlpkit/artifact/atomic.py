@@ -96,7 +96,7 @@ def _alone(name: Path, path: Path) -> BinaryIO:
 def cannot_write(error: OSError, path: Path) -> UserError:
     """The error for what the system said while ``path`` was written."""
     if error.errno in _FULL:
-        return RunError(f"cannot write: {error.strerror}; nothing was left behind", where=path,
+        return RunError(f"cannot write: {error.strerror}; nothing half-written was left behind", where=path,
                         hint="free some space and run the same command again")  # fmt: skip
     return UserError(f"cannot write: {error.strerror}", where=path)
 

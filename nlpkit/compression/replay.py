@@ -13,7 +13,6 @@ Shapes: n sequences, M answers, K pieces kept, V vocabulary or classes.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from torch import Tensor
 
 from nlpkit import events
 from nlpkit.artifact import atomic, file
-from nlpkit.artifact.provenance import Run, differences, promised
+from nlpkit.artifact.provenance import Run, answers, differences, promised, spool
 from nlpkit.artifact.safetensors import FileTensor
 from nlpkit.compression.losses import soft_targets, soft_targets_of_top, wide
 from nlpkit.compression.objectives import LanguageDistillation, TaskDistillation, vocabulary_losses
@@ -102,54 +101,46 @@ def first_epoch(rng: Address) -> Address:
     return Address(rng.seed, (*rng.parts[:-1], 0))
 
 
-def kept(run: Run) -> Path:
-    """Where the answers of an unfinished run lie."""
-    return run.output.with_name(run.output.name + ".answers")
-
-
 def discard(run: Run) -> None:
     """Remove the answers of a finished run; of several processes one does."""
     if not world().leads:
         return
-    for name in (kept(run), atomic.partial(kept(run))):
+    for name in (answers(run.output), atomic.partial(answers(run.output))):
         name.unlink(missing_ok=True)
 
 
 def replay(asked: LanguageDistillation | TaskDistillation, data: Epochs, run: Run, *, device: str) -> Replay:
     """The objective with the teacher's answers, which are asked now unless an unfinished run has done so."""
-    path = kept(run)
-    if run.fresh or not path.exists() or differences(file.read(path).provenance, run.provenance()):
-        ask(asked, data, run, device)
+    path = answers(run.output)
+    with spool(run.output) as folder:  # one that a killed run left goes in any case
+        if run.fresh or not path.exists() or differences(file.read(path).provenance, run.provenance()):
+            ask(asked, data, run, device, folder)
     found = file.read(path, kind="answers")
     known = {name: found.array(name) for name in found.tensors if name != "starts"}
     return Replay(asked, known, found.array("starts"))
 
 
-def ask(asked: LanguageDistillation | TaskDistillation, data: Epochs, run: Run, device: str) -> None:
-    """Write the answers' file."""
+def ask(asked: LanguageDistillation | TaskDistillation, data: Epochs, run: Run, device: str, folder: Path) -> None:
+    """Write the answers' file, by way of files in a ``folder``."""
     rng = Address(run.options["seed"], ("objective", 0))
     top = int(run.options["replay"])
     counts: list[int] = []
     sizes: dict[str, tuple[np.dtype[Any], list[int]]] = {}
     asked.teacher.eval()
-    with tempfile.TemporaryDirectory(prefix=f".{run.output.name}.", dir=run.output.absolute().parent) as name:
-        try:
-            for rows, found in _batches(asked, data, rng, top, device):
-                counts += rows
-                for key, values in found.items():
-                    sizes.setdefault(key, (values.dtype, [0, values.shape[1]]))[1][0] += len(values)
-                    with open(Path(name) / key, "ab") as part:
-                        part.write(np.ascontiguousarray(values).tobytes())
-                events.emit("progress", label="asking the teacher", done=len(counts), total=len(data.lengths),
-                            unit="sequences")  # fmt: skip
-        except OSError as error:
-            raise atomic.cannot_write(error, kept(run)) from None
-        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        tensors = {key: FileTensor(Path(name) / key, dtype, tuple(shape)) for key, (dtype, shape) in sizes.items()}
-        file.write(
-            kept(run), {**tensors, "starts": starts}, kind="answers", config={"top": top}, provenance=run.provenance(),
-            history={}, determinism=promised(run.libraries),
-        )  # fmt: skip
+    for rows, found in _batches(asked, data, rng, top, device):
+        counts += rows
+        for key, values in found.items():
+            sizes.setdefault(key, (values.dtype, [0, values.shape[1]]))[1][0] += len(values)
+            with open(folder / key, "ab") as part:
+                part.write(np.ascontiguousarray(values).tobytes())
+        events.emit("progress", label="asking the teacher", done=len(counts), total=len(data.lengths),
+                    unit="sequences")  # fmt: skip
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    tensors = {key: FileTensor(folder / key, dtype, tuple(shape)) for key, (dtype, shape) in sizes.items()}
+    file.write(
+        answers(run.output), {**tensors, "starts": starts}, kind="answers", config={"top": top},
+        provenance=run.provenance(), history={}, determinism=promised(run.libraries),
+    )  # fmt: skip
 
 
 def _batches(

@@ -8,7 +8,6 @@ Compiled code gives the same ids as Python many times as fast; a small corpus is
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit import events
-from nlpkit.artifact import atomic, file
-from nlpkit.artifact.provenance import Run
+from nlpkit.artifact import file
+from nlpkit.artifact.provenance import Run, spool
 from nlpkit.artifact.safetensors import FileTensor
 from nlpkit.data.corpus import Document, documents, need_text
 from nlpkit.data.packed import suffixes
@@ -61,27 +60,19 @@ def tokens(
     if dry_run:
         return run.plan(vocab_size=made.vocab_size, bytes=sum(path.stat().st_size for path in run.paths("corpus")))
     width = np.dtype("<u2") if made.vocab_size <= 1 << 16 else np.dtype("<u4")
-    folder = run.output.with_name(f".{run.output.name}.spool")
-    shutil.rmtree(folder, ignore_errors=True)  # what a killed run left
-    try:
-        folder.mkdir()
-        with events.log_to(log):
-            paths = run.paths("corpus")
-            found = Texts(paths, field, on_error, part)
-            totals = _spool(_encoded(found, made, width, threads, _size(paths)), folder)
-            need_text(totals.sentences, [Path(path) for path in corpus])
-            tensors = {
-                "tokens": FileTensor(folder / "tokens", width, (totals.tokens,)),
-                "sentence_ends": FileTensor(folder / "sentence_ends", np.dtype("<i8"), (totals.sentences,)),
-                "document_ends": FileTensor(folder / "document_ends", np.dtype("<i8"), (totals.documents,)),
-            }
-            config = {"vocab_size": made.vocab_size, **totals.to_json()}
-            summary = run.write(tensors, kind="tokens", config=config, tokenizer=made.to_json())
-            return {**summary, **totals.to_json()}
-    except OSError as error:
-        raise atomic.cannot_write(error, run.output) from None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with events.log_to(log), spool(run.output) as folder:
+        paths = run.paths("corpus")
+        found = Texts(paths, field, on_error, part)
+        totals = _spool(_encoded(found, made, width, threads, _size(paths)), folder)
+        need_text(totals.sentences, [Path(path) for path in corpus])
+        tensors = {
+            "tokens": FileTensor(folder / "tokens", width, (totals.tokens,)),
+            "sentence_ends": FileTensor(folder / "sentence_ends", np.dtype("<i8"), (totals.sentences,)),
+            "document_ends": FileTensor(folder / "document_ends", np.dtype("<i8"), (totals.documents,)),
+        }
+        config = {"vocab_size": made.vocab_size, **totals.to_json()}
+        summary = run.write(tensors, kind="tokens", config=config, tokenizer=made.to_json())
+        return {**summary, **totals.to_json()}
 
 
 @dataclass

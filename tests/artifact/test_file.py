@@ -242,7 +242,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "corpus.txt").write_text("\n".join(f"word{number}" for number in range(9000)))
     found = limited(script, tmp_path)
     assert found.returncode == 1, found.stderr
-    assert "cannot write: File too large; nothing was left behind" in found.stderr and "Traceback" not in found.stderr
+    assert "cannot write: File too large; nothing half-written was left behind" in found.stderr and "Traceback" not in found.stderr
     assert sorted(item.name for item in tmp_path.iterdir()) == ["corpus.txt", "x.safetensors"]
     assert (tmp_path / "x.safetensors").read_text() == "before"
 

@@ -1,8 +1,10 @@
-"""Kill real processes that write real files, at random moments and at chosen ones: what test_kill runs.
+"""Kill real processes that write real files, at random moments and at chosen ones, and let the disk be full: what
+test_kill runs.
 
-``python killing.py FOLDER KILLS`` imports everything once and forks a process for each run of the command line, so that
-a run costs its own work and not the start of Python. Nothing waits for the disk: what a killed process has written is
-the system's, and fsync guards against a loss of power only. It prints {stage: what was found}.
+``python killing.py FOLDER KILLS [STAGE...]`` imports everything once and forks a process for each run of the command
+line, so that a run costs its own work and not the start of Python: a hundred kills of each stage take minutes. Nothing
+waits for the disk: what a killed process has written is the system's, and fsync guards against a loss of power only. It
+prints a table of what was found, and on its last line {stage: what was found}.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import io
 import json
 import os
 import random
+import resource
 import signal
 import sys
 import time
@@ -33,15 +36,23 @@ STAGES: dict[str, list[str]] = {
                  "--batch-tokens", "256", "--eval-every", "5", "--dropout", "0.2", "--optimizer", "adafactor"],
     "distill": ["distill", "teacher.safetensors", "train.jsonl", "--dev", "dev.jsonl", "--steps", "12",
                 "--batch-tokens", "256", "--eval-every", "5", "--optimizer", "muon"],
+    "replay": ["distill", "teacher.safetensors", "train.jsonl", "--steps", "12", "--batch-tokens", "256",
+               "--replay", "1"],
     "glove": ["vectors", "glove", "cooc.safetensors", "--dim", "16", "--epochs", "30"],
     # The lowest loss is that of the second epoch of fourteen; its weights are part of the state, and what is kept.
     "word2vec": ["vectors", "train", "corpus.txt", "--dim", "24", "--epochs", "40", "--lr", "0.1", "--sample", "0",
                  "--dev", "held.txt", "--patience", "12"],
     "subwords": ["vectors", "train", "corpus.txt", "--dim", "16", "--epochs", "60", "--subwords", "1-3",
                  "--buckets", "500", "--method", "cbow"],
+    # Those that save nothing, and begin again.
+    "cooccur": ["vectors", "cooccur", "corpus.txt"],
+    "tokenizer": ["tokenizer", "train", "corpus.txt", "--kind", "unigram", "--vocab-size", "120"],
+    "tokens": ["tokens", "corpus.txt", "--tokenizer", "tok.safetensors"],
 }  # fmt: skip
+BEGIN_AGAIN = {"cooccur", "tokenizer", "tokens"}
 # Every so-manieth system call is one to be killed at.
-CHOSEN = {"pretrain": 3, "finetune": 7, "distill": 7, "glove": 5, "word2vec": 4, "subwords": 18}
+CHOSEN = {"pretrain": 3, "finetune": 7, "distill": 7, "replay": 5, "glove": 5, "word2vec": 4, "subwords": 18,
+          "cooccur": 1, "tokenizer": 1, "tokens": 1}  # fmt: skip
 
 
 def child(words: list[str], before: Callable[[], object] = lambda: None) -> int:
@@ -50,7 +61,7 @@ def child(words: list[str], before: Callable[[], object] = lambda: None) -> int:
     if pid == 0:
         code = 99
         try:
-            quiet = os.open("said.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            quiet = os.open("said.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC)
             os.dup2(quiet, 1)
             os.dup2(quiet, 2)
             before()
@@ -110,7 +121,8 @@ def points(kill_at: int | None) -> Callable[[], None]:
 
 
 def command(stage: str, target: str, save_every: int) -> list[str]:
-    return [*STAGES[stage], "--threads", "1", "--save-every", str(save_every), "-o", target]
+    saving = [] if stage in BEGIN_AGAIN else ["--save-every", str(save_every)]
+    return [*STAGES[stage], "--threads", "1", *saving, "-o", target]
 
 
 def here(target: str) -> list[str]:
@@ -173,7 +185,60 @@ def at_points(stage: str, sha: str) -> dict[str, Any]:
     return {"points": count, "killed": len(chosen), "wrong": wrong}
 
 
-def main(folder: Path, kills: int) -> None:
+def filled(limit: int) -> None:
+    """From now on a file of this process that grows beyond the limit meets what the system says of a full disk."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+
+
+def full_after_a_save() -> None:
+    """Let the disk be full when the first state has its name, for anything half as large."""
+    replace = os.replace
+
+    def replaced(source: Any, target: Any) -> None:
+        replace(source, target)
+        if str(target).endswith(".resume") and not os.path.exists("first.txt"):
+            Path("first.txt").write_text(file.file_sha256(Path(target)))
+            filled(os.path.getsize(target) // 2)
+
+    os.replace = replaced
+
+
+def on_a_full_disk(stage: str, sha: str) -> dict[str, Any]:
+    """A full disk in the middle of a write: of the second state, or of the result where there are no states."""
+    target = f"{stage}-full"
+    state, first = Path(f"{target}.resume"), Path("first.txt")
+    first.unlink(missing_ok=True)
+    limit = os.path.getsize(f"{stage}-whole.safetensors") // 2
+    saves = stage not in BEGIN_AGAIN
+    code = ended(child(command(stage, target, 2), full_after_a_save if saves else lambda: filled(limit)))
+    said, wrong = Path("said.txt").read_text(), []
+    if code != 1 or "cannot write: File too large" not in said or "Traceback" in said:
+        wrong.append(f"exit code {code}, expected 1: {said[-500:]}")
+    left = [*[f"{target}.answers"] * (stage == "replay"), state.name] if saves else []
+    if here(target) != left:
+        wrong.append(f"left behind: {here(target)}, expected {left}")
+    elif saves and file.file_sha256(state) != first.read_text():
+        wrong.append("the state that was saved has changed")
+    wrong += finish(command(stage, target, 2), target, sha)
+    if saves and "resuming" not in Path("said.txt").read_text():
+        wrong.append("the run did not go on from its state")
+    return {"saved": saves, "wrong": wrong}
+
+
+def table(found: dict[str, Any]) -> str:
+    """What was found, for people."""
+    lines = [f"{'stage':10} {'kills':>5} {'of a saved run':>14} {'came to their end':>17} {'at system calls':>15} "
+             f"{'full disk':>12} {'wrong':>5}  sha256"]  # fmt: skip
+    for stage, seen in found.items():
+        by_chance, points, full = seen["random"], seen["points"], seen["full"]
+        wrong = len(by_chance["wrong"]) + len(points["wrong"]) + len(full["wrong"])
+        met = "after a save" if full["saved"] else "at the end"
+        lines.append(f"{stage:10} {by_chance['kills']:5} {by_chance['resumed']:14} {by_chance['runs']:17} "
+                     f"{points['killed']:15} {met:>12} {wrong:5}  {by_chance['sha'][:16]}")  # fmt: skip
+    return "\n".join(lines)
+
+
+def main(folder: Path, kills: int, stages: list[str]) -> None:
     os.chdir(folder)
     making.token_file(Path("tokens.safetensors"))
     making.token_file(Path("dev.safetensors"), documents=6, seed=5)
@@ -183,18 +248,27 @@ def main(folder: Path, kills: int) -> None:
     # In this process, so that all imports are made before it forks. With one thread torch starts no other.
     making.text_file(Path("corpus.txt"))
     making.text_file(Path("held.txt"), lines=100, words=10)
+    pieces = ["tokenizer", "train", "corpus.txt", "-o", "tok.safetensors", "--kind", "wordpiece", "--vocab-size", "120"]
     count = ["vectors", "cooccur", "corpus.txt", "-o", "cooc.safetensors"]
     prepare = ["finetune", "bert.safetensors", "train.jsonl", "-o", "teacher.safetensors", "--steps", "2"]
     with contextlib.redirect_stderr(io.StringIO()) as said:
-        for words in (count, [*prepare, "--threads", "1"], *(command(stage, f"{stage}-first", 5) for stage in STAGES)):
+        for words in (
+            pieces,
+            count,
+            [*prepare, "--threads", "1"],
+            *(command(stage, f"{stage}-first", 5) for stage in stages),
+        ):
             assert app.run(words) == 0, said.getvalue()
     os.fsync = lambda handle: None  # type: ignore[assignment]
     found = {}
-    for stage in STAGES:
-        found[stage] = {"random": at_random(stage, kills)}
-        found[stage]["points"] = at_points(stage, found[stage]["random"]["sha"])
+    for stage in stages:
+        by_chance = at_random(stage, kills)
+        sha = by_chance["sha"]
+        found[stage] = {"random": by_chance, "points": at_points(stage, sha), "full": on_a_full_disk(stage, sha)}
+        print(table(found).splitlines()[-1], file=sys.stderr, flush=True)
+    print(table(found))
     print(json.dumps(found))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:] or list(STAGES))
