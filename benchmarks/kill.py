@@ -4,14 +4,16 @@
 
 Each stage is run once undisturbed, through the command line in a process of its own. Then it is started again and
 again and killed with SIGKILL at moments drawn evenly from its running time, until so many kills have hit a run that had
-not ended; a killed run goes on by the same command (stages without a state start over). Printed for each stage: where
-the kills fell (the step or epoch that was on disk, "-" when nothing was yet), how many runs came to their end, and
-whether every one of them has the sha256 of the undisturbed one and left no other file.
+not ended; a killed run goes on by the same command (stages without a state start over). The table has how many kills
+there were, and how many of them hit a run that had saved a state; how many runs came to their end; and how often a full
+disk was met. A stage of a minute takes half an hour for a hundred kills; tests/bytes/killing.py does so with small
+models in forked processes, in minutes.
 
-A full disk is a limit to the size of a file, drawn for each run between nothing and the largest file of the undisturbed
-one, which the system answers as it does a full disk, in the middle of a write. The command must end with exit code 1
-and say that it cannot write, with no target; what it saved before must be whole; and the same command, with room, must
-end in the same bytes. The exit code is 1 when anything is otherwise.
+A full disk is a limit to the size of a file, which the system answers as it does a full disk, in the middle of a write.
+A stage that saves meets it after its first save: it is stopped there, told the limit, drawn between nothing and the
+size of its state, and goes on. Others have it from the start, drawn up to the size of their result. The command must
+end with exit code 1 and say that it cannot write, with no target; what was saved before must be whole; and the same
+command, with room, must go on from it and end in the same bytes. The exit code is 1 when anything is otherwise.
 """
 
 from __future__ import annotations
@@ -133,29 +135,42 @@ def run(stage: str, kills: int, seed: int) -> Found:
 
 
 def fill(stage: str, count: int, seed: int, found: Found) -> None:
-    """Run one stage so many times on a disk that is full at some size of a file, and once more with room."""
+    """Run one stage so many times on a disk that becomes full, and once more with room."""
     name = "run-" + stage.replace(" ", "-")
-    largest = max(Path(f"{name}.safetensors").stat().st_size * 4 if stage in RESUMED else
-                  Path(f"{name}.safetensors").stat().st_size, 2000)  # fmt: skip
     rng = random.Random(f"{stage} full {seed}")
     for number in range(count):
         target = Path(f"{name}-full-{number}.safetensors")
-        limit = rng.randrange(1000, largest)
         command = [sys.executable, "-m", "nlpkit", *STAGES[stage], "-o", str(target)]
-        done = subprocess.run(command, capture_output=True, text=True, preexec_fn=lambda limit=limit: (
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))))  # fmt: skip
-        if done.returncode:
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        saved = stage in RESUMED and wait_for_a_save(process, target)
+        largest = unfinished(target) if saved else Path(f"{name}.safetensors")
+        limit = rng.randrange(1000, max(largest.stat().st_size, 2000))
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
+        process.send_signal(signal.SIGCONT)
+        said = process.communicate()[1]
+        if process.returncode:
             found.full += 1
-            said = done.stderr.strip().splitlines()
-            if done.returncode != 1 or not any("cannot write" in line for line in said) or "Traceback" in done.stderr:
-                found.wrong.append(f"{target}: at {limit:,} bytes, exit code {done.returncode}: {done.stderr[-300:]}")
+            if process.returncode != 1 or "cannot write" not in said or "Traceback" in said:
+                found.wrong.append(f"{target}: at {limit:,} bytes, exit code {process.returncode}: {said[-300:]}")
             if target.exists():
                 found.wrong.append(f"{target}: is there after a full disk")
-            if unfinished(target).exists():
+            if saved:
                 file.read(unfinished(target)).check()
                 found.saved += 1
-            nlpkit(*STAGES[stage], "-o", str(target))
+            again = subprocess.run(command, capture_output=True, text=True)
+            if again.returncode or saved != ("resuming" in again.stderr):
+                found.wrong.append(f"{target}: with room again, exit code {again.returncode}: {again.stderr[-300:]}")
         check(target, found)
+
+
+def wait_for_a_save(process: subprocess.Popen[str], target: Path) -> bool:
+    """Stop a process when it has saved a state; False when it ends before."""
+    while process.poll() is None:
+        if unfinished(target).exists():
+            process.send_signal(signal.SIGSTOP)
+            return True
+        time.sleep(0.002)
+    return False
 
 
 def check(target: Path, found: Found) -> None:
@@ -175,24 +190,26 @@ def main() -> None:
     parser.add_argument("--full", type=int, default=5, help="runs of each stage on a full disk")
     parser.add_argument("--stage", choices=STAGES, action="append", help="only these (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--moments", action="store_true", help="print where each kill fell")
     given = parser.parse_args()
     good = True
     with tempfile.TemporaryDirectory(prefix="nlpkit-kill-") as folder:
         os.chdir(folder)
         prepare()
+        print(f"{'stage':15} {'seconds':>7} {'kills':>5} {'of a saved run':>14} {'came to their end':>17} "
+              f"{'full disk':>9} {'after a save':>12} {'wrong':>5}  sha256", flush=True)  # fmt: skip
         for stage in given.stage or STAGES:
             found = run(stage, given.kills, given.seed)
             fill(stage, given.full, given.seed, found)
             good = good and not found.wrong
-            print(f"{stage}: {len(found.steps)} kills, {found.finished} runs came to their end, "
-                  f"{'all' if not found.wrong else 'NOT all'} with sha256 {found.sha[:16]}")  # fmt: skip
-            print(f"  undisturbed {found.took:.1f} s; killed at second "
-                  f"{' '.join(f'{moment:.1f}' for moment in found.seconds)}")  # fmt: skip
-            print(f"  on disk when killed: {' '.join(found.steps)}")
-            print(f"  full disk: {found.full} of {given.full} runs met it, {found.saved} of them had saved a state",
-                  flush=True)  # fmt: skip
+            saved = sum(step not in ("-", "end") for step in found.steps)
+            print(f"{stage:15} {found.took:7.1f} {len(found.steps):5} {saved:14} {found.finished:17} {found.full:9} "
+                  f"{found.saved:12} {len(found.wrong):5}  {found.sha[:16]}", flush=True)  # fmt: skip
             for line in found.wrong:
                 print(f"  WRONG: {line}")
+            if given.moments:
+                print(f"  killed at second {' '.join(f'{moment:.1f}' for moment in found.seconds)}")
+                print(f"  on disk when killed: {' '.join(found.steps)}")
         os.chdir("/")
     sys.exit(0 if good else 1)
 

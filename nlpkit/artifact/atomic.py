@@ -6,8 +6,9 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -109,6 +110,25 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+@contextmanager
+def spool(target: Path) -> Iterator[Callable[[str], BinaryIO]]:
+    """Files beside a target for what does not fit in memory while it is made, one for each name that is asked for. In
+    the folder they have none, so that nothing of them is left, however the run ends. Errors: as of `writing`."""
+    files: dict[str, BinaryIO] = {}
+    try:
+        with ExitStack() as stack:
+
+            def named(name: str) -> BinaryIO:
+                if name not in files:
+                    folder = target.absolute().parent
+                    files[name] = cast(BinaryIO, stack.enter_context(tempfile.TemporaryFile(dir=folder)))
+                return files[name]
+
+            yield named
+    except OSError as error:
+        raise cannot_write(error, target) from None
 
 
 def write_text(path: Path, text: str, *, force: bool) -> None:

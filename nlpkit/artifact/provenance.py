@@ -13,8 +13,8 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -234,31 +234,9 @@ def answers(output: Path) -> Path:
     return output.with_name(output.name + ".answers")
 
 
-@contextmanager
-def spool(output: Path) -> Iterator[Path]:
-    """A hidden folder beside a result, for what does not fit in memory while it is made; gone after the block. What a
-    killed run left in it is removed first."""
-    folder = _spool(output)
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        folder.mkdir()
-        yield folder
-    except OSError as error:
-        raise atomic.cannot_write(error, output) from None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _spool(output: Path) -> Path:
-    return output.with_name(f".{output.name}.spool")
-
-
 def _tidy(output: Path) -> None:
     """A run that was killed after its result had its name, and before what it worked with was removed, left both: a
-    spool, and of the same command a state or a teacher's answers. Older than the result, they are of no use."""
-    with suppress(OSError, ValueError):  # there is none
-        if _spool(output).stat().st_mtime_ns <= output.stat().st_mtime_ns:
-            shutil.rmtree(_spool(output), ignore_errors=True)
+    state or a teacher's answers. Of the same command, and older than the result, they are of no use to anybody."""
     for beside, kind in ((unfinished(output), "resume"), (answers(output), "answers")):
         with suppress(OSError, ValueError, UserError):  # one of them is not there, or is something else
             older = beside.stat().st_mtime_ns <= output.stat().st_mtime_ns

@@ -40,9 +40,9 @@ _NAMES = {dtype.str: name for name, dtype in DTYPES.items() if name != "BF16"}
 
 @dataclass(frozen=True)
 class FileTensor:
-    """A tensor whose bytes lie in a file of their own: written without ever being in memory."""
+    """A tensor whose bytes lie in an open file of their own: written without ever being in memory."""
 
-    path: Path
+    file: BinaryIO
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
 
@@ -68,9 +68,9 @@ def dtype_name(dtype: np.dtype[Any]) -> str:
 def chunks(source: Source) -> Iterator[bytes | memoryview]:
     """The bytes of a tensor, little-endian and in C order, in pieces."""
     if isinstance(source, FileTensor):
-        with open(source.path, "rb") as file:
-            while piece := file.read(_CHUNK):
-                yield piece
+        source.file.seek(0)
+        while piece := source.file.read(_CHUNK):
+            yield piece
         return
     dtype = source.dtype.newbyteorder("<")
     rows = len(source) if source.ndim and not source.flags.c_contiguous else 0

@@ -13,10 +13,9 @@ Shapes: n sequences, M answers, K pieces kept, V vocabulary or classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import torch
@@ -25,7 +24,7 @@ from torch import Tensor
 
 from nlpkit import events
 from nlpkit.artifact import atomic, file
-from nlpkit.artifact.provenance import Run, answers, differences, promised, spool
+from nlpkit.artifact.provenance import Run, answers, differences, promised
 from nlpkit.artifact.safetensors import FileTensor
 from nlpkit.compression.losses import soft_targets, soft_targets_of_top, wide
 from nlpkit.compression.objectives import LanguageDistillation, TaskDistillation, vocabulary_losses
@@ -40,6 +39,7 @@ from nlpkit.seeds import Address
 from nlpkit.world import world
 
 Arrays = dict[str, NDArray[Any]]
+Column = Callable[[str], BinaryIO]
 
 
 @dataclass(frozen=True)
@@ -112,16 +112,16 @@ def discard(run: Run) -> None:
 def replay(asked: LanguageDistillation | TaskDistillation, data: Epochs, run: Run, *, device: str) -> Replay:
     """The objective with the teacher's answers, which are asked now unless an unfinished run has done so."""
     path = answers(run.output)
-    with spool(run.output) as folder:  # one that a killed run left goes in any case
-        if run.fresh or not path.exists() or differences(file.read(path).provenance, run.provenance()):
-            ask(asked, data, run, device, folder)
+    if run.fresh or not path.exists() or differences(file.read(path).provenance, run.provenance()):
+        with atomic.spool(run.output) as column:
+            ask(asked, data, run, device, column)
     found = file.read(path, kind="answers")
     known = {name: found.array(name) for name in found.tensors if name != "starts"}
     return Replay(asked, known, found.array("starts"))
 
 
-def ask(asked: LanguageDistillation | TaskDistillation, data: Epochs, run: Run, device: str, folder: Path) -> None:
-    """Write the answers' file, by way of files in a ``folder``."""
+def ask(asked: LanguageDistillation | TaskDistillation, data: Epochs, run: Run, device: str, column: Column) -> None:
+    """Write the answers' file, by way of a file for each ``column``."""
     rng = Address(run.options["seed"], ("objective", 0))
     top = int(run.options["replay"])
     counts: list[int] = []
@@ -131,12 +131,11 @@ def ask(asked: LanguageDistillation | TaskDistillation, data: Epochs, run: Run, 
         counts += rows
         for key, values in found.items():
             sizes.setdefault(key, (values.dtype, [0, values.shape[1]]))[1][0] += len(values)
-            with open(folder / key, "ab") as part:
-                part.write(np.ascontiguousarray(values).tobytes())
+            column(key).write(np.ascontiguousarray(values).tobytes())
         events.emit("progress", label="asking the teacher", done=len(counts), total=len(data.lengths),
                     unit="sequences")  # fmt: skip
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    tensors = {key: FileTensor(folder / key, dtype, tuple(shape)) for key, (dtype, shape) in sizes.items()}
+    tensors = {key: FileTensor(column(key), dtype, tuple(shape)) for key, (dtype, shape) in sizes.items()}
     file.write(
         answers(run.output), {**tensors, "starts": starts}, kind="answers", config={"top": top},
         provenance=run.provenance(), history={}, determinism=promised(run.libraries),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,7 +18,8 @@ from numpy.typing import NDArray
 
 from nlpkit import events
 from nlpkit.artifact import file
-from nlpkit.artifact.provenance import Run, spool
+from nlpkit.artifact.atomic import spool
+from nlpkit.artifact.provenance import Run
 from nlpkit.artifact.safetensors import FileTensor
 from nlpkit.data.corpus import Document, documents, need_text
 from nlpkit.data.packed import suffixes
@@ -32,7 +32,6 @@ from nlpkit.tokenizers.base import Tokenizer
 BATCH = 1 << 20  # characters a worker tokenises at a time
 LOAD = 1 << 18  # bytes of a corpus that are worth loading compiled code, some 50 ms
 COMPILE = 1 << 22  # bytes of one that are worth compiling it, some seconds, once
-COLUMNS = {"tokens": None, "sentence_ends": np.dtype("<i8"), "document_ends": np.dtype("<i8")}
 
 
 def tokens(
@@ -60,15 +59,15 @@ def tokens(
     if dry_run:
         return run.plan(vocab_size=made.vocab_size, bytes=sum(path.stat().st_size for path in run.paths("corpus")))
     width = np.dtype("<u2") if made.vocab_size <= 1 << 16 else np.dtype("<u4")
-    with events.log_to(log), spool(run.output) as folder:
+    with events.log_to(log), spool(run.output) as column:
         paths = run.paths("corpus")
         found = Texts(paths, field, on_error, part)
-        totals = _spool(_encoded(found, made, width, threads, _size(paths)), folder)
+        totals = _spool(_encoded(found, made, width, threads, _size(paths)), column)
         need_text(totals.sentences, [Path(path) for path in corpus])
         tensors = {
-            "tokens": FileTensor(folder / "tokens", width, (totals.tokens,)),
-            "sentence_ends": FileTensor(folder / "sentence_ends", np.dtype("<i8"), (totals.sentences,)),
-            "document_ends": FileTensor(folder / "document_ends", np.dtype("<i8"), (totals.documents,)),
+            "tokens": FileTensor(column("tokens"), width, (totals.tokens,)),
+            "sentence_ends": FileTensor(column("sentence_ends"), np.dtype("<i8"), (totals.sentences,)),
+            "document_ends": FileTensor(column("document_ends"), np.dtype("<i8"), (totals.documents,)),
         }
         config = {"vocab_size": made.vocab_size, **totals.to_json()}
         summary = run.write(tensors, kind="tokens", config=config, tokenizer=made.to_json())
@@ -183,25 +182,23 @@ def _encoded(
         yield from in_order(_encode, found.batches(), threads=workers, prepare=_prepare, arguments=arguments)
 
 
-def _spool(found: Iterator[Encoded], folder: Path) -> Totals:
-    """Append tokenised batches to the files of the folder."""
+def _spool(found: Iterator[Encoded], column: Callable[[str], BinaryIO]) -> Totals:
+    """Append tokenised batches to the files of the columns."""
     totals, ended = Totals(), 0
-    with ExitStack() as stack:
-        files: dict[str, BinaryIO] = {name: stack.enter_context(open(folder / name, "wb")) for name in COLUMNS}
-        for encoded in found:
-            files["tokens"].write(encoded.ids)
-            ends = totals.tokens + np.cumsum(encoded.sentences)
-            files["sentence_ends"].write(ends.astype("<i8").tobytes())
-            document_ends = totals.sentences + encoded.ends
-            document_ends = document_ends[document_ends > ended]
-            files["document_ends"].write(document_ends.astype("<i8").tobytes())
-            ended = int(document_ends[-1]) if len(document_ends) else ended
-            totals.sentences += len(encoded.sentences)
-            totals.documents += len(document_ends)
-            totals.tokens += int(encoded.sentences.sum())
-            totals.bytes += encoded.bytes
-            totals.words += encoded.words
-            events.emit("progress", label="tokens", done=totals.tokens, total=None, unit="")
+    for encoded in found:
+        column("tokens").write(encoded.ids)
+        ends = totals.tokens + np.cumsum(encoded.sentences)
+        column("sentence_ends").write(ends.astype("<i8").tobytes())
+        document_ends = totals.sentences + encoded.ends
+        document_ends = document_ends[document_ends > ended]
+        column("document_ends").write(document_ends.astype("<i8").tobytes())
+        ended = int(document_ends[-1]) if len(document_ends) else ended
+        totals.sentences += len(encoded.sentences)
+        totals.documents += len(document_ends)
+        totals.tokens += int(encoded.sentences.sum())
+        totals.bytes += encoded.bytes
+        totals.words += encoded.words
+        events.emit("progress", label="tokens", done=totals.tokens, total=None, unit="")
     return totals
 
 

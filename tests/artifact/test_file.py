@@ -70,7 +70,7 @@ def test_the_published_library_reads_it(tmp_path: Path) -> None:
 def test_a_tensor_may_come_from_a_file(tmp_path: Path) -> None:
     whole = make(tmp_path / "a.safetensors").read_bytes()
     (tmp_path / "raw").write_bytes(TENSORS["b.weight"].tobytes())
-    spooled = {**TENSORS, "b.weight": safetensors.FileTensor(tmp_path / "raw", np.dtype("<f4"), (3, 4))}
+    spooled = {**TENSORS, "b.weight": safetensors.FileTensor((tmp_path / "raw").open("rb"), np.dtype("<f4"), (3, 4))}
     assert make(tmp_path / "b.safetensors", spooled).read_bytes() == whole
 
 
@@ -242,7 +242,10 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "corpus.txt").write_text("\n".join(f"word{number}" for number in range(9000)))
     found = limited(script, tmp_path)
     assert found.returncode == 1, found.stderr
-    assert "cannot write: File too large; nothing half-written was left behind" in found.stderr and "Traceback" not in found.stderr
+    assert (
+        "cannot write: File too large; nothing half-written was left behind" in found.stderr
+        and "Traceback" not in found.stderr
+    )
     assert sorted(item.name for item in tmp_path.iterdir()) == ["corpus.txt", "x.safetensors"]
     assert (tmp_path / "x.safetensors").read_text() == "before"
 
