@@ -117,6 +117,29 @@ def prefetch(typing: Any, array: Any, index: Any) -> Any:
     return types.none(array, types.intp), code
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def eight(typing: Any, array: Any, index: Any) -> Any:
+    """The eight bytes array[index : index + 8] as one number."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = place(context, builder, signature.args[0], *arguments)
+        return builder.load(builder.bitcast(pointer, ir.IntType(64).as_pointer()), align=1)
+
+    return types.uint64(array, types.intp), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def touch(typing: Any, array: Any, index: Any) -> Any:
+    """Read array[index], 32 bits, and do nothing with it: unlike when it is asked for, its line then is there."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = place(context, builder, signature.args[0], *arguments)
+        builder.load_atomic(builder.bitcast(pointer, ir.IntType(32).as_pointer()), "monotonic", 4)  # stays, unused
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp), code
+
+
 def _splat(kind: Floats, document: str) -> Any:
     def splat(typing: Any, value: Any) -> Any:
         def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -217,6 +240,16 @@ def sums(typing: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h:
     return f8(*[f8] * 8), code
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def first(typing: Any, a: Any) -> Any:
+    """The first lane, a float."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.extract_element(arguments[0], ir.IntType(32)(0))
+
+    return types.float32(a), code
+
+
 def _spread(lanes: list[int], document: str) -> Any:
     def operation(typing: Any, a: Any) -> Any:
         def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -230,6 +263,17 @@ def _spread(lanes: list[int], document: str) -> Any:
 
 spread2 = _spread([0, 0, 1, 1, 2, 2, 3, 3], "The first four lanes, each twice.")
 spread4 = _spread([0, 0, 0, 0, 1, 1, 1, 1], "The first two lanes, each four times.")
+_halves = _spread([4, 5, 6, 7, 0, 1, 2, 3], "The lanes, four further.")
+_pairs = _spread([2, 3, 0, 1, 6, 7, 4, 5], "The lanes, two further.")
+_neighbours = _spread([1, 0, 3, 2, 5, 4, 7, 6], "The lanes, each beside its neighbour.")
+
+
+@compiled(inline="always")
+def largest(x: Any) -> Any:
+    """The greatest lane, a float."""
+    x = greatest(x, _halves(x))
+    x = greatest(x, _pairs(x))
+    return first(greatest(x, _neighbours(x)))
 
 
 @compiled(inline="always")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nlpkit.errors import UserError, choose
 from nlpkit.vectors import LOSSES, METHODS
 
+MAX_WINDOW = 10_000  # words on each side; a unit's rows are numbered with 16 bits
 MIN_LR = 1e-4  # where the linear decay ends, as in word2vec
 
 Floats = NDArray[np.float32]
@@ -51,6 +52,8 @@ class Settings:
             value = getattr(self, name)
             if not least <= value < np.inf:
                 raise UserError(f"{name} is {value}, expected at least {least}")
+        if self.window > MAX_WINDOW:
+            raise UserError(f"window is {self.window}, expected at most {MAX_WINDOW:,}")
         if not 0 < self.lr < np.inf:
             raise UserError(f"lr is {self.lr}, expected more than 0")
         if not np.isfinite(self.noise_exponent):

@@ -57,7 +57,7 @@ def cooccur(
             raise UserError(f"{name} is {value}, expected at least 1")
     distance_weights(window, 1)
     with events.log_to(log):
-        found = read(run, dry_run=dry_run)
+        found = read(run, threads=threads, dry_run=dry_run)
         vocabulary, text = found.vocabulary, found.text
         distance_weights(window, int(vocabulary.counts[0]))
         if text is None:

@@ -23,7 +23,6 @@ from nlpkit.artifact import atomic
 from nlpkit.errors import UserError
 from nlpkit.vectors.base import Corpus, Ids
 
-_CHARACTERS = 1 << 20  # of text split together
 _SENTENCES = 1 << 16  # whose lengths are read together
 _IDS = 1 << 20  # of a block, as far as its sentences allow
 
@@ -113,20 +112,6 @@ def parts(lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     return np.split(lengths, np.flatnonzero(np.diff(np.cumsum(lengths) // _IDS)) + 1)
 
 
-def batches(sentences: Iterable[str]) -> Iterator[list[str]]:
-    """Sentences in lists of about a million characters."""
-    batch: list[str] = []
-    size = 0
-    for sentence in sentences:
-        batch.append(sentence)
-        size += len(sentence)
-        if size >= _CHARACTERS:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
-
-
 def count(blocks: Iterable[Split], spool: Spool | None, label: str) -> NDArray[np.int64]:
     """Count each word [U], and put the ids in the spool, if there is one."""
     counts: NDArray[np.int64] = np.zeros(1 << 12, np.int64)
@@ -145,8 +130,9 @@ def count(blocks: Iterable[Split], spool: Spool | None, label: str) -> NDArray[n
 
 def only(ids: Ids, lengths: NDArray[np.int64], kept: NDArray[np.bool_]) -> Split:
     """Sentences without the words that are not ``kept``, [N]."""
-    sentence = np.repeat(np.arange(len(lengths)), lengths)
-    return ids[kept], np.bincount(sentence[kept], minlength=len(lengths))
+    before = np.concatenate([[0], np.cumsum(kept)])  # how many are kept of the first n words
+    ends = np.cumsum(lengths)
+    return ids[kept], before[ends] - before[ends - lengths]
 
 
 def rewritten(blocks: Iterable[Split], final: Ids, target: Path) -> Corpus:

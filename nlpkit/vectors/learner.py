@@ -5,6 +5,7 @@ Shapes: V words, R outputs, X rows of inputs (V, or more with n-grams), D width,
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -19,12 +20,14 @@ from nlpkit.vectors.base import MIN_LR, Corpus, Settings, Weights, keep_probabil
 from nlpkit.vectors.rounds import (
     GROUP,
     POOL,
+    SLOTS,
     TOP,
     UNIT,
     UNITS,
-    Buffers,
+    Matrix,
     Plan,
     Scratch,
+    Units,
     fill,
     give_way,
     meeting,
@@ -35,6 +38,7 @@ from nlpkit.vectors.subwords import Grams
 WORDS_A_ROUND = UNIT * UNITS
 _LINE = 64  # bytes; a vector of eight floats lies in one line when rows begin at a multiple of its size
 _ROWS = 1 << 12  # drawn together
+_PAGE = 1 << 21  # bytes of a large page
 _LOW = (1 << 64) - 1
 
 
@@ -52,27 +56,25 @@ class Learner:
         vocab_size, dim = len(counts), settings.dim
         self.biased = settings.loss == "nce"
         self.width = -(-(dim + self.biased) // WIDE) * WIDE
-        inputs = vocab_size + (grams.buckets if grams else 0)
-        self.x = aligned(inputs, self.width)
+        self.threads = min(threads, UNITS)
+        self.plan = self._plan(corpus, counts)
+        inputs, places = vocab_size + (grams.buckets if grams else 0), UNIT + 2 * settings.window
+        longest = int(np.diff(self.plan.paths).max()) if self.plan.tree else 1 + settings.negative
+        outputs = min(self.plan.roots, TOP + UNIT * longest) if self.plan.tree else UNIT + POOL
+        self._x = _matrix(inputs, self.width, min(places, vocab_size))
+        self._y = _matrix(self.plan.roots, self.width, outputs)
+        self.x = self._x.floats[: self._x.copies].reshape(inputs, self.width)
+        self.y = self._y.floats[: self._y.copies].reshape(-1, self.width)
         rng = seed.at("vectors").generator()
         for start in range(0, inputs, _ROWS):
             rows = self.x[start : start + _ROWS, :dim]
             rows[:] = (rng.random(rows.shape, np.float32) - np.float32(0.5)) / np.float32(dim)
-        self.y = aligned(settings.output_rows(vocab_size), self.width)
         if self.biased:
             self.x[:, dim] = 1
             self.y[:, dim] = np.log(counts / counts.sum()) - self._noise_scores()
-        self.threads = min(threads, UNITS)
-        self.plan = self._plan(corpus, counts)
-        longest = int(np.diff(self.plan.paths).max()) if self.plan.tree else 1 + settings.negative
-        outputs = min(len(self.y), TOP + UNIT * longest) if self.plan.tree else UNIT + POOL
-        sizes = UNIT + 2 * settings.window, outputs
-        self.buffers = _buffers(self.width, *sizes, means=grams is not None)
-        self.scratch = [
-            _scratch(len(counts), len(self.y), self.width, *sizes, longest, settings.window)
-            for _ in range(self.threads)
-        ]
-        self.uses = np.zeros(len(self.x), np.int64), np.zeros(len(self.y), np.int64)
+        self._units = _units(self.width, places, longest, means=grams is not None)
+        self._scratch = [_scratch(self.width, places, longest, settings.window) for _ in range(self.threads)]
+        self._uses = np.zeros(inputs if grams else 0, np.int64)
 
     @property
     def rounds(self) -> int:
@@ -88,8 +90,8 @@ class Learner:
 
         def work(thread: int) -> None:
             train_rounds(
-                self.plan, self.scratch[thread], self.buffers, self.x.reshape(-1), self.y.reshape(-1), self.uses, key,
-                rates, first, last, thread, self.threads, team, yielding,
+                self.plan, self._units, self._scratch[thread], self._x, self._y, self._uses, key, rates, first, last,
+                thread, self.threads, team, yielding,
             )  # fmt: skip
 
         others = [pool.submit(work, thread) for thread in range(1, self.threads)]
@@ -137,7 +139,8 @@ class Learner:
             ids=_read_only(corpus.ids, np.int32), offsets=_read_only(corpus.offsets, np.int64), window=settings.window,
             keep=_bits(keep_probability(counts, settings.sample)), negative=settings.negative,
             alias=alias_table(self.noise) if settings.loss != "hs" else np.zeros(2, np.uint32),
-            nodes=nodes, labels=labels, paths=paths, roots=len(self.y), grams=self.grams.rows if self.grams else none,
+            nodes=nodes, labels=labels, paths=paths, roots=settings.output_rows(len(counts)),
+            grams=self.grams.rows if self.grams else none,
             gram_ends=self.grams.ends if self.grams else none, cbow=settings.method == "cbow",
             tree=settings.loss == "hs", mean=settings.average, divide=settings.divide,
             bias=settings.dim if self.biased else -1, mask=mask, width=self.width,
@@ -150,6 +153,20 @@ def aligned(rows: int, width: int) -> NDArray[np.float32]:
     raw = np.zeros(size + _LINE, np.uint8)
     start = -raw.ctypes.data % _LINE
     return raw[start : start + size].view(np.float32).reshape(rows, width)
+
+
+def _large(rows: int, more: int, width: int) -> NDArray[np.float32]:
+    """Zeros [rows + more, width]. The system is asked to keep ``rows`` in large pages, where it knows some: each row
+    that a kernel reads is in another page, and looking up where a page is takes time too."""
+    if not hasattr(mmap, "MADV_HUGEPAGE"):
+        return aligned(rows + more, width)
+    size = (rows + more) * width * 4
+    raw = mmap.mmap(-1, size + _PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    array = np.frombuffer(raw, np.uint8)
+    start = -array.ctypes.data % _PAGE
+    if pages := rows * width * 4 // _PAGE:
+        raw.madvise(mmap.MADV_HUGEPAGE, start, pages * _PAGE)
+    return array[start : start + size].view(np.float32).reshape(rows + more, width)
 
 
 def _read_only(array: NDArray[Any], dtype: Any) -> NDArray[Any]:
@@ -174,32 +191,37 @@ def alias_table(probability: NDArray[np.float64]) -> NDArray[np.uint32]:
     return table
 
 
-def _buffers(width: int, inputs: int, outputs: int, *, means: bool) -> Buffers:
-    def rows(count: int) -> NDArray[Any]:
-        return np.zeros((UNITS, count), np.int64)
+def _matrix(rows: int, width: int, room: int) -> Matrix:
+    """A matrix of zeros, of which a unit uses at most ``room`` rows."""
 
-    def local(count: int) -> NDArray[np.float32]:
-        return aligned(UNITS, -(-count * width // 16) * 16)  # every unit begins where a line does
+    def numbers() -> NDArray[np.int64]:
+        return np.zeros((SLOTS, room), np.int64)
 
-    return Buffers(
-        x=local(inputs), x_rows=rows(inputs), x_uses=rows(inputs), y=local(outputs), y_rows=rows(outputs),
-        y_uses=rows(outputs), sizes=np.zeros((UNITS, 2), np.int64), before=local(inputs if means else 0),
+    users = np.zeros(rows, np.int64)
+    return Matrix(
+        floats=_large(rows, UNITS * room, width).reshape(-1), copies=rows * width, places=users.view(np.uint16),
+        users=users, rows=numbers(), uses=numbers(), at=numbers(), shared=numbers(), sharers=numbers(),
+        sizes=np.zeros((SLOTS, 2), np.int64),
     )  # fmt: skip
 
 
-def _scratch(words: int, nodes: int, width: int, inputs: int, outputs: int, longest: int, window: int) -> Scratch:
+def _units(width: int, places: int, longest: int, *, means: bool) -> Units:
     def numbers(count: int) -> NDArray[np.int64]:
-        return np.zeros(count, np.int64)
+        return np.zeros((SLOTS, count), np.int64)
 
-    places = inputs + window
-    shared = UNITS * max(inputs, outputs) // 2
+    return Units(
+        kept=numbers(places), inputs_of=numbers(places), starts=numbers(places), ends=numbers(places),
+        reach=numbers(places), picks=numbers(POOL + places),
+        outputs=numbers(max(UNIT, GROUP) * (longest + LANES) + LANES), spans=numbers(4),
+        before=aligned(UNITS, places * width if means else 0),
+    )  # fmt: skip
+
+
+def _scratch(width: int, places: int, longest: int, window: int) -> Scratch:
     most, scores = 2 * window * GROUP, -(-(longest + LANES) // LANES) * LANES
     return Scratch(
-        x_places=np.full(words, -1, np.int32), y_places=np.full(nodes, -1, np.int32), kept=numbers(places),
-        inputs_of=numbers(places), starts=numbers(places), ends=numbers(places), reach=numbers(places),
-        picks=numbers(POOL + places), outputs=numbers(max(UNIT, GROUP) * (longest + LANES) + LANES),
-        inputs=numbers(most + 2 * window), windows=np.zeros((GROUP, 4), np.int64), froms=numbers(GROUP),
-        scores=aligned(most, scores).reshape(-1), hidden=aligned(GROUP, width).reshape(-1),
-        error=aligned(GROUP, width).reshape(-1), shared=numbers(shared),
-        scales=np.zeros(shared, np.float32), holders=np.zeros((shared, 1 + UNITS), np.int64),
+        inputs=np.zeros(most + 2 * window, np.int64), windows=np.zeros((GROUP, 4), np.int64),
+        froms=np.zeros(GROUP, np.int64), begun=np.zeros(places, np.int64), scores=aligned(most, scores).reshape(-1),
+        hidden=aligned(GROUP, width).reshape(-1), error=aligned(GROUP, width).reshape(-1),
+        holders=np.zeros(UNITS, np.int64),
     )  # fmt: skip

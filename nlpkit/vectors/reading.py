@@ -15,17 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit.artifact.provenance import Run
-from nlpkit.data.corpus import documents
 from nlpkit.data.tokenfile import TokenFiles
+from nlpkit.data.tokens import Texts
 from nlpkit.errors import UserError, refuse
+from nlpkit.parallel import in_threads
 from nlpkit.tokenizers import load as load_tokenizer
 from nlpkit.tokenizers.base import Tokenizer
 from nlpkit.vectors import phrases
 from nlpkit.vectors.base import Corpus
-from nlpkit.vectors.counting import Split, Spool, Vocabulary, batches, choose_words, count, only, parts, rewritten
+from nlpkit.vectors.counting import Split, Spool, Vocabulary, choose_words, count, only, parts, rewritten
 from nlpkit.vectors.words import Pieces, Words, ordinary
 
 _SENTENCES = 1 << 16  # of a token file whose ends are read together
+_BYTES = 1 << 20  # of text whose words are numbered together
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Reading:
         return None if self.tokenizer is None else self.tokenizer.to_json()
 
 
-def read(run: Run, *, dry_run: bool) -> Reading:
+def read(run: Run, *, threads: int | None, dry_run: bool) -> Reading:
     """Read the corpus of a run, by these of its options.
 
     ``lowercase``, the input ``tokenizer``, ``field`` and ``on_error`` say what the words of text are; token files know.
@@ -67,7 +69,7 @@ def read(run: Run, *, dry_run: bool) -> Reading:
         raise UserError(f"is a token file, and {plain.name} is text", where=made,
                         hint="give text only, or token files only")  # fmt: skip
     spooled = not dry_run or passes is not None
-    found = _tokens(run, "corpus") if all(tokens) else _text(run, "corpus", spooled=spooled)
+    found = _tokens(run, "corpus") if all(tokens) else _text(run, "corpus", threads, spooled=spooled)
     source, names, counts = found.source, found.names, found.counts
     joined: list[list[tuple[str, str]]] = []
     for _ in range(passes or 0):
@@ -97,7 +99,7 @@ def held_out(run: Run, found: Reading) -> Corpus | None:
     for path in paths:
         if _is_artefact(path) != tokens:
             raise UserError("is not of the corpus' kind: one is text, the other a token file", where=path)
-    dev = _tokens(run, "dev") if tokens else _text(run, "dev", spooled=True)
+    dev = _tokens(run, "dev") if tokens else _text(run, "dev", 1, spooled=True)
     if dev.tokenizer is not None and dev.tokenizer.to_json() != found.tokenizer_json:
         raise UserError("is of another tokenizer than the corpus", where=paths[0])
     source, names = dev.source, dev.names
@@ -123,18 +125,30 @@ class _Found:
     lowercase: bool | None
 
 
-def _text(run: Run, role: str, *, spooled: bool) -> _Found:
+def _text(run: Run, role: str, threads: int | None, *, spooled: bool) -> _Found:
     options, path = run.options, run.path("tokenizer")
     if path is not None:
         refuse({"lowercase": options["lowercase"]}, "the tokenizer decides about case")
     tokenizer = None if path is None else load_tokenizer(path)
     lower = options["lowercase"] is not False
     split = Words(lowercase=lower) if tokenizer is None else Pieces(tokenizer)
-    found = documents(run.paths(role), field=options["field"], on_error=options["on_error"])
+    lines = Texts(run.paths(role), options["field"], options["on_error"], (0, 1)).lines()
     spool = Spool(run.output)
-    sentences = (sentence for document in found for sentence in document.sentences)
-    counts = count(map(split, batches(sentences)), spool if spooled else None, f"reading {role}")
+    blocks = in_threads(lambda: split, _large(text for text, _ in lines), threads=threads, most=1)
+    counts = count(blocks, spool if spooled else None, f"reading {role}")
     return _Found(spool, split.names, counts, tokenizer, lower if tokenizer is None else None)
+
+
+def _large(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Lines in blocks of at least `_BYTES`: as counting takes time for each block."""
+    block: list[bytes] = []
+    for text in lines:
+        block.append(text)
+        if sum(map(len, block)) >= _BYTES:
+            yield b"".join(block)
+            block = []
+    if block:
+        yield b"".join(block)
 
 
 def _tokens(run: Run, role: str) -> _Found:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from nlpkit.native import Entry
 
 UNIT = 256  # words of the text, before subsampling
-UNITS = 4  # of a round
+UNITS = 4  # of a round; as many 16-bit numbers are one of 64 bits
+SLOTS = 2 * UNITS
 POOL = 256  # negatives drawn for a unit; a power of two
 GROUP = 4  # windows scored together
 TOP = 256  # nodes below and with the root, with which most paths begin; every unit has them, in places that are known
@@ -57,41 +58,51 @@ class Plan(NamedTuple):
     width: int
 
 
-class Buffers(NamedTuple):
-    """What the units of a round have of their own: ``x`` and ``y`` [UNITS, rows * W], which rows of the matrices they
-    are, how often each is used, ``sizes`` [UNITS, 2], and the inputs as they were read (with n-grams only)."""
+class Matrix(NamedTuple):
+    """A matrix, and what the units know of its rows. Unit n of the text has row n % SLOTS of what is [SLOTS, K].
 
-    x: Any
-    x_rows: Any
-    x_uses: Any
-    y: Any
-    y_rows: Any
-    y_uses: Any
-    sizes: Any
-    before: Any
+    ``floats`` [(rows + UNITS * K) * W]: the matrix, then K rows for the copies of each unit of a round. ``places``
+    [rows * UNITS] uint16: for each row and unit of a round 1 + the place of the row among the unit's, 0 when it does
+    not use it; ``users`` [rows] int64 is the same memory, a row's four places at once.
+    """
+
+    floats: Any
+    copies: int  # where they begin
+    places: Any
+    users: Any
+    rows: Any  # [SLOTS, K]: which rows a unit uses
+    uses: Any  # [SLOTS, K]: by how many of its windows
+    at: Any  # [SLOTS, K]: where each begins in ``floats``
+    shared: Any  # [SLOTS, K]: the rows that other units of the round use as well and none before this one
+    sharers: Any  # [SLOTS, K]: their ``users``
+    sizes: Any  # [SLOTS, 2]: how many rows, how many shared
 
 
-class Scratch(NamedTuple):
-    """What a thread works with; nothing of it outlives a unit but -1 in ``x_places`` and ``y_places``."""
+class Units(NamedTuple):
+    """What the units of two rounds have of their own, [SLOTS, ...]: one round trains, the next is made ready."""
 
-    x_places: Any  # [V]: where a row is in this unit's memory
-    y_places: Any  # [R]
     kept: Any  # the words that stay, `window` of them before the unit and after it
-    inputs_of: Any  # where the input row of each is
+    inputs_of: Any  # the input row of each
     starts: Any  # the first and the last word of its sentence
     ends: Any
     reach: Any
-    picks: Any  # where the output rows of the pool and of the words are; for the tree, where the path of a word begins
-    outputs: Any  # rows of outputs, window after window
-    inputs: Any  # rows of inputs
+    picks: Any  # the output rows of the pool and of the words; for the tree, where the path of a word begins
+    outputs: Any  # rows of outputs: of a group of windows, or of all paths
+    spans: Any  # [SLOTS, 4]: the first word, the end of the unit's own words, the end; how many rows paths have
+    before: Any  # [UNITS, K * W]: inputs as they were read (with n-grams only)
+
+
+class Scratch(NamedTuple):
+    """What a thread works with; nothing of it outlives a unit."""
+
+    inputs: Any  # where rows of inputs begin
     windows: Any  # [GROUP, 4]: begin and end of inputs, begin and number of outputs
     froms: Any  # [GROUP]: where the labels begin
+    begun: Any  # where the path of each input begins
     scores: Any
     hidden: Any  # [GROUP * W]
     error: Any  # [GROUP * W]
-    shared: Any  # rows that several units used
-    scales: Any
-    holders: Any  # [rows, 1 + UNITS]: how many units, and where the row is in the memory of each
+    holders: Any  # [UNITS]: where a shared row is in the memory of each unit that uses it
 
 
 def meeting() -> NDArray[np.int64]:

@@ -25,6 +25,9 @@ SPACE, LINE, SIGN, OTHER = 0, 1, 2, 3
 # Why the kernel came back: the text is done, a table is nearly full, or chunks were met that Python has to spell.
 DONE, FULL, UNKNOWN = 0, 1, 2
 
+SHORT = 32  # letters; longer words are numbered more slowly
+SLACK = 8  # bytes behind the strings of an arena, as they are compared eight at a time
+
 Bytes = NDArray[np.uint8]
 Longs = NDArray[np.int64]
 
@@ -57,9 +60,11 @@ def grown(old: Table, more: int) -> Table:
     """A table with the same strings and room for one more of ``more`` bytes; this one, if it has room."""
     strings, size, used = len(old.hashes), len(old.arena), int(old.used[0])
     last = int(old.begins[used])
-    if used < strings and last + more < size:
+    if used < strings and last + more + SLACK < size:
         return old
-    new = table(2 * strings if used == strings else strings, 2 * size + more if last + more >= size else size)
+    new = table(
+        2 * strings if used == strings else strings, 2 * size + more + SLACK if last + more + SLACK >= size else size
+    )
     new.hashes[:strings] = old.hashes
     new.begins[: strings + 1] = old.begins
     new.arena[:size] = old.arena

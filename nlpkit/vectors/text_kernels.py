@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit.compiled import compiled
-from nlpkit.vectors.scan import DONE, FULL, LINE, OTHER, UNKNOWN, Bytes, Longs, Table
+from nlpkit.simd import eight, item, put
+from nlpkit.vectors.scan import DONE, FULL, LINE, OTHER, SHORT, SLACK, UNKNOWN, Bytes, Longs, Table
 
 _BASIS, _PRIME = -3750763034362895579, 1099511628211  # of the hash FNV-1a, 64 bits
 _LOW = (1 << 32) - 1
@@ -36,21 +37,25 @@ def _place(strings: Table) -> None:
 def _number(slots: Longs, hashes: Longs, begins: Longs, arena: Bytes, used: Longs, size: int, hashed: Any) -> Any:
     """The number of the string of ``size`` bytes behind the last one in the arena; it stays there if it is new."""
     mask = len(slots) - 1
-    begin = begins[used[0]]
+    new = item(used, 0)
+    begin = item(begins, new)
     place = hashed & mask
-    while slots[place]:
-        slot = slots[place]
+    slot = item(slots, place)
+    while slot:
         if (slot ^ hashed) >> 32 == 0:
             found = (slot & _LOW) - 1
-            first = begins[found]
-            if begins[found + 1] - first == size + 1:
+            first = item(begins, found)
+            if item(begins, found + 1) - first == size + 1:
                 same = 0
-                while same < size and arena[first + same] == arena[begin + same]:
-                    same += 1
-                if same == size:
-                    return found
+                while same + 8 <= size and eight(arena, first + same) == eight(arena, begin + same):
+                    same += 8
+                rest = size - same
+                if rest < 8:  # the last bytes, moved up so far that those behind them fall off
+                    apart = eight(arena, first + same) ^ eight(arena, begin + same)
+                    if rest == 0 or apart << np.uint64(64 - 8 * rest) == 0:
+                        return found
         place = (place + 1) & mask
-    new = used[0]
+        slot = item(slots, place)
     slots[place] = (hashed & ~_LOW) | (new + 1)
     hashes[new] = hashed
     arena[begin + size] = 10
@@ -67,7 +72,7 @@ def _words(
     """Put the numbers of a chunk's words behind the ``found`` ids; how many there are then, -1 if the table is full."""
     while place < stop:
         begin = begins[used[0]]
-        if used[0] == len(hashes) or begin + stop - place >= len(arena):
+        if used[0] == len(hashes) or begin + stop - place + SLACK >= len(arena):
             return -1
         hashed: Any = _BASIS
         size = 0
@@ -89,7 +94,7 @@ def _chunk(source: Bytes, place: Any, stop: Any, others: Table) -> Any:
     """The number of a chunk; -1: the table is full."""
     begin = others.begins[others.used[0]]
     size = stop - place
-    if others.used[0] == len(others.hashes) or begin + size >= len(others.arena):
+    if others.used[0] == len(others.hashes) or begin + size + SLACK >= len(others.arena):
         return -1
     hashed: Any = _BASIS
     for offset in range(size):
@@ -130,6 +135,26 @@ def scan(
     place, found, line, before = at[0], at[1], at[2], at[3]
     status = DONE
     while place < len(text):
+        # Most chunks are a short word. Whether it is one is seen behind it, when it stands in the arena already.
+        new = item(used, 0)
+        begin = item(begins, new)
+        if new < len(hashes) and begin + SHORT + SLACK < len(arena):
+            hashed: Any = _BASIS
+            size = 0
+            letter = item(plain, item(text, place))
+            while letter > OTHER and size < SHORT:
+                put(arena, begin + size, letter)
+                hashed = (hashed ^ np.int64(letter)) * _PRIME
+                size += 1
+                letter = item(plain, item(text, place + size))
+            if size and letter <= LINE:
+                put(ids, found, np.int32(_number(slots, hashes, begins, arena, used, size, hashed)))
+                place, found = place + size, found + 1
+                if letter == LINE:
+                    put(lengths, line, np.int64(found - before))
+                    line, before = line + 1, found
+                place += 1
+                continue
         stop, other = _end(text, place, plain)
         if stop == place:
             if plain[text[place]] == LINE:

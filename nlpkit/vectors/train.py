@@ -89,7 +89,7 @@ def train(
     if subwords is None:
         refuse({"buckets": buckets}, "vectors are not made of n-grams", hint="--subwords 3-6 does it")
     with events.log_to(log):
-        found = read(run, dry_run=dry_run)
+        found = read(run, threads=threads, dry_run=dry_run)
         vocabulary, text = found.vocabulary, found.text
         if text is None:
             return run.plan(**_cost(vocabulary, settings, run.options))

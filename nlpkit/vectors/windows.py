@@ -1,7 +1,7 @@
 """What a group of windows learns: all are scored, then each moves its rows, one after the other.
 
 Arguments are those of `nlpkit.vectors.word2vec`: ``own.windows`` says where each window's inputs and outputs are,
-``a`` and ``b`` are the unit's inputs and outputs, ``rate`` is the learning rate.
+``a`` and ``b`` are the memory of inputs and outputs, ``outputs`` where rows of b begin, ``rate`` is the learning rate.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from nlpkit.vectors.products import learn1, learn2, learn4, move, room, score1, 
 
 
 @compiled(inline="always")
-def learn_skipgram(group: int, plan: Any, own: Any, a: Any, b: Any, rate: Any) -> None:
+def learn_skipgram(group: int, plan: Any, own: Any, a: Any, b: Any, outputs: Any, rate: Any) -> None:
     """Each word around predicts the one in the middle (as word2vec.c does it; the paper has it the other way)."""
-    width, scores, inputs, outputs = plan.width, own.scores, own.inputs, own.outputs
+    width, scores, inputs = plan.width, own.scores, own.inputs
     at = 0
     for n in range(group):
         q, end, first, count = own.windows[n]
@@ -59,7 +59,7 @@ def learn_skipgram(group: int, plan: Any, own: Any, a: Any, b: Any, rate: Any) -
 
 
 @compiled(inline="always")
-def learn_cbow(group: int, plan: Any, own: Any, a: Any, b: Any, rate: Any) -> None:
+def learn_cbow(group: int, plan: Any, own: Any, a: Any, b: Any, outputs: Any, rate: Any) -> None:
     """The words around predict the one in the middle together."""
     width, scores, hidden, none = plan.width, own.scores, own.hidden, splat16(np.float32(0))
     at = 0
@@ -67,15 +67,27 @@ def learn_cbow(group: int, plan: Any, own: Any, a: Any, b: Any, rate: Any) -> No
         q, end, first, count = own.windows[n]
         to = n * width
         share = splat16(np.float32(1) / np.float32(end - q) if plan.mean else np.float32(1))
-        for c in range(0, width, WIDE):
-            store(hidden, to + c, none)
-        for p in range(q, end):
-            i = item(own.inputs, p)
-            for c in range(0, width, WIDE):
-                store(hidden, to + c, fma(load16(a, i + c), share, load16(hidden, to + c)))
+        c = 0
+        while c + 4 * WIDE <= width:
+            h0 = h1 = h2 = h3 = none
+            for p in range(q, end):
+                i = item(own.inputs, p) + c
+                h0, h1 = fma(load16(a, i), share, h0), fma(load16(a, i + WIDE), share, h1)
+                h2, h3 = fma(load16(a, i + 2 * WIDE), share, h2), fma(load16(a, i + 3 * WIDE), share, h3)
+            store(hidden, to + c, h0)
+            store(hidden, to + c + WIDE, h1)
+            store(hidden, to + c + 2 * WIDE, h2)
+            store(hidden, to + c + 3 * WIDE, h3)
+            c += 4 * WIDE
+        while c < width:
+            h0 = none
+            for p in range(q, end):
+                h0 = fma(load16(a, item(own.inputs, p) + c), share, h0)
+            store(hidden, to + c, h0)
+            c += WIDE
         if plan.bias >= 0:
             hidden[to + plan.bias] = 1
-        score1(hidden, to, b, own.outputs, first, count, scores, at, width)
+        score1(hidden, to, b, outputs, first, count, scores, at, width)
         at += room(1, count)
     at = 0
     for n in range(group):
@@ -84,7 +96,7 @@ def learn_cbow(group: int, plan: Any, own: Any, a: Any, b: Any, rate: Any) -> No
     at = 0
     for n in range(group):
         q, end, first, count = own.windows[n]
-        learn1(hidden, n * width, b, own.outputs, first, count, scores, at, plan.mask, own.error, n * width, width)
+        learn1(hidden, n * width, b, outputs, first, count, scores, at, plan.mask, own.error, n * width, width)
         at += room(1, count)
     for n in range(group):
         q, end, first, count = own.windows[n]

@@ -6,8 +6,6 @@ signs alone are left out, "don't" is don and t, "well-known" is well and known, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,11 +36,11 @@ class Words:
         """The words met so far, by number."""
         return _strings(self._words, 0)
 
-    def __call__(self, sentences: Sequence[str]) -> Split:
-        """The numbers of all words of the sentences, in which there are no line ends; how many each has."""
-        text = np.frombuffer("\n".join([*sentences, ""]).encode("utf-8", "surrogatepass"), np.uint8)
+    def __call__(self, lines: bytes) -> Split:
+        """The numbers of all words of the sentences, lines of UTF-8 that end with a line feed; how many each has."""
+        text = np.frombuffer(lines, np.uint8)
         ids = np.empty(len(text), np.int32)  # no character is more than one word
-        lengths = np.empty(len(sentences), np.int64)
+        lengths = np.empty(lines.count(b"\n"), np.int64)
         at = np.zeros(5, np.int64)
         while status := scan.scan(
             text, self._kinds, self._words, self._others, self._spelled, self._ends, at, ids, lengths
@@ -99,9 +97,9 @@ class Pieces:
         self.names = tokenizer.pieces
         self._ordinary = ordinary(tokenizer)
 
-    def __call__(self, sentences: Sequence[str]) -> Split:
-        """The ids of all pieces of the sentences; how many each has."""
-        found = self.tokenizer.encode_batch(sentences)
+    def __call__(self, lines: bytes) -> Split:
+        """The ids of all pieces of the sentences, lines of UTF-8 that end with a line feed; how many each has."""
+        found = self.tokenizer.encode_batch([line.strip() for line in lines.decode().split("\n")])
         ids = np.concatenate(found)
         return only(ids, np.array(list(map(len, found)), np.int64), self._ordinary[ids])
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nlpkit.errors import UserError
 from nlpkit.vectors import counting
-from nlpkit.vectors.counting import Spool, batches, choose_words, count, rewritten
+from nlpkit.vectors.counting import Spool, choose_words, count, rewritten
 
 
 class Split:
@@ -28,9 +28,14 @@ class Split:
         return list(self.ids)
 
 
+def pairs(sentences):
+    """Some at a time."""
+    return [sentences[start : start + 2] for start in range(0, len(sentences), 2)]
+
+
 def run(sentences, folder, **options):
     split, spool = Split(), Spool(folder / "target")
-    counts = count(map(split, batches(sentences)), spool, "counting")
+    counts = count(map(split, pairs(sentences)), spool, "counting")
     vocabulary, final = choose_words(split.names, counts, **{"min_count": 1, "vocab_size": None, **options})
     return vocabulary, rewritten(spool.blocks(), final, spool.target)
 
@@ -62,7 +67,6 @@ def test_blocks_do_not_show(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     sentences = [" ".join(f"w{word}" for word in rng.zipf(1.3, 7) if word < 500) for _ in range(300)]
     whole, corpus = run(sentences, tmp_path, min_count=2)
-    monkeypatch.setattr(counting, "_CHARACTERS", 1)
     monkeypatch.setattr(counting, "_SENTENCES", 30)
     monkeypatch.setattr(counting, "_IDS", 11)
     parts, again = run(sentences, tmp_path, min_count=2)

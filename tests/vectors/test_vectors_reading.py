@@ -116,7 +116,7 @@ def test_other_text_has_the_words_and_phrases_of_the_corpus(tmp_path):
         threshold = 1.0 if phrases else None
         run = start(tmp_path / "vec", [tmp_path / "corpus.txt"], [tmp_path / "dev.txt"], phrases=phrases,
                     phrase_threshold=threshold)  # fmt: skip
-        found = reading.read(run, dry_run=False)
+        found = reading.read(run, threads=2, dry_run=False)
         assert words_of(reading.held_out(run, found), found.vocabulary.words) == expected
     run = start(tmp_path / "vec", [tmp_path / "corpus.txt"], None)
     assert reading.held_out(run, found) is None
@@ -131,7 +131,7 @@ def test_other_tokens_give_what_their_text_gives(made, tmp_path):
     )
     both = []
     for run in (texts, tokens):
-        found = reading.read(run, dry_run=False)
+        found = reading.read(run, threads=2, dry_run=False)
         both.append(words_of(reading.held_out(run, found), found.vocabulary.words))
     assert both[0] == both[1] and any("_" in word for sentence in both[0] for word in sentence)
 
@@ -148,7 +148,7 @@ def test_other_text_of_another_kind_is_refused(made, tmp_path):
     ):
         run = start(tmp_path / "vec", [corpus], [dev])
         with pytest.raises(UserError, match=message):
-            reading.held_out(run, reading.read(run, dry_run=False))
+            reading.held_out(run, reading.read(run, threads=2, dry_run=False))
 
 
 def test_phrases_through_the_command_line(tmp_path, capsys):

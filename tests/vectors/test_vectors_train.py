@@ -145,7 +145,8 @@ def test_stdin_and_columns(corpus, tmp_path, monkeypatch):
 @pytest.mark.parametrize(("options", "message"), [
     ({"method": "glove"}, 'method "glove" is unknown'), ({"method": "skip-gram"}, 'did you mean "skipgram"'),
     ({"loss": "softmax"}, 'loss "softmax" is unknown'), ({"dim": 0}, "dim is 0, expected at least 1"),
-    ({"window": 0}, "window is 0"), ({"negative": 0}, "negative is 0"), ({"epochs": -1}, "epochs is -1"),
+    ({"window": 0}, "window is 0"), ({"window": 10_001}, "window is 10001, expected at most 10,000"),
+    ({"negative": 0}, "negative is 0"), ({"epochs": -1}, "epochs is -1"),
     ({"loss": "hs", "negative": 5}, "--negative changes nothing: loss hs draws no negatives"),
     ({"average": False}, "--average changes nothing: skipgram"),
     ({"sample": -1.0}, "sample is -1.0"), ({"lr": 0.0}, "lr is 0.0"), ({"lr": float("nan")}, "lr is nan"),
