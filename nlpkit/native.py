@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
@@ -127,21 +127,53 @@ class Entry:
         objects = _kept(path)
         if objects is None:
             events.emit("progress", label="compiling for this processor, once:", done=1, total=1, unit="module")
-            _write(path, _compile_entry(getattr(import_module(self.module), self.name), given))
+            _write(path, {"outer": _object(_entry(getattr(import_module(self.module), self.name), given))})
             if subprocess.run([sys.executable, "-c", _TRY_FILE, str(path)], capture_output=True).returncode:
                 _write(path, {})
             objects = _kept(path)
         if not objects:
             return self._through_numba()
-        ((symbol, code),) = objects.values()
+        (address,) = _addresses(objects).values()
         flat = _flat(given)
         kinds = [ctypes.c_double if isinstance(value, float) else ctypes.c_int64 for value in flat]
-        call: Any = ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(_address(symbol, code))
+        call: Any = ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(address)
         return lambda *values: int(call(*_flat(values)))
 
     def _through_numba(self) -> Callable[..., int]:
         dispatcher = getattr(import_module(self.module), self.name)
         return lambda *values: int(dispatcher(*values))
+
+
+def by_place(module: str, kernels: Mapping[str, Sequence[Any]]) -> dict[str, Callable[..., int]]:
+    """Kernels of ``module``, as those of an `Entry`, for whoever calls them a thousand times a second: each is called
+    with numbers alone, and given of an array its place in memory, which nothing checks.
+
+    ``kernels`` has for each name examples of what it is given. A kernel may not ask for the length of an array.
+    """
+    shapes = json.dumps([[name, *map(_shape, given)] for name, given in kernels.items()])
+    path = _place(module, _folder_sources(module), shapes)
+    objects, made = None if path is None else _kept(path), {}
+    if not objects:
+        if objects is None:
+            events.emit("progress", label="compiling for this processor, once:", done=1, total=1, unit="module")
+        whole = import_module(module)
+        made = {name: _entry(getattr(whole, name), given, sized=False) for name, given in kernels.items()}
+    if objects is None and path is not None:
+        _write(path, {name: _object(one) for name, one in made.items()})
+        if subprocess.run([sys.executable, "-c", _TRY_FILE, str(path)], capture_output=True).returncode:
+            _write(path, {})
+        objects = _kept(path)
+    if objects:
+        addresses = _addresses(objects)
+    else:  # nothing can be kept or loaded: what was compiled lives in this process
+        _ENGINES.append(made)
+        addresses = {name: int(one.address) for name, one in made.items()}
+    found: dict[str, Callable[..., int]] = {}
+    for name, given in kernels.items():
+        kinds = [ctypes.c_double if isinstance(value, float) else ctypes.c_int64 for value in given]
+        call: Any = ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(addresses[name])
+        found[name] = call
+    return found
 
 
 def _shape(value: Any) -> Any:
@@ -164,8 +196,8 @@ def _flat(value: Any) -> list[Any]:
     return [float(value) if isinstance(value, float) else int(value)]
 
 
-def _compile_entry(dispatcher: Any, given: Sequence[Any]) -> dict[str, tuple[str, bytes]]:
-    """Name -> symbol and object code of a function of the numbers of `_flat`."""
+def _entry(dispatcher: Any, given: Sequence[Any], *, sized: bool = True) -> Any:
+    """A compiled function of the numbers of `_flat`; without the lengths of arrays if not ``sized``."""
     import numba
     from numba.core import types as numba_types
 
@@ -181,18 +213,17 @@ def _compile_entry(dispatcher: Any, given: Sequence[Any]) -> dict[str, tuple[str
             space[kind] = type(value)
             return f"{kind}({', '.join(map(expression, value))},)"
         if isinstance(value, np.ndarray):
-            names.extend(f"a{first + number}" for number in range(1 + value.ndim))
             signature.append(types.CPointer(numba.from_dtype(value.dtype)))
-            signature.extend([types.int64] * value.ndim)
-            return f"carray({names[first]}, ({''.join(name + ', ' for name in names[first + 1 :])}))"
+            names.extend(f"a{first + number}" for number in range(1 + (value.ndim if sized else 0)))
+            signature.extend([types.int64] * (len(names) - first - 1))
+            return f"carray({names[first]}, ({''.join(name + ', ' for name in names[first + 1 :]) if sized else '0,'}))"
         names.append(f"a{first}")
         signature.append(types.float64 if isinstance(value, float) else types.int64)
         return names[first]
 
     body = ", ".join(map(expression, given))
     exec(f"def outer({', '.join(names)}):\n    return inner({body})", space)
-    made = numba.cfunc(types.int64(*signature))(space["outer"])
-    return {"outer": _object(made)}
+    return numba.cfunc(types.int64(*signature))(space["outer"])
 
 
 def _object(made: Any) -> tuple[str, bytes]:
@@ -224,7 +255,7 @@ def _library(module: str) -> dict[str, Any]:
 _TRY = "import sys; from nlpkit import native; assert native._library(sys.argv[1])"
 _TRY_FILE = (
     "import sys; from pathlib import Path; from nlpkit import native\n"
-    "for found in native._kept(Path(sys.argv[1])).values(): native._address(*found)"
+    "native._addresses(native._kept(Path(sys.argv[1])))"
 )
 
 
@@ -232,15 +263,19 @@ def _load(module: ModuleType, objects: dict[str, tuple[str, bytes]]) -> dict[str
     if not objects:
         return {}
     found = {}
-    for name, (symbol, code) in objects.items():
+    for name, address in _addresses(objects).items():
         width = sum(2 if parameter else 1 for parameter in getattr(module, name).parameters)
-        call: Any = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * width)(_address(symbol, code))
+        call: Any = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * width)(address)
         found[name] = call
     return found
 
 
+def _addresses(objects: Mapping[str, tuple[str, bytes]]) -> dict[str, int]:
+    """Put object code in memory, where it stays; where each function begins."""
+    return {name: _address(symbol, code) for name, (symbol, code) in objects.items()}
+
+
 def _address(symbol: str, code: bytes) -> int:
-    """Put object code in memory, where it stays; where its function begins."""
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()

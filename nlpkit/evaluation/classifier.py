@@ -19,7 +19,7 @@ from nlpkit.data import labelled
 from nlpkit.data.labelled import Examples
 from nlpkit.errors import UserError, refuse
 from nlpkit.evaluation import baselines, intervals, metrics
-from nlpkit.evaluation.describe import describe, sha256, timed
+from nlpkit.evaluation.describe import sha256, timed
 from nlpkit.models.load import Loaded
 from nlpkit.tasks.base import Scores
 from nlpkit.tasks.classify import Classify, losses
@@ -63,7 +63,7 @@ def evaluate(loaded: Loaded, data: Path, other: Loaded | None, options: Mapping[
     if other is not None and rival is not None:
         theirs, result["speed"]["against"] = _scores(other, *rival, examples, options, "against")
         theirs = theirs[:, [rival[0].labels.index(label) for label in task.labels]]
-        result["against"] = {**describe(other), "metrics": measure(task, truth, theirs, drawing)["metrics"]}
+        result["against"] = {"metrics": measure(task, truth, theirs, drawing)["metrics"]}
         result["difference"] = compare(task, truth, scores, theirs, drawing)
     return result
 

@@ -69,7 +69,12 @@ def evaluate(
     bounds = checks.parse(min or (), max or (), kind.names(loaded))
     with use_threads(threads):
         other = None if against is None else load(against)
+        rival = {} if other is None else describe(other)
+        if other is not None:
+            to_answer(other, int8=False, device=device)
         measured = kind.evaluate(loaded, Path(data), other, options)
+        if other is not None:
+            measured["against"] = {**rival, **measured["against"]}
         result: dict[str, Any] = {"schema": SCHEMA, "model": described, **measured}
     if int8:
         result["settings"]["int8"] = True

@@ -15,7 +15,7 @@ from nlpkit.data.pretraining import SOURCES, source
 from nlpkit.data.tokenfile import TokenFiles
 from nlpkit.errors import UserError, choose, refuse
 from nlpkit.evaluation import intervals
-from nlpkit.evaluation.describe import describe, sha256, timed
+from nlpkit.evaluation.describe import sha256, timed
 from nlpkit.evaluation.perplexity import Answers, EveryToken, Exam, Masked, by_frequency, by_model, take_exam
 from nlpkit.models.load import Loaded
 from nlpkit.objectives import mlm
@@ -73,7 +73,7 @@ def evaluate(loaded: Loaded, data: Path, other: Loaded | None, options: Mapping[
         }  # fmt: skip
         if other is not None:
             theirs, result["speed"]["against"] = _take(exam, other, options, "against")
-            result["against"] = {**describe(other), "metrics": _measured(theirs, options, n_bytes)}
+            result["against"] = {"metrics": _measured(theirs, options, n_bytes)}
             difference = answers.minus(theirs, options["seed"], options["resamples"])
             result["difference"] = {name: value.to_json() for name, value in difference.items()}
     return result

@@ -16,8 +16,8 @@ from nlpkit.layers.dropout import Dropout
 from nlpkit.layers.linear import Linear
 from nlpkit.layers.packing import Packing, Run
 
-# What a run of sequences may see: everything; itself and what came before (T = S); or a tensor that broadcasts to
-# [B, H, T, S], bool (True: may attend) or float (added to the scores, -inf: may not).
+# What a run of sequences may see: everything; itself and what came before (the queries are the last keys); or a tensor
+# that broadcasts to [B, H, T, S], bool (True: may attend) or float (added to the scores, -inf: may not).
 Sight = Literal["all", "causal"] | Tensor
 
 
@@ -40,35 +40,34 @@ class Causal:
     """Every token sees itself and those before it."""
 
     def __call__(self, run: Run, queries: int, keys: int) -> Sight:
-        if queries == 1:
-            return "all"
-        return "causal" if queries == keys else torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
+        return "all" if queries == 1 else "causal"
 
 
 class Memory:
-    """Keys and values that one layer keeps, in buffers that double when they are full."""
+    """Keys and values that one layer keeps, in buffers that double when they are full. How they lie there is for the
+    attention to say; what is kept by `extend` is [B, H, S, D]."""
 
     def __init__(self) -> None:
         self.length = 0
-        self._buffers: tuple[Tensor, ...] = ()
+        self.buffers: tuple[Tensor, ...] = ()
 
     def extend(self, *new_BHTD: Tensor) -> tuple[Tensor, ...]:
         """Add tensors [B, H, T, D] after what is kept; returns all of it, [B, H, S, D] each."""
         end = self.length + new_BHTD[0].shape[2]
-        if not self._buffers or self._buffers[0].shape[2] < end:
-            old = self._buffers
-            self._buffers = tuple(new.new_empty(*new.shape[:2], max(64, 2 * end), new.shape[3]) for new in new_BHTD)
-            for buffer, kept in zip(self._buffers, old, strict=False):
+        if not self.buffers or self.buffers[0].shape[2] < end:
+            old = self.buffers
+            self.buffers = tuple(new.new_empty(*new.shape[:2], max(64, 2 * end), new.shape[3]) for new in new_BHTD)
+            for buffer, kept in zip(self.buffers, old, strict=False):
                 buffer[:, :, : self.length] = kept[:, :, : self.length]
-        for buffer, new in zip(self._buffers, new_BHTD, strict=True):
+        for buffer, new in zip(self.buffers, new_BHTD, strict=True):
             buffer[:, :, self.length : end] = new
         self.length = end
-        return tuple(buffer[:, :, :end] for buffer in self._buffers)
+        return tuple(buffer[:, :, :end] for buffer in self.buffers)
 
     def copy(self) -> Memory:
         """The same keys and values, to be extended otherwise."""
         other = Memory()
-        other.length, other._buffers = self.length, tuple(buffer.clone() for buffer in self._buffers)
+        other.length, other.buffers = self.length, tuple(buffer.clone() for buffer in self.buffers)
         return other
 
 
@@ -172,7 +171,7 @@ class Attention(nn.Module):
         dropout = self.dropout if self.training and self.dropout.rate else None
         if dropout is not None or queries != keys:
             if causal:
-                allowed = torch.ones(queries, keys, dtype=torch.bool, device=q_BHTD.device).tril()
+                allowed = torch.ones(queries, keys, dtype=torch.bool, device=q_BHTD.device).tril(keys - queries)
             return attend(q_BHTD, k_BHSD, v_BHSD, allowed, dropout)
         rest = -width % 16  # heads 8 wide have other bits on one thread than on two
         if rest:

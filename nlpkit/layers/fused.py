@@ -66,29 +66,6 @@ def softmax_loss_(logits_MV: Tensor, target_M: Tensor) -> Tensor:
     return loss_M
 
 
-def rounded(x_MD: Tensor) -> tuple[Tensor, Tensor]:
-    """Each row as whole numbers from -127 to 127, and the scale by which they are multiplied, [M]."""
-    from nlpkit.layers import kernels
-
-    rows, width = x_MD.shape
-    whole_MD, scale_M = torch.empty_like(x_MD, dtype=torch.int8), x_MD.new_empty(rows)
-    arrays = [_flat(part) for part in (x_MD, whole_MD, scale_M)]
-    _spread(lambda begin, end: kernels.rounded(*arrays, width, begin, end), rows, width)
-    return whole_MD, scale_M
-
-
-def scaled(sums_ME: Tensor, rows_M: Tensor, columns_E: Tensor, bias_E: Tensor | None) -> Tensor:
-    """Whole numbers times a row's and a column's scale, plus a bias. Of any E."""
-    from nlpkit.layers import kernels
-
-    rows, width = sums_ME.shape
-    out_ME = rows_M.new_empty(rows, width)
-    bias_E = torch.zeros_like(columns_E) if bias_E is None else bias_E
-    arrays = [_flat(part) for part in (sums_ME, rows_M, columns_E, bias_E, out_ME)]
-    _spread(lambda begin, end: kernels.scaled(*arrays, width, begin, end), rows, width)
-    return out_ME
-
-
 def _flat(x: Tensor) -> Any:
     """The same memory as an array of one dimension."""
     return x.detach().view(-1).numpy()
@@ -101,10 +78,10 @@ def _spread(work: Callable[[int, int], Any], rows: int, width: int, step: int = 
         work(0, rows)
         return
     share = -(-rows // (threads * step)) * step
-    for done in [_pool().submit(work, begin, min(rows, begin + share)) for begin in range(0, rows, share)]:
+    for done in [pool().submit(work, begin, min(rows, begin + share)) for begin in range(0, rows, share)]:
         done.result()
 
 
 @cache
-def _pool() -> ThreadPoolExecutor:
+def pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(64, thread_name_prefix="kernels")

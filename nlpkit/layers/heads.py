@@ -38,7 +38,7 @@ class VocabularyHead(nn.Module):
 
     def forward(self, hidden_MD: Tensor) -> Tensor:
         """Logits [M, V]."""
-        return linear(self.prepare(hidden_MD), self.weight, self.bias, quick=True)
+        return linear(self.prepare(hidden_MD), self.weight, self.bias)
 
     def loss(self, hidden_MD: Tensor, target_M: Tensor) -> Tensor:
         """SUM of the losses; the logits are never all in memory."""

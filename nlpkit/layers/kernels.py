@@ -19,7 +19,6 @@ import numpy as np
 from nlpkit.compiled import compiled
 from nlpkit.simd import LANES, add, div, exp, fma, greatest, least, load, mul, signed, splat, store, sub
 
-_BEYOND = np.float32(1.5 * 2**23)
 BLOCK = 64  # rows whose share of a norm's weight gradient is summed by one thread
 
 
@@ -32,51 +31,64 @@ def _across(x: Any, room: Any) -> Any:
 
 
 @compiled(inline="always")
-def _bounded(x: Any) -> Any:
+def bounded(x: Any) -> Any:
     """Within what `exp` takes."""
     return greatest(splat(np.float32(-80.0)), least(splat(np.float32(80.0)), x))
 
 
-@compiled()
-def gelu(x_: Any, out_: Any, slope_: Any, begin: int, end: int) -> None:
-    """out = x Phi(x) and slope = Phi(x) + x phi(x), of the numbers begin to end - 1.
+@compiled(inline="always")
+def gelu_of(x: Any) -> Any:
+    """x Phi(x) and its derivative, Phi(x) + x phi(x).
 
     Phi by its complementary error function, Abramowitz and Stegun 1964, formula 7.1.26, which is off by at most 7.5e-8;
     its exponential is the density's.
     """
     one, half = splat(np.float32(1.0)), splat(np.float32(0.5))
-    for place in range(begin, end, LANES):
-        x = load(x_, place)
-        size = greatest(x, sub(splat(np.float32(0.0)), x))  # |x|
-        density = exp(greatest(splat(np.float32(-80.0)), mul(mul(size, size), splat(np.float32(-0.5)))))
-        t = div(one, fma(size, splat(np.float32(0.3275911 * 0.7071067811865476)), one))
-        p = fma(t, splat(np.float32(0.5 * 1.061405429)), splat(np.float32(0.5 * -1.453152027)))
-        p = fma(p, t, splat(np.float32(0.5 * 1.421413741)))
-        p = fma(p, t, splat(np.float32(0.5 * -0.284496736)))
-        p = fma(p, t, splat(np.float32(0.5 * 0.254829592)))
-        beyond = mul(mul(p, t), density)  # Phi(-|x|)
-        above = greatest(x, splat(np.float32(0.0)))
-        phi = add(half, signed(sub(half, beyond), x))
-        store(out_, place, sub(above, mul(size, beyond)))  # x Phi(x), without the difference of two near numbers
-        store(slope_, place, fma(mul(x, density), splat(np.float32(0.3989422804014327)), phi))
+    size = greatest(x, sub(splat(np.float32(0.0)), x))  # |x|
+    density = exp(greatest(splat(np.float32(-80.0)), mul(mul(size, size), splat(np.float32(-0.5)))))
+    t = div(one, fma(size, splat(np.float32(0.3275911 * 0.7071067811865476)), one))
+    p = fma(t, splat(np.float32(0.5 * 1.061405429)), splat(np.float32(0.5 * -1.453152027)))
+    p = fma(p, t, splat(np.float32(0.5 * 1.421413741)))
+    p = fma(p, t, splat(np.float32(0.5 * -0.284496736)))
+    p = fma(p, t, splat(np.float32(0.5 * 0.254829592)))
+    beyond = mul(mul(p, t), density)  # Phi(-|x|)
+    above = greatest(x, splat(np.float32(0.0)))
+    phi = add(half, signed(sub(half, beyond), x))
+    value = sub(above, mul(size, beyond))  # x Phi(x), without the difference of two near numbers
+    return value, fma(mul(x, density), splat(np.float32(0.3989422804014327)), phi)
 
 
-@compiled()
-def gelu_tanh(x_: Any, out_: Any, slope_: Any, begin: int, end: int) -> None:
-    """out = x s and slope = s + x ds/dx, of the numbers begin to end - 1.
+@compiled(inline="always")
+def gelu_tanh_of(x: Any) -> Any:
+    """x s and its derivative, s + x ds/dx.
 
     s = (1 + tanh(u)) / 2 = 1 / (1 + e^-2u), and u = sqrt(2 / pi) (x + 0.044715 x^3).
     """
     one, two_scale = splat(np.float32(1.0)), splat(np.float32(2 * 0.7978845608028654))
     cubic = splat(np.float32(2 * 0.7978845608028654 * 0.044715))
+    square = mul(x, x)
+    twice = mul(x, fma(square, cubic, two_scale))
+    share = div(one, add(one, exp(bounded(sub(splat(np.float32(0.0)), twice)))))
+    rise = mul(x, fma(square, mul(splat(np.float32(3.0)), cubic), two_scale))  # x times the derivative of 2u
+    return mul(x, share), fma(mul(share, sub(one, share)), rise, share)
+
+
+@compiled()
+def gelu(x_: Any, out_: Any, slope_: Any, begin: int, end: int) -> None:
+    """GELU and its derivative of the numbers begin to end - 1."""
     for place in range(begin, end, LANES):
-        x = load(x_, place)
-        square = mul(x, x)
-        twice = mul(x, fma(square, cubic, two_scale))
-        share = div(one, add(one, exp(_bounded(sub(splat(np.float32(0.0)), twice)))))
-        rise = mul(x, fma(square, mul(splat(np.float32(3.0)), cubic), two_scale))  # x times the derivative of 2u
-        store(out_, place, mul(x, share))
-        store(slope_, place, fma(mul(share, sub(one, share)), rise, share))
+        value, slope = gelu_of(load(x_, place))
+        store(out_, place, value)
+        store(slope_, place, slope)
+
+
+@compiled()
+def gelu_tanh(x_: Any, out_: Any, slope_: Any, begin: int, end: int) -> None:
+    """GELU by tanh and its derivative of the numbers begin to end - 1."""
+    for place in range(begin, end, LANES):
+        value, slope = gelu_tanh_of(load(x_, place))
+        store(out_, place, value)
+        store(slope_, place, slope)
 
 
 @compiled()
@@ -154,20 +166,20 @@ def softmax_loss(logits_: Any, target_: Any, loss_: Any, width: int, begin: int,
         top = splat(most)
         a = b = c = d = splat(np.float32(0.0))
         for place in range(0, quarters, 4 * LANES):
-            e = exp(_bounded(sub(load(logits_, at + place), top)))
-            f = exp(_bounded(sub(load(logits_, at + place + LANES), top)))
-            g = exp(_bounded(sub(load(logits_, at + place + 2 * LANES), top)))
-            h = exp(_bounded(sub(load(logits_, at + place + 3 * LANES), top)))
+            e = exp(bounded(sub(load(logits_, at + place), top)))
+            f = exp(bounded(sub(load(logits_, at + place + LANES), top)))
+            g = exp(bounded(sub(load(logits_, at + place + 2 * LANES), top)))
+            h = exp(bounded(sub(load(logits_, at + place + 3 * LANES), top)))
             store(logits_, at + place, e)
             store(logits_, at + place + LANES, f)
             store(logits_, at + place + 2 * LANES, g)
             store(logits_, at + place + 3 * LANES, h)
             a, b, c, d = add(a, e), add(b, f), add(c, g), add(d, h)
         for place in range(quarters, whole, LANES):
-            e = exp(_bounded(sub(load(logits_, at + place), top)))
+            e = exp(bounded(sub(load(logits_, at + place), top)))
             store(logits_, at + place, e)
             a = add(a, e)
-        store(rest, 0, exp(_bounded(sub(load(rest, 0), top))))
+        store(rest, 0, exp(bounded(sub(load(rest, 0), top))))
         for place in range(whole, width):
             logits_[at + place] = rest[place - whole]
         for lane in range(width - whole, LANES):
@@ -180,36 +192,3 @@ def softmax_loss(logits_: Any, target_: Any, loss_: Any, width: int, begin: int,
         for place in range(whole, width):
             logits_[at + place] *= np.float32(1.0) / summed
         logits_[at + target_[row]] -= np.float32(1.0)
-
-
-@compiled()
-def rounded(x_: Any, whole_: Any, scale_: Any, width: int, begin: int, end: int) -> None:
-    """Each row as whole numbers from -127 to 127 times ``scale_`` [N]; a row of zeros has the scale 1."""
-    room = np.empty(LANES, np.float32)
-    zero = splat(np.float32(0.0))
-    for row in range(begin, end):
-        at = row * width
-        most = zero
-        for place in range(0, width, LANES):
-            x = load(x_, at + place)
-            most = greatest(most, greatest(x, sub(zero, x)))
-        store(room, 0, most)
-        peak = room[0]
-        for lane in range(1, LANES):
-            peak = max(peak, room[lane])
-        scale = peak * np.float32(1.0 / 127.0) if peak > 0 else np.float32(1.0)
-        scale_[row] = scale
-        factor = np.float32(127.0) / peak if peak > 0 else np.float32(0.0)
-        given, whole = x_[at : at + width], whole_[at : at + width]
-        for place in range(width):  # the nearest whole number: beyond 2^23 floats have no others
-            whole[place] = np.int8(np.int32((given[place] * factor + _BEYOND) - _BEYOND))
-
-
-@compiled()
-def scaled(sums_: Any, rows_: Any, columns_: Any, bias_: Any, out_: Any, width: int, begin: int, end: int) -> None:
-    """sums [M, E] times its row's and its column's scale, plus the bias; ``width`` may be any."""
-    for row in range(begin, end):
-        scale = rows_[row]
-        sums, out = sums_[row * width : (row + 1) * width], out_[row * width : (row + 1) * width]
-        for column in range(width):
-            out[column] = np.float32(sums[column]) * (scale * columns_[column]) + bias_[column]

@@ -12,7 +12,6 @@ Shapes: M rows, D and E widths.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -31,11 +30,8 @@ def more_columns(width: int) -> int:
     return -width % _STEP if width < _COLUMNS else 0
 
 
-def linear(x_MD: Tensor, weight_ED: Tensor, bias_E: Tensor | None, *, quick: bool = False) -> Tensor:
-    """x weight^T + bias, [M, E]. With ``quick`` one row without gradients, which is a step of generation, is multiplied
-    as it is: two to four times faster, and other last bits than the same row among others."""
-    if quick and x_MD.shape[0] == 1 and not torch.is_grad_enabled():
-        return nn.functional.linear(x_MD, weight_ED, bias_E)
+def linear(x_MD: Tensor, weight_ED: Tensor, bias_E: Tensor | None) -> Tensor:
+    """x weight^T + bias, [M, E]."""
     rows, (columns, width) = x_MD.shape[0], weight_ED.shape
     rest_M, rest_E, rest_D = filled(rows) - rows, more_columns(columns), more_columns(width)
     if rest_E or rest_D:
@@ -48,7 +44,7 @@ def linear(x_MD: Tensor, weight_ED: Tensor, bias_E: Tensor | None, *, quick: boo
 
 
 class Linear(nn.Linear):
-    """`linear` with its own ``weight`` [E, D] and ``bias`` [E], quick."""
+    """`linear` with its own ``weight`` [E, D] and ``bias`` [E]."""
 
     def forward(self, x_MD: Tensor) -> Tensor:
-        return linear(x_MD, self.weight, self.bias, quick=True)
+        return linear(x_MD, self.weight, self.bias)

@@ -16,7 +16,6 @@ import torch
 from nlpkit.artifact import file
 from nlpkit.errors import UserError, choose
 from nlpkit.layers.heads import ClassificationHead
-from nlpkit.layers.int8 import quantise
 from nlpkit.models import family as family_of
 from nlpkit.models.base import Config, Family, Model
 from nlpkit.tokenizers import from_json
@@ -69,13 +68,16 @@ def load(path: str | Path) -> Loaded:
 
 
 def to_answer(loaded: Loaded, *, int8: bool, device: str) -> Loaded:
-    """The same model, whose products are of 8-bit numbers if ``int8`` (nlpkit/layers/int8.py): from now on it only
-    answers. Errors: on another device than a processor."""
-    if int8:
-        if device != "cpu":
-            raise UserError(f"products of 8 bits are for a processor, and device is {device}", where=loaded.path,
-                            hint="leave out --int8 or --device")  # fmt: skip
-        quantise(loaded.model)
+    """The same model, which from now on only answers: on a processor by kernels (nlpkit/layers/answering.py), whose
+    products are of 8-bit numbers if ``int8`` (nlpkit/layers/int8.py). Errors: ``int8`` on another device."""
+    if device == "cpu":
+        from nlpkit.layers import answering
+        from nlpkit.layers import int8 as eight
+
+        answering.prepare(loaded.model, eight.Product if int8 else answering.Product)
+    elif int8:
+        raise UserError(f"products of 8 bits are for a processor, and device is {device}", where=loaded.path,
+                        hint="leave out --int8 or --device")  # fmt: skip
     return loaded
 
 

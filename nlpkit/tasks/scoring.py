@@ -62,10 +62,8 @@ def each(
 
     def answered(examples: NDArray[np.int64]) -> Scores:
         nonlocal done
-        # One token alone would be read as a step of generation is, which has other last bits (layers/linear.py).
-        lonely = sequences.lengths[examples].sum() == 1
-        batch = sequences.batch(np.repeat(examples, 2) if lonely else examples)
-        found: Scores = answer(batch.to(device)).double().cpu().numpy()[: len(examples)]
+        batch = sequences.batch(examples)
+        found: Scores = answer(batch.to(device)).double().cpu().numpy()
         done += len(examples)
         progress(done)
         return found

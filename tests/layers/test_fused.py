@@ -43,6 +43,7 @@ def test_gelu_equals_torch(name: str) -> None:
 @pytest.mark.parametrize("name", HOW)
 def test_gelu_learns_what_it_answers(name: str) -> None:
     """What is learnt with the kernel is answered without it: the two differ by rounding only."""
+    torch.manual_seed(0)
     x = torch.randn(64, 32) * 3
     assert torch.allclose(value_and_slope(name, x)[0], ACTIVATIONS[name](x), rtol=1e-6, atol=1e-6)
 

@@ -1,0 +1,284 @@
+"""What a model computes when it answers, compiled: products, norms, activations, attention.
+
+Every number of a result is one written sequence of IEEE operations (nlpkit/simd.py, nlpkit/layers/tile.py) that
+depends on the numbers of its own token and of those it sees, and on nothing else: not on the other tokens of a batch,
+not on threads, not on whether the tokens before it were read with it or earlier. `nlpkit.layers.answer` calls these.
+
+Weights lie in panels of `PANEL` columns: [panels, D, PANEL], so that a tile reads them from beginning to end; the keys
+of attention lie in the same way. Rooms are memory to work in.
+
+Shapes: M rows, D width, W width of a head, T queries, S keys.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nlpkit.compiled import compiled
+from nlpkit.layers.answer import PANEL, ROWS
+from nlpkit.layers.kernels import bounded, gelu_of, gelu_tanh_of
+from nlpkit.layers.tile import tile
+from nlpkit.simd import (
+    LANES,
+    WIDE,
+    add,
+    div,
+    exp,
+    fma,
+    greatest,
+    item,
+    largest,
+    load,
+    mul,
+    put,
+    splat,
+    sqrt,
+    store,
+    sub,
+    sums,
+)  # fmt: skip
+
+_SHAPE = (PANEL // WIDE, WIDE) if PANEL > WIDE else (PANEL // LANES, LANES)
+_six, _four, _two, _one = (tile(rows, *_SHAPE, biased=True) for rows in (ROWS, 4, 2, 1))
+_six0, _four0, _two0, _one0 = (tile(rows, *_SHAPE, biased=False) for rows in (6, 4, 2, 1))
+_six8, _four8, _two8, _one8 = (tile(rows, 1, LANES, biased=False) for rows in (6, 4, 2, 1))
+_BEYOND = np.float32(1.5 * 2**23)
+
+
+@compiled(allocates=False)
+def product(
+    x_: Any, weight_: Any, bias_: Any, out_: Any, rows: int, depth: int, columns: int, begin: int, end: int
+) -> int:
+    """out = x weight^T + bias in the panels begin to end - 1; ``columns`` [of out] is a multiple of `PANEL`."""
+    for panel in range(begin, end):
+        at, column, row = panel * PANEL * depth, panel * PANEL, 0
+        while row < rows:
+            x, out = row * depth, row * columns + column
+            if rows - row >= 6:
+                _six(x_, x, depth, weight_, at, PANEL, depth, out_, out, columns, bias_, column)
+                row += 6
+            elif rows - row >= 4:
+                _four(x_, x, depth, weight_, at, PANEL, depth, out_, out, columns, bias_, column)
+                row += 4
+            elif rows - row >= 2:
+                _two(x_, x, depth, weight_, at, PANEL, depth, out_, out, columns, bias_, column)
+                row += 2
+            else:
+                _one(x_, x, depth, weight_, at, PANEL, depth, out_, out, columns, bias_, column)
+                row += 1
+    return 0
+
+
+@compiled(inline="always")
+def _everywhere(x: Any) -> Any:
+    """The sum of the lanes, in all of them."""
+    return sums(x, x, x, x, x, x, x, x)
+
+
+@compiled(allocates=False)
+def norm(x_: Any, weight_: Any, bias_: Any, out_: Any, rows: int, width: int, eps: float) -> int:
+    """(x - mean) / sqrt(variance + eps) times weight, plus bias."""
+    share, zero, one = splat(np.float32(1.0 / width)), splat(np.float32(0.0)), splat(np.float32(1.0))
+    for at in range(0, rows * width, width):
+        total = zero
+        for place in range(0, width, LANES):
+            total = add(total, load(x_, at + place))
+        mean = mul(_everywhere(total), share)
+        total = zero
+        for place in range(0, width, LANES):
+            away = sub(load(x_, at + place), mean)
+            total = fma(away, away, total)
+        variance = mul(_everywhere(total), share)
+        scale = div(one, sqrt(add(variance, splat(np.float32(eps)))))
+        for place in range(0, width, LANES):
+            normed = mul(sub(load(x_, at + place), mean), scale)
+            store(out_, at + place, fma(normed, load(weight_, place), load(bias_, place)))
+    return 0
+
+
+@compiled(allocates=False)
+def gelu(x_: Any, out_: Any, begin: int, end: int) -> int:
+    """`nlpkit.layers.kernels.gelu` of the numbers begin to end - 1, without its derivative."""
+    for place in range(begin, end, LANES):
+        store(out_, place, gelu_of(load(x_, place))[0])
+    return 0
+
+
+@compiled(allocates=False)
+def gelu_tanh(x_: Any, out_: Any, begin: int, end: int) -> int:
+    """`nlpkit.layers.kernels.gelu_tanh` of the numbers begin to end - 1, without its derivative."""
+    for place in range(begin, end, LANES):
+        store(out_, place, gelu_tanh_of(load(x_, place))[0])
+    return 0
+
+
+@compiled(inline="always")
+def _scores(q_: Any, q: int, step: int, keys_: Any, at: int, far: int, width: int, room_: Any, wide: int, panels: int,
+            rows: int) -> None:  # fmt: skip
+    """Products of ``rows`` queries with all keys of some panels, ``far`` apart, [rows, wide]."""
+    for panel in range(panels):
+        key, out = at + panel * far, panel * PANEL
+        if rows == 6:
+            _six0(q_, q, step, keys_, key, PANEL, width, room_, out, wide, room_, 0)
+        elif rows == 4:
+            _four0(q_, q, step, keys_, key, PANEL, width, room_, out, wide, room_, 0)
+        elif rows == 2:
+            _two0(q_, q, step, keys_, key, PANEL, width, room_, out, wide, room_, 0)
+        else:
+            _one0(q_, q, step, keys_, key, PANEL, width, room_, out, wide, room_, 0)
+
+
+@compiled(inline="always")
+def _softmax(room_: Any, at: int, seen: int, longest: int, scale: Any, mask_: Any, mask: int, masked: int) -> None:
+    """Of ``seen`` scores times ``scale``; 0 for those up to ``longest``. A mask is added to the scores."""
+    whole = (seen + LANES - 1) // LANES * LANES
+    lowest = np.float32(-np.inf)
+    if masked:
+        for key in range(seen):
+            put(room_, at + key, item(room_, at + key) + item(mask_, mask + key) / scale)
+    for key in range(seen, whole):
+        put(room_, at + key, lowest)
+    most, factor = splat(lowest), splat(scale)
+    for place in range(at, at + whole, LANES):
+        most = greatest(most, load(room_, place))
+    top = splat(largest(most))
+    for place in range(at, at + whole, LANES):
+        store(room_, place, exp(bounded(mul(sub(load(room_, place), top), factor))))
+    for key in range(seen, max(whole, longest)):
+        put(room_, at + key, np.float32(0.0))
+    if masked:
+        for key in range(seen):
+            if item(mask_, mask + key) == lowest:
+                put(room_, at + key, np.float32(0.0))
+    total = splat(np.float32(0.0))
+    for place in range(at, at + whole, LANES):
+        total = add(total, load(room_, place))
+    share = div(splat(np.float32(1.0)), _everywhere(total))
+    for place in range(at, at + whole, LANES):
+        store(room_, place, mul(load(room_, place), share))
+
+
+@compiled(inline="always")
+def _mixed(room_: Any, wide: int, values_: Any, at: int, step: int, keys: int, out_: Any, out: int, far: int,
+           width: int, rows: int) -> None:  # fmt: skip
+    """Values mixed by the shares of ``rows`` queries."""
+    column = 0
+    while column < width:
+        if width - column >= PANEL:
+            if rows == 6:
+                _six0(room_, 0, wide, values_, at + column, step, keys, out_, out + column, far, room_, 0)
+            elif rows == 4:
+                _four0(room_, 0, wide, values_, at + column, step, keys, out_, out + column, far, room_, 0)
+            elif rows == 2:
+                _two0(room_, 0, wide, values_, at + column, step, keys, out_, out + column, far, room_, 0)
+            else:
+                _one0(room_, 0, wide, values_, at + column, step, keys, out_, out + column, far, room_, 0)
+            column += PANEL
+        else:
+            if rows == 6:
+                _six8(room_, 0, wide, values_, at + column, step, keys, out_, out + column, far, room_, 0)
+            elif rows == 4:
+                _four8(room_, 0, wide, values_, at + column, step, keys, out_, out + column, far, room_, 0)
+            elif rows == 2:
+                _two8(room_, 0, wide, values_, at + column, step, keys, out_, out + column, far, room_, 0)
+            else:
+                _one8(room_, 0, wide, values_, at + column, step, keys, out_, out + column, far, room_, 0)
+            column += LANES
+
+
+@compiled(allocates=False)
+def attend(
+    qkv_: Any, keys_: Any, values_: Any, mask_: Any, out_: Any, room_: Any, scale: float, heads: int, width: int,
+    queries: int, before: int, key_unit: int, key_step: int, value_step: int, value_sequence: int, kept: int,
+    causal: int, masked: int, begin: int, end: int,
+) -> int:  # fmt: skip
+    """softmax(q k^T scale) v for the heads begin to end - 1 of all sequences, ``heads`` each.
+
+    qkv [sequences, T, 3 heads W] has the new queries, keys and values; ``before`` keys and values come from earlier.
+    keys has the panels of one head ``key_step`` apart, and those of the next head ``key_unit`` further; the new ones
+    are put there. values has the values of a sequence ``value_step`` apart, and ``value_sequence`` from one to the
+    next; the new ones are put there if ``kept``, and else are there already. mask [sequences, heads, T, S] is added to
+    the scores if ``masked``; with ``causal`` each query sees keys up to its own. room has ROWS times S numbers, S
+    filled up to a multiple of `PANEL`.
+    """
+    model = heads * width
+    row, keys = 3 * model, before + queries
+    wide = (keys + PANEL - 1) // PANEL * PANEL
+    factor = np.float32(scale)
+    for unit in range(begin, end):
+        sequence, head = unit // heads, unit % heads
+        first, at = sequence * queries * row + head * width, unit * key_unit
+        value = sequence * value_sequence + head * width
+        for query in range(queries):
+            key = before + query
+            given, put_at = first + query * row + model, at + key // PANEL * key_step + key % PANEL
+            for place in range(width):
+                put(keys_, put_at + place * PANEL, item(qkv_, given + place))
+            if kept:
+                for place in range(0, width, LANES):
+                    store(values_, value + key * value_step + place, load(qkv_, given + model + place))
+        query = 0
+        while query < queries:
+            left = queries - query
+            rows = 6 if left >= 6 else 4 if left >= 4 else 2 if left >= 2 else 1
+            seen = before + query + rows if causal else keys
+            _scores(qkv_, first + query * row, row, keys_, at, key_step, width, room_, wide,
+                    (seen + PANEL - 1) // PANEL, rows)  # fmt: skip
+            for number in range(rows):
+                own = before + query + number + 1 if causal else keys
+                mask = (unit * queries + query + number) * keys
+                _softmax(room_, number * wide, own, seen, factor, mask_, mask, masked)
+            out = (sequence * queries + query) * model + head * width
+            _mixed(room_, wide, values_, value, value_step, seen, out_, out, model, width, rows)
+            query += rows
+    return 0
+
+
+@compiled(inline="always")
+def _whole(x_: Any, at: int, whole_: Any, to: int, width: int) -> Any:
+    """A row as whole numbers from -127 to 127 times a scale, which is returned; a row of zeros has the scale 1."""
+    most = zero = splat(np.float32(0.0))
+    for place in range(at, at + width, LANES):
+        x = load(x_, place)
+        most = greatest(most, greatest(x, sub(zero, x)))
+    peak = largest(most)
+    factor = np.float32(127.0) / peak if peak > 0 else np.float32(0.0)
+    for place in range(width):  # the nearest whole number: beyond 2^23 floats have no others
+        put(whole_, to + place, np.int32((item(x_, at + place) * factor + _BEYOND) - _BEYOND))
+    return peak * np.float32(1.0 / 127.0) if peak > 0 else np.float32(1.0)
+
+
+@compiled(allocates=False)
+def rounded(x_: Any, whole_: Any, scale_: Any, rows: int, width: int) -> int:
+    """Each row as whole numbers of 8 bits times ``scale_`` [M]."""
+    for row in range(rows):
+        put(scale_, row, _whole(x_, row * width, whole_, row * width, width))
+    return 0
+
+
+@compiled(allocates=False)
+def product8(
+    x_: Any, weight_: Any, columns_: Any, bias_: Any, out_: Any, room_: Any, depth: int, begin: int, end: int
+) -> int:
+    """`rounded`, the product with weights [E, D] of 8 bits, and `scaled`, of one row and the columns begin to end - 1.
+    room has D numbers of 16 bits."""
+    scale = _whole(x_, 0, room_, 0, depth)
+    for column in range(begin, end):
+        at, sum_ = column * depth, np.int32(0)
+        for place in range(depth):
+            sum_ += np.int32(item(room_, place)) * np.int32(item(weight_, at + place))
+        put(out_, column, np.float32(np.int32(sum_)) * (scale * item(columns_, column)) + item(bias_, column))
+    return 0
+
+
+@compiled(allocates=False)
+def scaled(sums_: Any, rows_: Any, columns_: Any, bias_: Any, out_: Any, rows: int, width: int) -> int:
+    """sums [M, width] times its row's and its column's scale, plus the bias; ``width`` may be any."""
+    for row in range(rows):
+        scale, at = item(rows_, row), row * width
+        for column in range(width):
+            sum_ = np.float32(item(sums_, at + column))
+            put(out_, at + column, sum_ * (scale * item(columns_, column)) + item(bias_, column))
+    return 0
