@@ -43,10 +43,10 @@ def map_words(
     """Put words on a plane and write it: a picture (``output`` ends in .png or .svg) or coordinates (.csv).
 
     The words are all of these: ``words``, the lines of the file ``words_from`` (unknown ones are left out and said),
-    each word of ``near`` with its ``k`` (None: 30) nearest, and the ``top`` most frequent. ``method`` is one of
-    `METHODS`. Returns ``{"output", "kind", "bytes", "method", "explained", "points": [{"word", "x", "y", "group"}]}``;
-    ``explained`` is the share of the variance along each axis (pca), ``group`` the word of ``near`` that brought a
-    word.
+    each word of ``near`` with its ``k`` (None: 30) nearest, and the ``top`` most frequent. With n-grams no word is
+    unknown. ``method`` is one of `METHODS`. Returns ``{"output", "kind", "bytes", "method", "explained", "points":
+    [{"word", "x", "y", "group"}]}``; ``explained`` is the share of the variance along each axis (pca), ``group`` the
+    word of ``near`` that brought a word.
     Errors: an unknown word, fewer than three words, an ending of another kind; matplotlib is needed for pictures.
     """
     project = choose(METHODS, method, field="method")
@@ -57,13 +57,20 @@ def map_words(
     atomic.check_target(output, force=force)
     if not near:
         refuse({"k": k}, "it counts the neighbours of --near")
-    opened = load(vectors)
-    near = [near] if isinstance(near, str) else list(near or ())
-    groups = _chosen(opened, words, words_from, near, K if k is None else k, top)
+    words, near = ([given] if isinstance(given, str) else list(given or ()) for given in (words, near))
+    listed = [] if words_from is None else _listed(words_from)
+    opened = load(vectors).knowing([*words, *near, *listed])
+    if unknown := [word for word in listed if opened.find(word) is None]:
+        events.note(f"{words_from}: {len(unknown):,} of {len(listed):,} words have no vector: {_some(unknown)}")
+    words += [word for word in listed if opened.find(word) is not None]
+    groups = _chosen(opened, words, near, K if k is None else k, top)
     events.emit("stage", name="vectors map", output=str(output))
     rows = list(groups)
     points, explained = project(opened.unit[rows].astype(np.float64))
-    drawn = Map([opened.words[row] for row in rows], points, list(groups.values()), near, method, explained)
+    names = dict(zip(opened.made.values(), opened.made, strict=True))
+    drawn = Map(
+        [names.get(row) or opened.words[row] for row in rows], points, list(groups.values()), near, method, explained
+    )
     with atomic.writing(output) as file:
         file.write(writer(drawn))
     told = [
@@ -88,8 +95,12 @@ class Map:
     explained: list[float] | None
 
 
+def _listed(path: Path) -> list[str]:
+    return [line.strip() for document in documents([path], on_error="error") for line in document.sentences]
+
+
 def _chosen(
-    opened: Vectors, words: Sequence[str] | None, listed: Path | None, near: Sequence[str], k: int, top: int | None
+    opened: Vectors, words: Sequence[str], near: Sequence[str], k: int, top: int | None
 ) -> dict[int, str | None]:
     """Rows of the words to be drawn, in the order they were asked for, and the group of each."""
     found: dict[int, str | None] = {}
@@ -99,16 +110,8 @@ def _chosen(
         found[row] = word
         for other in ranked(opened, opened.unit[row], k, without={row}):
             found.setdefault(opened.ids[other["word"]], word)
-    for word in [words] if isinstance(words, str) else words or ():
+    for word in words:
         found.setdefault(opened.row(word), None)
-    if listed is not None:
-        asked = [line for document in documents([listed], on_error="error") for line in document.sentences]
-        unknown = [word for word in asked if opened.find(word.strip()) is None]
-        if unknown:
-            events.note(f"{listed}: {len(unknown):,} of {len(asked):,} words have no vector: {_some(unknown)}")
-        for word in asked:
-            if (row_or_none := opened.find(word.strip())) is not None:
-                found.setdefault(row_or_none, None)
     for row in range(min(top or 0, len(opened.words))):
         found.setdefault(row, None)
     if not 3 <= len(found) <= MOST:

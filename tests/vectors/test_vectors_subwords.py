@@ -121,6 +121,18 @@ def test_the_vector_of_an_unknown_word_is_the_mean_of_its_ngrams(trained):
     np.testing.assert_array_equal(known.vectors[: len(opened.words)], opened.vectors)
 
 
+def test_a_map_shows_words_never_seen(trained, tmp_path, capsys):
+    (tmp_path / "list").write_text("weaved\noven\n")
+    command = ["vectors", "map", str(trained), "-o", str(tmp_path / "map.csv"), "roasted", "sailed"]
+    assert app.run([*command, "--words-from", str(tmp_path / "list"), "--near", "Paintings", "-k", "2", "--json"]) == 0
+    told = capsys.readouterr()
+    points = json.loads(told.out)["points"]
+    asked = {"Paintings", "roasted", "sailed", "weaved", "oven"}
+    assert asked <= {point["word"] for point in points} and "no vector" not in told.err
+    near = {point["word"] for point in points if point["group"] == "Paintings"} - {"Paintings"}
+    assert len(near) == 2 and near <= words_of("paint")
+
+
 def test_answers_are_words_of_the_vocabulary(trained):
     words = set(load(trained).words)
     found = nearest(trained, ["roasted", "sailed"], plus=["printed"], minus=["loom"], k=100)["nearest"]

@@ -143,7 +143,7 @@ def test_stdin_and_columns(corpus, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"method": "glove"}, 'method "glove" is unknown'), ({"method": "skip-gram"}, 'did you mean "skipgram"'),
+    ({"method": "fasttext"}, 'method "fasttext" is unknown'), ({"method": "skip-gram"}, 'did you mean "skipgram"'),
     ({"loss": "softmax"}, 'loss "softmax" is unknown'), ({"dim": 0}, "dim is 0, expected at least 1"),
     ({"window": 0}, "window is 0"), ({"window": 10_001}, "window is 10001, expected at most 10,000"),
     ({"negative": 0}, "negative is 0"), ({"epochs": -1}, "epochs is -1"),
@@ -158,6 +158,12 @@ def test_wrong_options_are_said(corpus, tmp_path, options, message):
     if "method" in options:
         assert caught.value.hint == "valid: cbow, skipgram"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_glove_is_said_to_be_elsewhere(corpus, tmp_path):
+    with pytest.raises(UserError, match="glove learns from counts") as caught:
+        train(corpus, tmp_path / "vec", method="glove")
+    assert "nlpkit vectors glove" in caught.value.hint
 
 
 def test_vectors_that_burst_stop_the_run(corpus, tmp_path, monkeypatch):
