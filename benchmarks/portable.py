@@ -49,6 +49,7 @@ def main() -> None:
             modes = ("--portable", "--no-portable") if turn % 2 else ("--no-portable", "--portable")
             took = {mode: steps(mode, given.steps) for mode in modes}
             ratios.append(took["--portable"] / took["--no-portable"])
+            print(f"turn {turn + 1}: {took['--portable']:.1f} s and {took['--no-portable']:.1f} s", flush=True)
         print(f"{statistics.median(ratios):.2f} [{min(ratios):.2f} .. {max(ratios):.2f}] times the processor time")
         os.chdir("/")
 
