@@ -5,6 +5,9 @@ Alone or in company, on any number of threads, read at once or token by token, w
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import making
@@ -178,3 +181,30 @@ def test_every_brick_that_takes_time_is_replaced() -> None:
     for name in FAMILIES:
         left = [type(part) for place, part in prepared(name, "float").named_modules() if "pooler" not in place]
         assert not {Linear, LayerNorm, Attention} & set(left)
+
+
+_HASHES = """
+import hashlib, sys, torch
+from nlpkit.layers import answering
+from nlpkit.layers.attention import Attention, Causal
+from nlpkit.layers.packing import Packing
+generator = torch.Generator().manual_seed(0)
+with torch.inference_mode():
+    for width in (256, 48):
+        layer = Attention(width, 2)
+        for part in layer.parameters():
+            part.copy_(torch.randn(part.shape, generator=generator) * 0.1)
+        x = torch.randn(77, width, generator=generator)
+        found = answering.Attend(layer, answering.Product)(x, Packing.of([70, 7]), Causal())
+        print(hashlib.sha256(found.numpy().tobytes()).hexdigest())
+"""
+
+
+def test_panels_of_any_width_give_the_same_bits() -> None:
+    """Kernels compiled for processors without AVX-512 have tiles of another shape."""
+    found = []
+    for narrow in ({}, {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma"}):
+        done = subprocess.run([sys.executable, "-c", _HASHES], capture_output=True, text=True, check=True,
+                              env={**os.environ, **narrow})  # fmt: skip
+        found.append(done.stdout)
+    assert found[0] == found[1] and len(found[0]) > 32
