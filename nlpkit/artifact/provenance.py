@@ -237,8 +237,9 @@ def answers(output: Path) -> Path:
 def _tidy(output: Path) -> None:
     """A run that was killed after its result had its name, and before what it worked with was removed, left both: a
     state or a teacher's answers. Of the same command, and older than the result, they are of no use to anybody."""
-    for beside, kind in ((unfinished(output), "resume"), (answers(output), "answers")):
-        with suppress(OSError, ValueError, UserError):  # one of them is not there, or is something else
+    for named, kind in ((unfinished, "resume"), (answers, "answers")):
+        with suppress(OSError, ValueError, UserError):  # one of them is not there, or is something else, or has no name
+            beside = named(output)
             older = beside.stat().st_mtime_ns <= output.stat().st_mtime_ns
             if older and file.read(beside, kind=kind).provenance == file.read(output).provenance:
                 beside.unlink(missing_ok=True)

@@ -91,7 +91,7 @@ def test_the_same_flag_means_the_same_kind_of_thing() -> None:
     for name in app.COMMANDS:
         for param in app.load(name).params:
             if param.param_type_name == "option" and name not in OTHERWISE.get(str(param.name), ()):
-                kind = (str(param.type_descriptor.annotation), str(param.is_flag))
+                kind = (param.type.name.removesuffix(" range"), str(param.is_flag))
                 assert seen.setdefault(str(param.name), kind) == kind, f"{name} --{param.name}"
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import making
@@ -180,12 +181,20 @@ def test_an_interrupted_run_says_so_and_ends_in_the_same_bytes(inputs: Path, tmp
     assert file_sha256(target) == file_sha256(tmp_path / "whole") and not state.exists()
 
 
+def spools(pid: int) -> bool:
+    """Whether a process writes to a file without a name."""
+    open_files = Path(f"/proc/{pid}/fd")
+    with suppress(OSError):  # one was closed meanwhile
+        return any(os.readlink(file).endswith("(deleted)") for file in open_files.iterdir())
+    return False
+
+
 def test_an_interrupt_reaches_the_workers_too(inputs: Path, tmp_path: Path) -> None:
     big = tmp_path / "big.txt"
     big.write_text("the king of france goes out at night\n" * 1_800_000)
     process = nlp("tokens", str(big), "--tokenizer", str(inputs / "tok.safetensors"), "-o", "o", "--threads", "2",
                   cwd=tmp_path)  # fmt: skip
-    while not (tmp_path / ".o.spool").exists():
+    while process.poll() is None and not spools(process.pid):
         time.sleep(0.02)
     time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)
