@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from nlpkit import events
 from nlpkit.artifact import resume
 from nlpkit.artifact.provenance import Run, default_threads
-from nlpkit.errors import Interrupted, RunError, UserError, refuse
+from nlpkit.errors import RunError, UserError, refuse
 from nlpkit.seeds import Address
 from nlpkit.training import heap
 from nlpkit.training.stop import StopSignal
@@ -171,7 +170,7 @@ class _Training:
         """All epochs, from the start or from where an unfinished run was saved."""
         self._load()
         position, learner, epochs = self.position, self.learner, self.settings.epochs
-        last_save = time.monotonic()
+        saves = resume.Saves(self.target, save_every)
         with StopSignal() as stop, ThreadPoolExecutor(learner.threads) as pool:
             while position["epoch"] <= epochs and not self._stale(patience):
                 epoch, first = position["epoch"], position["round"]
@@ -183,15 +182,10 @@ class _Training:
                 if ended := last == learner.rounds:
                     self._measure(epoch, keep=patience is not None)
                     position |= {"epoch": epoch + 1, "round": 0}
-                timely = time.monotonic() - last_save >= resume.SAVE_SECONDS
-                if save_every is not None:
-                    timely = ended and epoch % save_every == 0
-                if position["epoch"] <= epochs and (timely or stop.asked):
+                stopping = stop.asked
+                if position["epoch"] <= epochs and (stopping or saves.due(epoch if ended else None)):
                     self._save()
-                    last_save = time.monotonic()
-                    if stop.asked:
-                        raise Interrupted(f"interrupted in epoch {epoch} of {epochs}", where=self.target.output,
-                                          hint="the same command again goes on from here")  # fmt: skip
+                    saves.saved(stop=stopping, where=f"in epoch {epoch} of {epochs}")
         if self.best:
             learner.load_state(self.best)
         return learner.weights()
