@@ -1,8 +1,9 @@
-"""The products of answers beside torch's linear layer, alone: rows of a batch with weights, one thread.
+"""The products of answers and of training beside torch's, alone: rows of a batch with weights, one thread.
 
 For many rows the speed of computing matters (GFLOPS); for one row, a token of a text that is written, that of reading
-weights (GB/s): those of a small model, which stay in the cache, and those of a large one, which do not. Each is the
-best of many slices, ours and torch's in turn.
+weights (GB/s): those of a small model, which stay in the cache, and those of a large one, which do not. In training
+there are three products of a layer: the result, the gradient of its input, and those of its weight and bias. Each is
+the best of many slices, ours and torch's in turn.
 
     python benchmarks/products.py
 """
@@ -18,6 +19,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 import torch
 from torch import Tensor, nn
 
+from nlpkit.layers import product
 from nlpkit.layers.answering import Product
 
 
@@ -46,6 +48,28 @@ def row(name: str, rows: int, depth: int, columns: int, megabytes: int, unit: st
     print(f"| {name} | {done / torchs:.0f} | {done / ours:.0f} {unit} | {torchs / ours:.2f} |", flush=True)
 
 
+def learnt(rows: int, depth: int, columns: int) -> None:
+    """The three products of a layer in training, as a row of the table."""
+    x, weight, bias, dy = (torch.randn(size) for size in ((rows, depth), (columns, depth), (columns,), (rows, columns)))
+    dweight, dbias = torch.zeros(columns, depth), torch.zeros(columns)
+
+    def gradients() -> None:
+        dweight.addmm_(dy.T, x)
+        dbias.add_(dy.sum(0))
+
+    sides = [
+        (lambda: torch.addmm(bias, x, weight.T), lambda: product.forward(x, weight, bias)),
+        (lambda: torch.mm(dy, weight), lambda: product.input_gradient(dy, weight)),
+        (gradients, lambda: product.weight_gradient(dy, x, dweight, dbias, adding=True)),
+    ]
+    cells, took, done = [], [0.0, 0.0], 2 * rows * depth * columns / 1e9
+    for pair in sides:
+        torchs, ours = best(pair, 15)
+        took = [took[0] + torchs, took[1] + ours]
+        cells.append(f"{done / torchs:.0f}, {done / ours:.0f}: {torchs / ours:.2f}")
+    print(f"| {rows:,} x {depth} -> {columns:,} | {' | '.join(cells)} | {took[0] / took[1]:.2f} |", flush=True)
+
+
 def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -56,6 +80,12 @@ def main() -> None:
                 row(f"{rows:,} x {depth} with {depth} x {columns}", rows, depth, columns, 0, "GFLOPS")
         for megabytes in (16, 400):
             row(f"one row, {megabytes} MB of weights", 1, 768, 3072, megabytes, "GB/s")
+        print("\n| layer (GFLOPS: torch, ours) | result | input's | weight's and bias's | all |\n|---|---|---|---|---|")
+        for rows, depth, columns in (
+            (4096, 256, 256), (4096, 256, 1024), (4096, 1024, 256), (614, 256, 8000), (614, 256, 30000),
+            (1024, 256, 8000), (4096, 768, 768), (4096, 768, 3072),
+        ):  # fmt: skip
+            learnt(rows, depth, columns)
 
 
 if __name__ == "__main__":

@@ -241,6 +241,27 @@ def sums(typing: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def transposed(typing: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any) -> Any:
+    """Eight vectors of the first lanes, the second lanes, and so on, of eight vectors."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        values = list(arguments)
+        for step, first, second in (
+            (1, [0, 8, 2, 10, 4, 12, 6, 14], [1, 9, 3, 11, 5, 13, 7, 15]),
+            (2, [0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]),
+            (4, [0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]),
+        ):
+            for n in range(LANES):
+                if not n & step:
+                    left, right = values[n], values[n + step]
+                    values[n] = builder.shuffle_vector(left, right, ir.Constant(_INTS, first))
+                    values[n + step] = builder.shuffle_vector(left, right, ir.Constant(_INTS, second))
+        return context.make_tuple(builder, signature.return_type, values)
+
+    return types.UniTuple(f8, LANES)(*[f8] * LANES), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def first(typing: Any, a: Any) -> Any:
     """The first lane, a float."""
 

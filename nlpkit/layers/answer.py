@@ -75,9 +75,9 @@ def product(x_MD: Tensor, panels: Tensor, bias_P: Tensor) -> Tensor:
     if cost < 2 * _LEAST or torch.get_num_threads() == 1:
         kernel(x, weight, bias, out, rows, depth, columns, 0, count)
     elif rows < 64:
-        _share(lambda begin, end: kernel(x, weight, bias, out, rows, depth, columns, begin, end), count, cost)
+        share(lambda begin, end: kernel(x, weight, bias, out, rows, depth, columns, begin, end), count, cost)
     else:
-        _share(lambda begin, end: kernel(x + 4 * begin * depth, weight, bias, out + 4 * begin * columns, end - begin,
+        share(lambda begin, end: kernel(x + 4 * begin * depth, weight, bias, out + 4 * begin * columns, end - begin,
                                          depth, columns, 0, count), rows, cost, ROWS)  # fmt: skip
     return out_MP
 
@@ -88,7 +88,7 @@ def norm(x_MD: Tensor, weight_D: Tensor, bias_D: Tensor, eps: float) -> Tensor:
     rows, width = x_MD.shape
     kernel = kernels()["norm"]
     x, weight, bias, out = x_MD.data_ptr(), weight_D.data_ptr(), bias_D.data_ptr(), out_MD.data_ptr()
-    _share(lambda begin, end: kernel(x + 4 * begin * width, weight, bias, out + 4 * begin * width, end - begin, width,
+    share(lambda begin, end: kernel(x + 4 * begin * width, weight, bias, out + 4 * begin * width, end - begin, width,
                                      eps), rows, 32 * rows * width)  # fmt: skip
     return out_MD
 
@@ -98,7 +98,7 @@ def gelu(x_MD: Tensor, *, tanh: bool) -> Tensor:
     kernel = kernels()["gelu_tanh" if tanh else "gelu"]
     x_MD = x_MD.contiguous()
     x, size = x_MD.data_ptr(), x_MD.numel()
-    _share(lambda begin, end: kernel(x, x, 8 * begin, 8 * end), size // 8, 64 * size)
+    share(lambda begin, end: kernel(x, x, 8 * begin, 8 * end), size // 8, 64 * size)
     return x_MD
 
 
@@ -143,7 +143,7 @@ def attend(
             places = (memory[0].data_ptr(), memory[1].data_ptr())
         kernel(given, *places, mask_place, out, at, scale, heads, width, queries, before, *steps, *flags, begin, end)
 
-    _share(work, sequences * heads, 2 * rows * keys * model)
+    share(work, sequences * heads, 2 * rows * keys * model)
     return out_MD
 
 
@@ -153,7 +153,7 @@ def rounded(x_MD: Tensor) -> tuple[Tensor, Tensor]:
     whole_MD, scale_M = torch.empty(rows, width, dtype=torch.int8), torch.empty(rows)
     kernel = kernels()["rounded"]
     x, whole, scale = x_MD.data_ptr(), whole_MD.data_ptr(), scale_M.data_ptr()
-    _share(lambda begin, end: kernel(x + 4 * begin * width, whole + begin * width, scale + 4 * begin, end - begin,
+    share(lambda begin, end: kernel(x + 4 * begin * width, whole + begin * width, scale + 4 * begin, end - begin,
                                      width), rows, 32 * rows * width)  # fmt: skip
     return whole_MD, scale_M
 
@@ -165,7 +165,7 @@ def scaled(sums_ME: Tensor, rows_M: Tensor, columns_E: Tensor, bias_E: Tensor) -
     kernel = kernels()["scaled"]
     sums, scale, out = sums_ME.data_ptr(), rows_M.data_ptr(), out_ME.data_ptr()
     columns, bias = columns_E.data_ptr(), bias_E.data_ptr()
-    _share(lambda begin, end: kernel(sums + 4 * begin * width, scale + 4 * begin, columns, bias,
+    share(lambda begin, end: kernel(sums + 4 * begin * width, scale + 4 * begin, columns, bias,
                                      out + 4 * begin * width, end - begin, width), rows, 32 * rows * width)  # fmt: skip
     return out_ME
 
@@ -182,11 +182,11 @@ def product8(x_1D: Tensor, weight_ED: Tensor, columns_E: Tensor, bias_E: Tensor)
         room = torch.empty(depth, dtype=torch.int16)
         kernel(x, weight, scale, bias, out, room.data_ptr(), depth, begin, end)
 
-    _share(work, columns, depth * columns)
+    share(work, columns, depth * columns)
     return out_1E
 
 
-def _share(work: Callable[[int, int], Any], parts: int, cost: int, step: int = 1) -> None:
+def share(work: Callable[[int, int], Any], parts: int, cost: int, step: int = 1) -> None:
     """``work(begin, end)`` for all parts, shared by torch's number of threads; shares begin at multiples of step."""
     threads = min(torch.get_num_threads(), cost // _LEAST, parts)
     if threads < 2:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from nlpkit.layers import fused
+from nlpkit.layers import fused, product
 from nlpkit.layers.linear import filled, linear, more_columns
 
 CHUNK = 1024  # rows; 1024 x 8,000 logits are 33 MB
@@ -61,43 +61,76 @@ def _narrow(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
+Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]  # of hidden states, weight and bias
+
+
+def _by_kernels(
+    hidden_MD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, target_M: Tensor, chunk: int, needed: bool
+) -> tuple[list[Tensor], Gradients]:
+    """The losses of each chunk, and if needed the gradients of their sum, by nlpkit/layers/product.py."""
+    dhidden_MD = torch.empty_like(hidden_MD) if needed else None
+    dweight_VD = weight_VD.new_zeros(weight_VD.shape) if needed else None
+    dbias_V = None if bias_V is None or not needed else bias_V.new_zeros(bias_V.shape)
+    room = weight_VD.new_empty(min(chunk, len(target_M)), len(weight_VD))  # for each chunk again
+    losses = []
+    for start in range(0, len(target_M), chunk):
+        target, part = target_M[start : start + chunk], hidden_MD[start : start + chunk]
+        logits = product.forward(part, weight_VD, bias_V, room[: len(target)])
+        if dhidden_MD is None or dweight_VD is None:
+            losses.append(_chunk_loss(logits, target)[0])
+            continue
+        losses.append(_loss_and_gradient(logits, target))
+        dhidden_MD[start : start + chunk] = product.input_gradient(logits, weight_VD)
+        product.weight_gradient(logits, part, dweight_VD, dbias_V, adding=True)
+    return losses, (dhidden_MD, dweight_VD, dbias_V)
+
+
+def _by_torch(
+    hidden_MD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, target_M: Tensor, chunk: int, needed: bool
+) -> tuple[list[Tensor], Gradients]:
+    """The same in any numbers and anywhere."""
+    biased = bias_V is not None
+    (vocab, width), rest_V, rest_D = weight_VD.shape, more_columns(len(weight_VD)), more_columns(weight_VD.shape[1])
+    if rest_V or rest_D:  # odd sizes are filled up, with pieces that are never likely: nlpkit/layers/linear.py
+        weight_VD = pad(weight_VD, (0, rest_D, 0, rest_V))
+        bias_V = pad(weight_VD.new_zeros(vocab) if bias_V is None else bias_V, (0, rest_V), value=-torch.inf)
+    narrow = _narrow(hidden_MD)
+    product_VD, product_bias_V = weight_VD.to(narrow), None if bias_V is None else bias_V.to(narrow)
+    dhidden_MD = torch.empty_like(hidden_MD) if needed else None
+    dweight_VD = torch.zeros_like(weight_VD) if needed else None
+    dbias_V = torch.zeros_like(bias_V) if needed and biased and bias_V is not None else None
+    room = product_VD.new_empty(filled(min(chunk, len(target_M))), len(product_VD))  # for each chunk again
+    losses = []
+    for start in range(0, len(target_M), chunk):
+        target = target_M[start : start + chunk]
+        count = len(target)
+        part = pad(hidden_MD[start : start + chunk], (0, rest_D, 0, filled(count) - count)).to(narrow)
+        logits = _product(part, product_VD, product_bias_V, room[: len(part)]).to(weight_VD.dtype)
+        if dhidden_MD is None or dweight_VD is None:
+            losses.append(_chunk_loss(logits, target)[0])
+            continue
+        losses.append(_loss_and_gradient(logits, target))
+        slope = logits.to(narrow)
+        dhidden_MD[start : start + chunk] = (slope @ product_VD)[:count, :width]
+        if narrow == dweight_VD.dtype:
+            dweight_VD.addmm_(slope.T, part)
+        else:
+            dweight_VD += slope.T @ part
+        if dbias_V is not None:
+            dbias_V += (logits.new_ones(1, len(logits)) @ logits)[0]
+    if dweight_VD is not None:
+        dweight_VD = dweight_VD[:vocab, :width]
+    return losses, (dhidden_MD, dweight_VD, None if dbias_V is None else dbias_V[:vocab])
+
+
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, hidden_MD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, target_M: Tensor, chunk: int
     ) -> Tensor:
-        needed, biased = any(ctx.needs_input_grad[:3]), bias_V is not None
-        (vocab, width), rest_V, rest_D = weight_VD.shape, more_columns(len(weight_VD)), more_columns(weight_VD.shape[1])
-        if rest_V or rest_D:  # odd sizes are filled up, with pieces that are never likely: nlpkit/layers/linear.py
-            weight_VD = pad(weight_VD, (0, rest_D, 0, rest_V))
-            bias_V = pad(weight_VD.new_zeros(vocab) if bias_V is None else bias_V, (0, rest_V), value=-torch.inf)
-        narrow = _narrow(hidden_MD)
-        product_VD, product_bias_V = weight_VD.to(narrow), None if bias_V is None else bias_V.to(narrow)
-        dhidden_MD = torch.empty_like(hidden_MD) if needed else None
-        dweight_VD = torch.zeros_like(weight_VD) if needed else None
-        dbias_V = torch.zeros_like(bias_V) if needed and biased and bias_V is not None else None
-        room = product_VD.new_empty(filled(min(chunk, len(target_M))), len(product_VD))  # for each chunk again
-        losses = []
-        for start in range(0, len(target_M), chunk):
-            target = target_M[start : start + chunk]
-            count = len(target)
-            part = pad(hidden_MD[start : start + chunk], (0, rest_D, 0, filled(count) - count)).to(narrow)
-            logits = _product(part, product_VD, product_bias_V, room[: len(part)]).to(weight_VD.dtype)
-            if dhidden_MD is None or dweight_VD is None:
-                losses.append(_chunk_loss(logits, target)[0])
-                continue
-            losses.append(_loss_and_gradient(logits, target))
-            slope = logits.to(narrow)
-            dhidden_MD[start : start + chunk] = (slope @ product_VD)[:count, :width]
-            if narrow == dweight_VD.dtype:
-                dweight_VD.addmm_(slope.T, part)
-            else:
-                dweight_VD += slope.T @ part
-            if dbias_V is not None:
-                dbias_V += (logits.new_ones(1, len(logits)) @ logits)[0]
-        if dweight_VD is not None:
-            dweight_VD = dweight_VD[:vocab, :width]
-        ctx.save_for_backward(dhidden_MD, dweight_VD, None if dbias_V is None else dbias_V[:vocab])
+        way = _by_kernels if product.usable(hidden_MD, weight_VD, bias_V) else _by_torch
+        losses, gradients = way(hidden_MD, weight_VD, bias_V, target_M, chunk, any(ctx.needs_input_grad[:3]))
+        ctx.save_for_backward(*gradients)
         return total(torch.cat(losses)) if losses else hidden_MD.new_zeros(())
 
     @staticmethod

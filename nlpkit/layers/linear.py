@@ -1,6 +1,8 @@
 """The linear layer, with the same bits whatever the number of threads and whatever else is in the batch.
 
-Measured (tests/layers/test_linear.py): MKL divides the rows and the columns of a product among threads, and computes
+32-bit numbers on a processor are multiplied by kernels of our own (nlpkit/layers/product.py), which promise that by how
+they are written. Elsewhere torch is asked. Of a processor's other numbers (half of the bits, double ones) it is
+measured: MKL divides the rows and the columns of a product among threads, and computes
 a part of 1, 2 or 3 rows, or of up to 11 columns beyond a multiple of 16, by another path than the same rows and columns
 inside a larger part. Whether there is such a part depends on the number of threads, as long as the product is small
 beside it. So a size that is small and not a multiple of 16 is filled up with zeros. The usual widths are multiples,
@@ -12,8 +14,13 @@ Shapes: M rows, D and E widths.
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
+
+from nlpkit.layers import product
 
 _STEP = 16  # small sizes are a multiple of this
 # What is small: up to 64 threads were tried, and found to matter below 172 rows and below 20 columns a thread.
@@ -30,8 +37,34 @@ def more_columns(width: int) -> int:
     return -width % _STEP if width < _COLUMNS else 0
 
 
+class _Linear(torch.autograd.Function):
+    """By kernels."""
+
+    @staticmethod
+    def forward(ctx: Any, x_MD: Tensor, weight_ED: Tensor, bias_E: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x_MD, weight_ED)
+        return product.forward(x_MD, weight_ED, bias_E)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x_MD, weight_ED = ctx.saved_tensors
+        dy_ME, (asked, weighed, biased) = grads[0].contiguous(), ctx.needs_input_grad
+        dx_MD = product.input_gradient(dy_ME, weight_ED) if asked else None
+        if not weighed and not biased:
+            return dx_MD, None, None
+        dweight_ED = dy_ME.new_empty(weight_ED.shape)
+        dbias_E = dy_ME.new_empty(dy_ME.shape[1]) if biased else None
+        product.weight_gradient(dy_ME, x_MD, dweight_ED, dbias_E)
+        return dx_MD, dweight_ED if weighed else None, dbias_E
+
+
 def linear(x_MD: Tensor, weight_ED: Tensor, bias_E: Tensor | None) -> Tensor:
     """x weight^T + bias, [M, E]."""
+    if product.usable(x_MD, weight_ED, bias_E):
+        if torch.is_grad_enabled():
+            out: Tensor = _Linear.apply(x_MD, weight_ED, bias_E)  # type: ignore[no-untyped-call]
+            return out
+        return product.forward(x_MD, weight_ED, bias_E)
     rows, (columns, width) = x_MD.shape[0], weight_ED.shape
     rest_M, rest_E, rest_D = filled(rows) - rows, more_columns(columns), more_columns(width)
     if rest_E or rest_D:

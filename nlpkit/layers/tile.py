@@ -23,52 +23,80 @@ def tile(rows: int, vectors: int, lanes: int, *, biased: bool) -> Any:
     out[r, c] = bias[c] + sum over k < depth of x[r, k] w[k, c], where x, w and out begin at a place of their array and
     have strides from row to row; the columns of each lie side by side.
     """
-    kind = ir.VectorType(ir.FloatType(), lanes)
-    ints = ir.VectorType(ir.IntType(32), lanes)
-    wide = ir.IntType(64)
 
     def typed(
         typing: Any, x: Any, at_x: Any, step_x: Any, w: Any, at_w: Any, step_w: Any, depth: Any, out: Any, at_out: Any,
         step_out: Any, bias: Any, at_bias: Any,
     ) -> Any:  # fmt: skip
         def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            x, at_x, step_x, w, at_w, step_w, depth, out, at_out, step_out, bias, at_bias = arguments
-            of = signature.args
-            function = ir.FunctionType(kind, [kind] * 3)
-            fma = cgutils.get_or_insert_function(builder.module, function, f"llvm.fma.v{lanes}f32")
-
-            def vector(base: Any, number: int) -> Any:
-                pointer = builder.gep(base, [wide(number * lanes)])
-                return builder.bitcast(pointer, kind.as_pointer())
-
-            sums = [[cgutils.alloca_once(builder, kind) for _ in range(vectors)] for _ in range(rows)]
-            first = place(context, builder, of[10], bias, at_bias)
-            for number in range(vectors):
-                start = builder.load(vector(first, number), align=4) if biased else ir.Constant(kind, [0.0] * lanes)
-                for row in range(rows):
-                    builder.store(start, sums[row][number])
-            begin = place(context, builder, of[0], x, at_x)
-            given = [builder.gep(begin, [builder.mul(step_x, wide(row))]) for row in range(rows)]
-            weights = place(context, builder, of[3], w, at_w)
-            none = ir.Constant(kind, ir.Undefined)
-            with cgutils.for_range(builder, depth) as loop:
-                line = builder.gep(weights, [builder.mul(loop.index, step_w)])
-                columns = [builder.load(vector(line, number), align=4) for number in range(vectors)]
-                for row in range(rows):
-                    one = builder.insert_element(none, builder.load(builder.gep(given[row], [loop.index])), wide(0))
-                    factor = builder.shuffle_vector(one, none, ir.Constant(ints, [0] * lanes))
-                    for number in range(vectors):
-                        sum_ = builder.load(sums[row][number])
-                        builder.store(builder.call(fma, [factor, columns[number], sum_]), sums[row][number])
-            end = place(context, builder, of[7], out, at_out)
-            for row in range(rows):
-                line = builder.gep(end, [builder.mul(step_out, wide(row))])
-                for number in range(vectors):
-                    builder.store(builder.load(sums[row][number]), vector(line, number), align=4)
-            return context.get_dummy_value()
+            step = ir.IntType(64)(0) if biased else None
+            return _compute(context, builder, signature.args, [*arguments, step], rows, vectors, lanes, 0)
 
         number = types.intp
         made = types.none(x, number, number, w, number, number, number, out, number, number, bias, number)
         return made, code
 
     return intrinsic(typed)
+
+
+def adding_tile(rows: int, vectors: int, lanes: int, *, strip: int = 0) -> Any:
+    """A function as that of `tile` that begins with the numbers of an array:
+
+    out[r, c] = start[r, c] + sum over k < depth of x[r, k] w[k, c]. ``start`` may be out; with a step of 0 from row to
+    row it is a bias. With a ``strip`` x lies as [depth, strip], the numbers of all rows side by side.
+    """
+
+    def typed(
+        typing: Any, x: Any, at_x: Any, step_x: Any, w: Any, at_w: Any, step_w: Any, depth: Any, out: Any, at_out: Any,
+        step_out: Any, start: Any, at_start: Any, step_start: Any,
+    ) -> Any:  # fmt: skip
+        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return _compute(context, builder, signature.args, arguments, rows, vectors, lanes, strip)
+
+        number = types.intp
+        made = types.none(x, number, number, w, number, number, number, out, number, number, start, number, number)
+        return made, code
+
+    return intrinsic(typed)
+
+
+def _compute(
+    context: Any, builder: Any, of: Any, arguments: Any, rows: int, vectors: int, lanes: int, strip: int
+) -> Any:
+    """The code of both; a step of None from row to row of the start: it is zero."""
+    kind = ir.VectorType(ir.FloatType(), lanes)
+    ints = ir.VectorType(ir.IntType(32), lanes)
+    wide = ir.IntType(64)
+    x, at_x, step_x, w, at_w, step_w, depth, out, at_out, step_out, start, at_start, step_start = arguments
+    fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * 3), f"llvm.fma.v{lanes}f32")
+
+    def vector(base: Any, number: int) -> Any:
+        return builder.bitcast(builder.gep(base, [wide(number * lanes)]), kind.as_pointer())
+
+    def lines(base: Any, step: Any) -> list[Any]:
+        return [builder.gep(base, [builder.mul(step, wide(row))]) for row in range(rows)]
+
+    sums = [[cgutils.alloca_once(builder, kind) for _ in range(vectors)] for _ in range(rows)]
+    first = place(context, builder, of[10], start, at_start)
+    for row, line in enumerate(lines(first, wide(0) if step_start is None else step_start)):
+        for number in range(vectors):
+            zero = ir.Constant(kind, [0.0] * lanes)
+            begin = zero if step_start is None else builder.load(vector(line, number), align=4)
+            builder.store(begin, sums[row][number])
+    given = lines(place(context, builder, of[0], x, at_x), wide(1) if strip else step_x)
+    weights = place(context, builder, of[3], w, at_w)
+    none = ir.Constant(kind, ir.Undefined)
+    with cgutils.for_range(builder, depth) as loop:
+        line = builder.gep(weights, [builder.mul(loop.index, step_w)])
+        columns = [builder.load(vector(line, number), align=4) for number in range(vectors)]
+        along = builder.mul(loop.index, wide(strip)) if strip else loop.index
+        for row in range(rows):
+            one = builder.insert_element(none, builder.load(builder.gep(given[row], [along])), wide(0))
+            factor = builder.shuffle_vector(one, none, ir.Constant(ints, [0] * lanes))
+            for number in range(vectors):
+                sum_ = builder.load(sums[row][number])
+                builder.store(builder.call(fma, [factor, columns[number], sum_]), sums[row][number])
+    for row, line in enumerate(lines(place(context, builder, of[7], out, at_out), step_out)):
+        for number in range(vectors):
+            builder.store(builder.load(sums[row][number]), vector(line, number), align=4)
+    return context.get_dummy_value()

@@ -20,6 +20,13 @@ def inputs(rows: int, width: int, vocab: int, bias: bool, dtype: torch.dtype = t
     return [draw(rows, width), draw(vocab, width), draw(vocab) if bias else None, target]
 
 
+@pytest.fixture(params=["kernels", "torch"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By kernels of our own, and by torch, as numbers are multiplied that those do not take."""
+    if request.param == "torch":
+        monkeypatch.setattr("nlpkit.layers.product.usable", lambda *tensors: False)
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("chunk", [1, 7, 64, 1000])
 def test_equals_torch(bias: bool, chunk: int) -> None:

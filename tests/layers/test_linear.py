@@ -16,6 +16,13 @@ def restore_threads():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(params=["kernels", "torch"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By kernels of our own, and by torch, as numbers are multiplied that those do not take."""
+    if request.param == "torch":
+        monkeypatch.setattr("nlpkit.layers.product.usable", lambda *tensors: False)
+
+
 def gradients(threads: int, rows: int, columns: int, width: int = 128) -> list[Tensor]:
     torch.set_num_threads(threads)
     generator = torch.Generator().manual_seed(rows * 100 + columns)
