@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -20,10 +19,9 @@ import torch
 from torch import Tensor
 
 from nlpkit import native
-from nlpkit.layers.fused import pool
+from nlpkit.layers.fused import LEAST, share
 
 _MODULE = "nlpkit.layers.answer_kernels"
-_LEAST = 1 << 21  # products and additions that are worth a thread
 ROWS = 6  # that the largest tile computes at once; more would not fit in the registers
 # Columns of a panel: as many as tiles are wide. With AVX-512 there are twice as many registers, twice as wide.
 _NARROW = any(name.startswith("NUMBA_CPU") for name in os.environ)  # portable mode compiles for older processors
@@ -72,7 +70,7 @@ def product(x_MD: Tensor, panels: Tensor, bias_P: Tensor) -> Tensor:
     kernel = kernels()["product"]
     x, weight, bias, out = x_MD.data_ptr(), panels.data_ptr(), bias_P.data_ptr(), out_MP.data_ptr()
     cost = rows * depth * columns
-    if cost < 2 * _LEAST or torch.get_num_threads() == 1:
+    if cost < 2 * LEAST or torch.get_num_threads() == 1:
         kernel(x, weight, bias, out, rows, depth, columns, 0, count)
     elif rows < 64:
         share(lambda begin, end: kernel(x, weight, bias, out, rows, depth, columns, begin, end), count, cost)
@@ -184,14 +182,3 @@ def product8(x_1D: Tensor, weight_ED: Tensor, columns_E: Tensor, bias_E: Tensor)
 
     share(work, columns, depth * columns)
     return out_1E
-
-
-def share(work: Callable[[int, int], Any], parts: int, cost: int, step: int = 1) -> None:
-    """``work(begin, end)`` for all parts, shared by torch's number of threads; shares begin at multiples of step."""
-    threads = min(torch.get_num_threads(), cost // _LEAST, parts)
-    if threads < 2:
-        work(0, parts)
-        return
-    share = -(-parts // (threads * step)) * step
-    for done in [pool().submit(work, begin, min(parts, begin + share)) for begin in range(0, parts, share)]:
-        done.result()

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_LEAST = 1 << 16  # numbers that are worth a thread
+LEAST = 1 << 21  # products and additions that are worth a thread
 
 
 def usable(x: Tensor, step: int = 8) -> bool:
@@ -32,7 +32,7 @@ def gelu(x: Tensor, tanh: bool) -> tuple[Tensor, Tensor]:
     kernel = kernels.gelu_tanh if tanh else kernels.gelu
     width = x.shape[-1]
     arrays = [_flat(part) for part in (x, out, slope)]
-    _spread(lambda begin, end: kernel(*arrays, begin * width, end * width), x.numel() // width, width)
+    share(lambda begin, end: kernel(*arrays, begin * width, end * width), x.numel() // width, 32 * x.numel())
     return out, slope
 
 
@@ -49,7 +49,8 @@ def norm_backward(
     weight_D = weight_D.clone()  # numpy fixes a tensor's memory, and that of a sharded weight must stay torch's
     arrays = [_flat(part.contiguous()) for part in (grad_ND, x_ND, mean_N1, scale_N1, weight_D)]
     results = [_flat(dx_ND), _flat(sums)]
-    _spread(lambda begin, end: kernels.norm_backward(*arrays, *results, width, begin, end), rows, width, kernels.BLOCK)
+    share(lambda begin, end: kernels.norm_backward(*arrays, *results, width, begin, end), rows, 32 * rows * width,
+          kernels.BLOCK)  # fmt: skip
     if rows:
         kernels.add_blocks(_flat(sums), _flat(dweights), blocks, 2 * width)
     return dx_ND, dweights[0], dweights[1]
@@ -62,7 +63,7 @@ def softmax_loss_(logits_MV: Tensor, target_M: Tensor) -> Tensor:
     rows, width = logits_MV.shape
     loss_M = logits_MV.new_empty(rows)
     arrays = [_flat(part) for part in (logits_MV, target_M.contiguous(), loss_M)]
-    _spread(lambda begin, end: kernels.softmax_loss(*arrays, width, begin, end), rows, width)
+    share(lambda begin, end: kernels.softmax_loss(*arrays, width, begin, end), rows, 32 * rows * width)
     return loss_M
 
 
@@ -71,17 +72,17 @@ def _flat(x: Tensor) -> Any:
     return x.detach().view(-1).numpy()
 
 
-def _spread(work: Callable[[int, int], Any], rows: int, width: int, step: int = 1) -> None:
-    """``work(begin, end)`` for all rows, shared by torch's number of threads; shares begin at multiples of ``step``."""
-    threads = min(torch.get_num_threads(), rows * width // _LEAST)
+def share(work: Callable[[int, int], Any], parts: int, cost: int, step: int = 1) -> None:
+    """``work(begin, end)`` for all parts, shared by torch's number of threads; shares begin at multiples of step."""
+    threads = min(torch.get_num_threads(), cost // LEAST, parts)
     if threads < 2:
-        work(0, rows)
+        work(0, parts)
         return
-    share = -(-rows // (threads * step)) * step
-    for done in [pool().submit(work, begin, min(rows, begin + share)) for begin in range(0, rows, share)]:
+    share = -(-parts // (threads * step)) * step
+    for done in [_pool().submit(work, begin, min(parts, begin + share)) for begin in range(0, parts, share)]:
         done.result()
 
 
 @cache
-def pool() -> ThreadPoolExecutor:
+def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(64, thread_name_prefix="kernels")

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from nlpkit import native
-from nlpkit.layers.answer import PANEL, ROWS, share
+from nlpkit.layers.answer import PANEL, ROWS
+from nlpkit.layers.fused import share
 
 _MODULE = "nlpkit.layers.product_kernels"
 BLOCK = 512  # steps of the depth of a product after which its next rows are taken
