@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from nlpkit.data.corpus import documents
+from nlpkit.data.tokens import Texts
 
 MIN_COUNT, THRESHOLD = 5, 100.0
 Seconds = float
@@ -44,7 +45,7 @@ def timed(work: Callable[[], object]) -> Seconds:
 
 
 def ours(text: Path, folder: Path, *, phrases: bool) -> Seconds:
-    from nlpkit.vectors.counting import Spool, batches, choose_words, count, rewritten
+    from nlpkit.vectors.counting import Spool, choose_words, count, rewritten
     from nlpkit.vectors.phrases import join
     from nlpkit.vectors.words import Words
 
@@ -53,7 +54,8 @@ def ours(text: Path, folder: Path, *, phrases: bool) -> Seconds:
     def read(path: Path) -> Seconds:
         start = time.process_time()
         words, spool = Words(lowercase=True), Spool(target)
-        counts = count(map(words, batches(sentences(path))), spool, "reading")
+        lines = Texts([path], "text", "error", (0, 1)).lines()
+        counts = count((words(text) for text, _ in lines), spool, "reading")
         names = words.names
         if phrases:
             start = time.process_time()

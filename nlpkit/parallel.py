@@ -64,16 +64,13 @@ def in_order(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def in_threads(
-    prepare: Callable[[], Callable[[T], R]], items: Iterable[T], *, threads: int | None, most: int | None = None
-) -> Iterator[R]:
+def in_threads(prepare: Callable[[], Callable[[T], R]], items: Iterable[T], *, threads: int | None) -> Iterator[R]:
     """`in_order` for compiled work, while which other threads run: each thread has the function that ``prepare`` makes
-    it. With ``most`` 1 it may remember: one thread calls it, item after item, and another makes the items."""
+    it, and calls it alone."""
     workers = threads or default_threads()
     if workers == 1:
         yield from map(prepare(), items)
         return
-    workers = min(workers, most or workers)
     own = threading.local()
 
     def work(item: T) -> R:

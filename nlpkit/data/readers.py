@@ -6,6 +6,7 @@ name file and line, or are skipped, counted and said.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -22,6 +23,7 @@ from nlpkit.errors import UserError, choose, nearest
 
 MAX_LINE = 1 << 28  # bytes; a longer line is a file of another kind
 BLOCK = 1 << 18  # bytes of lines that are decoded together
+_PIECE = 1 << 14  # bytes of them that are looked at together
 Row = dict[str, Any]
 
 
@@ -104,10 +106,18 @@ def raw_blocks(path: Path, faults: Faults) -> Iterator[bytes]:
 
 
 def _is_text(raw: bytes) -> bool:
+    """Whether this is UTF-8 without a NUL byte. It is decoded in small pieces: strings of megabytes, as large as their
+    widest character has them, would leave holes in the memory of the process that nothing fits in."""
+    if raw.isascii():
+        return b"\0" not in raw
+    view, start = memoryview(raw), 0
     try:
-        return b"\0" not in raw and (raw.isascii() or bool(raw.decode("utf-8")))
+        while start < len(raw):
+            piece = view[start : start + _PIECE]
+            start += codecs.utf_8_decode(piece, "strict", start + len(piece) == len(raw))[1]
     except UnicodeDecodeError:
         return False
+    return b"\0" not in raw
 
 
 def json_row(number: int, text: str, faults: Faults) -> Row | None:

@@ -1,7 +1,8 @@
 """One pass over a corpus: words are counted and their ids put on disk, in memory that grows with the vocabulary only.
 
-The pass numbers words as it meets them. When all are counted the frequent ones get their final ids, most frequent
-first and equals in the order of their code points, and the ids on disk are rewritten without the rest.
+The pass numbers words as it meets them; of several threads that is in one order or another. When all are counted the
+frequent ones get their final ids, most frequent first and equals in the order of their code points, and the ids on disk
+are rewritten without the rest.
 
 Shapes: U words met, V words kept.
 """
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from nlpkit import events
 from nlpkit.artifact import atomic
 from nlpkit.errors import UserError
+from nlpkit.vectors import scan
 from nlpkit.vectors.base import Corpus, Ids
 
 _SENTENCES = 1 << 16  # whose lengths are read together
@@ -117,12 +119,13 @@ def count(blocks: Iterable[Split], spool: Spool | None, label: str) -> NDArray[n
     counts: NDArray[np.int64] = np.zeros(1 << 12, np.int64)
     done = 0
     for ids, lengths in blocks:
+        ids = ids.astype(np.int32, copy=False)
         if spool is not None:
             spool.add(ids, lengths)
-        here = np.bincount(ids)
-        if len(here) > len(counts):
-            counts = np.concatenate([counts, np.zeros(max(len(here), len(counts)), np.int64)])
-        counts[: len(here)] += here
+        met = int(ids.max(initial=-1)) + 1
+        if met > len(counts):
+            counts = np.concatenate([counts, np.zeros(met, np.int64)])
+        scan.tally(ids, counts)
         done += len(ids)
         events.emit("progress", label=label, done=done, total=None, unit="words")
     return np.asarray(counts)
@@ -139,9 +142,10 @@ def rewritten(blocks: Iterable[Split], final: Ids, target: Path) -> Corpus:
     """The corpus under final ids, [U] -> the new id or -1 for a word that is left out, with no empty sentence."""
     kept = Spool(target)
     for old, sizes in blocks:
-        new = final[old]
-        ids, lengths = only(new, sizes, new >= 0)
-        kept.add(ids, lengths[lengths > 0])
+        new, lengths = np.empty_like(old), np.empty_like(sizes)
+        sentences = scan.renumber(old, sizes, final, new, lengths)
+        lengths = lengths[:sentences]
+        kept.add(new[: lengths.sum()], lengths)
     return kept.corpus()
 
 
@@ -153,7 +157,9 @@ def choose_words(
     Errors: fewer than two words frequent enough is a UserError that says how frequent words are.
     """
     frequent = np.flatnonzero(counts[: len(names)] >= max(1, min_count)).tolist()
-    chosen = sorted(frequent, key=lambda old: (-counts[old], names[old]))[:vocab_size]
+    frequent.sort(key=names.__getitem__)
+    order = np.argsort(-counts[frequent], kind="stable")[:vocab_size].tolist()
+    chosen = [frequent[place] for place in order]
     total = int(counts.sum())
     if len(chosen) < 2:
         most = int(counts.max(initial=0))

@@ -48,8 +48,9 @@ class Learner:
 
     def __init__(
         self, corpus: Corpus, counts: NDArray[np.int64], settings: Settings, seed: Address, threads: int,
-        grams: Grams | None = None,
+        grams: Grams | None = None, tree: huffman.Tree | None = None,
     ) -> None:  # fmt: skip
+        """``tree`` is that of the counts, which loss hs makes if it is not given."""
         self.settings, self.seed, self.corpus, self.words = settings, seed, corpus, corpus.words
         self.noise = noise_distribution(counts, settings.noise_exponent)
         self.grams = grams
@@ -57,7 +58,7 @@ class Learner:
         self.biased = settings.loss == "nce"
         self.width = -(-(dim + self.biased) // WIDE) * WIDE
         self.threads = min(threads, UNITS)
-        self.plan = self._plan(corpus, counts)
+        self.plan = self._plan(corpus, counts, tree)
         inputs, places = vocab_size + (grams.buckets if grams else 0), UNIT + 2 * settings.window
         longest = int(np.diff(self.plan.paths).max()) if self.plan.tree else 1 + settings.negative
         outputs = min(self.plan.roots, TOP + UNIT * longest) if self.plan.tree else UNIT + POOL
@@ -123,13 +124,13 @@ class Learner:
         negative sampling with one column more (Gutmann and Hyvarinen 2010; Mnih and Teh 2012, equation 8)."""
         return np.asarray(np.log(self.settings.negative * self.noise))
 
-    def _plan(self, corpus: Corpus, counts: NDArray[np.int64]) -> Plan:
+    def _plan(self, corpus: Corpus, counts: NDArray[np.int64], tree: huffman.Tree | None) -> Plan:
         settings = self.settings
         labels = np.zeros(settings.negative + WIDE, np.float32)
         labels[0] = 1
         nodes, paths = np.zeros(1, np.int32), np.zeros(1, np.int64)
         if settings.loss == "hs":
-            tree = huffman.tree(counts)
+            tree = tree or huffman.tree(counts)
             nodes, paths = tree.nodes, tree.offsets.astype(np.int64)
             labels = np.append(1 - tree.codes.astype(np.float32), np.zeros(LANES, np.float32))
         mask = aligned(1, self.width)[0]

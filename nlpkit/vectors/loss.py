@@ -19,7 +19,8 @@ from nlpkit.vectors.base import Corpus, Floats, Settings, Weights, keep_probabil
 
 SENTENCES = 1000  # drawn from the corpus, with replacement
 WORDS = 5000  # at most, of those sentences
-_AT_ONCE = 512  # predictions computed together
+_SUMMED = 512  # predictions added up together
+_AT_ONCE = 64  # computed together, in less memory
 
 Numbers = NDArray[np.int64]
 Doubles = NDArray[np.float64]
@@ -28,7 +29,11 @@ Doubles = NDArray[np.float64]
 class Loss:
     """Measures the loss of an engine's weights on what it drew when it was made."""
 
-    def __init__(self, corpus: Corpus, counts: NDArray[np.int64], settings: Settings, seed: Address) -> None:
+    def __init__(
+        self, corpus: Corpus, counts: NDArray[np.int64], settings: Settings, seed: Address,
+        tree: huffman.Tree | None = None,
+    ) -> None:  # fmt: skip
+        """``tree`` is that of the counts, which loss hs makes if it is not given."""
         rng = seed.generator()
         words, sentence = _sample(corpus, rng)
         kept = rng.random(len(words)) < keep_probability(counts, settings.sample)[words]
@@ -41,7 +46,7 @@ class Loss:
         else:
             self.targets, self.inputs = words[centre], words[other][:, None]
         if settings.loss == "hs":
-            self.tree = huffman.tree(counts)
+            self.tree = tree or huffman.tree(counts)
         else:
             noise = noise_distribution(counts, settings.noise_exponent)
             self.negatives = rng.choice(len(counts), size=(len(self.targets), settings.negative), p=noise)
@@ -55,9 +60,13 @@ class Loss:
         """Nats of one prediction; None when the sample holds no pair of words."""
         if not len(self.targets):
             return None
-        score = self._tree if self.settings.loss == "hs" else self._sampled
-        starts = range(0, len(self.targets), _AT_ONCE)
-        return sum(float(score(weights, slice(start, start + _AT_ONCE))) for start in starts) / len(self.targets)
+        losses, count = self._tree if self.settings.loss == "hs" else self._sampled, len(self.targets)
+        total = 0.0
+        for start in range(0, count, _SUMMED):
+            end = min(start + _SUMMED, count)
+            parts = [losses(weights, slice(first, min(first + _AT_ONCE, end))) for first in range(start, end, _AT_ONCE)]
+            total += sum(float(np.concatenate(kind).sum()) for kind in zip(*parts, strict=True))
+        return total / count
 
     def _hidden(self, vectors: Floats, part: slice) -> Doubles:
         """What predicts: the vector of one word, or the mean (or sum) of those around; [P, D]. -1 is no word."""
@@ -66,7 +75,8 @@ class Loss:
         hidden: Doubles = np.einsum("pcd,pc->pd", vectors[inputs].astype(np.float64), present.astype(np.float64))
         return hidden / present.sum(1, keepdims=True) if self.settings.average else hidden
 
-    def _sampled(self, weights: Weights, part: slice) -> float:
+    def _sampled(self, weights: Weights, part: slice) -> tuple[Doubles, ...]:
+        """Of the words [P], and of their negatives [P, K]."""
         hidden = self._hidden(weights.vectors, part)
         true = np.einsum("pd,pd->p", weights.output[self.targets[part]].astype(np.float64), hidden)
         false = np.einsum("pkd,pd->pk", weights.output[self.negatives[part]].astype(np.float64), hidden)
@@ -74,16 +84,17 @@ class Loss:
             shift = weights.bias - self.noise_scores
             true, false = true + shift[self.targets[part]], false + shift[self.negatives[part]]
         false[self.negatives[part] == self.targets[part, None]] = -np.inf  # a negative that hits the target is no draw
-        return float(_minus_log_sigmoid(true).sum() + _minus_log_sigmoid(-false).sum())
+        return _minus_log_sigmoid(true), _minus_log_sigmoid(-false)
 
-    def _tree(self, weights: Weights, part: slice) -> float:
+    def _tree(self, weights: Weights, part: slice) -> tuple[Doubles, ...]:
+        """Of the nodes on all paths, one path behind the other."""
         hidden = self._hidden(weights.vectors, part)
         begin, end = self.tree.offsets[self.targets[part]], self.tree.offsets[self.targets[part] + 1]
         prediction = np.repeat(np.arange(len(hidden)), end - begin)
         step = np.arange(len(prediction)) - np.repeat(np.cumsum(end - begin) - (end - begin), end - begin)
         place = begin[prediction] + step
         score = np.einsum("sd,sd->s", weights.output[self.tree.nodes[place]].astype(np.float64), hidden[prediction])
-        return float(_minus_log_sigmoid(np.where(self.tree.codes[place] == 0, score, -score)).sum())
+        return (_minus_log_sigmoid(np.where(self.tree.codes[place] == 0, score, -score)),)
 
 
 def _sample(corpus: Corpus, rng: np.random.Generator) -> tuple[Numbers, Numbers]:

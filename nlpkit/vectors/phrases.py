@@ -13,6 +13,7 @@ Shapes: U words met, N words of a block, S sentences of a block, P pairs.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -58,7 +59,8 @@ def join(
     keys, times = _phrases(source, counts, discount, threshold)
     first, second = (keys >> 32).tolist(), (keys & 0xFFFFFFFF).tolist()
     pairs = [(names[a], names[b]) for a, b in zip(first, second, strict=True)]
-    best = ["_".join(pairs[row]) for row in np.lexsort((keys, -times))[:3]]
+    rows = heapq.nsmallest(3, range(len(pairs)), key=lambda row: (-times[row], pairs[row]))
+    best = ["_".join(pairs[row]) for row in rows]
     shown = f": {', '.join(best)}{', ...' if len(pairs) > 3 else ''}" if pairs else ""
     events.note(f"{len(pairs):,} pairs of words are phrases{shown}")
     return again(source, names, pairs, target)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nlpkit.artifact.provenance import Run
+from nlpkit.artifact.provenance import Run, default_threads
 from nlpkit.data.tokenfile import TokenFiles
 from nlpkit.data.tokens import Texts
 from nlpkit.errors import UserError, refuse
@@ -27,7 +27,6 @@ from nlpkit.vectors.counting import Split, Spool, Vocabulary, choose_words, coun
 from nlpkit.vectors.words import Pieces, Words, ordinary
 
 _SENTENCES = 1 << 16  # of a token file whose ends are read together
-_BYTES = 1 << 20  # of text whose words are numbered together
 
 
 @dataclass(frozen=True)
@@ -132,23 +131,14 @@ def _text(run: Run, role: str, threads: int | None, *, spooled: bool) -> _Found:
     tokenizer = None if path is None else load_tokenizer(path)
     lower = options["lowercase"] is not False
     split = Words(lowercase=lower) if tokenizer is None else Pieces(tokenizer)
-    lines = Texts(run.paths(role), options["field"], options["on_error"], (0, 1)).lines()
+    lines = (text for text, _ in Texts(run.paths(role), options["field"], options["on_error"], (0, 1)).lines())
+    if isinstance(split, Words) and (threads or default_threads()) > 1:
+        blocks = in_threads(split.apart, lines, threads=threads)
+    else:
+        blocks = map(split, lines)
     spool = Spool(run.output)
-    blocks = in_threads(lambda: split, _large(text for text, _ in lines), threads=threads, most=1)
     counts = count(blocks, spool if spooled else None, f"reading {role}")
     return _Found(spool, split.names, counts, tokenizer, lower if tokenizer is None else None)
-
-
-def _large(lines: Iterator[bytes]) -> Iterator[bytes]:
-    """Lines in blocks of at least `_BYTES`: as counting takes time for each block."""
-    block: list[bytes] = []
-    for text in lines:
-        block.append(text)
-        if sum(map(len, block)) >= _BYTES:
-            yield b"".join(block)
-            block = []
-    if block:
-        yield b"".join(block)
 
 
 def _tokens(run: Run, role: str) -> _Found:

@@ -33,6 +33,8 @@ Longs = NDArray[np.int64]
 
 scan = Entry("nlpkit.vectors.text_kernels", "scan")
 collect = Entry("nlpkit.vectors.text_kernels", "collect")
+tally = Entry("nlpkit.vectors.text_kernels", "tally")
+renumber = Entry("nlpkit.vectors.text_kernels", "renumber")
 
 
 class Table(NamedTuple):

@@ -196,6 +196,32 @@ def collect(text: Bytes, place: Any, kinds: Bytes, others: Table) -> Any:
     return 0
 
 
+@compiled(allocates=False)
+def tally(ids: Ids, counts: Longs) -> Any:
+    """Add 1 to the count of each id."""
+    for place in range(len(ids)):
+        counts[ids[place]] += 1
+    return 0
+
+
+@compiled(allocates=False)
+def renumber(ids: Ids, lengths: Longs, final: Ids, new: Ids, sizes: Longs) -> Any:
+    """Sentences under other ids, ``final`` [U], without the words whose id is -1. Fills ``new`` and ``sizes``, how many
+    words each sentence has that has any; returns how many sentences these are."""
+    place, size, sentences = 0, 0, 0
+    for sentence in range(len(lengths)):
+        end, before = place + lengths[sentence], size
+        while place < end:
+            word = final[ids[place]]
+            new[size] = word
+            size += word >= 0
+            place += 1
+        if size > before:
+            sizes[sentences] = size - before
+            sentences += 1
+    return sentences
+
+
 @compiled()
 def ngrams(text: Bytes, least: int, most: int, buckets: int) -> Longs:
     found = np.empty(len(text) * (most - least + 1), np.int64)

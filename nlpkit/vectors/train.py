@@ -16,8 +16,8 @@ from nlpkit.errors import RunError, UserError, refuse
 from nlpkit.seeds import Address
 from nlpkit.training import heap
 from nlpkit.training.stop import StopSignal
-from nlpkit.vectors import subwords
-from nlpkit.vectors.base import Corpus, Settings, Weights
+from nlpkit.vectors import huffman, subwords
+from nlpkit.vectors.base import Corpus, Floats, Settings, Weights
 from nlpkit.vectors.counting import Vocabulary
 from nlpkit.vectors.file import KIND
 from nlpkit.vectors.learner import WORDS_A_ROUND, Learner
@@ -25,6 +25,7 @@ from nlpkit.vectors.loss import Loss
 from nlpkit.vectors.reading import held_out, read
 
 _BYTES_A_WORD = 100  # of a word's text, count and place in the tables
+_ROWS = 1 << 12  # looked at together
 _ROUNDS = 256  # trained before progress is told and an interrupt is heard
 
 
@@ -97,7 +98,6 @@ def train(
             f"{vocabulary.corpus_words:,}, in {text.sentences:,} sentences"
         )
         measured_on = held_out(run, found)
-        heap.trim()  # what counting needed
         training = _Training(run, settings, vocabulary, text, measured_on or text, seed, threads or default_threads())
         if measured_on and training.loss.predictions == 0:
             raise UserError("holds no two known words side by side to measure a loss on", where=run.path("dev"))
@@ -154,9 +154,12 @@ class _Training:
         grams = None
         if run.options["subwords"] is not None:
             grams = subwords.grams(vocabulary.words, *subwords.parse(run.options["subwords"], run.options["buckets"]))
-        self.loss = Loss(measured_on, vocabulary.counts, settings, address.at("loss"))
+        counts = vocabulary.counts
+        tree = huffman.tree(counts) if settings.loss == "hs" else None
+        self.loss = Loss(measured_on, counts, settings, address.at("loss"), tree)
         text.forget()
-        self.learner = Learner(text, vocabulary.counts, settings, address.at("train"), threads, grams)
+        heap.trim()  # what counting needed, and the making of the tree
+        self.learner = Learner(text, counts, settings, address.at("train"), threads, grams, tree)
         self.position: dict[str, Any] = {"epoch": 1, "round": 0, "best_epoch": 0, "loss": None, "lowest": None}
         self.best: dict[str, np.ndarray[Any, Any]] = {}
 
@@ -197,7 +200,7 @@ class _Training:
     def _measure(self, epoch: int, *, keep: bool) -> None:
         """The loss after an epoch. Errors: RunError when a vector is not finite."""
         weights, position = self.learner.weights(), self.position
-        if not (np.isfinite(weights.vectors).all() and np.isfinite(weights.output).all()):
+        if not (_finite(weights.vectors) and _finite(weights.output)):
             raise RunError(f"the vectors are not finite after epoch {epoch}", hint="a smaller --lr")
         value = position["loss"] = self.loss(weights)
         if value is None:
@@ -224,6 +227,11 @@ class _Training:
             self.learner.load_state(arrays)
             self.position |= position
             events.note(f"resuming {self.target.output.name} in epoch {position['epoch']} of {self.settings.epochs}")
+
+
+def _finite(matrix: Floats) -> bool:
+    """Whether all numbers are; a few rows at a time, as what is found out of each needs memory."""
+    return all(np.isfinite(matrix[start : start + _ROWS]).all() for start in range(0, len(matrix), _ROWS))
 
 
 def _cost(vocabulary: Vocabulary, settings: Settings, options: dict[str, Any]) -> dict[str, Any]:

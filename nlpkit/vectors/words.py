@@ -6,6 +6,9 @@ signs alone are left out, "don't" is don and t, "well-known" is well and known, 
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,15 +18,19 @@ from nlpkit.vectors import scan
 from nlpkit.vectors.counting import Split, only
 
 MOST = 8_000_000  # bytes of chunks that are not plain ASCII, and of their words; then their memory starts anew
+OWN = 100_000  # words that a thread keeps; when it has met more it starts anew, so that many threads need little memory
 
 
 class Words:
     """Numbers words in the order they are met. ``lowercase`` lower-cases and strips accents."""
 
     def __init__(self, *, lowercase: bool) -> None:
+        self._lowercase = lowercase
         self._split = lower_words if lowercase else cased_words
-        self._kinds = _kinds(lowercase)
+        self._kinds, self._as_is = _kinds(lowercase)
+        self._lock = threading.Lock()
         self._words = scan.table()
+        self._room = np.zeros(0, np.int32)
         self._forget()
 
     def _forget(self) -> None:
@@ -38,23 +45,48 @@ class Words:
 
     def __call__(self, lines: bytes) -> Split:
         """The numbers of all words of the sentences, lines of UTF-8 that end with a line feed; how many each has."""
-        text = np.frombuffer(lines, np.uint8)
-        ids = np.empty(len(text), np.int32)  # no character is more than one word
-        lengths = np.empty(lines.count(b"\n"), np.int64)
+        found = self._numbers(np.frombuffer(lines, np.uint8), lines.count(b"\n"), self._kinds)
+        if self._ends[-1] + self._others.begins[self._others.used[0]] > MOST:
+            self._forget()
+        return found
+
+    def apart(self) -> Callable[[bytes], Split]:
+        """The same for one thread of several. It looks words up in a table of its own, and asks for their numbers here
+        when it meets them for the first time: they are few once a text has begun."""
+        own, known, numbers = Words(lowercase=self._lowercase), 0, np.zeros(1 << 12, np.int32)
+
+        def split(lines: bytes) -> Split:
+            nonlocal known, numbers
+            if known > OWN:
+                own._words, known = scan.table(), 0
+            ids, lengths = own(lines)
+            met = int(own._words.used[0])
+            if met > len(numbers):
+                numbers = np.concatenate([numbers, np.zeros(met, np.int32)])
+            begin, end = own._words.begins[[known, met]]
+            with self._lock:
+                numbers[known:met], _ = self._numbers(own._words.arena[begin:end], met - known, self._as_is)
+            known = met
+            return numbers[ids], lengths
+
+        return split
+
+    def _numbers(self, text: scan.Bytes, lines: int, kinds: scan.Bytes) -> Split:
+        if len(text) > len(self._room):  # no character is more than one word
+            self._room = np.empty(len(text), np.int32)
+        lengths = np.empty(lines, np.int64)
         at = np.zeros(5, np.int64)
         while status := scan.scan(
-            text, self._kinds, self._words, self._others, self._spelled, self._ends, at, ids, lengths
+            text, kinds, self._words, self._others, self._spelled, self._ends, at, self._room, lengths
         ):
             if status == scan.UNKNOWN:
-                while more := scan.collect(text, at[0], self._kinds[0], self._others):
+                while more := scan.collect(text, at[0], kinds[0], self._others):
                     self._others = scan.grown(self._others, more)
                 self._spell()
             else:
                 self._words = scan.grown(self._words, at[4])
                 self._others = scan.grown(self._others, at[4])
-        if self._ends[-1] + self._others.begins[self._others.used[0]] > MOST:
-            self._forget()
-        return ids[: at[1]], lengths
+        return self._room[: at[1]].copy(), lengths
 
     def _spell(self) -> None:
         """Say the words of the chunks that the kernel met and does not know."""
@@ -70,8 +102,9 @@ class Words:
         self._ends = np.concatenate([self._ends, np.flatnonzero(self._spelled[used : used + size] == 10) + used + 1])
 
 
-def _kinds(lowercase: bool) -> NDArray[np.uint8]:
-    """What each byte is to the kernel: in a text [0], and in words with white space between them [1]."""
+def _kinds(lowercase: bool) -> tuple[scan.Bytes, scan.Bytes]:
+    """What each byte is to the kernel: in a text [0], and in words with white space between them [1]. The second of the
+    two is for a text of words that stay as they are, one in a line."""
     kinds = np.full((2, 256), scan.OTHER, np.uint8)
     kinds[0, ord("!") : ord("~") + 1] = scan.SIGN
     for letter in range(128):
@@ -80,7 +113,9 @@ def _kinds(lowercase: bool) -> NDArray[np.uint8]:
     kinds[0, [ord(" "), ord("\t"), ord("\r")]] = scan.SPACE
     kinds[0, ord("\n")] = scan.LINE
     kinds[1, ord("!") :] = range(ord("!"), 256)
-    return kinds
+    as_is = kinds[[1, 1]]
+    as_is[0, ord("\n")] = scan.LINE
+    return kinds, as_is
 
 
 def _strings(table: scan.Table, first: int) -> list[str]:

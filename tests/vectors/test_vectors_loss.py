@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from nlpkit.seeds import Address
+from nlpkit.vectors import loss as loss_module
 from nlpkit.vectors.base import Corpus, Settings, Weights
 from nlpkit.vectors.huffman import tree
 from nlpkit.vectors.loss import Loss
@@ -90,3 +91,24 @@ def test_one_word_sentences_have_no_loss():
 def test_a_huge_sentence_is_not_read_whole():
     corpus = Corpus(np.tile(IDS, 100), np.array([0, 100 * len(IDS)]))
     assert 0 < len(Loss(corpus, COUNTS, Settings(dim=4, sample=0.0), Address(0)).targets) <= 5000 * 10
+
+
+@pytest.mark.parametrize("method", ["skipgram", "cbow"])
+@pytest.mark.parametrize("kind", ["ns", "nce", "hs"])
+def test_what_is_computed_together_does_not_show(monkeypatch, method, kind):
+    weights = Weights(WEIGHTS.vectors, WEIGHTS.output[: 5 if kind == "hs" else 6],
+                      bias=np.arange(6, dtype=np.float32) if kind == "nce" else None)  # fmt: skip
+    loss = made(method=method, loss=kind)
+    found = set()
+    for rows in (loss_module._SUMMED, 64, 7):
+        monkeypatch.setattr(loss_module, "_AT_ONCE", rows)
+        found.add(loss(weights))
+    assert loss.predictions > loss_module._SUMMED or method == "cbow"
+    assert len(found) == 1
+
+
+def test_a_tree_that_is_given_is_that_of_the_counts():
+    settings = Settings(dim=4, window=2, sample=0.0, loss="hs")
+    weights = Weights(WEIGHTS.vectors, WEIGHTS.output[:5])
+    given = Loss(CORPUS, COUNTS, settings, Address(0), tree(COUNTS))
+    assert given(weights) == made(loss="hs")(weights)

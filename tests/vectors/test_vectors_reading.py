@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from nlpkit import events
 from nlpkit.artifact import file
 from nlpkit.artifact.provenance import Run
 from nlpkit.cli import app
+from nlpkit.data import readers
 from nlpkit.data.tokens import tokens
 from nlpkit.errors import UserError
 from nlpkit.tokenizers.train import train as train_tokenizer
@@ -55,6 +57,24 @@ def test_token_files_give_what_their_text_gives(made, tmp_path, monkeypatch, blo
     assert any("_" in word for word in found.config["words"]) == ("phrases" in options)
     inputs = [given["name"] for given in file.read(tmp_path / "tokens").provenance["inputs"]]
     assert inputs == [f"{name}.safetensors" for name in names]
+
+
+@pytest.mark.parametrize("options", [{}, {"phrases": 2, "phrase_threshold": 5.0}], ids=str)
+def test_threads_do_not_show(tmp_path, monkeypatch, options):
+    """However blocks of a text fall to threads, words and phrases of equal counts have one order."""
+    monkeypatch.setattr(readers, "BLOCK", 200)
+    rng = np.random.default_rng(3)
+    pairs = [f"{one} {other}" for one, other in zip(WORDS, WORDS[1:] + WORDS[:1], strict=True)]
+    lines = [f"{pair} x{number} é{number % 97}" for number in range(60) for pair in pairs]
+    (tmp_path / "corpus.txt").write_text("\n".join(rng.permutation(lines)) + "\n")
+    found = []
+    for threads in (1, 2, 2, 5):
+        said = []
+        with events.listen(lambda record, said=said: said.append(record.get("text", ""))):
+            train([tmp_path / "corpus.txt"], tmp_path / "vec", dim=4, epochs=1, min_count=2, seed=5, threads=threads,
+                  force=True, **options)  # fmt: skip
+        found.append(((tmp_path / "vec").read_bytes(), [text for text in said if "phrases" in text]))
+    assert all(one == found[0] for one in found)
 
 
 def test_cooccurrences_are_counted_in_token_files_too(made, tmp_path):
@@ -162,7 +182,7 @@ def test_phrases_through_the_command_line(tmp_path, capsys):
     plan = json.loads(capsys.readouterr().out)
     assert plan["vocab_size"] == 14 and plan["corpus_words"] == 400 * 11 and len(list(tmp_path.iterdir())) == 1
     assert app.run([*base, "--phrases", "1", "--phrase-threshold", "5", "--epochs", "1"]) == 0
-    assert "2 pairs of words are phrases: new_york, ice_cream" in capsys.readouterr().err
+    assert "2 pairs of words are phrases: ice_cream, new_york" in capsys.readouterr().err
     assert app.run(["vectors", "nearest", str(tmp_path / "vec.safetensors"), "New_York", "--json"]) == 0
     near = json.loads(capsys.readouterr().out)["nearest"][0]
     assert near["word"] == "New_York" and len(near["words"]) == 10

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from nlpkit.parallel import in_threads
 from nlpkit.tokenizers.normalize import basic_words
 from nlpkit.vectors import scan, text_kernels, words
 from nlpkit.vectors.words import Words
@@ -58,6 +59,37 @@ def test_small_tables_grow_and_forget_without_being_seen(batches, lowercase, mos
         patch.setattr(scan.table, "__defaults__", (1, 1))
         patch.setattr(words, "MOST", most)
         check(batches, lowercase)
+
+
+@given(BATCHES, st.booleans(), st.sampled_from([0, 3, 100]))
+@settings(max_examples=100, deadline=None)
+def test_threads_number_words_as_one_does(batches, lowercase, own):
+    """What several threads number, each with a table of its own that is kept or begun anew, means the same words."""
+    whole, rule = Words(lowercase=lowercase), Rule(lowercase=lowercase)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scan.table, "__defaults__", (1, 1))
+        patch.setattr(words, "OWN", own)
+        threads = [whole.apart(), whole.apart()]
+        for number, batch in enumerate(batches * 2):
+            ids, lengths = threads[number % 2]("".join(f"{sentence}\n" for sentence in batch).encode())
+            expected = [rule(sentence) for sentence in batch]
+            assert lengths.tolist() == list(map(len, expected))
+            assert ids.tolist() == [number for sentence in expected for number in sentence]
+    assert whole.names == list(rule.ids)
+
+
+def test_words_of_threads_at_the_same_time():
+    rng = np.random.default_rng(0)
+    lines = [" ".join(f"w{word}é don't-{word}" for word in rng.zipf(1.2, 9) % 5000) for _ in range(2000)]
+    whole, rule = Words(lowercase=True), Words(lowercase=True)
+    blocks = ["".join(f"{line}\n" for line in lines[start : start + 20]).encode() for start in range(0, 2000, 20)]
+    found = list(in_threads(whole.apart, blocks, threads=4))
+    names = np.array(whole.names)
+    for block, (ids, lengths) in zip(blocks, found, strict=True):
+        expected, sizes = rule(block)
+        alone = rule.names
+        assert names[ids].tolist() == [alone[word] for word in expected] and lengths.tolist() == sizes.tolist()
+    assert sorted(names) == sorted(alone)
 
 
 def test_every_character_is_at_most_one_word():

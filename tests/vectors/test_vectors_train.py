@@ -172,6 +172,7 @@ def test_vectors_that_burst_stop_the_run(corpus, tmp_path, monkeypatch):
         learner.x[3, 1] = np.inf  # as a learning rate that is far too large does, where it does
 
     monkeypatch.setattr(Learner, "train", burst)
+    monkeypatch.setattr(sys.modules[train.__module__], "_ROWS", 2)
     with pytest.raises(RunError, match="not finite after epoch 1"):
         train(corpus, tmp_path / "vec", dim=8)
     assert list(tmp_path.iterdir()) == []
