@@ -17,7 +17,8 @@ os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 import torch
 from torch import Tensor
 
-from nlpkit.layers import fused
+from nlpkit.layers import attending, fused
+from nlpkit.layers.packing import Packing
 
 
 def least(work: Callable[[], object], tries: int = 15) -> float:
@@ -35,6 +36,12 @@ def row(name: str, torchs: Callable[[], object], ours: Callable[[], object]) -> 
     print(f"| {name} | {left:.1f} | {right:.1f} | {left / right:.1f} |", flush=True)
 
 
+def _slope(x: Tensor, tanh: bool) -> Tensor:
+    slope = x.clone()
+    fused.gelu_(slope, tanh)
+    return slope
+
+
 def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -44,7 +51,7 @@ def main() -> None:
         row(f"{name}, 4 million numbers",
             lambda how=how: (torch.nn.functional.gelu(x, approximate=how),
                              torch.ops.aten.gelu_backward(up, x, approximate=how)),
-            lambda how=how: up * fused.gelu(x, how == "tanh")[1])  # fmt: skip
+            lambda how=how: up * _slope(x, how == "tanh"))  # fmt: skip
     x, up, weight, bias = torch.randn(4096, 256), torch.randn(4096, 256), torch.ones(256), torch.zeros(256)
     _, mean, scale = torch.native_layer_norm(x, [256], weight, bias, 1e-5)
     row("backward of a norm, a million numbers",
@@ -54,14 +61,31 @@ def main() -> None:
         given, target = torch.randn(614, vocab), torch.randint(vocab, (614,))
         logits = given.clone()
 
-        def torchs(logits: Tensor = logits, target: Tensor = target) -> Tensor:
+        def losses(logits: Tensor = logits, target: Tensor = target) -> Tensor:
             norm = torch.logsumexp(logits, 1, keepdim=True)
             loss = norm[:, 0] - logits.gather(1, target[:, None])[:, 0]
             logits.sub_(norm).exp_()[torch.arange(len(target)), target] -= 1
             return loss
 
-        row(f"softmax, losses and gradients, 614 x {vocab:,}", torchs,
+        row(f"softmax, losses and gradients, 614 x {vocab:,}", losses,
             lambda logits=logits, target=target: fused.softmax_loss_(logits, target))  # fmt: skip
+
+    for length, causal in ((16, False), (128, False), (128, True), (512, True)):
+        packing, up = Packing.of([length] * (4096 // length)), torch.randn(4096, 256)
+        parts = [torch.randn(4096, 256, requires_grad=True) for _ in range(3)]
+
+        def torchs(length: int = length, causal: bool = causal, up: Tensor = up, parts: list[Tensor] = parts) -> object:
+            heads = [part[:4096].view(-1, length, 4, 64).transpose(1, 2) for part in parts]
+            out = (
+                torch.nn.functional.scaled_dot_product_attention(*heads, is_causal=causal)
+                .transpose(1, 2)
+                .reshape(4096, 256)
+            )
+            return torch.autograd.grad(out, parts, up)
+
+        row(f"attention{', causal' * causal}, 4 heads of 64, {4096 // length} x {length}, forward and backward", torchs,
+            lambda packing=packing, causal=causal, up=up, parts=parts: torch.autograd.grad(
+                attending.attend(*parts, packing, ["causal" if causal else "all"], 4), parts, up))  # fmt: skip
 
 
 if __name__ == "__main__":

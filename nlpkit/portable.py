@@ -1,4 +1,10 @@
-"""Portable mode: the same bytes on any x86-64 processor with AVX2, whoever made it.
+"""The arithmetic that libraries choose: one that knows no threads, and in portable mode no maker of processors.
+
+MKL, which still computes what no kernel of ours does (double and half precision, the products of Muon), lets the order
+of a sum depend on the number of threads, on processors of Intel; its strict mode does not, and costs nothing that
+could be measured. So it is always asked for.
+
+Portable mode: the same bytes on any x86-64 processor with AVX2, whoever made it.
 
 Libraries choose their arithmetic by the processor. MKL's products and functions differ between makers even for the same
 instructions (asked for AVX2, an AMD and an Intel processor add up a row of 300 in different orders); its COMPATIBLE
@@ -31,6 +37,7 @@ _SETTINGS = {
     # numpy's names up to 2.3, and from 2.4 on; it passes over those that it or the processor does not have
     "NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR X86_V4",
 }
+_NOT_INTEL = ("znver", "btver", "bdver", "amdfam", "generic")  # LLVM's names of processors of AMD, and of none
 _LIBRARIES = ("torch", "numpy", "numba")
 
 
@@ -56,11 +63,14 @@ def on() -> bool:
 
 @cache
 def settle() -> None:
-    """In portable mode, give torch a square root that is rounded as IEEE 754 says.
+    """Ask MKL for sums that know no threads; it looks at this when it multiplies first.
 
-    MKL's begins with an approximation of 1 / sqrt(x), of which each maker has its own, and AdamW divides by it.
+    In portable mode, give torch a square root that is rounded as IEEE 754 says. MKL's begins with an approximation of
+    1 / sqrt(x), of which each maker has its own, and AdamW divides by it.
     """
     if not on():
+        if mode := _strict():
+            os.environ.setdefault("MKL_CBWR", mode)
         return
     import numpy as np
     import torch
@@ -79,6 +89,17 @@ def settle() -> None:
         library.impl("sqrt.out", root_out, "CPU")
         library.impl("sqrt_", lambda x: x.copy_(root(x)), "CPU")
     _KEPT.append(library)
+
+
+def _strict() -> str | None:
+    """MKL's mode in which bits are the same for any number of threads; None where it has none: Intel's processors do,
+    and on others nothing depended on threads."""
+    from llvmlite import binding
+
+    has = binding.get_host_cpu_features()
+    if platform.machine() not in ("x86_64", "AMD64") or binding.get_host_cpu_name().startswith(_NOT_INTEL):
+        return None
+    return "AVX512,STRICT" if has.get("avx512f") else "AVX2,STRICT" if has.get("avx2") else None
 
 
 _KEPT: list[Any] = []  # a library that is let go of takes its functions with it

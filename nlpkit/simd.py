@@ -23,7 +23,6 @@ from nlpkit.compiled import compiled
 from nlpkit.native import LANES as LANES
 from nlpkit.native import WIDE as WIDE
 
-_FLOATS = ir.VectorType(ir.FloatType(), LANES)
 _INTS = ir.VectorType(ir.IntType(32), LANES)
 
 
@@ -140,13 +139,27 @@ def touch(typing: Any, array: Any, index: Any) -> Any:
     return types.none(array, types.intp), code
 
 
+def _spread_out(builder: Any, kind: Floats, value: Any) -> Any:
+    """The code of one float in all lanes."""
+    none = ir.Constant(kind.code, ir.Undefined)
+    one = builder.insert_element(none, value, ir.IntType(32)(0))
+    return builder.shuffle_vector(one, none, ir.Constant(ir.VectorType(ir.IntType(32), kind.lanes), [0] * kind.lanes))
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def alike(typing: Any, x: Any, value: Any) -> Any:
+    """One float in as many lanes as x has."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _spread_out(builder, signature.return_type, arguments[1])
+
+    return x(x, types.float32), code
+
+
 def _splat(kind: Floats, document: str) -> Any:
     def splat(typing: Any, value: Any) -> Any:
         def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            none = ir.Constant(kind.code, ir.Undefined)
-            one = builder.insert_element(none, arguments[0], ir.IntType(32)(0))
-            lanes = ir.Constant(ir.VectorType(ir.IntType(32), kind.lanes), [0] * kind.lanes)
-            return builder.shuffle_vector(one, none, lanes)
+            return _spread_out(builder, kind, arguments[0])
 
         return kind(types.float32), code
 
@@ -211,11 +224,12 @@ def _power_of_two(typing: Any, exponent: Any) -> Any:
     """2 to a whole number between -126 and 127: the number is put where a float keeps its exponent."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        whole = builder.fptosi(arguments[0], _INTS)
-        biased = builder.add(whole, ir.Constant(_INTS, [127] * LANES))
-        return builder.bitcast(builder.shl(biased, ir.Constant(_INTS, [23] * LANES)), _FLOATS)
+        kind = signature.return_type
+        ints = ir.VectorType(ir.IntType(32), kind.lanes)
+        biased = builder.add(builder.fptosi(arguments[0], ints), ir.Constant(ints, [127] * kind.lanes))
+        return builder.bitcast(builder.shl(biased, ir.Constant(ints, [23] * kind.lanes)), kind.code)
 
-    return f8(f8), code
+    return exponent(exponent), code
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -303,17 +317,17 @@ def exp(x: Any) -> Any:
 
     x = n ln 2 + r, |r| <= ln 2 / 2; e^r by its Taylor series to the seventh power.
     """
-    n = _round(mul(x, splat(1.4426950408889634)))
-    r = fma(n, splat(-0.693359375), x)  # the first bits of ln 2, so that the product is exact
-    r = fma(n, splat(2.12194440e-4), r)  # and the rest
-    p = splat(1 / 5040)
-    p = fma(p, r, splat(1 / 720))
-    p = fma(p, r, splat(1 / 120))
-    p = fma(p, r, splat(1 / 24))
-    p = fma(p, r, splat(1 / 6))
-    p = fma(p, r, splat(0.5))
-    p = fma(p, r, splat(1.0))
-    p = fma(p, r, splat(1.0))
+    n = _round(mul(x, alike(x, 1.4426950408889634)))
+    r = fma(n, alike(x, -0.693359375), x)  # the first bits of ln 2, so that the product is exact
+    r = fma(n, alike(x, 2.12194440e-4), r)  # and the rest
+    p = alike(x, 1 / 5040)
+    p = fma(p, r, alike(x, 1 / 720))
+    p = fma(p, r, alike(x, 1 / 120))
+    p = fma(p, r, alike(x, 1 / 24))
+    p = fma(p, r, alike(x, 1 / 6))
+    p = fma(p, r, alike(x, 0.5))
+    p = fma(p, r, alike(x, 1.0))
+    p = fma(p, r, alike(x, 1.0))
     return mul(p, _power_of_two(n))
 
 

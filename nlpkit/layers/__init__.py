@@ -1,0 +1,5 @@
+"""What models are made of."""
+
+from nlpkit import portable
+
+portable.settle()

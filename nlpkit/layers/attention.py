@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, scaled_dot_product_attention
 
+from nlpkit.layers import attending
 from nlpkit.layers.dropout import Dropout
 from nlpkit.layers.linear import Linear
 from nlpkit.layers.packing import Packing, Run
@@ -134,6 +135,12 @@ def attend(
     return (shares_BHTS if dropout is None else dropout(shares_BHTS)) @ v_BHSD
 
 
+def _plain(mask: Tensor) -> bool:
+    """Whether a mask is one that kernels take."""
+    kind = mask.dtype in (torch.bool, torch.float32) and type(mask) is Tensor and mask.device.type == "cpu"
+    return kind and not mask.requires_grad
+
+
 class Attention(nn.Module):
     """query, key and value projections, attention inside each sequence, output projection.
 
@@ -154,6 +161,12 @@ class Attention(nn.Module):
         if memory is not None and len(packing.runs) != 1:
             raise ValueError("a memory holds sequences of one length")
         q_NM, k_NM, v_NM = self.query(x_NM), self.key(x_NM), self.value(x_NM)
+        out: Tensor
+        if memory is None and self._learns(q_NM, k_NM, v_NM):
+            sights = [mask(run, run.length, run.length) for run in packing.runs]
+            if all(isinstance(sight, str) or _plain(sight) for sight in sights):
+                out = self.output(attending.attend(q_NM, k_NM, v_NM, packing, sights, self.n_heads))
+                return out
         parts = []
         for run in packing.runs:
             q_BHTD, k_BHTD, v_BHTD = (self._heads(part_NM, run) for part_NM in (q_NM, k_NM, v_NM))
@@ -161,8 +174,14 @@ class Attention(nn.Module):
                 k_BHTD, v_BHTD = memory.extend(k_BHTD, v_BHTD)
             out_BHTD = self._attend(q_BHTD, k_BHTD, v_BHTD, mask(run, q_BHTD.shape[2], k_BHTD.shape[2]))
             parts.append(out_BHTD.transpose(1, 2).reshape(run.count * run.length, -1))
-        out: Tensor = self.output(parts[0] if len(parts) == 1 else torch.cat(parts))
+        out = self.output(parts[0] if len(parts) == 1 else torch.cat(parts))
         return out
+
+    def _learns(self, *parts: Tensor) -> bool:
+        """Whether kernels of our own compute all of it: where something is learnt, and nobody watches."""
+        if not torch.is_grad_enabled() or not attending.usable(*parts) or "_attend" in vars(self):
+            return False
+        return not (self.training and self.dropout.rate) and any(part.requires_grad for part in parts)
 
     def _attend(self, q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, sight: Sight) -> Tensor:
         allowed = sight.to(q_BHTD.device) if isinstance(sight, Tensor) else None

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from nlpkit.errors import choose
-from nlpkit.layers import fused
-from nlpkit.layers.linear import Linear
+from nlpkit.layers import fused, product
+from nlpkit.layers.linear import Linear, gradients
+from nlpkit.native import LANES
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -23,7 +24,8 @@ class _Gelu(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, tanh: bool) -> Tensor:
-        out, slope = fused.gelu(x, tanh)
+        slope = x.clone(memory_format=torch.contiguous_format)
+        out = fused.gelu_(slope, tanh)
         ctx.save_for_backward(slope)
         return out
 
@@ -82,6 +84,29 @@ def activation(name: str) -> Activation:
     return choose(ACTIVATIONS, name, field="activation")
 
 
+class _FeedForward(torch.autograd.Function):
+    """The whole of it by kernels: of what is as wide as ``up`` only the activation and its slope are kept, the slope in
+    the memory of what it is the slope at, and the gradient is multiplied where it lies."""
+
+    @staticmethod
+    def forward(ctx: Any, x_ND: Tensor, up_FD: Tensor, up_F: Tensor, down_DF: Tensor, down_D: Tensor,
+                tanh: bool) -> Tensor:  # fmt: skip
+        slope_NF = product.forward(x_ND, up_FD, up_F)
+        act_NF = fused.gelu_(slope_NF, tanh)
+        ctx.save_for_backward(x_ND, up_FD, down_DF, act_NF, slope_NF)
+        return product.forward(act_NF, down_DF, down_D)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x_ND, up_FD, down_DF, act_NF, slope_NF = ctx.saved_tensors
+        dx, dup_FD, dup_F, ddown_DF, ddown_D = ctx.needs_input_grad[:5]
+        grad_ND = grads[0].contiguous()
+        down = gradients(grad_ND, act_NF, down_DF, ddown_DF, ddown_D)
+        dact_NF = product.input_gradient(grad_ND, down_DF).mul_(slope_NF)
+        up = gradients(dact_NF, x_ND, up_FD, dup_FD, dup_F)
+        return product.input_gradient(dact_NF, up_FD) if dx else None, *up, *down, None
+
+
 class FeedForward(nn.Module):
     """``down(activation(up(x)))``."""
 
@@ -92,5 +117,22 @@ class FeedForward(nn.Module):
         self.activation = activation
 
     def forward(self, x_ND: Tensor) -> Tensor:
-        out: Tensor = self.down(self.activation(self.up(x_ND)))
+        up, down = self.up, self.down
+        out: Tensor
+        if self._whole(x_ND):
+            tanh = self.activation is gelu_tanh
+            out = _FeedForward.apply(x_ND, up.weight, up.bias, down.weight, down.bias, tanh)  # type: ignore[no-untyped-call]
+        else:
+            out = down(self.activation(up(x_ND)))
         return out
+
+    def _whole(self, x_ND: Tensor) -> bool:
+        """Whether kernels compute all of it: where something is learnt, by linear layers as they are made."""
+        parts = (self.up, self.down)
+        return (
+            torch.is_grad_enabled()
+            and self.activation in (gelu, gelu_tanh)
+            and all(type(part) is Linear for part in parts)
+            and product.usable(x_ND, *[value for part in parts for value in (part.weight, part.bias)])
+            and self.up.out_features % LANES == 0
+        )

@@ -24,16 +24,16 @@ def usable(x: Tensor, step: int = 8) -> bool:
     return plain and x.shape[-1] % step == 0
 
 
-def gelu(x: Tensor, tanh: bool) -> tuple[Tensor, Tensor]:
-    """GELU and its derivative."""
+def gelu_(x: Tensor, tanh: bool) -> Tensor:
+    """GELU; x, which is contiguous, becomes its derivative."""
     from nlpkit.layers import kernels
 
-    x, out, slope = x.contiguous(), torch.empty_like(x), torch.empty_like(x)
+    out = torch.empty_like(x)
     kernel = kernels.gelu_tanh if tanh else kernels.gelu
     width = x.shape[-1]
-    arrays = [_flat(part) for part in (x, out, slope)]
+    arrays = [_flat(part) for part in (x, out, x)]
     share(lambda begin, end: kernel(*arrays, begin * width, end * width), x.numel() // width, 32 * x.numel())
-    return out, slope
+    return out
 
 
 def norm_backward(

@@ -17,7 +17,24 @@ from typing import Any
 import numpy as np
 
 from nlpkit.compiled import compiled
-from nlpkit.simd import LANES, add, div, exp, fma, greatest, least, load, mul, signed, splat, store, sub
+from nlpkit.simd import (
+    LANES,
+    WIDE,
+    add,
+    alike,
+    div,
+    exp,
+    fma,
+    greatest,
+    least,
+    load,
+    load16,
+    mul,
+    signed,
+    splat,
+    store,
+    sub,
+)  # fmt: skip
 
 BLOCK = 64  # rows whose share of a norm's weight gradient is summed by one thread
 
@@ -33,7 +50,7 @@ def _across(x: Any, room: Any) -> Any:
 @compiled(inline="always")
 def bounded(x: Any) -> Any:
     """Within what `exp` takes."""
-    return greatest(splat(np.float32(-80.0)), least(splat(np.float32(80.0)), x))
+    return greatest(alike(x, np.float32(-80.0)), least(alike(x, np.float32(80.0)), x))
 
 
 @compiled(inline="always")
@@ -43,19 +60,19 @@ def gelu_of(x: Any) -> Any:
     Phi by its complementary error function, Abramowitz and Stegun 1964, formula 7.1.26, which is off by at most 7.5e-8;
     its exponential is the density's.
     """
-    one, half = splat(np.float32(1.0)), splat(np.float32(0.5))
-    size = greatest(x, sub(splat(np.float32(0.0)), x))  # |x|
-    density = exp(greatest(splat(np.float32(-80.0)), mul(mul(size, size), splat(np.float32(-0.5)))))
-    t = div(one, fma(size, splat(np.float32(0.3275911 * 0.7071067811865476)), one))
-    p = fma(t, splat(np.float32(0.5 * 1.061405429)), splat(np.float32(0.5 * -1.453152027)))
-    p = fma(p, t, splat(np.float32(0.5 * 1.421413741)))
-    p = fma(p, t, splat(np.float32(0.5 * -0.284496736)))
-    p = fma(p, t, splat(np.float32(0.5 * 0.254829592)))
+    one, half = alike(x, np.float32(1.0)), alike(x, np.float32(0.5))
+    size = greatest(x, sub(alike(x, np.float32(0.0)), x))  # |x|
+    density = exp(greatest(alike(x, np.float32(-80.0)), mul(mul(size, size), alike(x, np.float32(-0.5)))))
+    t = div(one, fma(size, alike(x, np.float32(0.3275911 * 0.7071067811865476)), one))
+    p = fma(t, alike(x, np.float32(0.5 * 1.061405429)), alike(x, np.float32(0.5 * -1.453152027)))
+    p = fma(p, t, alike(x, np.float32(0.5 * 1.421413741)))
+    p = fma(p, t, alike(x, np.float32(0.5 * -0.284496736)))
+    p = fma(p, t, alike(x, np.float32(0.5 * 0.254829592)))
     beyond = mul(mul(p, t), density)  # Phi(-|x|)
-    above = greatest(x, splat(np.float32(0.0)))
+    above = greatest(x, alike(x, np.float32(0.0)))
     phi = add(half, signed(sub(half, beyond), x))
     value = sub(above, mul(size, beyond))  # x Phi(x), without the difference of two near numbers
-    return value, fma(mul(x, density), splat(np.float32(0.3989422804014327)), phi)
+    return value, fma(mul(x, density), alike(x, np.float32(0.3989422804014327)), phi)
 
 
 @compiled(inline="always")
@@ -64,31 +81,39 @@ def gelu_tanh_of(x: Any) -> Any:
 
     s = (1 + tanh(u)) / 2 = 1 / (1 + e^-2u), and u = sqrt(2 / pi) (x + 0.044715 x^3).
     """
-    one, two_scale = splat(np.float32(1.0)), splat(np.float32(2 * 0.7978845608028654))
-    cubic = splat(np.float32(2 * 0.7978845608028654 * 0.044715))
+    one, two_scale = alike(x, np.float32(1.0)), alike(x, np.float32(2 * 0.7978845608028654))
+    cubic = alike(x, np.float32(2 * 0.7978845608028654 * 0.044715))
     square = mul(x, x)
     twice = mul(x, fma(square, cubic, two_scale))
-    share = div(one, add(one, exp(bounded(sub(splat(np.float32(0.0)), twice)))))
-    rise = mul(x, fma(square, mul(splat(np.float32(3.0)), cubic), two_scale))  # x times the derivative of 2u
+    share = div(one, add(one, exp(bounded(sub(alike(x, np.float32(0.0)), twice)))))
+    rise = mul(x, fma(square, mul(alike(x, np.float32(3.0)), cubic), two_scale))  # x times the derivative of 2u
     return mul(x, share), fma(mul(share, sub(one, share)), rise, share)
 
 
 @compiled()
 def gelu(x_: Any, out_: Any, slope_: Any, begin: int, end: int) -> None:
-    """GELU and its derivative of the numbers begin to end - 1."""
-    for place in range(begin, end, LANES):
-        value, slope = gelu_of(load(x_, place))
+    """GELU and its derivative of the numbers begin to end - 1; ``slope_`` may be x."""
+    for place in range(begin, end - WIDE + 1, WIDE):
+        value, slope = gelu_of(load16(x_, place))
         store(out_, place, value)
         store(slope_, place, slope)
+    for place in range(end - (end - begin) % WIDE, end, LANES):
+        rest, rise = gelu_of(load(x_, place))
+        store(out_, place, rest)
+        store(slope_, place, rise)
 
 
 @compiled()
 def gelu_tanh(x_: Any, out_: Any, slope_: Any, begin: int, end: int) -> None:
-    """GELU by tanh and its derivative of the numbers begin to end - 1."""
-    for place in range(begin, end, LANES):
-        value, slope = gelu_tanh_of(load(x_, place))
+    """GELU by tanh and its derivative of the numbers begin to end - 1; ``slope_`` may be x."""
+    for place in range(begin, end - WIDE + 1, WIDE):
+        value, slope = gelu_tanh_of(load16(x_, place))
         store(out_, place, value)
         store(slope_, place, slope)
+    for place in range(end - (end - begin) % WIDE, end, LANES):
+        rest, rise = gelu_tanh_of(load(x_, place))
+        store(out_, place, rest)
+        store(slope_, place, rise)
 
 
 @compiled()

@@ -50,12 +50,19 @@ class _Linear(torch.autograd.Function):
         x_MD, weight_ED = ctx.saved_tensors
         dy_ME, (asked, weighed, biased) = grads[0].contiguous(), ctx.needs_input_grad
         dx_MD = product.input_gradient(dy_ME, weight_ED) if asked else None
-        if not weighed and not biased:
-            return dx_MD, None, None
-        dweight_ED = dy_ME.new_empty(weight_ED.shape)
-        dbias_E = dy_ME.new_empty(dy_ME.shape[1]) if biased else None
-        product.weight_gradient(dy_ME, x_MD, dweight_ED, dbias_E)
-        return dx_MD, dweight_ED if weighed else None, dbias_E
+        return dx_MD, *gradients(dy_ME, x_MD, weight_ED, weighed, biased)
+
+
+def gradients(
+    dy_ME: Tensor, x_MD: Tensor, weight_ED: Tensor, weighed: bool, biased: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """By kernels, those of the weight and the bias that are asked for."""
+    if not weighed and not biased:
+        return None, None
+    dweight_ED = dy_ME.new_empty(weight_ED.shape)
+    dbias_E = dy_ME.new_empty(dy_ME.shape[1]) if biased else None
+    product.weight_gradient(dy_ME, x_MD, dweight_ED, dbias_E)
+    return dweight_ED if weighed else None, dbias_E
 
 
 def linear(x_MD: Tensor, weight_ED: Tensor, bias_E: Tensor | None) -> Tensor:

@@ -38,7 +38,8 @@ def kernels() -> dict[str, Callable[..., int]]:
             "turned": (f, f, *(0,) * 4),
             "product": (f, 0, f, 0, 0, f, f, 0, f, f, 0, 0, 0),
             "strips": (f, f, *(0,) * 4),
-            "gradient": (f, f, f, f, f, f, *(0,) * 7),
+            "gradient": (f, f, f, f, f, f, *(0,) * 8),
+            "sums": (f, f, f, *(0,) * 5),
         },
     )
 
@@ -116,28 +117,42 @@ def weight_gradient(
 ) -> None:
     """dy^T x in dweight, and the sum of dy in dbias, if there is one; added to what is there if ``adding``."""
     dy_ME, x_MD = dy_ME.detach().contiguous(), x_MD.detach().contiguous()
-    (rows, width), columns = x_MD.shape, dy_ME.shape[1]
+    if not len(x_MD) and not adding:
+        dweight_ED.zero_()
+        _ = dbias_E if dbias_E is None else dbias_E.zero_()
+    across = x_MD.shape[1] > dy_ME.shape[1]  # the narrower one is put into strips, which takes time
+    left, right = (dy_ME, x_MD) if across else (x_MD, dy_ME)
+    (rows, width), columns = left.shape, right.shape[1]
     count, panels = -(-width // ROWS), -(-columns // PANEL)
     step = max(1, _KEPT // (width * BLOCK)) * BLOCK
     strips = x_MD.new_empty(min(step, rows) * count * ROWS + 8)
     make, gradient = kernels()["strips"], kernels()["gradient"]
-    if not rows and not adding:
-        dweight_ED.zero_()
-        _ = dbias_E if dbias_E is None else dbias_E.zero_()
+    biased, dbias = dbias_E is not None, 0 if dbias_E is None else dbias_E.data_ptr()
+    if across and biased and rows:
+        _sums(dy_ME, dbias, adding=adding)
     for first in range(0, rows, step):
         tokens = min(step, rows - first)
-        x, dy = x_MD.data_ptr() + 4 * first * width, dy_ME.data_ptr() + 4 * first * columns
-        dbias = 0 if dbias_E is None else dbias_E.data_ptr()
-        flags = (int(adding or first > 0), int(dbias_E is not None))
+        x, y = left.data_ptr() + 4 * first * width, right.data_ptr() + 4 * first * columns
+        flags = (int(adding or first > 0), int(biased and not across), int(across))
 
         def put(begin: int, end: int, x: int = x, tokens: int = tokens) -> None:
             make(x, strips.data_ptr(), tokens, width, begin, end)
 
-        def work(begin: int, end: int, dy: int = dy, tokens: int = tokens, flags: tuple[int, int] = flags,
-                 dbias: int = dbias) -> None:  # fmt: skip
+        def work(begin: int, end: int, y: int = y, tokens: int = tokens, flags: tuple[int, int, int] = flags) -> None:
             own = torch.empty((width + 1 + BLOCK) * PANEL)
-            gradient(strips.data_ptr(), dy, dweight_ED.data_ptr(), dbias, own.data_ptr(),
+            gradient(strips.data_ptr(), y, dweight_ED.data_ptr(), dbias, own.data_ptr(),
                      own.data_ptr() + 4 * (width + 1) * PANEL, tokens, width, columns, *flags, begin, end)  # fmt: skip
 
         share(put, count, 8 * tokens * width)
         share(work, panels, tokens * width * columns)
+
+
+def _sums(dy_ME: Tensor, dbias: int, *, adding: bool) -> None:
+    """The sum of dy for `weight_gradient`."""
+    (rows, columns), kernel, dy = dy_ME.shape, kernels()["sums"], dy_ME.data_ptr()
+
+    def work(begin: int, end: int) -> None:
+        room = torch.empty(end - begin)
+        kernel(dy, dbias, room.data_ptr(), rows, columns, int(adding), begin, end)
+
+    share(work, columns, 8 * rows * columns, PANEL)

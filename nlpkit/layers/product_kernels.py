@@ -27,6 +27,9 @@ from nlpkit.simd import LANES, WIDE, add, item, load, load16, put, splat, store,
 _SHAPE = (PANEL // WIDE, WIDE) if PANEL > WIDE else (PANEL // LANES, LANES)
 _six, _four, _two, _one = (adding_tile(rows, *_SHAPE) for rows in (ROWS, 4, 2, 1))
 _six_of, _four_of, _two_of, _one_of = (adding_tile(rows, *_SHAPE, strip=ROWS) for rows in (ROWS, 4, 2, 1))
+# Numbers from row to row at which the rows of a panel crowd a few places of the caches, so that each drives others out.
+_CROWDED = 512
+_NEAR = 1 << 17  # numbers of a result to which the next part of the depth is added before the next rows are begun
 _GROUP = 8  # tokens that are put into strips together
 
 
@@ -82,11 +85,15 @@ def _added(lines: Any, out_: Any, out: int, step: int) -> None:
 
 
 @compiled(inline="always")
-def _filled(w_: Any, w: int, step: int, depth: int, count: int, panel_: Any) -> None:
+def _copied(w_: Any, w: int, step: int, depth: int, count: int, panel_: Any) -> None:
     """A panel of ``count`` columns, filled up with zeros."""
     for k in range(depth):
-        for place in range(PANEL):
-            put(panel_, k * PANEL + place, item(w_, w + k * step + place) if place < count else np.float32(0.0))
+        if count == PANEL:
+            for place in range(0, PANEL, WIDE):
+                store(panel_, k * PANEL + place, load16(w_, w + k * step + place))
+        else:
+            for place in range(PANEL):
+                put(panel_, k * PANEL + place, item(w_, w + k * step + place) if place < count else np.float32(0.0))
 
 
 @compiled(inline="always")
@@ -110,6 +117,35 @@ def _rows(x_: Any, x: int, step_x: int, w_: Any, w: int, step_w: int, depth: int
             row += 1
 
 
+@compiled(inline="always")
+def _panels(x_: Any, x: int, step_x: int, w_: Any, step_w: int, far: int, bias_: Any, out_: Any, to: int, step_out: int,
+            room_: Any, panel_: Any, rows: int, k: int, depth: int, columns: int) -> None:  # fmt: skip
+    """What the steps from ``k`` on add to some rows of a product, a panel after the other."""
+    for column in range(0, columns, PANEL):
+        w, out, wide = column // PANEL * far + k * step_w, to + column, min(PANEL, columns - column)
+        from_, at, step = w_, w, step_w
+        if wide < PANEL or step_w % _CROWDED == 0:
+            _copied(w_, w, step_w, depth, wide, panel_)
+            from_, at, step = panel_, 0, PANEL
+        if wide == PANEL:
+            start_, start, step_start = out_, out, step_out
+            if k == 0:
+                start_, start, step_start = bias_, column, 0
+            _rows(x_, x, step_x, from_, at, step, depth, out_, out, step_out, start_, start, step_start, rows)
+            continue
+        # In a room as wide as a panel, from where the columns that there are go back.
+        for row in range(rows):
+            for place in range(wide):
+                given = item(bias_, column + place) if k == 0 else item(out_, out + row * step_out + place)
+                put(room_, row * PANEL + place, given)
+            for place in range(wide, PANEL):
+                put(room_, row * PANEL + place, np.float32(0.0))
+        _rows(x_, x, step_x, from_, at, step, depth, room_, 0, PANEL, room_, 0, PANEL, rows)
+        for row in range(rows):
+            for place in range(wide):
+                put(out_, out + row * step_out + place, item(room_, row * PANEL + place))
+
+
 @compiled(allocates=False)
 def product(
     x_: Any, step_x: int, w_: Any, step_w: int, far: int, bias_: Any, out_: Any, step_out: int, room_: Any, panel_: Any,
@@ -120,29 +156,13 @@ def product(
     x has its rows ``step_x`` apart, out ``step_out``. w has its depth ``step_w`` apart and panels ``far`` apart: turned
     ones, or the columns of an array as they lie. room has `HIGH` x PANEL, panel BLOCK x PANEL numbers.
     """
-    for k in range(0, depth, BLOCK):
-        deep = min(BLOCK, depth - k)
-        for first in range(0, rows, HIGH):
-            count, x = min(HIGH, rows - first), first * step_x + k
-            for column in range(0, columns, PANEL):
-                w, out = column // PANEL * far + k * step_w, first * step_out + column
-                wide = min(PANEL, columns - column)
-                if wide == PANEL and k == 0:
-                    _rows(x_, x, step_x, w_, w, step_w, deep, out_, out, step_out, bias_, column, 0, count)
-                elif wide == PANEL:
-                    _rows(x_, x, step_x, w_, w, step_w, deep, out_, out, step_out, out_, out, step_out, count)
-                else:  # in a room as wide as a panel, from where the columns that there are go back
-                    for row in range(count):
-                        for place in range(wide):
-                            given = item(bias_, column + place) if k == 0 else item(out_, out + row * step_out + place)
-                            put(room_, row * PANEL + place, given)
-                        for place in range(wide, PANEL):
-                            put(room_, row * PANEL + place, np.float32(0.0))
-                    _filled(w_, w, step_w, deep, wide, panel_)
-                    _rows(x_, x, step_x, panel_, 0, PANEL, deep, room_, 0, PANEL, room_, 0, PANEL, count)
-                    for row in range(count):
-                        for place in range(wide):
-                            put(out_, out + row * step_out + place, item(room_, row * PANEL + place))
+    tall = max(HIGH, _NEAR // max(columns, 1) // HIGH * HIGH)
+    for top in range(0, rows, tall):
+        for k in range(0, depth, BLOCK):
+            for first in range(top, min(rows, top + tall), HIGH):
+                count, x = min(HIGH, rows - first), first * step_x + k
+                _panels(x_, x, step_x, w_, step_w, far, bias_, out_, first * step_out, step_out, room_, panel_, count,
+                        k, min(BLOCK, depth - k), columns)  # fmt: skip
     return 0
 
 
@@ -193,12 +213,12 @@ def _strips(x_: Any, x: int, w_: Any, w: int, step_w: int, depth: int, out_: Any
 @compiled(allocates=False)
 def gradient(
     strips_: Any, y_: Any, dw_: Any, db_: Any, room_: Any, panel_: Any, tokens: int, width: int, columns: int,
-    adding: int, biased: int, begin: int, end: int,
+    adding: int, biased: int, across: int, begin: int, end: int,
 ) -> int:  # fmt: skip
-    """y^T x and the sum of y, of the columns of y [tokens, columns] in the panels begin to end - 1.
+    """x^T y and the sum of y, of the columns of y [tokens, columns] in the panels begin to end - 1.
 
-    x is in `strips`; dw [columns, width] and, if ``biased``, db [columns] get them, or have them added if ``adding``.
-    room has (width + 1) x PANEL, panel BLOCK x PANEL numbers.
+    x is in `strips`; dw [columns, width], or [width, columns] if ``across``, and, if ``biased``, db [columns] get them,
+    or have them added if ``adding``. room has (width + 1) x PANEL, panel BLOCK x PANEL numbers.
     """
     high = (width + ROWS - 1) // ROWS * ROWS
     for first in range(begin * PANEL, end * PANEL, PANEL):
@@ -209,16 +229,31 @@ def gradient(
             deep, y = min(BLOCK, tokens - at), at * columns + first
             if biased:
                 _column_sums(y_, y, columns, deep, wide, room_, width * PANEL)
-            if wide == PANEL:
+            if wide == PANEL and columns % _CROWDED:
                 _strips(strips_, at * high, y_, y, columns, deep, room_, width)
             else:
-                _filled(y_, y, columns, deep, wide, panel_)
+                _copied(y_, y, columns, deep, wide, panel_)
                 _strips(strips_, at * high, panel_, 0, PANEL, deep, room_, width)
-        _back(room_, dw_, first, wide, width, adding)
+        if across:
+            _across(room_, dw_, first, wide, width, columns, adding)
+        else:
+            _back(room_, dw_, first, wide, width, adding)
         if biased:
             for place in range(wide):
                 found = item(room_, width * PANEL + place)
                 put(db_, first + place, item(db_, first + place) + found if adding else found)
+    return 0
+
+
+@compiled(allocates=False)
+def sums(y_: Any, db_: Any, room_: Any, tokens: int, columns: int, adding: int, begin: int, end: int) -> int:
+    """The sums of the columns begin to end - 1 of y [tokens, columns]; room has end - begin numbers."""
+    for place in range(end - begin):
+        put(room_, place, np.float32(0.0))
+    _column_sums(y_, begin, columns, tokens, end - begin, room_, 0)
+    for place in range(begin, end):
+        found = item(room_, place - begin)
+        put(db_, place, item(db_, place) + found if adding else found)
     return 0
 
 
@@ -249,6 +284,21 @@ def _column_sums(y_: Any, y: int, step: int, depth: int, wide: int, sums_: Any, 
             one += item(y_, first)
         put(sums_, at + place, one)
         place += 1
+
+
+@compiled(inline="always")
+def _across(room_: Any, dw_: Any, first: int, wide: int, width: int, columns: int, adding: int) -> None:
+    """A room [width, PANEL] put into, or added to, its columns of dw."""
+    for row in range(width):
+        out, place = row * columns + first, 0
+        while place + LANES <= wide:
+            found = load(room_, row * PANEL + place)
+            store(dw_, out + place, add(load(dw_, out + place), found) if adding else found)
+            place += LANES
+        while place < wide:
+            one = item(room_, row * PANEL + place)
+            put(dw_, out + place, item(dw_, out + place) + one if adding else one)
+            place += 1
 
 
 @compiled(inline="always")

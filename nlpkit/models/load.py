@@ -112,7 +112,8 @@ def add_classifier(network: Model, n_labels: int, *, bias: bool = True) -> None:
     """Put a fresh classification head on a model (``heads.classify``); it has a bias if the family's heads have one."""
     config = network.config
     bias = bias and network.classifier_bias
-    network.heads["classify"] = ClassificationHead(config.d_model, n_labels, dropout=config.dropout, bias=bias)
+    head = ClassificationHead(config.d_model, n_labels, dropout=config.dropout, bias=bias)
+    network.heads["classify"] = head.train(network.training)
 
 
 def with_dropout(loaded: Loaded, dropout: float) -> Model:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from torch.utils.flop_counter import flop_registry
 
 from nlpkit.data.batch import Batch
 from nlpkit.data.order import Part, Read
-from nlpkit.layers import fused
+from nlpkit.layers import attending, fused, product
 from nlpkit.layers.block import use_checkpointing
 from nlpkit.models.base import Model
 from nlpkit.objectives.base import Objective, Target
@@ -148,20 +149,46 @@ def update(model: Model, objective: Objective, pieces: list[Part], settings: Set
 def _kernels() -> Iterator[None]:
     """Inside the block compiled kernels, which see memory and no tensors, make what they would without its numbers."""
     empty: Any = torch.empty_like
-    doubles: dict[str, Any] = {
-        "usable": lambda x, step=8: x.dtype == torch.float32 and x.shape[-1] % step == 0,
-        "gelu": lambda x, tanh: (empty(x), empty(x)),
-        "norm_backward": lambda grad, x, mean, scale, weight: (empty(x), empty(weight), empty(weight)),
-        "softmax_loss_": lambda logits, target: logits.new_empty(len(logits)),
+
+    def usable(*tensors: Tensor | None) -> bool:
+        found = [x for x in tensors if x is not None]
+        return not torch.is_autocast_enabled("cpu") and all(x.dtype == torch.float32 for x in found)
+
+    def spread(name: str, given: Sequence[Tensor], heads: int, room: int, cost: int) -> None:
+        given[0].new_empty(torch.get_num_threads() * room)
+        one = given[0].new_empty(1)
+        _ = one.expand(1, cost) @ one.expand(cost, 1)  # so many operations are counted
+
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor | None = None) -> Tensor:
+        return x @ weight.T if out is None else torch.mm(x, weight.T, out=out)
+
+    def weight_gradient(dy: Tensor, x: Tensor, dweight: Tensor, dbias: Tensor | None, *, adding: bool = False) -> None:
+        torch.mm(dy.T, x, out=dweight)
+
+    doubles: dict[ModuleType, dict[str, Any]] = {
+        fused: {
+            "usable": lambda x, step=8: x.dtype == torch.float32 and x.shape[-1] % step == 0,
+            "gelu_": lambda x, tanh: empty(x),
+            "norm_backward": lambda grad, x, mean, scale, weight: (empty(x), empty(weight), empty(weight)),
+            "softmax_loss_": lambda logits, target: logits.new_empty(len(logits)),
+        },
+        product: {
+            "usable": usable,
+            "forward": forward,
+            "input_gradient": lambda dy, weight: dy @ weight,
+            "weight_gradient": weight_gradient,
+        },
+        attending: {"usable": usable, "spread": spread},
     }
-    originals = {name: getattr(fused, name) for name in doubles}
+    originals = [(module, name, getattr(module, name)) for module, found in doubles.items() for name in found]
     try:
-        for name, double in doubles.items():
-            setattr(fused, name, double)
+        for module, found in doubles.items():
+            for name, double in found.items():
+                setattr(module, name, double)
         yield
     finally:
-        for name, original in originals.items():
-            setattr(fused, name, original)
+        for module, name, original in originals:
+            setattr(module, name, original)
 
 
 def _without_numbers(module: nn.Module, fake: FakeTensorMode) -> dict[int, Tensor]:

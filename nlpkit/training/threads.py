@@ -7,10 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from nlpkit import portable
 from nlpkit.artifact.provenance import default_threads
-
-portable.settle()
 
 
 @contextmanager

@@ -168,7 +168,7 @@ def test_half_of_the_bits_give_nearly_the_gradients(name: str, objective: str) -
         simulate.update(model, task, [Part(make_batch([64] * 32))], Settings(steps=1, precision=kind)).peak
         for kind in ("float32", "bfloat16")
     )
-    assert less < (0.85 if name == "bert" else 1) * full  # float32 has a kernel for the other GELU that keeps as little
+    assert less < (0.85 if name == "bert" else 1.02) * full  # GPT-2's GELU has a kernel in float32
 
 
 def test_precision_is_another_result_on_any_threads(folder: Path, tmp_path: Path) -> None:

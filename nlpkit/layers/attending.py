@@ -1,0 +1,129 @@
+"""The attention of learning (nlpkit/layers/attention_kernels.py) as a function of tensors: where it may be used, who
+shares the work.
+
+It takes queries, keys and values as the projections made them, all sequences of a batch at once, so that no head is
+cut out and put back. Threads share heads of sequences; each number is one sum in a written order, so its bits depend on
+neither threads nor processor nor what else is in the batch.
+
+Shapes: N tokens, M model width, H heads, W width of a head, B sequences of a run, T tokens of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nlpkit import native
+from nlpkit.layers import product
+from nlpkit.layers.answer import PANEL
+from nlpkit.layers.fused import share
+from nlpkit.layers.packing import Packing
+
+_MODULE = "nlpkit.layers.attention_kernels"
+QUERIES = 72  # that are looked at together, a multiple of the rows of a tile
+KEYS = 64  # of a block of scores in the backward pass; a tile may be as wide
+DEEP = 128  # keys whose values are mixed at once: they stay in the cache
+FILLED = 16 if PANEL > 16 else 8  # a head is filled up to a multiple of this, with zeros
+PARTS = 7  # numbers that say what a sequence is
+LOWEST = -1e30  # a score that is never seen; a number, so that what is none can be told from it
+
+
+@cache
+def kernels() -> dict[str, Callable[..., int]]:
+    """Each kernel; loaded, and if need be compiled, when the first is asked for."""
+    f, i8 = np.empty(0, np.float32), np.empty(0, np.int64)
+    return native.by_place(
+        _MODULE,
+        {
+            "forward": (f, f, f, f, i8, f, f, f, 0.0, *(0,) * 6),
+            "backward": (f, f, f, f, i8, f, f, f, f, f, f, f, 0.0, *(0,) * 6),
+        },
+    )
+
+
+def usable(*tensors: Tensor) -> bool:
+    """Whether kernels take these queries, keys and values; an estimate's, which have no memory, not."""
+    return product.usable(*tensors) and all(type(x) is Tensor for x in tensors)
+
+
+def described(packing: Packing, sights: Sequence[str | Tensor], heads: int) -> tuple[Tensor, Tensor]:
+    """What kernels must know of a batch: [1 + sequences, PARTS], of which the first row has their number, and all masks
+    in a row."""
+    rows, masks, place = [torch.tensor([[len(packing.lengths)] + [0] * (PARTS - 1)])], list[Tensor](), 0
+    for run, sight in zip(packing.runs, sights, strict=True):
+        part = torch.zeros(run.count, PARTS, dtype=torch.int64)
+        number = torch.arange(run.count)
+        part[:, 0], part[:, 1] = run.start + run.length * number, run.length
+        if isinstance(sight, Tensor):
+            mask = (
+                torch.zeros(sight.shape).masked_fill_(~sight, LOWEST) if sight.dtype == torch.bool else sight.detach()
+            )
+            mask = mask.clamp(min=LOWEST)
+            mask = mask.expand(*mask.shape[:-1], run.length).contiguous()
+            whole = mask.expand(run.count, heads, run.length, run.length)
+            part[:, 3], part[:, 4] = 1, place + whole.stride(0) * number
+            part[:, 5], part[:, 6] = whole.stride(1), whole.stride(2)
+            masks.append(mask.view(-1))
+            place += mask.numel()
+        else:
+            part[:, 2] = int(sight == "causal")
+        rows.append(part)
+    return torch.cat(rows), masks[0] if len(masks) == 1 else torch.cat(masks) if masks else torch.zeros(1)
+
+
+class Attend(torch.autograd.Function):
+    """softmax(q k^T / sqrt(W)) v inside of each sequence."""
+
+    @staticmethod
+    def forward(ctx: Any, q_NM: Tensor, k_NM: Tensor, v_NM: Tensor, units: Tensor, masks: Tensor, heads: int,
+                longest: int, cost: int) -> Tensor:  # fmt: skip
+        q_NM, k_NM, v_NM = q_NM.contiguous(), k_NM.contiguous(), v_NM.contiguous()
+        (tokens, model), out_NM = q_NM.shape, torch.empty_like(q_NM)
+        width, stats_2HN = model // heads, q_NM.new_empty(2, heads, tokens)
+        filled, blocks = -(-width // FILLED) * FILLED, -(-longest // KEYS)
+        size = blocks * KEYS * (width + QUERIES) + (longest + 2 * QUERIES) * filled + QUERIES * 18 + 160
+        spread("forward", (q_NM, k_NM, v_NM, masks, units, out_NM, stats_2HN), heads, size, cost)
+        ctx.save_for_backward(q_NM, k_NM, v_NM, masks, units, out_NM, stats_2HN)
+        ctx.heads, ctx.longest, ctx.cost = heads, longest, cost
+        return out_NM
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        q_NM, *_ = saved = ctx.saved_tensors
+        width = q_NM.shape[1] // ctx.heads
+        filled, blocks = -(-width // FILLED) * FILLED, -(-ctx.longest // KEYS)
+        size = 2 * blocks * KEYS * width + 3 * (ctx.longest + 6) * filled + QUERIES * (3 * filled + 2 * KEYS + 1)
+        found = [torch.empty_like(q_NM) for _ in range(3)]
+        given = (*saved, grads[0].contiguous(), *found)
+        spread("backward", given, ctx.heads, size + 256, 5 * ctx.cost // 2)
+        return *found, None, None, None, None, None
+
+
+def spread(name: str, given: Sequence[Tensor], heads: int, room: int, cost: int) -> None:
+    """Call a kernel for all heads of all sequences, each thread with a room of its own."""
+    tokens, model = given[0].shape
+    places, kernel = [part.data_ptr() for part in given], kernels()[name]
+    width, threads = model // heads, torch.get_num_threads()
+
+    def work(begin: int, end: int) -> None:
+        own = torch.empty(room)
+        kernel(*places, own.data_ptr(), width**-0.5, tokens, heads, width, begin, end, threads)
+
+    share(work, threads, cost)
+
+
+def attend(
+    q_NM: Tensor, k_NM: Tensor, v_NM: Tensor, packing: Packing, sights: Sequence[str | Tensor], heads: int
+) -> Tensor:
+    """softmax(q k^T / sqrt(W)) v inside of each sequence, [N, M]; ``sights`` has for each run "all", "causal", or who
+    may be seen (bool) or what is added to the scores (float), broadcastable to [B, H, T, T]."""
+    units, masks = described(packing, sights, heads)
+    longest, model = max(packing.lengths, default=0), q_NM.shape[1]
+    cost = 2 * model * sum(length * length for length in packing.lengths)
+    out: Tensor = Attend.apply(q_NM, k_NM, v_NM, units, masks, heads, longest, cost)  # type: ignore[no-untyped-call]
+    return out
