@@ -167,6 +167,17 @@ def _sums(room_: Any, at: int) -> Any:
                 load(room_, at + 7 * LANES))  # fmt: skip
 
 
+@compiled(inline="always")
+def _unit(units_: Any, unit: int, heads: int) -> Any:
+    """Its head; of its sequence the first token, the length, whether causal, whether there is a mask, where that of
+    the head is, and how far apart its queries are."""
+    at, head = PARTS * (1 + unit // heads), unit % heads
+    return (
+        head, item(units_, at), item(units_, at + 1), item(units_, at + 2), item(units_, at + 3),
+        item(units_, at + 4) + head * item(units_, at + 5), item(units_, at + 6),
+    )  # fmt: skip
+
+
 @compiled(allocates=False)
 def forward(
     q_: Any, k_: Any, v_: Any, mask_: Any, units_: Any, out_: Any, stats_: Any, room_: Any, scale: float, tokens: int,
@@ -183,11 +194,8 @@ def forward(
     for part in range(begin, end):
         unit = part
         while unit < item(units_, 0) * heads:
-            at, head = PARTS * (1 + unit // heads), unit % heads
+            head, start, length, causal, masked, mask, far = _unit(units_, unit, heads)
             unit += parts
-            start, length, causal = item(units_, at), item(units_, at + 1), item(units_, at + 2)
-            masked, far = item(units_, at + 3), item(units_, at + 6)
-            mask = item(units_, at + 4) + head * item(units_, at + 5)
             given, blocks = start * model + head * width, (length + KEYS - 1) // KEYS
             step = blocks * KEYS + WIDE
             keys = 0
@@ -275,11 +283,8 @@ def backward(
     for part in range(begin, end):
         unit = part
         while unit < item(units_, 0) * heads:
-            at, head = PARTS * (1 + unit // heads), unit % heads
+            head, start, length, causal, masked, mask, far = _unit(units_, unit, heads)
             unit += parts
-            start, length, causal = item(units_, at), item(units_, at + 1), item(units_, at + 2)
-            masked, far = item(units_, at + 3), item(units_, at + 6)
-            mask = item(units_, at + 4) + head * item(units_, at + 5)
             given, blocks, size = start * model + head * width, (length + KEYS - 1) // KEYS, (length + ROWS) * filled
             keys = 0
             values = keys + blocks * KEYS * width
