@@ -29,8 +29,8 @@ from nlpkit.vectors.rounds import (
     Scratch,
     Units,
     fill,
-    give_way,
     meeting,
+    system,
     train_rounds,
 )  # fmt: skip
 from nlpkit.vectors.subwords import Grams
@@ -87,12 +87,12 @@ class Learner:
         key = np.uint64(self.seed.at("epoch", epoch).key() & _LOW)
         end = min(MIN_LR, self.settings.lr)
         rates = self.settings.lr, end, float((epoch - 1) * self.words), float(self.settings.epochs * self.words)
-        team, yielding = meeting(), give_way()
+        team, waiting = meeting(), system()
 
         def work(thread: int) -> None:
             train_rounds(
                 self.plan, self._units, self._scratch[thread], self._x, self._y, self._uses, key, rates, first, last,
-                thread, self.threads, team, yielding,
+                thread, self.threads, team, waiting,
             )  # fmt: skip
 
         others = [pool.submit(work, thread) for thread in range(1, self.threads)]

@@ -6,6 +6,7 @@ The kernels and the compiler stand in modules of their own, which are imported t
 from __future__ import annotations
 
 import ctypes
+import platform
 import sys
 from typing import Any, NamedTuple
 
@@ -105,16 +106,27 @@ class Scratch(NamedTuple):
     holders: Any  # [UNITS]: where a shared row is in the memory of each unit that uses it
 
 
+class System(NamedTuple):
+    """Where functions of the system are that threads need to wait for each other; 0: it has none."""
+
+    give_way: int  # that gives the core to another thread
+    syscall: int  # by which Linux is asked to let a thread sleep on a number, and to wake it
+    futex: int  # the number of that wish
+
+
 def meeting() -> NDArray[np.int64]:
     """The memory of one team."""
     return np.zeros(4 * LINE, np.int64)
 
 
-def give_way() -> int:
-    """The address of the system's function that gives the core to another thread."""
-    function: Any
+def system() -> System:
+    """This system's."""
     if sys.platform == "win32":
-        function = ctypes.WinDLL("kernel32").SwitchToThread
-    else:
-        function = ctypes.CDLL(None).sched_yield
+        return System(_address(ctypes.WinDLL("kernel32").SwitchToThread), 0, 0)
+    library = ctypes.CDLL(None)
+    futex = {"x86_64": 202, "aarch64": 98}.get(platform.machine(), 0) if sys.platform == "linux" else 0
+    return System(_address(library.sched_yield), _address(library.syscall) if futex else 0, futex)
+
+
+def _address(function: Any) -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0

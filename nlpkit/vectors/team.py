@@ -1,7 +1,9 @@
 """What threads of kernels need to work together: a counter from which they take numbers, and a barrier.
 
 Kernels run without Python's lock (``nogil``), so they may wait for each other. A thread at the barrier spins for a
-short while and then gives its core away, so that more threads than free cores are slow but never stuck.
+short while and then sleeps until the last of them is there: its core is free for one of them that has work and shares
+its own core with another program. Where the system knows no such sleep (Linux has it), it gives its core away again and
+again.
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ from nlpkit.compiled import compiled
 from nlpkit.simd import place
 from nlpkit.vectors.rounds import LINE as _LINE
 
-_ARRIVED, _TURN, _TAKEN = 0, _LINE, 2 * _LINE
-_SPINS = 2000
+_ARRIVED, _TURN, _TAKEN, _ASLEEP = 0, _LINE, 2 * _LINE, 3 * _LINE
+_SPINS = 4000  # some microseconds
+_WAIT, _WAKE = 128, 129  # a futex of this process only
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -60,6 +63,22 @@ def _call(typing: Any, address: Any) -> Any:
     return types.none(types.intp), code
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def _futex(typing: Any, syscall: Any, number: Any, array: Any, index: Any, operation: Any, value: Any) -> Any:
+    """futex(2) on the lower half of array[index]."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address, number, array, index, operation, value = arguments
+        long = ir.IntType(64)
+        kind = ir.FunctionType(long, [long], var_arg=True)
+        where = builder.ptrtoint(place(context, builder, signature.args[2], array, index), long)
+        function = builder.inttoptr(address, kind.as_pointer())
+        builder.call(function, [number, where, operation, value, long(0), long(0), long(0)])
+        return context.get_dummy_value()
+
+    return types.none(types.intp, types.int64, array, types.intp, types.int64, types.int64), code
+
+
 @compiled(inline="always")
 def take(team: Any, board: int) -> Any:
     """The next number of a board (0 or 1), counted from 0: each is given to one thread."""
@@ -73,17 +92,25 @@ def wipe(team: Any, board: int) -> None:
 
 
 @compiled()
-def wait(team: Any, threads: int, yielding: int) -> None:
+def wait(team: Any, threads: int, system: Any) -> None:
     """Go on when all threads are here. What each wrote before, all read after."""
     if threads == 1:
         return
     turn = _read(team, _TURN)
     if _fetch_add(team, _ARRIVED, 1) == threads - 1:
         _write(team, _ARRIVED, 0)
-        _write(team, _TURN, turn + 1)
+        _fetch_add(team, _TURN, 1)
+        if _read(team, _ASLEEP) > 0:
+            _futex(system.syscall, system.futex, team, _TURN, _WAKE, threads)
         return
     spins = 0
     while _read(team, _TURN) == turn:
         spins += 1
-        if spins > _SPINS:
-            _call(yielding)
+        if spins <= _SPINS:
+            continue
+        if system.syscall == 0:
+            _call(system.give_way)
+            continue
+        _fetch_add(team, _ASLEEP, 1)
+        _futex(system.syscall, system.futex, team, _TURN, _WAIT, turn)  # sleeps only if it is the same turn still
+        _fetch_add(team, _ASLEEP, -1)

@@ -272,11 +272,11 @@ def rate_at(word: Any, rates: Any) -> Any:
 @compiled(allocates=False)
 def train_rounds(
     plan: Any, units: Any, own: Any, x: Any, y: Any, uses: Any, key: Any, rates: Any, first: int, last: int,
-    thread: int, threads: int, meeting: Any, give_way: int,
+    thread: int, threads: int, meeting: Any, system: Any,
 ) -> int:  # fmt: skip
     """One thread's share of the rounds ``first`` to ``last`` of an epoch. All threads of a team call it at once.
 
-    ``uses``: a zero for each row of x, with n-grams. ``meeting`` and ``give_way`` are those of `nlpkit.vectors.rounds`.
+    ``uses``: a zero for each row of x, with n-grams. ``meeting`` and ``system`` are those of `nlpkit.vectors.rounds`.
     """
     for r in range(first, last + 1):
         if r > first:
@@ -298,7 +298,7 @@ def train_rounds(
                 prepare(plan, units, own, x, y, _U64(key), number)
         if thread == 0:
             team.wipe(meeting, 1)
-        team.wait(meeting, threads, give_way)
+        team.wait(meeting, threads, system)
         if r == last:
             break
         while True:
@@ -309,7 +309,7 @@ def train_rounds(
             train_unit(plan, units, own, x, y, number, rate_at(number * UNIT, rates))
         if thread == 0:
             team.wipe(meeting, 0)
-        team.wait(meeting, threads, give_way)
+        team.wait(meeting, threads, system)
     return 0
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nlpkit.seeds import Address
-from nlpkit.vectors import huffman
+from nlpkit.vectors import huffman, rounds
 from nlpkit.vectors.base import Corpus, Settings, keep_probability, noise_distribution
 from nlpkit.vectors.learner import Learner, alias_table
 from nlpkit.vectors.subwords import grams
@@ -221,6 +221,15 @@ def test_ngrams_give_the_same_bytes_on_any_number_of_threads():
         hashlib.sha256(learnt(corpus, counts, settings, threads, ngrams).x.tobytes()).digest() for threads in (1, 2, 4)
     }
     assert len(shas) == 1
+
+
+def test_threads_that_cannot_sleep_give_the_same_bytes(monkeypatch):
+    """As on systems that know nothing like Linux's futex."""
+    corpus, counts = text(5 * UNIT * UNITS + 77)
+    settings = Settings(dim=20, window=3, epochs=1)
+    system, expected = rounds.system(), learnt(corpus, counts, settings, 3).x.tobytes()
+    monkeypatch.setattr("nlpkit.vectors.learner.system", lambda: system._replace(syscall=0))
+    assert learnt(corpus, counts, settings, 3).x.tobytes() == expected
 
 
 def test_every_setting_changes_the_vectors():
