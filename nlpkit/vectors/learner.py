@@ -198,7 +198,7 @@ def _matrix(rows: int, width: int, room: int) -> Matrix:
     def numbers() -> NDArray[np.int64]:
         return np.zeros((SLOTS, room), np.int64)
 
-    users = np.zeros(rows, np.int64)
+    users = np.zeros(2 * rows, np.int64)
     return Matrix(
         floats=_large(rows, UNITS * room, width).reshape(-1), copies=rows * width, places=users.view(np.uint16),
         users=users, rows=numbers(), uses=numbers(), at=numbers(), shared=numbers(), sharers=numbers(),

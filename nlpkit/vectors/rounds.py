@@ -63,8 +63,8 @@ class Matrix(NamedTuple):
     """A matrix, and what the units know of its rows. Unit n of the text has row n % SLOTS of what is [SLOTS, K].
 
     ``floats`` [(rows + UNITS * K) * W]: the matrix, then K rows for the copies of each unit of a round. ``places``
-    [rows * UNITS] uint16: for each row and unit of a round 1 + the place of the row among the unit's, 0 when it does
-    not use it; ``users`` [rows] int64 is the same memory, a row's four places at once.
+    [2 * rows * UNITS] uint16: of two rounds, for each row and unit 1 + the place of the row among the unit's, 0 when it
+    does not use it; ``users`` [2 * rows] int64 is the same memory, a row's four places at once.
     """
 
     floats: Any

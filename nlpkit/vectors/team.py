@@ -19,7 +19,7 @@ from nlpkit.simd import place
 from nlpkit.vectors.rounds import LINE as _LINE
 
 _ARRIVED, _TURN, _TAKEN, _ASLEEP = 0, _LINE, 2 * _LINE, 3 * _LINE
-_SPINS = 4000  # some microseconds
+_SPINS = 20000  # some tens of microseconds
 _WAIT, _WAKE = 128, 129  # a futex of this process only
 
 
@@ -80,15 +80,15 @@ def _futex(typing: Any, syscall: Any, number: Any, array: Any, index: Any, opera
 
 
 @compiled(inline="always")
-def take(team: Any, board: int) -> Any:
-    """The next number of a board (0 or 1), counted from 0: each is given to one thread."""
-    return _fetch_add(team, _TAKEN + board * _LINE // 2, 1)
+def take(team: Any) -> Any:
+    """The next number, counted from 0: each is given to one thread."""
+    return _fetch_add(team, _TAKEN, 1)
 
 
 @compiled(inline="always")
-def wipe(team: Any, board: int) -> None:
-    """Let a board that no thread uses begin at 0 again."""
-    _write(team, _TAKEN + board * _LINE // 2, 0)
+def wipe(team: Any) -> None:
+    """Begin at 0 again, while no thread takes a number."""
+    _write(team, _TAKEN, 0)
 
 
 @compiled()

@@ -11,12 +11,12 @@ Here the text is cut in units of `UNIT` words and rounds of `UNITS` units; both 
 the machine.
 
 1. Which words of a unit stay, their windows and the rows they need are found out (`prepare`), before anything is read.
+   That needs the text only, so a thread that finds no unit to train does it for the next round.
 2. Each unit trains on its words, one window after the other (`train_unit`). A row that no other unit of the round needs
    is trained where it is; of the others every unit has a copy, made when it begins, and the matrix keeps what they
    were. So units do not see each other, and threads may take them in any order.
 3. When all are done the copies are merged. A row that k units used gets the sum of what they changed, in the order of
-   the units, scaled as `shrink` says. Which thread does it does not matter, as rows do not depend on each other. The
-   next round is prepared meanwhile, as that needs the text only.
+   the units, scaled as `shrink` says. Which thread does it does not matter, as rows do not depend on each other.
 
 So a round is a function of the matrices and of the text, and so is the result; threads only share its work.
 
@@ -48,7 +48,7 @@ import numpy as np
 from nlpkit.compiled import compiled
 from nlpkit.simd import LANES, item, prefetch, put
 from nlpkit.vectors import team
-from nlpkit.vectors.fetching import fetch, fetch_means, find, forget, found
+from nlpkit.vectors.fetching import fetch, fetch_means, find, forget, found, places
 from nlpkit.vectors.merging import merge, merge_means
 from nlpkit.vectors.rounds import GROUP, POOL, SLOTS, TOP, UNIT, UNITS
 from nlpkit.vectors.windows import learn_cbow, learn_skipgram
@@ -126,10 +126,8 @@ def sample(plan: Any, units: Any, slot: int, key: Any, begin: int, end: int) -> 
 
 
 @compiled()
-def find_outputs(
-    plan: Any, units: Any, own: Any, slot: int, unit: int, key: Any, last: int, x_uses: Any, y: Any
-) -> Any:
-    """The output rows of a unit's windows; how many there are."""
+def find_outputs(plan: Any, units: Any, own: Any, slot: int, at: int, key: Any, last: int, x_uses: Any, y: Any) -> Any:
+    """The output rows of a unit's windows, whose places are found from ``at`` on; how many there are."""
     window, kept, size, first = plan.window, units.kept[slot], 0, slot * y.rows.shape[1]
     picks, inputs_of, outputs = units.picks[slot], units.inputs_of[slot], units.outputs[slot]
     if plan.tree:
@@ -150,14 +148,14 @@ def find_outputs(
                     put(outputs, used, place)
                     p, used = p + 1, used + 1
                 while p < end:
-                    place, size = find(y, first, unit, np.int64(item(plan.nodes, p)), times, size)
+                    place, size = find(y, first, at, np.int64(item(plan.nodes, p)), times, size)
                     put(outputs, used, place)
                     p, used = p + 1, used + 1
             picks[j] = own.begun[word]
         outputs[used : used + LANES] = 0
         for place in range(min(TOP, plan.roots)):
             if item(y.uses, first + place) > 0:
-                put(y.places, (root - place) * UNITS + unit, np.uint16(place + 1))
+                put(y.places, (root - place) * UNITS + at, np.uint16(place + 1))
         units.spans[slot, 3] = used
         return size
     words = len(plan.keep)
@@ -167,10 +165,10 @@ def find_outputs(
         word = below(bits >> _HALF, words)
         if (bits & _LOW) > _U64(plan.alias[2 * word]):
             word = np.int64(plan.alias[2 * word + 1])
-        place, size = find(y, first, unit, word, times, size)
+        place, size = find(y, first, at, word, times, size)
         picks[q] = place
     for j in range(window, last):
-        place, size = find(y, first, unit, kept[j], 1, size)
+        place, size = find(y, first, at, kept[j], 1, size)
         picks[POOL + j] = place
     return size
 
@@ -178,7 +176,7 @@ def find_outputs(
 @compiled()
 def prepare(plan: Any, units: Any, own: Any, x: Any, y: Any, key: Any, number: int) -> None:
     """Unit ``number`` of the text: its words, its windows and the rows it needs. No row is read."""
-    window, begin, slot, unit = plan.window, number * UNIT, number % SLOTS, number % UNITS
+    window, begin, slot = plan.window, number * UNIT, number % SLOTS
     units.spans[slot], x.sizes[slot], y.sizes[slot] = window, 0, 0
     if begin >= len(plan.ids):
         return
@@ -186,8 +184,9 @@ def prepare(plan: Any, units: Any, own: Any, x: Any, y: Any, key: Any, number: i
     if last == window:
         return
     kept, inputs_of, size, start = units.kept[slot], units.inputs_of[slot], 0, slot * x.rows.shape[1]
+    at = places(x, number)
     for j in range(first, behind):
-        place, size = find(x, start, unit, kept[j], 1, size)
+        place, size = find(x, start, at, kept[j], 1, size)
         inputs_of[j] = place
         if plan.tree:
             prefetch(plan.nodes, plan.paths[kept[j]])
@@ -195,7 +194,8 @@ def prepare(plan: Any, units: Any, own: Any, x: Any, y: Any, key: Any, number: i
             prefetch(plan.labels, plan.paths[kept[j]])
     x.sizes[slot, 0] = size
     own.begun[:size] = -1
-    y.sizes[slot, 0] = find_outputs(plan, units, own, slot, unit, draw(key, -2 - number), last, x.uses[slot], y)
+    key, at = draw(key, -2 - number), places(y, number)
+    y.sizes[slot, 0] = find_outputs(plan, units, own, slot, at, key, last, x.uses[slot], y)
     units.spans[slot, 0], units.spans[slot, 1], units.spans[slot, 2] = first, last, behind
 
 
@@ -225,8 +225,8 @@ def train_unit(plan: Any, units: Any, own: Any, x: Any, y: Any, number: int, rat
     if len(plan.grams):
         fetch_means(plan, x, units.before[unit], slot, unit)
     else:
-        fetch(x, slot, unit, width)
-    fetch(y, slot, unit, width)
+        fetch(x, number, width)
+    fetch(y, number, width)
     kept, inputs_of, outputs, picks = units.kept[slot], units.inputs_of[slot], units.outputs[slot], units.picks[slot]
     found(inputs_of, begin, behind, x.at, slot * x.rows.shape[1])
     if plan.tree:
@@ -278,38 +278,34 @@ def train_rounds(
 
     ``uses``: a zero for each row of x, with n-grams. ``meeting`` and ``system`` are those of `nlpkit.vectors.rounds`.
     """
-    for r in range(first, last + 1):
-        if r > first:
-            rate, slot = rate_at((r - 1) * UNITS * UNIT, rates), (r - 1) * UNITS % SLOTS
+    for r in range(first - 1, last):
+        while True:
+            u = team.take(meeting)
+            if u >= 2 * UNITS:
+                break
+            number = r * UNITS + u
+            if u < UNITS and r >= first:
+                train_unit(plan, units, own, x, y, number, rate_at(number * UNIT, rates))
+            elif u >= UNITS and r + 1 < last:
+                if r - 1 >= first:  # of that round this one has the tables
+                    forget(x, number - 2 * UNITS)
+                    forget(y, number - 2 * UNITS)
+                prepare(plan, units, own, x, y, _U64(key), number)
+        team.wait(meeting, threads, system)
+        if thread == 0:
+            team.wipe(meeting)
+        if r >= first:
+            rate, slot = rate_at(r * UNITS * UNIT, rates), r * UNITS % SLOTS
             if len(plan.grams):
                 merge_means(plan, x, units, slot, uses, thread, threads, rate)
             else:
                 merge(x, plan.width, slot, own, thread, threads, rate)
             merge(y, plan.width, slot, own, thread, threads, rate)
-        while True:
-            u = team.take(meeting, 0)
-            if u >= UNITS:
-                break
-            number = r * UNITS + u
-            if r > first:
-                forget(x, (number - UNITS) % SLOTS, u)
-                forget(y, (number - UNITS) % SLOTS, u)
-            if r < last:
-                prepare(plan, units, own, x, y, _U64(key), number)
-        if thread == 0:
-            team.wipe(meeting, 1)
         team.wait(meeting, threads, system)
-        if r == last:
-            break
-        while True:
-            u = team.take(meeting, 1)
-            if u >= UNITS:
-                break
-            number = r * UNITS + u
-            train_unit(plan, units, own, x, y, number, rate_at(number * UNIT, rates))
-        if thread == 0:
-            team.wipe(meeting, 0)
-        team.wait(meeting, threads, system)
+    if thread == 0:
+        for number in range(max(first, last - 2) * UNITS, last * UNITS):
+            forget(x, number)
+            forget(y, number)
     return 0
 
 
