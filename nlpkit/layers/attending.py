@@ -54,11 +54,12 @@ def usable(*tensors: Tensor) -> bool:
 def described(packing: Packing, sights: Sequence[str | Tensor], heads: int) -> tuple[Tensor, Tensor]:
     """What kernels must know of a batch: [1 + sequences, PARTS], of which the first row has their number, and all masks
     in a row."""
-    rows, masks, place = [torch.tensor([[len(packing.lengths)] + [0] * (PARTS - 1)])], list[Tensor](), 0
+    units = torch.zeros(1 + len(packing.lengths), PARTS, dtype=torch.int64)
+    units[0, 0], units[1:, 0], units[1:, 1] = len(packing.lengths), packing.starts, torch.tensor(packing.lengths)
+    masks, place, first = list[Tensor](), 0, 1
     for run, sight in zip(packing.runs, sights, strict=True):
-        part = torch.zeros(run.count, PARTS, dtype=torch.int64)
-        number = torch.arange(run.count)
-        part[:, 0], part[:, 1] = run.start + run.length * number, run.length
+        part = units[first : first + run.count]
+        first += run.count
         if isinstance(sight, Tensor):
             mask = (
                 torch.zeros(sight.shape).masked_fill_(~sight, LOWEST) if sight.dtype == torch.bool else sight.detach()
@@ -66,14 +67,13 @@ def described(packing: Packing, sights: Sequence[str | Tensor], heads: int) -> t
             mask = mask.clamp(min=LOWEST)
             mask = mask.expand(*mask.shape[:-1], run.length).contiguous()
             whole = mask.expand(run.count, heads, run.length, run.length)
-            part[:, 3], part[:, 4] = 1, place + whole.stride(0) * number
+            part[:, 3], part[:, 4] = 1, place + whole.stride(0) * torch.arange(run.count)
             part[:, 5], part[:, 6] = whole.stride(1), whole.stride(2)
             masks.append(mask.view(-1))
             place += mask.numel()
-        else:
-            part[:, 2] = int(sight == "causal")
-        rows.append(part)
-    return torch.cat(rows), masks[0] if len(masks) == 1 else torch.cat(masks) if masks else torch.zeros(1)
+        elif sight == "causal":
+            part[:, 2] = 1
+    return units, masks[0] if len(masks) == 1 else torch.cat(masks) if masks else torch.zeros(1)
 
 
 class Attend(torch.autograd.Function):

@@ -11,7 +11,7 @@ Shapes: M rows, D and E widths.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ _MODULE = "nlpkit.layers.product_kernels"
 BLOCK = 512  # steps of the depth of a product after which its next rows are taken
 _KEPT = 1 << 18  # numbers of x that are made strips at once, a megabyte
 HIGH = 192  # rows that are multiplied with one panel after the other
+_LAID = 1 << 19  # numbers of a weight that are laid in panels before they are multiplied
 _COLUMNS = 1024  # of a weight that are turned before they are multiplied: they stay in the cache
 
 
@@ -36,7 +37,8 @@ def kernels() -> dict[str, Callable[..., int]]:
         _MODULE,
         {
             "turned": (f, f, *(0,) * 4),
-            "product": (f, 0, f, 0, 0, f, f, 0, f, f, 0, 0, 0),
+            "laid": (f, f, *(0,) * 4),
+            "product": (f, 0, f, 0, 0, f, f, 0, f, f, 0, 0, 0, 0),
             "strips": (f, f, *(0,) * 4),
             "gradient": (f, f, f, f, f, f, *(0,) * 8),
             "sums": (f, f, f, *(0,) * 5),
@@ -67,7 +69,7 @@ def forward(x_MD: Tensor, weight_ED: Tensor, bias_E: Tensor | None, out_ME: Tens
     def some_rows(begin: int, end: int) -> None:
         own = torch.empty((HIGH + BLOCK) * PANEL)
         product(x + 4 * begin * depth, depth, room.data_ptr(), PANEL, depth * PANEL, bias, out + 4 * begin * columns,
-                columns, own.data_ptr(), own.data_ptr() + 4 * HIGH * PANEL, end - begin, depth, columns)  # fmt: skip
+                columns, own.data_ptr(), own.data_ptr() + 4 * HIGH * PANEL, end - begin, depth, columns, 0)  # fmt: skip
 
     def some_columns(begin: int, end: int) -> None:
         step = _COLUMNS // PANEL
@@ -78,7 +80,7 @@ def forward(x_MD: Tensor, weight_ED: Tensor, bias_E: Tensor | None, out_ME: Tens
             wide = min(columns - first, count * PANEL)
             turned(weight + 4 * first * depth, at, depth, wide, 0, count)
             product(x, depth, at, PANEL, depth * PANEL, bias + 4 * first, out + 4 * first, columns, own.data_ptr(),
-                    own.data_ptr() + 4 * HIGH * PANEL, rows, depth, wide)  # fmt: skip
+                    own.data_ptr() + 4 * HIGH * PANEL, rows, depth, wide, 0)  # fmt: skip
 
     if rows >= columns:
         share(
@@ -95,20 +97,32 @@ def input_gradient(dy_ME: Tensor, weight_ED: Tensor) -> Tensor:
     dy_ME, weight_ED = dy_ME.detach().contiguous(), weight_ED.detach().contiguous()
     (rows, depth), columns = dy_ME.shape, weight_ED.shape[1]
     out_MD = dy_ME.new_empty(rows, columns)
-    zeros = dy_ME.new_zeros(columns)
+    zeros, panels = dy_ME.new_zeros(columns), -(-columns // PANEL)
     dy, weight, out = dy_ME.data_ptr(), weight_ED.data_ptr(), out_MD.data_ptr()
-    product, cost = kernels()["product"], rows * depth * columns
+    laid, product = kernels()["laid"], kernels()["product"]
+    part = max(BLOCK, _LAID // columns // BLOCK * BLOCK) if rows >= columns else 0
+    room = dy_ME.new_empty(min(part, depth) * PANEL * panels)
 
-    def work(row: int, last: int, column: int, end: int) -> None:
+    def lay(begin: int, end: int, first: int) -> None:
+        laid(weight + 4 * first * columns, room.data_ptr(), min(part, depth - first), columns, begin, end)
+
+    def some_rows(begin: int, end: int, first: int) -> None:
+        deep, own = min(part, depth - first), torch.empty((HIGH + BLOCK) * PANEL)
+        product(dy + 4 * (begin * depth + first), depth, room.data_ptr(), PANEL, deep * PANEL, zeros.data_ptr(),
+                out + 4 * begin * columns, columns, own.data_ptr(), own.data_ptr() + 4 * HIGH * PANEL, end - begin,
+                deep, columns, int(first > 0))  # fmt: skip
+
+    def some_columns(begin: int, end: int) -> None:
         own = torch.empty((HIGH + BLOCK) * PANEL)
-        product(dy + 4 * row * depth, depth, weight + 4 * column, columns, PANEL, zeros.data_ptr(),
-                out + 4 * (row * columns + column), columns, own.data_ptr(), own.data_ptr() + 4 * HIGH * PANEL,
-                last - row, depth, end - column)  # fmt: skip
+        product(dy, depth, weight + 4 * begin, columns, PANEL, zeros.data_ptr(), out + 4 * begin, columns,
+                own.data_ptr(), own.data_ptr() + 4 * HIGH * PANEL, rows, depth, end - begin, 0)  # fmt: skip
 
-    if rows >= columns:
-        share(lambda begin, end: work(begin, end, 0, columns), rows, cost, ROWS)
-    else:
-        share(lambda begin, end: work(0, rows, begin, end), columns, cost, PANEL)
+    if rows < columns:
+        share(some_columns, columns, rows * depth * columns, PANEL)
+        return out_MD
+    for first in range(0, max(1, depth), part):
+        share(partial(lay, first=first), panels, 8 * columns * min(part, depth - first))
+        share(partial(some_rows, first=first), rows, rows * columns * min(part, depth - first), ROWS)
     return out_MD
 
 

@@ -28,7 +28,7 @@ _SHAPE = (PANEL // WIDE, WIDE) if PANEL > WIDE else (PANEL // LANES, LANES)
 _six, _four, _two, _one = (adding_tile(rows, *_SHAPE) for rows in (ROWS, 4, 2, 1))
 _six_of, _four_of, _two_of, _one_of = (adding_tile(rows, *_SHAPE, strip=ROWS) for rows in (ROWS, 4, 2, 1))
 # Numbers from row to row at which the rows of a panel crowd a few places of the caches, so that each drives others out.
-_CROWDED = 512
+_CROWDED = 256
 _NEAR = 1 << 17  # numbers of a result to which the next part of the depth is added before the next rows are begun
 _GROUP = 8  # tokens that are put into strips together
 
@@ -85,15 +85,26 @@ def _added(lines: Any, out_: Any, out: int, step: int) -> None:
 
 
 @compiled(inline="always")
-def _copied(w_: Any, w: int, step: int, depth: int, count: int, panel_: Any) -> None:
+def _copied(w_: Any, w: int, step: int, depth: int, count: int, panel_: Any, to: int) -> None:
     """A panel of ``count`` columns, filled up with zeros."""
     for k in range(depth):
         if count == PANEL:
             for place in range(0, PANEL, WIDE):
-                store(panel_, k * PANEL + place, load16(w_, w + k * step + place))
+                store(panel_, to + k * PANEL + place, load16(w_, w + k * step + place))
         else:
             for place in range(PANEL):
-                put(panel_, k * PANEL + place, item(w_, w + k * step + place) if place < count else np.float32(0.0))
+                put(
+                    panel_, to + k * PANEL + place, item(w_, w + k * step + place) if place < count else np.float32(0.0)
+                )
+
+
+@compiled(allocates=False)
+def laid(w_: Any, out_: Any, depth: int, columns: int, begin: int, end: int) -> int:
+    """The panels begin to end - 1 of w [depth, columns], as `turned` has them of one that lies across."""
+    for panel in range(begin, end):
+        wide = min(PANEL, columns - panel * PANEL)
+        _copied(w_, panel * PANEL, columns, depth, wide, out_, panel * depth * PANEL)
+    return 0
 
 
 @compiled(inline="always")
@@ -119,24 +130,24 @@ def _rows(x_: Any, x: int, step_x: int, w_: Any, w: int, step_w: int, depth: int
 
 @compiled(inline="always")
 def _panels(x_: Any, x: int, step_x: int, w_: Any, step_w: int, far: int, bias_: Any, out_: Any, to: int, step_out: int,
-            room_: Any, panel_: Any, rows: int, k: int, depth: int, columns: int) -> None:  # fmt: skip
-    """What the steps from ``k`` on add to some rows of a product, a panel after the other."""
+            room_: Any, panel_: Any, rows: int, k: int, depth: int, columns: int, begun: bool) -> None:  # fmt: skip
+    """What the steps from ``k`` on add to some rows of a product, a panel after the other; ``begun``: not the first."""
     for column in range(0, columns, PANEL):
         w, out, wide = column // PANEL * far + k * step_w, to + column, min(PANEL, columns - column)
         from_, at, step = w_, w, step_w
-        if wide < PANEL or step_w % _CROWDED == 0:
-            _copied(w_, w, step_w, depth, wide, panel_)
+        if step_w != PANEL and (wide < PANEL or step_w % _CROWDED == 0):
+            _copied(w_, w, step_w, depth, wide, panel_, 0)
             from_, at, step = panel_, 0, PANEL
         if wide == PANEL:
             start_, start, step_start = out_, out, step_out
-            if k == 0:
+            if not begun:
                 start_, start, step_start = bias_, column, 0
             _rows(x_, x, step_x, from_, at, step, depth, out_, out, step_out, start_, start, step_start, rows)
             continue
         # In a room as wide as a panel, from where the columns that there are go back.
         for row in range(rows):
             for place in range(wide):
-                given = item(bias_, column + place) if k == 0 else item(out_, out + row * step_out + place)
+                given = item(out_, out + row * step_out + place) if begun else item(bias_, column + place)
                 put(room_, row * PANEL + place, given)
             for place in range(wide, PANEL):
                 put(room_, row * PANEL + place, np.float32(0.0))
@@ -149,9 +160,9 @@ def _panels(x_: Any, x: int, step_x: int, w_: Any, step_w: int, far: int, bias_:
 @compiled(allocates=False)
 def product(
     x_: Any, step_x: int, w_: Any, step_w: int, far: int, bias_: Any, out_: Any, step_out: int, room_: Any, panel_: Any,
-    rows: int, depth: int, columns: int,
+    rows: int, depth: int, columns: int, adding: int,
 ) -> int:  # fmt: skip
-    """out [rows, columns] = x w + bias.
+    """out [rows, columns] = x w + bias, or + what is there if ``adding``.
 
     x has its rows ``step_x`` apart, out ``step_out``. w has its depth ``step_w`` apart and panels ``far`` apart: turned
     ones, or the columns of an array as they lie. room has `HIGH` x PANEL, panel BLOCK x PANEL numbers.
@@ -162,7 +173,7 @@ def product(
             for first in range(top, min(rows, top + tall), HIGH):
                 count, x = min(HIGH, rows - first), first * step_x + k
                 _panels(x_, x, step_x, w_, step_w, far, bias_, out_, first * step_out, step_out, room_, panel_, count,
-                        k, min(BLOCK, depth - k), columns)  # fmt: skip
+                        k, min(BLOCK, depth - k), columns, k > 0 or adding != 0)  # fmt: skip
     return 0
 
 
@@ -232,7 +243,7 @@ def gradient(
             if wide == PANEL and columns % _CROWDED:
                 _strips(strips_, at * high, y_, y, columns, deep, room_, width)
             else:
-                _copied(y_, y, columns, deep, wide, panel_)
+                _copied(y_, y, columns, deep, wide, panel_, 0)
                 _strips(strips_, at * high, panel_, 0, PANEL, deep, room_, width)
         if across:
             _across(room_, dw_, first, wide, width, columns, adding)
