@@ -48,7 +48,7 @@ def speed(records: Sequence[Record]) -> str:
 
     "Training alone" is the command less the tool's "count" of that turn: no starting, reading, counting and writing.
     """
-    slices = [record for record in records if record["kind"] == "slice"]
+    slices = [record for record in records if record["kind"] == "slice" and record.get("copies", 1) == 1]
     same_words(slices)
     by_turn = {(r["tool"], r["mode"], r["dim"], r["threads"], r["turn"]): r for r in slices}
     rows = []
@@ -77,20 +77,27 @@ def speed(records: Sequence[Record]) -> str:
 
 
 def threads(records: Sequence[Record]) -> str:
-    """Each tool's wall seconds on one thread by those on more, and how many different vectors that made."""
+    """Each tool's wall seconds on one thread by those on more, and how many different vectors that made.
+
+    "Side by side" is how many times as much so many runs on one thread, which share nothing, do at once: the most that
+    the machine allows.
+    """
     rows = []
     slices = [record for record in records if record["kind"] == "slice" and record["mode"] != "count"]
     for (tool, mode, dim), group in sorted(grouped(slices, "tool", "mode", "dim").items()):
-        by_turn = {(record["threads"], record["turn"]): record for record in group}
+        by_turn = {(r["threads"], r["turn"]): r for r in group if r.get("copies", 1) == 1}
+        beside = {(r["copies"], r["turn"]): r for r in group if r.get("copies", 1) > 1}
         hashes = {record["sha256"] for record in group}
-        counts = sorted({record["threads"] for record in group})
+        counts = sorted({count for count, _ in by_turn})
         for count in counts[1:]:
             turns = [turn for have, turn in by_turn if have == count and (counts[0], turn) in by_turn]
             gain = spread([by_turn[counts[0], turn]["wall"] / by_turn[count, turn]["wall"] for turn in turns])
+            most = spread([count * by_turn[counts[0], turn]["wall"] / beside[count, turn]["wall"] for turn in turns
+                           if (count, turn) in beside])  # fmt: skip
             used = median(by_turn[count, turn]["cpu"] / by_turn[count, turn]["wall"] for turn in turns)
-            rows.append([mode, str(dim), tool, f"{counts[0]} to {count}", gain, f"{used:.2f}",
+            rows.append([mode, str(dim), tool, f"{counts[0]} to {count}", gain, most, f"{used:.2f}",
                          f"{len(hashes)} in {len(group)} runs"])  # fmt: skip
-    head = ["mode", "width", "tool", "threads", "times faster", "cores used", "different vectors"]
+    head = ["mode", "width", "tool", "threads", "times faster", "side by side", "cores used", "different vectors"]
     return "### Threads\n\n" + table(head, rows) if rows else ""
 
 
