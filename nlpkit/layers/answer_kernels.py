@@ -19,7 +19,7 @@ import numpy as np
 from nlpkit.compiled import compiled
 from nlpkit.layers.answer import PANEL, ROWS
 from nlpkit.layers.kernels import bounded, gelu_of, gelu_tanh_of
-from nlpkit.layers.tile import tile
+from nlpkit.layers.tile import adding_tile, tile
 from nlpkit.simd import (
     LANES,
     WIDE,
@@ -42,9 +42,10 @@ from nlpkit.simd import (
 )  # fmt: skip
 
 _SHAPE = (PANEL // WIDE, WIDE) if PANEL > WIDE else (PANEL // LANES, LANES)
-_six, _four, _two, _one = (tile(rows, *_SHAPE, biased=True) for rows in (ROWS, 4, 2, 1))
-_six0, _four0, _two0, _one0 = (tile(rows, *_SHAPE, biased=False) for rows in (6, 4, 2, 1))
-_six8, _four8, _two8, _one8 = (tile(rows, 1, LANES, biased=False) for rows in (6, 4, 2, 1))
+_six, _four, _two, _one = (adding_tile(rows, *_SHAPE) for rows in (ROWS, 4, 2, 1))
+_six0, _four0, _two0, _one0 = (tile(rows, *_SHAPE) for rows in (6, 4, 2, 1))
+_six8, _four8, _two8, _one8 = (tile(rows, 1, LANES) for rows in (6, 4, 2, 1))
+_HIGH, _DEEP = 126, 512  # rows, and steps of the depth
 _BEYOND = np.float32(1.5 * 2**23)
 
 
@@ -52,23 +53,34 @@ _BEYOND = np.float32(1.5 * 2**23)
 def product(
     x_: Any, weight_: Any, bias_: Any, out_: Any, rows: int, depth: int, columns: int, begin: int, end: int
 ) -> int:
-    """out = x weight^T + bias in the panels begin to end - 1; ``columns`` [of out] is a multiple of `PANEL`."""
-    for panel in range(begin, end):
-        at, column, row = panel * PANEL * depth, panel * PANEL, 0
-        while row < rows:
-            x, out = row * depth, row * columns + column
-            if rows - row >= 6:
-                _six(x_, x, depth, weight_, at, PANEL, depth, out_, out, columns, bias_, column)
-                row += 6
-            elif rows - row >= 4:
-                _four(x_, x, depth, weight_, at, PANEL, depth, out_, out, columns, bias_, column)
-                row += 4
-            elif rows - row >= 2:
-                _two(x_, x, depth, weight_, at, PANEL, depth, out_, out, columns, bias_, column)
-                row += 2
-            else:
-                _one(x_, x, depth, weight_, at, PANEL, depth, out_, out, columns, bias_, column)
-                row += 1
+    """out = x weight^T + bias in the panels begin to end - 1; ``columns`` [of out] is a multiple of `PANEL`.
+
+    Of many rows so many are multiplied with so many steps of all panels as stay in the caches, which changes no sum.
+    """
+    step = _DEEP if rows > ROWS else max(depth, 1)
+    for top in range(0, rows, _HIGH):
+        last = min(rows, top + _HIGH)
+        for k in range(0, max(depth, 1), step):
+            deep = min(step, depth - k)
+            for panel in range(begin, end):
+                at, column, row = panel * PANEL * depth + k * PANEL, panel * PANEL, top
+                while row < last:
+                    x, out = row * depth + k, row * columns + column
+                    start_, start, far = out_, out, columns
+                    if k == 0:
+                        start_, start, far = bias_, column, 0
+                    if last - row >= 6:
+                        _six(x_, x, depth, weight_, at, PANEL, deep, out_, out, columns, start_, start, far)
+                        row += 6
+                    elif last - row >= 4:
+                        _four(x_, x, depth, weight_, at, PANEL, deep, out_, out, columns, start_, start, far)
+                        row += 4
+                    elif last - row >= 2:
+                        _two(x_, x, depth, weight_, at, PANEL, deep, out_, out, columns, start_, start, far)
+                        row += 2
+                    else:
+                        _one(x_, x, depth, weight_, at, PANEL, deep, out_, out, columns, start_, start, far)
+                        row += 1
     return 0
 
 
@@ -126,13 +138,13 @@ def _scores(q_: Any, q: int, step: int, keys_: Any, at: int, far: int, width: in
     for panel in range(panels):
         key, out = at + panel * far, panel * PANEL
         if rows == 6:
-            _six0(q_, q, step, keys_, key, PANEL, width, room_, out, wide, room_, 0)
+            _six0(q_, q, step, keys_, key, PANEL, width, room_, out, wide)
         elif rows == 4:
-            _four0(q_, q, step, keys_, key, PANEL, width, room_, out, wide, room_, 0)
+            _four0(q_, q, step, keys_, key, PANEL, width, room_, out, wide)
         elif rows == 2:
-            _two0(q_, q, step, keys_, key, PANEL, width, room_, out, wide, room_, 0)
+            _two0(q_, q, step, keys_, key, PANEL, width, room_, out, wide)
         else:
-            _one0(q_, q, step, keys_, key, PANEL, width, room_, out, wide, room_, 0)
+            _one0(q_, q, step, keys_, key, PANEL, width, room_, out, wide)
 
 
 @compiled(inline="always")
@@ -173,23 +185,23 @@ def _mixed(room_: Any, wide: int, values_: Any, at: int, step: int, keys: int, o
     while column < width:
         if width - column >= PANEL:
             if rows == 6:
-                _six0(room_, 0, wide, values_, at + column, step, keys, out_, out + column, far, room_, 0)
+                _six0(room_, 0, wide, values_, at + column, step, keys, out_, out + column, far)
             elif rows == 4:
-                _four0(room_, 0, wide, values_, at + column, step, keys, out_, out + column, far, room_, 0)
+                _four0(room_, 0, wide, values_, at + column, step, keys, out_, out + column, far)
             elif rows == 2:
-                _two0(room_, 0, wide, values_, at + column, step, keys, out_, out + column, far, room_, 0)
+                _two0(room_, 0, wide, values_, at + column, step, keys, out_, out + column, far)
             else:
-                _one0(room_, 0, wide, values_, at + column, step, keys, out_, out + column, far, room_, 0)
+                _one0(room_, 0, wide, values_, at + column, step, keys, out_, out + column, far)
             column += PANEL
         else:
             if rows == 6:
-                _six8(room_, 0, wide, values_, at + column, step, keys, out_, out + column, far, room_, 0)
+                _six8(room_, 0, wide, values_, at + column, step, keys, out_, out + column, far)
             elif rows == 4:
-                _four8(room_, 0, wide, values_, at + column, step, keys, out_, out + column, far, room_, 0)
+                _four8(room_, 0, wide, values_, at + column, step, keys, out_, out + column, far)
             elif rows == 2:
-                _two8(room_, 0, wide, values_, at + column, step, keys, out_, out + column, far, room_, 0)
+                _two8(room_, 0, wide, values_, at + column, step, keys, out_, out + column, far)
             else:
-                _one8(room_, 0, wide, values_, at + column, step, keys, out_, out + column, far, room_, 0)
+                _one8(room_, 0, wide, values_, at + column, step, keys, out_, out + column, far)
             column += LANES
 
 

@@ -18,7 +18,7 @@ from nlpkit.simd import LANES, WIDE, item, load, put, transposed
 _HALF = max(PANEL // 2, LANES)
 _FULL = (PANEL // WIDE, WIDE) if PANEL > WIDE else (PANEL // LANES, LANES)
 _SHAPES = _FULL, (_HALF // _FULL[1], _FULL[1]), (FILLED // _FULL[1], _FULL[1])
-_wide0, _half0, _least0 = (tile(ROWS, *shape, biased=False) for shape in _SHAPES)
+_wide0, _half0, _least0 = (tile(ROWS, *shape) for shape in _SHAPES)
 _wide1, _half1, _least1 = (adding_tile(ROWS, *shape) for shape in _SHAPES)
 _wide6, _half6, _least6 = (adding_tile(ROWS, *shape, strip=KEYS) for shape in _SHAPES)
 _wide4, _half4, _least4 = (adding_tile(4, *shape, strip=KEYS) for shape in _SHAPES)
@@ -35,15 +35,15 @@ def scored(x_: Any, x: int, w_: Any, w: int, depth: int, step_x: int, out_: Any,
         at, to = w + column, out + column
         if left >= PANEL:
             for row in range(begin, rows, ROWS):
-                _wide0(x_, x + row * step_x, step_x, w_, at, KEYS, depth, out_, to + row * step_out, step_out, x_, 0)
+                _wide0(x_, x + row * step_x, step_x, w_, at, KEYS, depth, out_, to + row * step_out, step_out)
             column += PANEL
         elif left >= _HALF:
             for row in range(begin, rows, ROWS):
-                _half0(x_, x + row * step_x, step_x, w_, at, KEYS, depth, out_, to + row * step_out, step_out, x_, 0)
+                _half0(x_, x + row * step_x, step_x, w_, at, KEYS, depth, out_, to + row * step_out, step_out)
             column += _HALF
         else:
             for row in range(begin, rows, ROWS):
-                _least0(x_, x + row * step_x, step_x, w_, at, KEYS, depth, out_, to + row * step_out, step_out, x_, 0)
+                _least0(x_, x + row * step_x, step_x, w_, at, KEYS, depth, out_, to + row * step_out, step_out)
             column += FILLED
     return 0
 

@@ -17,24 +17,22 @@ from numba.extending import intrinsic
 from nlpkit.simd import place
 
 
-def tile(rows: int, vectors: int, lanes: int, *, biased: bool) -> Any:
-    """A function that computes x w (+ bias) for ``rows`` rows and ``vectors`` times ``lanes`` columns:
+def tile(rows: int, vectors: int, lanes: int) -> Any:
+    """A function that computes x w for ``rows`` rows and ``vectors`` times ``lanes`` columns:
 
-    out[r, c] = bias[c] + sum over k < depth of x[r, k] w[k, c], where x, w and out begin at a place of their array and
-    have strides from row to row; the columns of each lie side by side.
+    out[r, c] = sum over k < depth of x[r, k] w[k, c], where x, w and out begin at a place of their array and have
+    strides from row to row; the columns of each lie side by side.
     """
 
     def typed(
         typing: Any, x: Any, at_x: Any, step_x: Any, w: Any, at_w: Any, step_w: Any, depth: Any, out: Any, at_out: Any,
-        step_out: Any, bias: Any, at_bias: Any,
+        step_out: Any,
     ) -> Any:  # fmt: skip
         def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            step = ir.IntType(64)(0) if biased else None
-            return _compute(context, builder, signature.args, [*arguments, step], rows, vectors, lanes, 0)
+            return _compute(context, builder, signature.args, [*arguments, *[None] * 3], rows, vectors, lanes, 0)
 
         number = types.intp
-        made = types.none(x, number, number, w, number, number, number, out, number, number, bias, number)
-        return made, code
+        return types.none(x, number, number, w, number, number, number, out, number, number), code
 
     return intrinsic(typed)
 
@@ -63,7 +61,7 @@ def adding_tile(rows: int, vectors: int, lanes: int, *, strip: int = 0) -> Any:
 def _compute(
     context: Any, builder: Any, of: Any, arguments: Any, rows: int, vectors: int, lanes: int, strip: int
 ) -> Any:
-    """The code of both; a step of None from row to row of the start: it is zero."""
+    """The code of both; a start of None is zero."""
     kind = ir.VectorType(ir.FloatType(), lanes)
     ints = ir.VectorType(ir.IntType(32), lanes)
     wide = ir.IntType(64)
@@ -77,11 +75,11 @@ def _compute(
         return [builder.gep(base, [builder.mul(step, wide(row))]) for row in range(rows)]
 
     sums = [[cgutils.alloca_once(builder, kind) for _ in range(vectors)] for _ in range(rows)]
-    first = place(context, builder, of[10], start, at_start)
-    for row, line in enumerate(lines(first, wide(0) if step_start is None else step_start)):
+    begins = None if start is None else lines(place(context, builder, of[10], start, at_start), step_start)
+    for row in range(rows):
         for number in range(vectors):
             zero = ir.Constant(kind, [0.0] * lanes)
-            begin = zero if step_start is None else builder.load(vector(line, number), align=4)
+            begin = zero if begins is None else builder.load(vector(begins[row], number), align=4)
             builder.store(begin, sums[row][number])
     given = lines(place(context, builder, of[0], x, at_x), wide(1) if strip else step_x)
     weights = place(context, builder, of[3], w, at_w)
