@@ -25,7 +25,10 @@ _MODULE = "nlpkit.layers.answer_kernels"
 ROWS = 6  # that the largest tile computes at once; more would not fit in the registers
 # Columns of a panel: as many as tiles are wide. With AVX-512 there are twice as many registers, twice as wide.
 _NARROW = any(name.startswith("NUMBA_CPU") for name in os.environ)  # portable mode compiles for older processors
-PANEL = 64 if not _NARROW and dict(llvm.get_host_cpu_features()).get("avx512f") else 16
+_HAS = {} if _NARROW else dict(llvm.get_host_cpu_features())
+PANEL = 64 if _HAS.get("avx512f") else 16
+WHOLE = 64  # rows that are rounded before they are multiplied with weights of 8 bits
+EIGHT = bool(_HAS.get("avx512vnni") or _HAS.get("avxvnni"))  # whether there are instructions for products of 8 bits
 
 
 @cache
@@ -41,7 +44,7 @@ def kernels() -> dict[str, Callable[..., int]]:
             "gelu_tanh": (f, f, 0, 0),
             "attend": (f, f, f, f, f, f, 0.0, *(0,) * 13),
             "rounded": (f, i8, f, 0, 0),
-            "product8": (f, i8, f, f, f, i2, 0, 0, 0),
+            "product8": (f, i8, f, f, f, i2, f, i4, *(0,) * 5),
             "scaled": (i4, f, f, f, f, 0, 0),
         },
     )
@@ -168,17 +171,21 @@ def scaled(sums_ME: Tensor, rows_M: Tensor, columns_E: Tensor, bias_E: Tensor) -
     return out_ME
 
 
-def product8(x_1D: Tensor, weight_ED: Tensor, columns_E: Tensor, bias_E: Tensor) -> Tensor:
-    """`rounded`, the product with weights of 8 bits, and `scaled`, of a single row: [1, E]. D is a multiple of 8."""
-    columns, depth = weight_ED.shape
-    out_1E = torch.empty(1, columns)
+def product8(x_MD: Tensor, weight_ED: Tensor, columns_E: Tensor, bias_E: Tensor) -> Tensor:
+    """`rounded`, the product with weights of 8 bits, and `scaled`: [M, E]. D is a multiple of 8."""
+    (rows, depth), columns = x_MD.shape, len(weight_ED)
+    out_ME = torch.empty(rows, columns)
     kernel = kernels()["product8"]
-    x, weight, out = x_1D.data_ptr(), weight_ED.data_ptr(), out_1E.data_ptr()
+    x, weight, out = x_MD.data_ptr(), weight_ED.data_ptr(), out_ME.data_ptr()
     scale, bias = columns_E.data_ptr(), bias_E.data_ptr()
 
-    def work(begin: int, end: int) -> None:
-        room = torch.empty(depth, dtype=torch.int16)
-        kernel(x, weight, scale, bias, out, room.data_ptr(), depth, begin, end)
+    def work(top: int, last: int, begin: int, end: int) -> None:
+        whole, rest = torch.empty(min(WHOLE, rows) * depth, dtype=torch.int16), torch.empty(WHOLE + 8)
+        kernel(x + 4 * top * depth, weight, scale, bias, out + 4 * top * columns, whole.data_ptr(), rest.data_ptr(),
+               rest.data_ptr() + 4 * WHOLE, last - top, depth, columns, begin, end)  # fmt: skip
 
-    share(work, columns, depth * columns)
-    return out_1E
+    if rows < 2 * WHOLE:
+        share(lambda begin, end: work(0, rows, begin, end), columns, rows * depth * columns, 4)
+    else:
+        share(lambda begin, end: work(begin, end, 0, columns), rows, rows * depth * columns, 2)
+    return out_ME

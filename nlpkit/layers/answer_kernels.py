@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from nlpkit.compiled import compiled
-from nlpkit.layers.answer import PANEL, ROWS
+from nlpkit.layers.answer import PANEL, ROWS, WHOLE
 from nlpkit.layers.kernels import bounded, gelu_of, gelu_tanh_of
-from nlpkit.layers.tile import adding_tile, tile
+from nlpkit.layers.tile import STEP, adding_tile, tile, whole_tile
 from nlpkit.simd import (
     LANES,
     WIDE,
@@ -45,6 +45,7 @@ _SHAPE = (PANEL // WIDE, WIDE) if PANEL > WIDE else (PANEL // LANES, LANES)
 _six, _four, _two, _one = (adding_tile(rows, *_SHAPE) for rows in (ROWS, 4, 2, 1))
 _six0, _four0, _two0, _one0 = (tile(rows, *_SHAPE) for rows in (6, 4, 2, 1))
 _six8, _four8, _two8, _one8 = (tile(rows, 1, LANES) for rows in (6, 4, 2, 1))
+_two_whole = whole_tile(2, 4)
 _HIGH, _DEEP = 126, 512  # rows, and steps of the depth
 _BEYOND = np.float32(1.5 * 2**23)
 
@@ -275,18 +276,42 @@ def rounded(x_: Any, whole_: Any, scale_: Any, rows: int, width: int) -> int:
     return 0
 
 
+@compiled(inline="always")
+def _put8(out_: Any, out: int, sum_: Any, scale: Any, columns_: Any, bias_: Any, column: int) -> None:
+    put(out_, out, np.float32(np.int32(sum_)) * (scale * item(columns_, column)) + item(bias_, column))
+
+
 @compiled(allocates=False)
 def product8(
-    x_: Any, weight_: Any, columns_: Any, bias_: Any, out_: Any, room_: Any, depth: int, begin: int, end: int
-) -> int:
-    """`rounded`, the product with weights [E, D] of 8 bits, and `scaled`, of one row and the columns begin to end - 1.
-    room has D numbers of 16 bits."""
-    scale = _whole(x_, 0, room_, 0, depth)
-    for column in range(begin, end):
-        at, sum_ = column * depth, np.int32(0)
-        for place in range(depth):
-            sum_ += np.int32(item(room_, place)) * np.int32(item(weight_, at + place))
-        put(out_, column, np.float32(np.int32(sum_)) * (scale * item(columns_, column)) + item(bias_, column))
+    x_: Any, weight_: Any, columns_: Any, bias_: Any, out_: Any, whole_: Any, scales_: Any, sums_: Any, rows: int,
+    depth: int, columns: int, begin: int, end: int,
+) -> int:  # fmt: skip
+    """`rounded`, the product with weights [E, D] of 8 bits, and `scaled`, of all rows and the columns begin to end - 1
+    of ``columns``. whole has room for D numbers of each of `WHOLE` rows, scales for one of each, sums for 8."""
+    for top in range(0, rows, WHOLE):
+        count = min(WHOLE, rows - top)
+        for row in range(count):
+            put(scales_, row, _whole(x_, (top + row) * depth, whole_, row * depth, depth))
+        column = begin
+        while column < end:
+            wide, row = min(4, end - column), 0
+            at, out = column * depth, top * columns + column
+            if wide == 4 and count > 1 and depth % STEP == 0:
+                while row + 2 <= count:
+                    _two_whole(whole_, row * depth, weight_, at, depth, sums_, 0)
+                    for place in range(8):
+                        own, of = row + place // 4, place % 4
+                        _put8(out_, out + own * columns + of, item(sums_, place), item(scales_, own), columns_, bias_,
+                              column + of)  # fmt: skip
+                    row += 2
+            while row < count:
+                for of in range(wide):
+                    first, sum_ = at + of * depth, np.int32(0)
+                    for place in range(depth):
+                        sum_ += np.int32(item(whole_, row * depth + place)) * np.int32(item(weight_, first + place))
+                    _put8(out_, out + row * columns + of, sum_, item(scales_, row), columns_, bias_, column + of)
+                row += 1
+            column += wide
     return 0
 
 

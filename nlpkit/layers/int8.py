@@ -17,15 +17,16 @@ from torch import Tensor, nn
 
 from nlpkit.layers import answer
 
+LEVELS = 127  # the largest whole number
+
 
 @cache
-def levels() -> int:
-    """The largest whole number of a weight. Processors without instructions for 8-bit products add two of them in 16
-    bits, where more than 63 would be cut off."""
+def torchs() -> bool:
+    """Whether torch multiplies numbers of 8 bits by instructions made for that. Without them it takes fifty times as
+    long, or adds two products in 16 bits, where large ones are cut off."""
     left = torch.tensor([[127], [-127]], dtype=torch.int8).expand(2, 64).contiguous()
     right = torch.full((64, 16), 127, dtype=torch.int8)
-    exact = left.long() @ right.long()
-    return 127 if torch.equal(torch._int_mm(left, right).long(), exact) else 63
+    return answer.EIGHT and torch.equal(torch._int_mm(left, right).long(), left.long() @ right.long())
 
 
 class Product(nn.Module):
@@ -38,7 +39,7 @@ class Product(nn.Module):
     def __init__(self, weight_ED: Tensor, bias_E: Tensor | None) -> None:
         super().__init__()
         most_E1 = weight_ED.detach().abs().amax(1, keepdim=True)
-        scale_E1 = torch.where(most_E1 > 0, most_E1 / levels(), 1.0)
+        scale_E1 = torch.where(most_E1 > 0, most_E1 / LEVELS, 1.0)
         self.register_buffer("whole", (weight_ED.detach() / scale_E1).round().to(torch.int8))
         self.register_buffer("scale", scale_E1[:, 0].contiguous())
         self.register_buffer("bias", torch.zeros_like(self.scale) if bias_E is None else bias_E.detach().clone())
@@ -46,7 +47,7 @@ class Product(nn.Module):
     def forward(self, x_MD: Tensor) -> Tensor:
         """[M, E]."""
         x_MD = x_MD.contiguous()
-        if len(x_MD) == 1 and answer.usable(x_MD):
+        if answer.usable(x_MD) and (len(x_MD) == 1 or not torchs()):
             return answer.product8(x_MD, self.whole, self.scale, self.bias)
         whole_MD, scale_M = answer.rounded(x_MD) if answer.usable(x_MD) else _rounded(x_MD)
         sums_ME = torch._int_mm(whole_MD, self.whole.T)
@@ -56,5 +57,5 @@ class Product(nn.Module):
 def _rounded(x_MD: Tensor) -> tuple[Tensor, Tensor]:
     """Whole numbers from -127 to 127 and the scale of each row."""
     most_M1 = x_MD.abs().amax(1, keepdim=True)
-    scale_M1 = torch.where(most_M1 > 0, most_M1 / 127, 1.0)
+    scale_M1 = torch.where(most_M1 > 0, most_M1 / LEVELS, 1.0)
     return (x_MD / scale_M1).round().to(torch.int8), scale_M1[:, 0].contiguous()

@@ -16,6 +16,8 @@ from numba.extending import intrinsic
 
 from nlpkit.simd import place
 
+STEP = 16  # whole numbers that are taken together
+
 
 def tile(rows: int, vectors: int, lanes: int) -> Any:
     """A function that computes x w for ``rows`` rows and ``vectors`` times ``lanes`` columns:
@@ -98,3 +100,54 @@ def _compute(
         for number in range(vectors):
             builder.store(builder.load(sums[row][number]), vector(line, number), align=4)
     return context.get_dummy_value()
+
+
+def whole_tile(rows: int, columns: int) -> Any:
+    """A function that adds up products of whole numbers, x of 16 bits and w of 8, in 32 bits, which is exact:
+
+    out[r * columns + c] = sum over k < depth of x[r, k] w[c, k]. Rows of x and w are ``depth`` long, a multiple of
+    `STEP`; x, w and out begin at a place of their array.
+    """
+    step = STEP
+
+    def typed(typing: Any, x: Any, at_x: Any, w: Any, at_w: Any, depth: Any, out: Any, at_out: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            of, wide, half = signature.args, ir.IntType(64), step // 2
+            pairs, sums_of = ir.VectorType(ir.IntType(32), step), ir.VectorType(ir.IntType(32), half)
+            x, at_x, w, at_w, depth, out, at_out = arguments
+            none = ir.Constant(pairs, ir.Undefined)
+            even, odd = (ir.Constant(sums_of, list(range(begin, step, 2))) for begin in (0, 1))
+            sums = [[cgutils.alloca_once(builder, sums_of) for _ in range(columns)] for _ in range(rows)]
+            for line in sums:
+                for sum_ in line:
+                    builder.store(ir.Constant(sums_of, [0] * half), sum_)
+            given = place(context, builder, of[0], x, at_x), place(context, builder, of[2], w, at_w)
+
+            def numbers(base: Any, row: int, k: Any, bits: int) -> Any:
+                at = builder.gep(base, [builder.add(builder.mul(depth, wide(row)), k)])
+                kind = ir.VectorType(ir.IntType(bits), step)
+                return builder.sext(builder.load(builder.bitcast(at, kind.as_pointer()), align=bits // 8), pairs)
+
+            with cgutils.for_range(builder, builder.sdiv(depth, wide(step))) as loop:
+                k = builder.mul(loop.index, wide(step))
+                weights = [numbers(given[1], column, k, 8) for column in range(columns)]
+                for row in range(rows):
+                    values = numbers(given[0], row, k, 16)
+                    for column in range(columns):
+                        both = builder.mul(values, weights[column])  # with what follows one instruction (pmaddwd)
+                        halves = (builder.shuffle_vector(both, none, half) for half in (even, odd))
+                        sum_ = builder.load(sums[row][column])
+                        builder.store(builder.add(sum_, builder.add(*halves)), sums[row][column])
+            kind = ir.FunctionType(ir.IntType(32), [sums_of])
+            total = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.add.v{half}i32")
+            to = place(context, builder, of[5], out, at_out)
+            for row in range(rows):
+                for column in range(columns):
+                    at = builder.gep(to, [wide(row * columns + column)])
+                    builder.store(builder.call(total, [builder.load(sums[row][column])]), at)
+            return context.get_dummy_value()
+
+        number = types.intp
+        return types.none(x, number, w, number, number, out, number), code
+
+    return intrinsic(typed)
