@@ -13,8 +13,10 @@ RowNorms = Callable[[list[Tensor]], list[Tensor]]
 
 
 def row_norms(gradients: list[Tensor]) -> list[Tensor]:
-    """The norm of each row of each gradient; of a vector, of each number."""
-    return [torch.linalg.vector_norm(grad.flatten(1) if grad.ndim > 1 else grad[:, None], dim=1) for grad in gradients]
+    """The norm of each row of each gradient; of a vector, of each number. A gradient lies as its weight does, across if
+    that was read across, and torch would add up a row that lies across in another order."""
+    given = [grad.contiguous() for grad in gradients]
+    return [torch.linalg.vector_norm(grad.flatten(1) if grad.ndim > 1 else grad[:, None], dim=1) for grad in given]
 
 
 def gradient_norm(gradients: list[Tensor], rows: RowNorms = row_norms) -> float:

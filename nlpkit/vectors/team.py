@@ -19,7 +19,7 @@ from nlpkit.simd import place
 from nlpkit.vectors.rounds import LINE as _LINE
 
 _ARRIVED, _TURN, _TAKEN, _ASLEEP = 0, _LINE, 2 * _LINE, 3 * _LINE
-_SPINS = 20000  # some tens of microseconds
+_SPINS = 100000  # a tenth of a millisecond
 _WAIT, _WAKE = 128, 129  # a futex of this process only
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from nlpkit.errors import UserError
 from nlpkit.training import optimizers
+from nlpkit.training.gradients import clip
 from nlpkit.training.optimizers.base import Optimizer
 from nlpkit.training.optimizers.muon import orthogonal
 from nlpkit.training.settings import Settings
@@ -145,6 +146,23 @@ def test_the_same_bits_on_any_threads(name: str) -> None:
         found.add(b"".join(value.detach().numpy().tobytes() for value in model.parameters()))
     torch.set_num_threads(before)
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def test_the_same_bits_however_a_weight_lies(name: str) -> None:
+    """A directory of Hugging Face's may have weights across, which are read as views."""
+    plain, across = toy(), toy()
+    for layer in across.encoder.layers:
+        layer.weight = nn.Parameter(layer.weight.detach().T.contiguous().T)
+    for model in (plain, across):
+        optimizer = made(model, name)
+        for step in range(3):
+            set_gradients(model, step)
+            for parameter in model.parameters():
+                parameter.grad = torch.empty_like(parameter).copy_(parameter.grad)
+            clip([parameter.grad for parameter in model.parameters()], 0.5)
+            optimizer.update(0.01)
+    same(across, plain, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", optimizers.OPTIMIZERS)

@@ -59,9 +59,7 @@ class AdamW(Own):
                 )  # fmt: skip
                 continue
             size, spread, shrink = lr / (1 - self.beta1**step), (1 - self.beta2**step) ** 0.5, 1 - lr * decay
-            if all(
-                part.dtype == torch.float32 and part.device.type == "cpu" and part.is_contiguous() for part in whole
-            ):
+            if all(part.dtype == torch.float32 and part.device.type == "cpu" for part in whole):
                 self._at_once(whole, size, spread, shrink)
             else:
                 for part in pieces(whole):

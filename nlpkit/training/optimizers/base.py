@@ -101,7 +101,7 @@ class Own(Optimizer):
             if parameter.grad is not None:
                 if name not in self.memory:
                     self.memory[name] = self.begin(name, parameter)
-                found[name] = (parameter, parameter.grad, self.memory[name])
+                found[name] = (parameter, parameter.grad.contiguous(), self.memory[name])  # sums have one order so
         return found
 
 
