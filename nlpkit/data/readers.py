@@ -22,7 +22,7 @@ from nlpkit.data.packed import opened
 from nlpkit.errors import UserError, choose, nearest
 
 MAX_LINE = 1 << 28  # bytes; a longer line is a file of another kind
-BLOCK = 1 << 19
+BLOCK = 1 << 19  # bytes of lines that are decoded together
 _PIECE = 1 << 14  # bytes of them that are looked at together
 Row = dict[str, Any]
 

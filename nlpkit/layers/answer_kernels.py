@@ -19,7 +19,8 @@ import numpy as np
 from nlpkit.compiled import compiled
 from nlpkit.layers.answer import PANEL, ROWS, WHOLE
 from nlpkit.layers.kernels import bounded, gelu_of, gelu_tanh_of
-from nlpkit.layers.tile import STEP, adding_tile, tile, whole_tile
+from nlpkit.layers.product_kernels import by_tiles
+from nlpkit.layers.tile import STEP, tile, whole_tile
 from nlpkit.simd import (
     LANES,
     WIDE,
@@ -42,7 +43,6 @@ from nlpkit.simd import (
 )  # fmt: skip
 
 _SHAPE = (PANEL // WIDE, WIDE) if PANEL > WIDE else (PANEL // LANES, LANES)
-_six, _four, _two, _one = (adding_tile(rows, *_SHAPE) for rows in (ROWS, 4, 2, 1))
 _six0, _four0, _two0, _one0 = (tile(rows, *_SHAPE) for rows in (6, 4, 2, 1))
 _six8, _four8, _two8, _one8 = (tile(rows, 1, LANES) for rows in (6, 4, 2, 1))
 _two_whole = whole_tile(2, 4)
@@ -64,24 +64,12 @@ def product(
         for k in range(0, max(depth, 1), step):
             deep = min(step, depth - k)
             for panel in range(begin, end):
-                at, column, row = panel * PANEL * depth + k * PANEL, panel * PANEL, top
-                while row < last:
-                    x, out = row * depth + k, row * columns + column
-                    start_, start, far = out_, out, columns
-                    if k == 0:
-                        start_, start, far = bias_, column, 0
-                    if last - row >= 6:
-                        _six(x_, x, depth, weight_, at, PANEL, deep, out_, out, columns, start_, start, far)
-                        row += 6
-                    elif last - row >= 4:
-                        _four(x_, x, depth, weight_, at, PANEL, deep, out_, out, columns, start_, start, far)
-                        row += 4
-                    elif last - row >= 2:
-                        _two(x_, x, depth, weight_, at, PANEL, deep, out_, out, columns, start_, start, far)
-                        row += 2
-                    else:
-                        _one(x_, x, depth, weight_, at, PANEL, deep, out_, out, columns, start_, start, far)
-                        row += 1
+                at, column = panel * PANEL * depth + k * PANEL, panel * PANEL
+                x, out = top * depth + k, top * columns + column
+                start_, start, far = out_, out, columns
+                if k == 0:
+                    start_, start, far = bias_, column, 0
+                by_tiles(x_, x, depth, weight_, at, PANEL, deep, out_, out, columns, start_, start, far, last - top)
     return 0
 
 

@@ -108,8 +108,8 @@ def laid(w_: Any, out_: Any, depth: int, columns: int, begin: int, end: int) -> 
 
 
 @compiled(inline="always")
-def _rows(x_: Any, x: int, step_x: int, w_: Any, w: int, step_w: int, depth: int, out_: Any, out: int, step_out: int,
-          start_: Any, start: int, step_start: int, rows: int) -> None:  # fmt: skip
+def by_tiles(x_: Any, x: int, step_x: int, w_: Any, w: int, step_w: int, depth: int, out_: Any, out: int, step_out: int,
+             start_: Any, start: int, step_start: int, rows: int) -> None:  # fmt: skip
     """Some rows of a product, a panel wide."""
     row = 0
     while row < rows:
@@ -142,7 +142,7 @@ def _panels(x_: Any, x: int, step_x: int, w_: Any, step_w: int, far: int, bias_:
             start_, start, step_start = out_, out, step_out
             if not begun:
                 start_, start, step_start = bias_, column, 0
-            _rows(x_, x, step_x, from_, at, step, depth, out_, out, step_out, start_, start, step_start, rows)
+            by_tiles(x_, x, step_x, from_, at, step, depth, out_, out, step_out, start_, start, step_start, rows)
             continue
         # In a room as wide as a panel, from where the columns that there are go back.
         for row in range(rows):
@@ -151,7 +151,7 @@ def _panels(x_: Any, x: int, step_x: int, w_: Any, step_w: int, far: int, bias_:
                 put(room_, row * PANEL + place, given)
             for place in range(wide, PANEL):
                 put(room_, row * PANEL + place, np.float32(0.0))
-        _rows(x_, x, step_x, from_, at, step, depth, room_, 0, PANEL, room_, 0, PANEL, rows)
+        by_tiles(x_, x, step_x, from_, at, step, depth, room_, 0, PANEL, room_, 0, PANEL, rows)
         for row in range(rows):
             for place in range(wide):
                 put(out_, out + row * step_out + place, item(room_, row * PANEL + place))

@@ -7,7 +7,7 @@ brings torch's compiler with it: a second of processor time and 70 MB of memory 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cache
 from typing import Any, ClassVar
 
@@ -59,7 +59,7 @@ class AdamW(Own):
                 )  # fmt: skip
                 continue
             size, spread, shrink = lr / (1 - self.beta1**step), (1 - self.beta2**step) ** 0.5, 1 - lr * decay
-            if all(part.dtype == torch.float32 and part.device.type == "cpu" for part in whole):
+            if _taken(whole):
                 self._at_once(whole, size, spread, shrink)
             else:
                 for part in pieces(whole):
@@ -90,10 +90,15 @@ class AdamW(Own):
 
     def passing(self) -> int:
         """The divisor of a piece, where there is one."""
-        if all(value.dtype == torch.float32 and value.device.type == "cpu" for value in self.parameters.values()):
+        if _taken(self.parameters.values()):
             return 0
         largest = max((value.numel() * value.element_size() for value in self.parameters.values()), default=0)
         return min(largest, 4 * PIECE * torch.get_num_threads())
+
+
+def _taken(tensors: Iterable[Tensor]) -> bool:
+    """Whether the kernel takes these."""
+    return all(value.dtype == torch.float32 and value.device.type == "cpu" for value in tensors)
 
 
 @cache

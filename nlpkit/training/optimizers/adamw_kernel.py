@@ -18,17 +18,9 @@ from nlpkit.simd import WIDE, add, div, fma, item, load16, mul, put, splat16, sq
 
 @compiled(inline="always")
 def _moved(
-    value: Any,
-    slope: Any,
-    mean: Any,
-    square: Any,
-    shrink: Any,
-    share: Any,
-    beta2: Any,
-    spread: Any,
-    eps: Any,
+    value: Any, slope: Any, mean: Any, square: Any, shrink: Any, share: Any, beta2: Any, spread: Any, eps: Any,
     size: Any,
-) -> Any:
+) -> Any:  # fmt: skip
     """The value and both moments after an update, WIDE at a time."""
     far = sub(slope, mean)
     if share < np.float32(0.5):
@@ -58,13 +50,12 @@ def adamw(
         store(mean_, at, mean)
         store(square_, at, square)
         at += WIDE
-    if at < end:  # in the room, filled up with what no root is taken of in vain
-        for place in range(WIDE):
-            inside = at + place < end
-            put(room_, place, item(value_, at + place) if inside else np.float32(0.0))
-            put(room_, WIDE + place, item(slope_, at + place) if inside else np.float32(0.0))
-            put(room_, 2 * WIDE + place, item(mean_, at + place) if inside else np.float32(0.0))
-            put(room_, 3 * WIDE + place, item(square_, at + place) if inside else np.float32(1.0))
+    if at < end:  # in the room, of which the rest is computed too and dropped
+        for place in range(end - at):
+            put(room_, place, item(value_, at + place))
+            put(room_, WIDE + place, item(slope_, at + place))
+            put(room_, 2 * WIDE + place, item(mean_, at + place))
+            put(room_, 3 * WIDE + place, item(square_, at + place))
         value, mean, square = _moved(load16(room_, 0), load16(room_, WIDE), load16(room_, 2 * WIDE),
                                      load16(room_, 3 * WIDE), decay, toward, beta2, over, least, step)  # fmt: skip
         store(room_, 0, value)
