@@ -136,7 +136,8 @@ def load_tensors(network: Model, tensors: Mapping[str, np.ndarray], *, where: Pa
         if tuple(state[name].shape) != tensors[name].shape:
             expected = list(state[name].shape)
             raise UserError(f'tensor "{name}" is {list(tensors[name].shape)}, expected {expected}', where=where)
-    values = {name: torch.from_numpy(np.array(value, np.float32)) for name, value in tensors.items()}
+    # In the order of memory: a weight that lies across would be turned for every product, its sums be added otherwise.
+    values = {name: torch.from_numpy(np.array(value, np.float32, order="C")) for name, value in tensors.items()}
     network.load_state_dict(values, assign=True)
 
 
