@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from nlpkit.compression.losses import cosine, soft_targets
-from nlpkit.data.batch import Batch
+from nlpkit.data.batch import Batch, Wanted
 from nlpkit.layers.cross_entropy import CHUNK, cross_entropy_sum
 from nlpkit.layers.heads import VocabularyHead
 from nlpkit.layers.linear import linear
@@ -59,11 +59,15 @@ class Distillation:
     def source(self) -> str:
         return str(self.base.source)
 
-    def ask(self, batch: Batch) -> Output:
+    def ask(self, batch: Batch, wanted: Wanted | None) -> Output:
         """The teacher's output for the student's batch."""
         with torch.no_grad():
-            answer: Output = self.teacher(batch)
+            answer: Output = self.teacher(batch, wanted=wanted)
         return answer
+
+    def wanted(self, base: Wanted | None) -> Wanted | None:
+        """What the losses read where the base's reads ``base``: hidden states are compared at every token."""
+        return None if self.weights["cos"] else base
 
     def alike(self, output: Output, answer: Output) -> Tensor:
         """The sum of the cosine losses over every token."""
@@ -80,22 +84,22 @@ class LanguageDistillation(Distillation):
         batch, target = self.base.corrupt(batch, rng)
         answers = target.counts[self.base.name]
         counts = {"kl": answers, "hard": answers, "cos": batch.packing.total}
-        return batch, Target(self.weighty(counts), target.fields)
+        return batch, Target(self.weighty(counts), target.fields, self.wanted(target.wanted))
 
     def loss(self, output: Output, target: Target) -> dict[str, Tensor]:
-        answer = self.ask(output.batch)
+        answer = self.ask(output.batch, target.wanted)
         (head,) = self.base.heads
         positions = target.fields["positions"]
         teacher = cast(VocabularyHead, answer.heads[head])
         with torch.no_grad():
-            known_MD = teacher.prepare(answer.hidden.index_select(0, positions))
+            known_MD = teacher.prepare(answer.at(positions))
 
         def soft(logits_mV: Tensor, start: int) -> Tensor:
             with torch.no_grad():
                 known_mV = linear(known_MD[start : start + CHUNK], teacher.weight, teacher.bias)
             return soft_targets(logits_mV, known_mV, self.temperature)
 
-        hidden_MD = output.hidden.index_select(0, positions)
+        hidden_MD = output.at(positions)
         kl, hard = vocabulary_losses(cast(VocabularyHead, output.heads[head]), hidden_MD, target.fields["labels"], soft)
         cos = {"cos": self.alike(output, answer)} if "cos" in target.counts else {}
         return self.weighty({"kl": kl, "hard": hard}) | cos
@@ -108,13 +112,14 @@ class TaskDistillation(Distillation):
 
     def corrupt(self, batch: Batch, rng: Address) -> tuple[Batch, Target]:
         counts = self.weighty({"kl": len(batch.packing.lengths), "cos": batch.packing.total})
+        wanted = self.wanted(self.base.wanted(batch))
         if not (batch.labels and self.weights["hard"]):
-            return batch, Target(counts)
+            return batch, Target(counts, wanted=wanted)
         batch, target = self.base.corrupt(batch, rng)
-        return batch, Target({**counts, "hard": sum(target.counts.values())}, target.fields)
+        return batch, Target({**counts, "hard": sum(target.counts.values())}, target.fields, wanted)
 
     def loss(self, output: Output, target: Target) -> dict[str, Tensor]:
-        answer = self.ask(output.batch)
+        answer = self.ask(output.batch, target.wanted)
         found = {}
         if "kl" in target.counts:
             found["kl"] = soft_targets(self.base.scores(output), self.base.scores(answer), self.temperature)

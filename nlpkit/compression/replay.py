@@ -14,7 +14,7 @@ Shapes: n sequences, M answers, K pieces kept, V vocabulary or classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -72,7 +72,7 @@ class Replay:
         counts = self.starts[examples + 1] - self.starts[examples]
         rows = np.repeat(self.starts[examples] - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
         found = {f"known_{name}": torch.from_numpy(values[rows]) for name, values in self.known.items()}
-        return batch, Target(target.counts, {**target.fields, **found})
+        return batch, replace(target, fields={**target.fields, **found})
 
     def loss(self, output: Output, target: Target) -> dict[str, Tensor]:
         asked = self.asked
@@ -89,7 +89,7 @@ class Replay:
             return soft_targets_of_top(logits_mV, ids_MK[chunk], logs_MK[chunk], asked.temperature)
 
         (head,) = asked.base.heads
-        hidden_MD = output.hidden.index_select(0, target.fields["positions"])
+        hidden_MD = output.at(target.fields["positions"])
         kl, hard_ = vocabulary_losses(
             cast(VocabularyHead, output.heads[head]), hidden_MD, target.fields["labels"], soft
         )
@@ -154,7 +154,7 @@ def _batches(
         order = np.argsort(-data.lengths[examples], kind="stable")  # few runs of equal length
         batch, target = asked.corrupt(data.make(examples[order], 0), rng)
         with torch.inference_mode():
-            output: Output = asked.teacher(batch.to(device))
+            output: Output = asked.teacher(batch.to(device), wanted=target.wanted)
             found = _answers(asked, output, target.to(device), top)
         place = {int(example): number for number, example in enumerate(batch.examples)}
         owner = _owner(asked, batch, target)
@@ -179,7 +179,7 @@ def _answers(asked: LanguageDistillation | TaskDistillation, output: Output, tar
         return {"scores": wide(asked.base.scores(output)).cpu().numpy()}
     (name,) = asked.base.heads
     head = cast(VocabularyHead, output.heads[name])
-    hidden_MD = head.prepare(output.hidden.index_select(0, target.fields["positions"]))
+    hidden_MD = head.prepare(output.at(target.fields["positions"]))
     ids, logs = [], []
     for part in torch.split(hidden_MD, CHUNK):
         scaled = wide(linear(part, head.weight, head.bias)) / asked.temperature

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from nlpkit.layers.packing import Packing
@@ -40,3 +42,35 @@ class Batch:
             segments=None if self.segments is None else self.segments.to(device),
             labels={name: value.to(device) for name, value in self.labels.items()},
         )
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Of which tokens of a batch the last hidden states are read: the last block computes no others.
+
+    ``places`` [A] int64, ascending, on the processor; with ``pooled`` also those that the family makes a sequence's
+    vector of. Nobody wanting anything in particular (None instead of this) means every token.
+    """
+
+    places: Tensor | None = None
+    pooled: bool = False
+
+    def tokens(self, pooled_B: Tensor) -> Tensor:
+        """The places [A] of a batch whose family pools the tokens at ``pooled_B``."""
+        if self.places is None or not self.pooled:
+            return pooled_B if self.places is None else self.places
+        return torch.from_numpy(np.union1d(self.places.numpy(), pooled_B.numpy()))
+
+
+def wanted_by_all(parts: Iterable[Wanted | None]) -> Wanted | None:
+    """What several want together."""
+    found: list[Tensor] = []
+    pooled = False
+    for part in parts:
+        if part is None:
+            return None
+        found += [] if part.places is None else [part.places]
+        pooled |= part.pooled
+    if len(found) > 1:
+        found = [torch.from_numpy(np.unique(np.concatenate([places.numpy() for places in found])))]
+    return Wanted(found[0] if found else None, pooled)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nlpkit.data.batch import Batch
+from nlpkit.data.batch import Batch, Wanted
 from nlpkit.errors import UserError
 from nlpkit.layers.attention import Cache
 from nlpkit.layers.packing import Packing
@@ -59,8 +59,9 @@ class Reader:
             self.start, self.cache = start, Cache()
         new = self.tokens[start + self.cache.length :]
         with torch.inference_mode():
-            hidden_ND = self.model(_batch(new, self.device), cache=self.cache).hidden
-            logits_1V = self.model.heads[HEAD](hidden_ND[-1:])
+            batch = _batch(new, self.device)
+            output = self.model(batch, cache=self.cache, wanted=Wanted(batch.packing.ends) if len(new) > 1 else None)
+            logits_1V = self.model.heads[HEAD](output.hidden)
         found: NDArray[np.float32] = logits_1V[0, : self.vocab_size].float().cpu().numpy()
         return found
 

@@ -124,7 +124,7 @@ def pooler(loaded: Loaded, pooling: str | None, layer: int | None) -> Callable[[
     pool = choose(POOLINGS, name, field="pooling")
     check_pooler(loaded.model, name, where=loaded.path)
     if layer is None or layer == last:
-        return lambda batch: pool(loaded.model(batch))
+        return lambda batch: pool(loaded.model(batch, wanted=pool.wanted(batch)))
     if not 0 <= layer < last:
         raise UserError(f"layer is {layer}, expected 0 (what the first block reads) to {last}", where=loaded.path)
     if name == "pooler":

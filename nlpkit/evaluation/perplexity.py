@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from nlpkit import events
-from nlpkit.data.batch import Batch
+from nlpkit.data.batch import Batch, Wanted
 from nlpkit.data.framing import Framing
 from nlpkit.data.order import Epochs, in_order
 from nlpkit.data.tokenfile import TokenFiles
@@ -189,11 +189,9 @@ def by_model(model: Model, head: str, device: str) -> Guess:
 
     def guess(asked: Asked) -> tuple[Floats, NDArray[np.bool_]]:
         with torch.inference_mode():
-            hidden = model(asked.batch.to(device)).hidden
-            positions = torch.from_numpy(asked.positions).to(device)
-            found, right = vocabulary.token_losses(
-                hidden.index_select(0, positions), torch.from_numpy(asked.labels).to(device)
-            )
+            positions = torch.from_numpy(asked.positions)
+            output = model(asked.batch.to(device), wanted=Wanted(positions))
+            found, right = vocabulary.token_losses(output.at(positions), torch.from_numpy(asked.labels).to(device))
         return found.double().cpu().numpy(), right.cpu().numpy()
 
     return guess

@@ -21,7 +21,7 @@ from nlpkit.layers.cross_entropy import CHUNK, chunk_losses
 from nlpkit.layers.heads import VocabularyHead
 from nlpkit.layers.linear import Linear
 from nlpkit.layers.norm import LayerNorm
-from nlpkit.layers.packing import Packing, Run
+from nlpkit.layers.packing import Packing, Run, rows
 
 MakeProduct = Callable[[Tensor, Tensor | None], nn.Module]
 
@@ -94,13 +94,15 @@ class Attend(nn.Module):
                               torch.cat([filled(part.bias) for part in parts]))  # fmt: skip
         self.output = product(filled(attention.output.weight.T).T, attention.output.bias)
 
-    def forward(self, x_NM: Tensor, packing: Packing, mask: Mask, memory: Memory | None = None) -> Tensor:
+    def forward(
+        self, x_NM: Tensor, packing: Packing, mask: Mask, memory: Memory | None = None, places: Tensor | None = None
+    ) -> Tensor:
         """As `Attention.forward`."""
         if memory is not None and len(packing.runs) != 1:
             raise ValueError("a memory holds sequences of one length")
         qkv = self.inputs(x_NM)
         parts = [self._run(qkv[run.start : run.end], run, mask, memory) for run in packing.runs]
-        return cast(Tensor, self.output(parts[0] if len(parts) == 1 else torch.cat(parts)))
+        return cast(Tensor, self.output(rows(parts[0] if len(parts) == 1 else torch.cat(parts), places)))
 
     def _run(self, qkv: Tensor, run: Run, mask: Mask, memory: Memory | None) -> Tensor:
         before = 0 if memory is None else memory.length

@@ -5,7 +5,8 @@ It takes queries, keys and values as the projections made them, all sequences of
 cut out and put back. Threads share heads of sequences; each number is one sum in a written order, so its bits depend on
 neither threads nor processor nor what else is in the batch.
 
-Shapes: N tokens, M model width, H heads, W width of a head, B sequences of a run, T tokens of one.
+Shapes: N tokens, A of them that ask (all, or those that are wanted), M model width, H heads, W width of a head, B
+sequences, T tokens of one.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nlpkit import native
@@ -29,7 +31,7 @@ QUERIES = 72  # that are looked at together, a multiple of the rows of a tile
 KEYS = 64  # of a block of scores in the backward pass; a tile may be as wide
 DEEP = 128  # keys whose values are mixed at once: they stay in the cache
 FILLED = 16 if PANEL > 16 else 8  # a head is filled up to a multiple of this, with zeros
-PARTS = 7  # numbers that say what a sequence is
+PARTS = 9  # numbers that say what a sequence is
 LOWEST = -1e30  # a score that is never seen; a number, so that what is none can be told from it
 
 
@@ -51,11 +53,14 @@ def usable(*tensors: Tensor) -> bool:
     return product.usable(*tensors) and all(type(x) is Tensor for x in tensors)
 
 
-def described(packing: Packing, sights: Sequence[str | Tensor], heads: int) -> tuple[Tensor, Tensor]:
+def described(
+    packing: Packing, sights: Sequence[str | Tensor], heads: int, places: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """What kernels must know of a batch: [1 + sequences, PARTS], of which the first row has their number, and all masks
     in a row."""
     units = torch.zeros(1 + len(packing.lengths), PARTS, dtype=torch.int64)
     units[0, 0], units[1:, 0], units[1:, 1] = len(packing.lengths), packing.starts, torch.tensor(packing.lengths)
+    units[1:, 7:] = torch.from_numpy(np.stack(asking(packing, places), 1))
     masks, place, first = list[Tensor](), 0, 1
     for run, sight in zip(packing.runs, sights, strict=True):
         part = units[first : first + run.count]
@@ -76,29 +81,37 @@ def described(packing: Packing, sights: Sequence[str | Tensor], heads: int) -> t
     return units, masks[0] if len(masks) == 1 else torch.cat(masks) if masks else torch.zeros(1)
 
 
+def asking(packing: Packing, places: Tensor | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of each sequence the first query and the number of them, [B] each: all tokens ask, or those at ``places``."""
+    starts, ends = packing.starts.numpy(), packing.ends.numpy()
+    firsts = starts if places is None else np.searchsorted(places.numpy(), starts)
+    lasts = ends if places is None else np.searchsorted(places.numpy(), ends, side="right") - 1
+    return firsts, lasts - firsts + 1
+
+
 class Attend(torch.autograd.Function):
     """softmax(q k^T / sqrt(W)) v inside of each sequence."""
 
     @staticmethod
-    def forward(ctx: Any, q_NM: Tensor, k_NM: Tensor, v_NM: Tensor, units: Tensor, masks: Tensor, heads: int,
+    def forward(ctx: Any, q_AM: Tensor, k_NM: Tensor, v_NM: Tensor, units: Tensor, masks: Tensor, heads: int,
                 longest: int, cost: int) -> Tensor:  # fmt: skip
-        q_NM, k_NM, v_NM = q_NM.contiguous(), k_NM.contiguous(), v_NM.contiguous()
-        (tokens, model), out_NM = q_NM.shape, torch.empty_like(q_NM)
-        width, stats_2HN = model // heads, q_NM.new_empty(2, heads, tokens)
+        q_AM, k_NM, v_NM = q_AM.contiguous(), k_NM.contiguous(), v_NM.contiguous()
+        (asked, model), out_AM = q_AM.shape, torch.empty_like(q_AM)
+        width, stats_2HA = model // heads, q_AM.new_empty(2, heads, asked)
         filled, blocks = -(-width // FILLED) * FILLED, -(-longest // KEYS)
         size = blocks * KEYS * (width + QUERIES) + (longest + 2 * QUERIES) * filled + QUERIES * 18 + 160
-        spread("forward", (q_NM, k_NM, v_NM, masks, units, out_NM, stats_2HN), heads, size, cost)
-        ctx.save_for_backward(q_NM, k_NM, v_NM, masks, units, out_NM, stats_2HN)
+        spread("forward", (q_AM, k_NM, v_NM, masks, units, out_AM, stats_2HA), heads, size, cost)
+        ctx.save_for_backward(q_AM, k_NM, v_NM, masks, units, out_AM, stats_2HA)
         ctx.heads, ctx.longest, ctx.cost = heads, longest, cost
-        return out_NM
+        return out_AM
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        q_NM, *_ = saved = ctx.saved_tensors
-        width = q_NM.shape[1] // ctx.heads
+        q_AM, k_NM, v_NM, *_ = saved = ctx.saved_tensors
+        width = q_AM.shape[1] // ctx.heads
         filled, blocks = -(-width // FILLED) * FILLED, -(-ctx.longest // KEYS)
         size = 2 * blocks * KEYS * width + 3 * (ctx.longest + 6) * filled + QUERIES * (3 * filled + 2 * KEYS + 1)
-        found = [torch.empty_like(q_NM) for _ in range(3)]
+        found = [torch.empty_like(part) for part in (q_AM, k_NM, v_NM)]
         given = (*saved, grads[0].contiguous(), *found)
         spread("backward", given, ctx.heads, size + 256, 5 * ctx.cost // 2)
         return *found, None, None, None, None, None
@@ -106,24 +119,27 @@ class Attend(torch.autograd.Function):
 
 def spread(name: str, given: Sequence[Tensor], heads: int, room: int, cost: int) -> None:
     """Call a kernel for all heads of all sequences, each thread with a room of its own."""
-    tokens, model = given[0].shape
+    asked, model = given[0].shape
     places, kernel = [part.data_ptr() for part in given], kernels()[name]
     width, threads = model // heads, torch.get_num_threads()
 
     def work(begin: int, end: int) -> None:
         own = torch.empty(room)
-        kernel(*places, own.data_ptr(), width**-0.5, tokens, heads, width, begin, end, threads)
+        kernel(*places, own.data_ptr(), width**-0.5, asked, heads, width, begin, end, threads)
 
     share(work, threads, cost)
 
 
 def attend(
-    q_NM: Tensor, k_NM: Tensor, v_NM: Tensor, packing: Packing, sights: Sequence[str | Tensor], heads: int
-) -> Tensor:
-    """softmax(q k^T / sqrt(W)) v inside of each sequence, [N, M]; ``sights`` has for each run "all", "causal", or who
-    may be seen (bool) or what is added to the scores (float), broadcastable to [B, H, T, T]."""
-    units, masks = described(packing, sights, heads)
-    longest, model = max(packing.lengths, default=0), q_NM.shape[1]
-    cost = 2 * model * sum(length * length for length in packing.lengths)
-    out: Tensor = Attend.apply(q_NM, k_NM, v_NM, units, masks, heads, longest, cost)  # type: ignore[no-untyped-call]
+    q_AM: Tensor, k_NM: Tensor, v_NM: Tensor, packing: Packing, sights: Sequence[str | Tensor], heads: int,
+    places: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """softmax(q k^T / sqrt(W)) v inside of each sequence, [A, M]; ``sights`` has for each run "all", "causal", or who
+    may be seen (bool) or what is added to the scores (float), broadcastable to [B, H, T, T]. The queries are those of
+    all tokens, or of the tokens at ``places`` [A], in their order, which see all of their sequence."""
+    units, masks = described(packing, sights, heads, places)
+    longest, model = max(packing.lengths, default=0), q_AM.shape[1]
+    asked = packing.lengths if places is None else asking(packing, places)[1].tolist()
+    cost = 2 * model * sum(length * queries for length, queries in zip(packing.lengths, asked, strict=True))
+    out: Tensor = Attend.apply(q_AM, k_NM, v_NM, units, masks, heads, longest, cost)  # type: ignore[no-untyped-call]
     return out

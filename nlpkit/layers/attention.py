@@ -1,6 +1,7 @@
 """Multi-head attention over packed sequences (Vaswani et al. 2017, section 3.2).
 
-Shapes: N tokens of a batch, B sequences in a run, T queries, S keys, H heads, D head width, M model width.
+Shapes: N tokens of a batch, A of them that are wanted, B sequences in a run, T queries, S keys, H heads, D head width,
+M model width.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 from nlpkit.layers import attending
 from nlpkit.layers.dropout import Dropout
 from nlpkit.layers.linear import Linear
-from nlpkit.layers.packing import Packing, Run
+from nlpkit.layers.packing import Packing, Run, rows
 
 # What a run of sequences may see: everything; itself and what came before (the queries are the last keys); or a tensor
 # that broadcasts to [B, H, T, S], bool (True: may attend) or float (added to the scores, -inf: may not).
@@ -156,32 +157,41 @@ class Attention(nn.Module):
         self.output = Linear(d_model, d_model)
         self.n_heads, self.dropout = n_heads, Dropout(dropout)
 
-    def forward(self, x_NM: Tensor, packing: Packing, mask: Mask, memory: Memory | None = None) -> Tensor:
-        """[N, M]. ``memory`` holds the keys and values of tokens before this batch, and takes this batch's."""
+    def forward(
+        self, x_NM: Tensor, packing: Packing, mask: Mask, memory: Memory | None = None, places: Tensor | None = None
+    ) -> Tensor:
+        """[N, M], or [A, M] of the tokens at ``places``. ``memory`` holds the keys and values of tokens before this
+        batch, and takes this batch's."""
         if memory is not None and len(packing.runs) != 1:
             raise ValueError("a memory holds sequences of one length")
-        q_NM, k_NM, v_NM = self.query(x_NM), self.key(x_NM), self.value(x_NM)
+        k_NM, v_NM = self.key(x_NM), self.value(x_NM)
+        sights = None if memory is not None else self._learns(x_NM, packing, mask)
         out: Tensor
-        if memory is None and self._learns(q_NM, k_NM, v_NM):
-            sights = [mask(run, run.length, run.length) for run in packing.runs]
-            if all(isinstance(sight, str) or _plain(sight) for sight in sights):
-                out = self.output(attending.attend(q_NM, k_NM, v_NM, packing, sights, self.n_heads))
-                return out
-        parts = []
+        if sights is not None:
+            few = places if all(isinstance(sight, str) and sight == "all" for sight in sights) else None
+            q_AM = self.query(rows(x_NM, few))
+            out_AM = attending.attend(q_AM, k_NM, v_NM, packing, sights, self.n_heads, few)
+            out = self.output(out_AM if few is places else rows(out_AM, places))
+            return out
+        q_NM, parts = self.query(x_NM), []
         for run in packing.runs:
             q_BHTD, k_BHTD, v_BHTD = (self._heads(part_NM, run) for part_NM in (q_NM, k_NM, v_NM))
             if memory is not None:
                 k_BHTD, v_BHTD = memory.extend(k_BHTD, v_BHTD)
             out_BHTD = self._attend(q_BHTD, k_BHTD, v_BHTD, mask(run, q_BHTD.shape[2], k_BHTD.shape[2]))
             parts.append(out_BHTD.transpose(1, 2).reshape(run.count * run.length, -1))
-        out = self.output(parts[0] if len(parts) == 1 else torch.cat(parts))
+        out = self.output(rows(parts[0] if len(parts) == 1 else torch.cat(parts), places))
         return out
 
-    def _learns(self, *parts: Tensor) -> bool:
-        """Whether kernels of our own compute all of it: where something is learnt, and nobody watches."""
-        if not torch.is_grad_enabled() or not attending.usable(*parts) or "_attend" in vars(self):
-            return False
-        return not (self.training and self.dropout.rate) and any(part.requires_grad for part in parts)
+    def _learns(self, x_NM: Tensor, packing: Packing, mask: Mask) -> list[Sight] | None:
+        """What each run sees, if kernels of our own compute all of it: where something is learnt, and nobody
+        watches."""
+        ours = torch.is_grad_enabled() and attending.usable(x_NM) and "_attend" not in vars(self)
+        learns = x_NM.requires_grad or any(value.requires_grad for value in self.parameters())
+        if not (ours and learns) or (self.training and self.dropout.rate):
+            return None
+        sights = [mask(run, run.length, run.length) for run in packing.runs]
+        return sights if all(isinstance(sight, str) or _plain(sight) for sight in sights) else None
 
     def _attend(self, q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, sight: Sight) -> Tensor:
         allowed = sight.to(q_BHTD.device) if isinstance(sight, Tensor) else None

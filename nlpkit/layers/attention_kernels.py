@@ -9,8 +9,8 @@ Every number of a result is one written sum of IEEE operations (nlpkit/layers/ti
 keys or the queries, whatever the number of threads, the processor or the size of a block.
 `nlpkit.layers.attending` calls these.
 
-Shapes: N tokens, M model width, H heads, W width of a head, F that filled up to a multiple of `FILLED`, T tokens of a
-sequence, R queries of a block.
+Shapes: N tokens, A queries, M model width, H heads, W width of a head, F that filled up to a multiple of `FILLED`, T
+tokens of a sequence, R queries of a block.
 """
 
 from __future__ import annotations
@@ -170,23 +170,25 @@ def _sums(room_: Any, at: int) -> Any:
 @compiled(inline="always")
 def _unit(units_: Any, unit: int, heads: int) -> Any:
     """Its head; of its sequence the first token, the length, whether causal, whether there is a mask, where that of
-    the head is, and how far apart its queries are."""
+    the head is, how far apart its queries are, the first query, and how many there are."""
     at, head = PARTS * (1 + unit // heads), unit % heads
     return (
         head, item(units_, at), item(units_, at + 1), item(units_, at + 2), item(units_, at + 3),
-        item(units_, at + 4) + head * item(units_, at + 5), item(units_, at + 6),
+        item(units_, at + 4) + head * item(units_, at + 5), item(units_, at + 6), item(units_, at + 7),
+        item(units_, at + 8),
     )  # fmt: skip
 
 
 @compiled(allocates=False)
 def forward(
-    q_: Any, k_: Any, v_: Any, mask_: Any, units_: Any, out_: Any, stats_: Any, room_: Any, scale: float, tokens: int,
+    q_: Any, k_: Any, v_: Any, mask_: Any, units_: Any, out_: Any, stats_: Any, room_: Any, scale: float, queried: int,
     heads: int, width: int, begin: int, end: int, parts: int,
 ) -> int:  # fmt: skip
     """The units begin, begin + parts, .. of each part up to ``end``; those are heads of sequences.
 
     units [1 + sequences, PARTS]: in the first row their number, then of each its first token, length, whether causal,
-    whether there is a mask, where, and how far apart this has heads and queries. out [N, M]; stats [2, H, N] gets the
+    whether there is a mask, where, how far apart this has heads and queries, the first query and how many there are: as
+    many as tokens where it is causal or masked. q and out [A, M], where A is ``queried``; stats [2, H, A] gets the
     greatest score and 1 / the sum.
     """
     model, filled = heads * width, (width + FILLED - 1) // FILLED * FILLED
@@ -194,7 +196,7 @@ def forward(
     for part in range(begin, end):
         unit = part
         while unit < item(units_, 0) * heads:
-            head, start, length, causal, masked, mask, far = _unit(units_, unit, heads)
+            head, start, length, causal, masked, mask, far, first, asked = _unit(units_, unit, heads)
             unit += parts
             given, blocks = start * model + head * width, (length + KEYS - 1) // KEYS
             step = blocks * KEYS + WIDE
@@ -209,11 +211,11 @@ def forward(
             _ramp(room_, ramp)
             across(k_, given, model, width, room_, keys, length)
             _taken(v_, given, model, width, room_, values, length, one)
-            for query in range(0, length, QUERIES):
-                rows = min(QUERIES, length - query)
+            for query in range(0, asked, QUERIES):
+                rows, here = min(QUERIES, asked - query), (first + query) * model + head * width
                 seen = min(length, query + rows) if causal else length
                 high = (rows + ROWS - 1) // ROWS * ROWS
-                _taken(q_, given + query * model, model, width, room_, queries, rows, factor)
+                _taken(q_, here, model, width, room_, queries, rows, factor)
                 for key in range(0, seen, KEYS):
                     scored(room_, queries, room_, keys + key * width, width, filled, room_, scores + key, step, high,
                             (min(KEYS, seen - key) + FILLED - 1) // FILLED * FILLED,
@@ -222,20 +224,20 @@ def forward(
                     for row in range(rows):
                         _added(room_, scores + row * step, mask_, mask + (query + row) * far, length)
                 _softmax(room_, scores, step, rows, query + 1 if causal else length, causal, length, tops, spare, ramp)
-                place = head * tokens + start + query
+                place = head * queried + first + query
                 for row in range(rows):
                     top, inverse = item(room_, tops + row), item(room_, tops + QUERIES + LANES + row)
                     if top <= np.float32(LOWEST / 2) and inverse == inverse:
                         inverse = np.float32(0.0)  # nothing may be seen
                     put(stats_, place + row, top)
-                    put(stats_, heads * tokens + place + row, inverse)
+                    put(stats_, heads * queried + place + row, inverse)
                 _zeros(room_, mixed, high * filled)
                 for key in range(0, seen, DEEP):
                     mix(room_, scores + key, step, room_, values + key * filled, min(DEEP, seen - key), room_, mixed,
                            high, filled, query - key if causal else ALL)  # fmt: skip
                 for row in range(rows):
-                    inverse = item(stats_, (heads + head) * tokens + start + query + row)
-                    _given(room_, mixed + row * filled, out_, given + (query + row) * model, width, inverse)
+                    inverse = item(stats_, (heads + head) * queried + first + query + row)
+                    _given(room_, mixed + row * filled, out_, here + row * model, width, inverse)
     return 0
 
 
@@ -275,15 +277,15 @@ def _along(x_: Any, x: int, step: int, width: int, room_: Any, y: int, filled: i
 @compiled(allocates=False)
 def backward(
     q_: Any, k_: Any, v_: Any, mask_: Any, units_: Any, out_: Any, stats_: Any, dout_: Any, dq_: Any, dk_: Any,
-    dv_: Any, room_: Any, scale: float, tokens: int, heads: int, width: int, begin: int, end: int, parts: int,
+    dv_: Any, room_: Any, scale: float, queried: int, heads: int, width: int, begin: int, end: int, parts: int,
 ) -> int:  # fmt: skip
-    """The gradients of q, k and v, [N, M] each, from that of out; else as `forward`."""
+    """The gradients of q, k and v from that of out; else as `forward`."""
     model, filled = heads * width, (width + FILLED - 1) // FILLED * FILLED
     factor, one = np.float32(scale), np.float32(1.0)
     for part in range(begin, end):
         unit = part
         while unit < item(units_, 0) * heads:
-            head, start, length, causal, masked, mask, far = _unit(units_, unit, heads)
+            head, start, length, causal, masked, mask, far, first, asked = _unit(units_, unit, heads)
             unit += parts
             given, blocks, size = start * model + head * width, (length + KEYS - 1) // KEYS, (length + ROWS) * filled
             keys = 0
@@ -304,8 +306,8 @@ def backward(
             across(v_, given, model, width, room_, values, length)
             _taken(k_, given, model, width, room_, rows_of_keys, length, one)
             _zeros(room_, dkeys, 2 * size)
-            for query in range(0, length, QUERIES):
-                rows, here = min(QUERIES, length - query), given + query * model
+            for query in range(0, asked, QUERIES):
+                rows, here = min(QUERIES, asked - query), (first + query) * model + head * width
                 seen = min(length, query + rows) if causal else length
                 high = (rows + ROWS - 1) // ROWS * ROWS
                 _taken(q_, here, model, width, room_, queries, rows, factor)
@@ -323,11 +325,11 @@ def backward(
                         own = min(count, row + ahead + 1)
                         last = min(KEYS, (own + ROWS - 1 + WIDE - 1) // WIDE * WIDE)
                         if own + ROWS > 1:
-                            place = head * tokens + start + query + row
+                            place = head * queried + first + query + row
                             if masked:
                                 _added(room_, shares + row * KEYS, mask_, mask + (query + row) * far + key, count)
                             _slopes(room_, shares + row * KEYS, slopes + row * KEYS, max(0, own), last, ramp,
-                                    item(stats_, place), item(stats_, heads * tokens + place),
+                                    item(stats_, place), item(stats_, heads * queried + place),
                                     item(room_, along + row))  # fmt: skip
                     mix(room_, slopes, KEYS, room_, rows_of_keys + key * filled, count, room_, dqueries, high,
                            filled, ahead)  # fmt: skip

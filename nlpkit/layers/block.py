@@ -3,7 +3,7 @@
 Where the norm stands is which block is used: `PostNorm` (Vaswani et al. 2017, BERT) or `PreNorm` (GPT-2). Their
 tensors have the same names, so that distilling and comparing work on names.
 
-Shapes: N tokens, D model width.
+Shapes: N tokens, A of them that are wanted, D model width.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from nlpkit.layers.attention import Attention, Cache, Mask, Memory
 from nlpkit.layers.dropout import Dropout
-from nlpkit.layers.packing import Packing
+from nlpkit.layers.packing import Packing, rows
 
 
 class Block(nn.Module):
@@ -38,15 +38,20 @@ class Block(nn.Module):
         self.dropout = Dropout(dropout)
 
     @abstractmethod
-    def forward(self, x_ND: Tensor, packing: Packing, mask: Mask, memory: Memory | None = None) -> Tensor:
-        """The block's output for every token."""
+    def forward(
+        self, x_ND: Tensor, packing: Packing, mask: Mask, memory: Memory | None = None, places: Tensor | None = None
+    ) -> Tensor:
+        """The block's output for every token, or [A, D] for those at ``places`` [A], which still see all."""
 
 
 class PostNorm(Block):
     """norm(x + dropout(part(x))), twice."""
 
-    def forward(self, x_ND: Tensor, packing: Packing, mask: Mask, memory: Memory | None = None) -> Tensor:
-        x_ND = self.attention_norm(x_ND + self.dropout(self.attention(x_ND, packing, mask, memory)))
+    def forward(
+        self, x_ND: Tensor, packing: Packing, mask: Mask, memory: Memory | None = None, places: Tensor | None = None
+    ) -> Tensor:
+        attended = self.dropout(self.attention(x_ND, packing, mask, memory, places))
+        x_ND = self.attention_norm(rows(x_ND, places) + attended)
         out_ND: Tensor = self.feedforward_norm(x_ND + self.dropout(self.feedforward(x_ND)))
         return out_ND
 
@@ -54,8 +59,11 @@ class PostNorm(Block):
 class PreNorm(Block):
     """x + dropout(part(norm(x))), twice."""
 
-    def forward(self, x_ND: Tensor, packing: Packing, mask: Mask, memory: Memory | None = None) -> Tensor:
-        x_ND = x_ND + self.dropout(self.attention(self.attention_norm(x_ND), packing, mask, memory))
+    def forward(
+        self, x_ND: Tensor, packing: Packing, mask: Mask, memory: Memory | None = None, places: Tensor | None = None
+    ) -> Tensor:
+        attended = self.dropout(self.attention(self.attention_norm(x_ND), packing, mask, memory, places))
+        x_ND = rows(x_ND, places) + attended
         out_ND: Tensor = x_ND + self.dropout(self.feedforward(self.feedforward_norm(x_ND)))
         return out_ND
 
@@ -75,15 +83,18 @@ class Stack(nn.Module):
         self.norm = norm
 
     def forward(
-        self, x_ND: Tensor, packing: Packing, mask: Mask, *, keep: bool = False, cache: Cache | None = None
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The output, and with ``keep`` the input and each block's output (before the last norm)."""
+        self, x_ND: Tensor, packing: Packing, mask: Mask, *, keep: bool = False, cache: Cache | None = None,
+        places: Tensor | None = None,
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:  # fmt: skip
+        """The output, of every token or of those at ``places``, and with ``keep`` the input and each block's output
+        (before the last norm)."""
         kept = [x_ND] if keep else []
         for number, block in enumerate(self.layers):
+            asked = places if number == len(self.layers) - 1 else None
             if self.checkpointing and torch.is_grad_enabled() and (x_ND.requires_grad or _learns(block)):
-                x_ND = checkpoint(block, x_ND, packing, mask, use_reentrant=False)
+                x_ND = checkpoint(block, x_ND, packing, mask, None, asked, use_reentrant=False)
             else:
-                x_ND = block(x_ND, packing, mask, None if cache is None else cache.layer(number))
+                x_ND = block(x_ND, packing, mask, None if cache is None else cache.layer(number), asked)
             if keep:
                 kept.append(x_ND)
         return (x_ND if self.norm is None else self.norm(x_ND)), tuple(kept)

@@ -4,7 +4,7 @@ A batch is one flat row of tokens; `Packing` says where each sequence begins. Br
 (projections, norms, feed-forward) never notice; attention runs once for each run of neighbouring sequences of equal
 length. No position is spent on padding, and no score depends on which texts share a batch.
 
-Shapes: N tokens of a batch, B sequences, T tokens of one sequence.
+Shapes: N tokens of a batch, A of them that are wanted, B sequences, T tokens of one sequence.
 """
 
 from __future__ import annotations
@@ -78,3 +78,8 @@ class Packing:
                 found.append(Run(start, 1, length))
             start += length
         return tuple(found)
+
+
+def rows(x_ND: Tensor, places_A: Tensor | None) -> Tensor:
+    """The rows of the tokens at ``places_A``, [A, D]; all of them where it is None."""
+    return x_ND if places_A is None else x_ND.index_select(0, places_A)

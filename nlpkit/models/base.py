@@ -14,9 +14,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
-from nlpkit.data.batch import Batch
+from nlpkit.data.batch import Batch, Wanted
 from nlpkit.errors import UserError
 
 # A field's annotation -> the types its value may have.
@@ -55,23 +56,33 @@ class Config:
 class Output:
     """What a model computed for a batch.
 
-    hidden [N, D]: the last layer, one row a token. layers: the embeddings' output and each block's, [N, D] each, when
+    hidden [N, D]: the last layer, one row a token; where only some tokens were wanted, [A, D], those of the tokens at
+    ``places`` [A]. `at` finds rows in either. layers: the embeddings' output and each block's, [N, D] each, when
     they were asked for. ``heads`` are the model's own, by name; `pooled` gives one vector a sequence, [B, D].
     """
 
     hidden: Tensor
     batch: Batch
     heads: nn.ModuleDict
-    pool: Callable[[], Tensor]
+    pool: Callable[[Output], Tensor]
     layers: tuple[Tensor, ...] = ()
+    places: Tensor | None = None
     _pooled: Tensor | None = None
+
+    def at(self, places_M: Tensor) -> Tensor:
+        """The last layer of the tokens at ``places_M``, [M, D]; they are among the wanted ones."""
+        if self.places is places_M:
+            return self.hidden
+        places_M = places_M.to(self.hidden.device)
+        rows_M = places_M if self.places is None else torch.searchsorted(self.places, places_M)
+        return self.hidden.index_select(0, rows_M)
 
     @property
     def pooled(self) -> Tensor:
         """One vector a sequence, [B, D], as the family makes it (BERT: tanh of a projected [CLS]; GPT-2: last token).
         Computed once, and only when asked for."""
         if self._pooled is None:
-            self._pooled = self.pool()
+            self._pooled = self.pool(self)
         return self._pooled
 
 
@@ -94,10 +105,20 @@ class Model(nn.Module):
         """Whether the model gives a vector a sequence of its own (`Output.pooled`)."""
         return True
 
+    def pooled_places(self, batch: Batch) -> Tensor:
+        """The token of each sequence that `Output.pooled` is made of, [B] int64; the first, unless a family says
+        otherwise."""
+        return batch.packing.starts
+
+    def places(self, wanted: Wanted | None, batch: Batch) -> Tensor | None:
+        """The tokens [A] that are wanted, where not all are."""
+        return None if wanted is None else wanted.tokens(self.pooled_places(batch)).to(batch.tokens.device)
+
     @abstractmethod
-    def forward(self, batch: Batch, *, layers: bool = False, cache: Any = None) -> Output:
-        """Hidden states for every token. ``layers`` keeps each block's output; ``cache`` holds keys and values of the
-        tokens before this batch, for generation (causal families only)."""
+    def forward(self, batch: Batch, *, layers: bool = False, cache: Any = None, wanted: Wanted | None = None) -> Output:
+        """Hidden states of every token, or of those that are ``wanted``. ``layers`` keeps each block's output, of every
+        token; ``cache`` holds keys and values of the tokens before this batch, for generation (causal families
+        only)."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from nlpkit.data.batch import Batch
+from nlpkit.data.batch import Batch, Wanted
 from nlpkit.layers.attention import Attention, Full
 from nlpkit.layers.block import PostNorm, Stack
 from nlpkit.layers.embedding import Embeddings
@@ -100,14 +100,15 @@ class Bert(Model):
     def pools(self) -> bool:
         return self.pooler is not None
 
-    def forward(self, batch: Batch, *, layers: bool = False, cache: Any = None) -> Output:
+    def forward(self, batch: Batch, *, layers: bool = False, cache: Any = None, wanted: Wanted | None = None) -> Output:
         x_ND = self.embeddings(batch.tokens, batch.packing, batch.segments)
-        hidden_ND, kept = self.encoder(x_ND, batch.packing, Full(), keep=layers)
-        return Output(hidden_ND, batch, self.heads, lambda: self._pool(hidden_ND, batch), kept)
+        places = self.places(None if layers else wanted, batch)
+        hidden, kept = self.encoder(x_ND, batch.packing, Full(), keep=layers, places=places)
+        return Output(hidden, batch, self.heads, self._pool, kept, places)
 
-    def _pool(self, hidden_ND: Tensor, batch: Batch) -> Tensor:
+    def _pool(self, output: Output) -> Tensor:
         assert self.pooler is not None, "nlpkit.tasks.pooling.check_pooler refuses it before the work"
-        pooled_BD: Tensor = self.pooler(hidden_ND.index_select(0, batch.packing.starts.to(hidden_ND.device)))
+        pooled_BD: Tensor = self.pooler(output.at(self.pooled_places(output.batch)))
         return pooled_BD
 
 

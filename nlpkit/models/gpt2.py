@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
-from nlpkit.data.batch import Batch
+from nlpkit.data.batch import Batch, Wanted
 from nlpkit.layers.attention import Attention, Causal
 from nlpkit.layers.block import PreNorm, Stack
 from nlpkit.layers.embedding import Embeddings
@@ -60,12 +60,15 @@ class Gpt2(Model):
             self.heads["clm"] = VocabularyHead(self.embeddings.token)
         self._initialise()
 
-    def forward(self, batch: Batch, *, layers: bool = False, cache: Any = None) -> Output:
+    def forward(self, batch: Batch, *, layers: bool = False, cache: Any = None, wanted: Wanted | None = None) -> Output:
         offset = 0 if cache is None else cache.length
         x_ND = self.embeddings(batch.tokens, batch.packing, None, offset=offset)
-        hidden_ND, kept = self.decoder(x_ND, batch.packing, Causal(), keep=layers, cache=cache)
-        last = batch.packing.ends.to(hidden_ND.device)
-        return Output(hidden_ND, batch, self.heads, lambda: hidden_ND.index_select(0, last), kept)
+        places = self.places(None if layers else wanted, batch)
+        hidden, kept = self.decoder(x_ND, batch.packing, Causal(), keep=layers, cache=cache, places=places)
+        return Output(hidden, batch, self.heads, lambda output: output.at(self.pooled_places(batch)), kept, places)
+
+    def pooled_places(self, batch: Batch) -> Tensor:
+        return batch.packing.ends
 
     def _initialise(self) -> None:
         """Normal weights with std 0.02, residual projections scaled by 1/sqrt(2 n_layers) (section 2.3)."""

@@ -7,12 +7,12 @@ answer. The loop does the rest. An objective imports no model: it finds its head
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from torch import Tensor
 
-from nlpkit.data.batch import Batch
+from nlpkit.data.batch import Batch, Wanted, wanted_by_all
 from nlpkit.errors import UserError
 from nlpkit.seeds import Address
 
@@ -37,15 +37,17 @@ class Vocabulary:
 @dataclass(frozen=True)
 class Target:
     """What should be answered. ``counts`` says how many answers each term of the loss has; it is known before the
-    model runs, so that accumulated micro-batches weigh every answer the same whatever their sizes."""
+    model runs, so that accumulated micro-batches weigh every answer the same whatever their sizes. ``wanted``: which
+    tokens' hidden states the loss reads, so that no others are computed; None: all."""
 
     counts: Mapping[str, int]
     fields: Mapping[str, Any] = field(default_factory=dict)
+    wanted: Wanted | None = None
 
     def to(self, device: str) -> Target:
         """The same target, its tensors (and those of targets inside it) on another device."""
         moved = {name: value.to(device) if hasattr(value, "to") else value for name, value in self.fields.items()}
-        return Target(self.counts, moved)
+        return replace(self, fields=moved)
 
 
 class Objective(Protocol):
@@ -103,7 +105,7 @@ class Combined:
             batch, target = part.corrupt(batch, rng)
             counts |= target.counts
             targets[part.name] = target
-        return batch, Target(counts, targets)
+        return batch, Target(counts, targets, wanted_by_all(target.wanted for target in targets.values()))
 
     def loss(self, output: Any, target: Target) -> dict[str, Tensor]:
         return {

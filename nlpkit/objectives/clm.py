@@ -34,7 +34,7 @@ class CausalLM:
         return batch, Target({"clm": len(positions)}, {"positions": positions, "labels": batch.tokens[positions + 1]})
 
     def loss(self, output: Any, target: Target) -> dict[str, Tensor]:
-        hidden_MD = output.hidden.index_select(0, target.fields["positions"])
+        hidden_MD = output.at(target.fields["positions"])
         return {"clm": output.heads["clm"].loss(hidden_MD, target.fields["labels"])}
 
 

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nlpkit.data.batch import Batch
+from nlpkit.data.batch import Batch, Wanted
 from nlpkit.errors import UserError, refuse
 from nlpkit.objectives.base import Kind, Target, Vocabulary
 from nlpkit.seeds import Address
@@ -56,15 +56,13 @@ class MaskedLM:
         masked[positions[kind < self.mix[0]]] = self.mask_id
         random = positions[(kind >= self.mix[0]) & (kind < self.mix[0] + self.mix[1])]
         masked[random] = (other[random] * self.vocab_size).astype(np.int64)
-        target = Target(
-            {"mlm": len(positions)},
-            {"positions": torch.from_numpy(positions), "labels": torch.from_numpy(tokens[positions])},
-        )
-        return batch.with_tokens(torch.from_numpy(masked)), target
+        places = torch.from_numpy(positions)
+        fields = {"positions": places, "labels": torch.from_numpy(tokens[positions])}
+        return batch.with_tokens(torch.from_numpy(masked)), Target({"mlm": len(places)}, fields, Wanted(places))
 
     def loss(self, output: Any, target: Target) -> dict[str, Tensor]:
         # Only chosen positions reach the vocabulary projection: the largest product of the model, cut to its share.
-        hidden_MD = output.hidden.index_select(0, target.fields["positions"])
+        hidden_MD = output.at(target.fields["positions"])
         return {"mlm": output.heads["mlm"].loss(hidden_MD, target.fields["labels"])}
 
     def _address(self, rng: Address) -> Address:

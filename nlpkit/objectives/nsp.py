@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from nlpkit.data.batch import Batch
+from nlpkit.data.batch import Batch, Wanted
 from nlpkit.objectives.base import Kind, Target, Vocabulary
 from nlpkit.seeds import Address
 
@@ -29,7 +29,7 @@ class NextSentence:
 
     def corrupt(self, batch: Batch, rng: Address) -> tuple[Batch, Target]:
         labels = batch.labels["nsp"]
-        return batch, Target({"nsp": len(labels)}, {"labels": labels})
+        return batch, Target({"nsp": len(labels)}, {"labels": labels}, Wanted(pooled=True))
 
     def loss(self, output: Any, target: Target) -> dict[str, Tensor]:
         return {"nsp": output.heads["nsp"].loss(output.pooled, target.fields["labels"])}

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nlpkit.data.batch import Batch, Wanted
 from nlpkit.data.labelled import Examples
 from nlpkit.objectives.base import Objective
 from nlpkit.tasks.sequences import Encoder, Sequences
@@ -43,6 +44,9 @@ class Task(Objective, Protocol):
 
         Errors: a label outside the task's, with its file and line.
         """
+
+    def wanted(self, batch: Batch) -> Wanted | None:
+        """Which tokens' hidden states `scores` reads; None: all."""
 
     def scores(self, output: Any) -> Tensor:
         """The head's answer to a batch, one row a sequence."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from nlpkit.data.batch import Batch
+from nlpkit.data.batch import Batch, Wanted
 from nlpkit.data.labelled import Examples
 from nlpkit.errors import UserError, choose, unknown
 from nlpkit.evaluation import metrics
@@ -63,10 +63,13 @@ class Classify:
 
     def corrupt(self, batch: Batch, rng: Address) -> tuple[Batch, Target]:
         labels = batch.labels["classify"]
-        return batch, Target({"classify": len(labels)}, {"labels": labels})
+        return batch, Target({"classify": len(labels)}, {"labels": labels}, self.wanted(batch))
 
     def loss(self, output: Any, target: Target) -> dict[str, Tensor]:
         return {"classify": cross_entropy_sum(self.scores(output), target.fields["labels"])}
+
+    def wanted(self, batch: Batch) -> Wanted | None:
+        return POOLINGS[self.pooling].wanted(batch)
 
     def scores(self, output: Any) -> Tensor:
         """Logits [B, C]."""

@@ -6,12 +6,14 @@ Shapes: N tokens of a batch, B sequences, D width.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from nlpkit.data.batch import Batch, Wanted
 from nlpkit.errors import UserError
 from nlpkit.models.base import Model
 
@@ -34,11 +36,22 @@ def _reduced(how: str) -> Callable[[Any], Tensor]:
     return pool
 
 
-# Name -> a function of a model's output that gives [B, D].
-POOLINGS: dict[str, Callable[[Any], Tensor]] = {
-    "pooler": lambda output: output.pooled,  # the family's own: BERT's tanh of [CLS], GPT-2's last token
-    "cls": lambda output: output.hidden.index_select(0, output.batch.packing.starts.to(output.hidden.device)),
-    "last": lambda output: output.hidden.index_select(0, output.batch.packing.ends.to(output.hidden.device)),
-    "mean": _reduced("mean"),
-    "max": _reduced("max"),
+@dataclass(frozen=True)
+class Pooling:
+    """``pool`` makes [B, D] of a model's output; ``wanted`` says which tokens of a batch it reads."""
+
+    pool: Callable[[Any], Tensor]
+    wanted: Callable[[Batch], Wanted | None]
+
+    def __call__(self, output: Any) -> Tensor:
+        return self.pool(output)
+
+
+POOLINGS: dict[str, Pooling] = {
+    # The family's own: BERT's tanh of [CLS], GPT-2's last token.
+    "pooler": Pooling(lambda output: output.pooled, lambda batch: Wanted(pooled=True)),
+    "cls": Pooling(lambda output: output.at(output.batch.packing.starts), lambda batch: Wanted(batch.packing.starts)),
+    "last": Pooling(lambda output: output.at(output.batch.packing.ends), lambda batch: Wanted(batch.packing.ends)),
+    "mean": Pooling(_reduced("mean"), lambda batch: None),
+    "max": Pooling(_reduced("max"), lambda batch: None),
 }

@@ -40,8 +40,11 @@ def score(
 
     Nothing is padded, so no score depends on what shares its batch (but for the last bits of a float).
     """
-    return each(model, lambda batch: task.scores(model(batch)), sequences, batch_tokens=batch_tokens, device=device,
-                progress=progress, spread=spread)  # fmt: skip
+
+    def answer(batch: Batch) -> Tensor:
+        return task.scores(model(batch, wanted=task.wanted(batch)))
+
+    return each(model, answer, sequences, batch_tokens=batch_tokens, device=device, progress=progress, spread=spread)
 
 
 def each(

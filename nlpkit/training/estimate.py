@@ -18,32 +18,34 @@ def parameters(model: torch.nn.Module) -> int:
     return sum(value.numel() for value in model.parameters())
 
 
-def weights_at_work(model: Model, length: float, share: float) -> float:
-    """By how many numbers each token is multiplied: weights of the blocks, the other tokens of a sequence of this
-    ``length``, and the vocabulary projection for its ``share`` of the tokens."""
+def weights_at_work(model: Model, length: float, wanted: float, answers: float) -> float:
+    """By how many numbers a token is multiplied, on average: weights of the blocks, the other tokens of a sequence of
+    this ``length``, and the vocabulary projection for the share of the tokens that have ``answers``. Of the last block
+    all have keys and values, and the rest only the share that is ``wanted``."""
     config = model.config
-    blocks = config.n_layers * (4 * config.d_model**2 + 2 * config.d_model * config.d_ff)
-    attention = config.n_layers * 2 * length * config.d_model
-    return blocks + attention + share * config.vocab_size * config.d_model
+    inner = 2 * config.d_model**2 + 2 * config.d_model * config.d_ff + 2 * length * config.d_model
+    keys_and_values = config.n_layers * 2 * config.d_model**2
+    return keys_and_values + (config.n_layers - 1 + wanted) * inner + answers * config.vocab_size * config.d_model
 
 
 def operations(
-    model: Model, objective: Objective, lengths: Sequence[int], counts: Mapping[str, int], tokens: int
+    model: Model, objective: Objective, lengths: Sequence[int], counts: Mapping[str, int], wanted: int
 ) -> float:
-    """Floating-point operations of a step's forward and backward in this process, 6 a weight and token
-    (Kaplan et al. 2020, section 2.1) plus attention: of sequences of these ``lengths``. ``counts`` are the answers of
-    each term among all ``tokens``, of other processes too.
+    """Floating-point operations of a batch's forward and backward, 6 a weight and token (Kaplan et al. 2020, section
+    2.1) plus attention: of sequences of these ``lengths``, of whose tokens ``wanted`` leave the last block. ``counts``
+    are the answers of each term.
     """
-    mine = max(1, sum(lengths))
-    length = sum(length * length for length in lengths) / mine
+    tokens = max(1, sum(lengths))
+    length = sum(length * length for length in lengths) / tokens
     head = next((name for name in objective.heads if isinstance(model.heads[name], VocabularyHead)), None)
     # A distillation counts its answers at the vocabulary under the names of its losses.
     answers = 0 if head is None else next((counts[name] for name in (head, "kl", "hard") if name in counts), 0)
-    made = 6 * weights_at_work(model, length, answers / max(1, tokens))
+    shares = length, wanted / tokens, answers / tokens
+    made = 6 * weights_at_work(model, *shares)
     teacher = getattr(objective, "teacher", None)
     if teacher is not None:
-        made += 2 * weights_at_work(teacher, length, answers / max(1, tokens))
-    return made * mine
+        made += 2 * weights_at_work(teacher, *shares)
+    return made * tokens
 
 
 def matrix_speed(size: int = 1024, clock: Callable[[], float] = time.perf_counter) -> float:

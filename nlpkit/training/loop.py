@@ -46,6 +46,17 @@ class Evaluation:
     metrics: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Computed:
+    """Of a step: each term's sum of losses and number of answers, and the tokens, of all processes; the floating-point
+    operations of this one."""
+
+    sums: dict[str, float]
+    counts: dict[str, int]
+    tokens: int
+    operations: float
+
+
 @dataclass
 class Losses:
     """Sums and counts of each term since the last report."""
@@ -56,12 +67,12 @@ class Losses:
     operations: float = 0.0
     began: float = field(default_factory=time.monotonic)
 
-    def add(self, sums: dict[str, float], counts: dict[str, int], tokens: int, operations: float) -> None:
-        for name, value in sums.items():
+    def add(self, computed: Computed) -> None:
+        for name, value in computed.sums.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
-            self.counts[name] = self.counts.get(name, 0) + counts[name]
-        self.tokens += tokens
-        self.operations += operations
+            self.counts[name] = self.counts.get(name, 0) + computed.counts[name]
+        self.tokens += computed.tokens
+        self.operations += computed.operations
 
     def means(self) -> dict[str, float]:
         return {name: value / max(1, self.counts[name]) for name, value in self.sums.items()}
@@ -112,17 +123,14 @@ def train(
         while progress.step < settings.steps and not progress.stopped:
             model.train()
             read = next(batches)
-            sums, counts, tokens = forward_backward(
-                model, objective, read, settings, progress.step, gradients, progress.scale
-            )
+            computed = forward_backward(model, objective, read, settings, progress.step, gradients, progress.scale)
             if settings.precision == "float16" and not precision.unscale(progress, parameters, gradients.row_norms):
                 optimizer.forget_gradients()
             else:
-                norm = update(parameters, optimizer, settings, progress.step, sums, gradients.row_norms)
+                norm = update(parameters, optimizer, settings, progress.step, computed.sums, gradients.row_norms)
             progress.step += 1
             progress.position = read.after
-            lengths = [length for part in read.parts for piece in part for length in piece.batch.packing.lengths]
-            losses.add(sums, counts, tokens, estimate.operations(model, objective, lengths, counts, tokens))
+            losses.add(computed)
             if progress.step % settings.log_every == 0 or progress.step == settings.steps:
                 losses = report(losses, progress.step, settings, norm, objective)
             if evaluate and due(progress.step, settings):
@@ -174,9 +182,8 @@ def forward_backward(
     step: int,
     gradients: Local,
     scale: float = 1.0,
-) -> tuple[dict[str, float], dict[str, int], int]:
-    """Gradients of one update, times ``scale``, from one or more batches; returns each term's sum of losses and number
-    of answers, and the number of tokens, of all processes.
+) -> Computed:
+    """Gradients of one update, times ``scale``, from one or more batches.
 
     ``read`` has this process's parts. The counts of all batches are known before the first backward, so every answer
     weighs the same whatever batch or part it is in (a mean of means would favour short batches). Each part draws its
@@ -185,7 +192,7 @@ def forward_backward(
     device = local_device(settings.device)
     tasks = prepare(objective, read, settings, gradients)
     counts, tokens = count(tasks, objective)
-    sums = dict.fromkeys(counts, 0.0)
+    sums, operations = dict.fromkeys(counts, 0.0), 0.0
     address = Address(settings.seed, ("dropout", step))
     torch.manual_seed(address.torch_seed())
     for place, task in enumerate(tasks):
@@ -194,17 +201,20 @@ def forward_backward(
         if settings.parts > 1:
             torch.manual_seed(address.at(task.number, task.part).torch_seed())
         with precision.computing(settings.precision, device):
-            output = model(task.batch.to(device), layers=objective.layers)
+            output = model(task.batch.to(device), layers=objective.layers, wanted=task.target.wanted)
             terms = objective.loss(output, task.target.to(device))
         weighted = (objective.weights[name] * scale / max(1, counts[name]) * value for name, value in terms.items())
         torch.autograd.backward([torch.as_tensor(sum(weighted) * 0.0 if task.empty else sum(weighted))])
         if not task.empty:
             for name, value in terms.items():
                 sums[name] += number(value)
+            lengths, wanted = task.batch.packing.lengths, len(output.hidden)
+            operations += estimate.operations(model, objective, lengths, task.target.counts, wanted)
         if following != task.part:
             gradients.part_done(task.part)
     gradients.finish()
-    return dict(zip(sums, distributed.total(list(sums.values())), strict=True)), counts, tokens
+    totals = distributed.total(list(sums.values()))
+    return Computed(dict(zip(sums, totals, strict=True)), counts, tokens, operations)
 
 
 def number(value: Tensor) -> float:

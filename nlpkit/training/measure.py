@@ -21,7 +21,7 @@ def mean_losses(model: Model, objective: Objective, data: Epochs, rng: Address, 
     def measured(examples: np.ndarray) -> np.ndarray:
         """Sum and number of each term, [terms, 2]; -1 answers where there is no such term."""
         batch, target = objective.corrupt(data.make(examples, 0), rng)
-        output = model(batch.to(device), layers=objective.layers)
+        output = model(batch.to(device), layers=objective.layers, wanted=target.wanted)
         terms = objective.loss(output, target.to(device))
         return np.array([[terms[name].item(), target.counts[name]] if name in terms else [0, -1] for name in names])
 

@@ -223,9 +223,9 @@ def times(model: Model, objective: Objective, way: Way) -> tuple[float, float]:
     while len(learning) < 2 or (len(learning) < SAMPLES and clock() - began < SECONDS):
         start = clock()
         read = Read([[Part(batch)]], 0, {})
-        sums, *_ = loop.forward_backward(model, objective, read, replace(settings, parts=1), 0, gradients)
+        computed = loop.forward_backward(model, objective, read, replace(settings, parts=1), 0, gradients)
         middle = clock()
-        loop.update(gradients.parameters, optimizer, settings, 0, sums)
+        loop.update(gradients.parameters, optimizer, settings, 0, computed.sums)
         learning.append(middle - start)
         updating.append(clock() - middle)
     heap.give_back(False)

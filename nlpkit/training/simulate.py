@@ -18,14 +18,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from nlpkit.data.batch import Batch
+from nlpkit.data.batch import Batch, Wanted
 from nlpkit.data.order import Part, Read
 from nlpkit.layers import attending, fused, product
 from nlpkit.layers.block import use_checkpointing
+from nlpkit.layers.packing import Packing
 from nlpkit.models.base import Model
 from nlpkit.objectives.base import Objective, Target
 from nlpkit.seeds import Address
@@ -118,6 +119,8 @@ def update(model: Model, objective: Objective, pieces: list[Part], settings: Set
     for piece in pieces:
         batch, target = objective.corrupt(piece.batch, Address(settings.seed, ("objective", 0)))
         _ = batch.packing.positions, batch.packing.ends, batch.packing.runs  # made of numbers, and kept
+        places = model.places(target.wanted, batch)
+        target = replace(target, wanted=None if places is None else Wanted(places))
         made[id(piece.batch)] = (batch, target)
     teacher = getattr(objective, "teacher", None)
     fake, counting = FakeTensorMode(allow_non_fake_inputs=True), _Counting()
@@ -159,6 +162,12 @@ def _kernels() -> Iterator[None]:
         one = given[0].new_empty(1)
         _ = one.expand(1, cost) @ one.expand(cost, 1)  # so many operations are counted
 
+    numbers = attending.asking
+
+    def asking(packing: Packing, places: Tensor | None) -> tuple[Any, Any]:
+        with _disable_current_modes():  # places are numbers here too: how many operations there are depends on them
+            return numbers(packing, places)
+
     def forward(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor | None = None) -> Tensor:
         return x @ weight.T if out is None else torch.mm(x, weight.T, out=out)
 
@@ -178,7 +187,7 @@ def _kernels() -> Iterator[None]:
             "input_gradient": lambda dy, weight: dy @ weight,
             "weight_gradient": weight_gradient,
         },
-        attending: {"usable": usable, "spread": spread},
+        attending: {"usable": usable, "spread": spread, "asking": asking},
     }
     originals = [(module, name, getattr(module, name)) for module, found in doubles.items() for name in found]
     try:

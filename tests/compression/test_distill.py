@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (made / "unlabelled.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (made / "corpus.txt").write_text("\n".join(row["text"] for row in rows) + "\n")
     nlpkit.tokens([made / "corpus.txt"], made / "tokens.safetensors", tokenizer=made / "bert.safetensors")
-    nlpkit.finetune(made / "bert.safetensors", made / "train.jsonl", made / "clf.safetensors", lr=3e-3, epochs=8,
+    nlpkit.finetune(made / "bert.safetensors", made / "train.jsonl", made / "clf.safetensors", lr=2e-3, epochs=12,
                     batch_tokens=256, threads=1)  # fmt: skip
     return made
 

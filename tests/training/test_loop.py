@@ -141,9 +141,9 @@ def test_accumulated_batches_weigh_every_answer_the_same() -> None:
     def gradients(batches: list[Any]) -> tuple[dict[str, float], list[torch.Tensor]]:
         model.zero_grad()
         read = Read([[Part(batch) for batch in batches]], 0, {})
-        sums, counts, _ = loop.forward_backward(model, task, read, settings, 0, Local(model, 1))
+        computed = loop.forward_backward(model, task, read, settings, 0, Local(model, 1))
         grads = [value.grad.clone() for value in model.parameters() if value.grad is not None]
-        return {name: sums[name] / counts[name] for name in sums}, grads
+        return {name: value / computed.counts[name] for name, value in computed.sums.items()}, grads
 
     together = gradients([make_batch([100, 12, 7, 3])])
     apart = gradients([make_batch([100]), make_batch([12, 7, 3], [1, 2, 3])])
@@ -238,16 +238,33 @@ def test_a_run_says_what_it_is_and_where_it_goes_on(folder: Path, tmp_path: Path
     assert (first.pop("step"), again.pop("step")) == (0, 3) and first == again
 
 
-@pytest.mark.parametrize("model", ["bert", "gpt2"])
 def test_a_report_counts_the_operations_of_its_steps(
-    folder: Path, tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As torch's own counter does, of the products in forward and backward, which torch computes here."""
     from torch.utils.flop_counter import FlopCounterMode
 
     found, listening = recorded("step")
-    options = {"model": model, "steps": 2, "log_every": 2, "d_model": 64, "d_ff": 256, "dropout": 0.0}
+    options = {"model": "gpt2", "steps": 2, "log_every": 2, "d_model": 64, "d_ff": 256, "dropout": 0.0}
     monkeypatch.setattr("nlpkit.layers.product.usable", lambda *tensors: False)
     with listening, FlopCounterMode(display=False) as counter:
         pretrain(folder, tmp_path / "m.safetensors", **options)
     assert found[0]["operations"] == pytest.approx(counter.get_total_flops(), rel=0.15)
+
+
+@pytest.mark.parametrize(("name", "objective"), [("bert", "mlm"), ("gpt2", "clm")])
+def test_operations_are_those_of_what_is_wanted(name: str, objective: str) -> None:
+    """As they are counted where the products are called."""
+    from nlpkit import objectives
+    from nlpkit.models import family
+    from nlpkit.models.sizes import config_for
+    from nlpkit.training import simulate
+    from nlpkit.training.settings import Settings
+
+    chosen, settings = family(name), Settings(steps=1)
+    config = config_for(chosen, "tiny", vocab_size=1000, max_len=128, dropout=0.0)
+    model, task = chosen.build(config, (objective,)), objectives.build(objective, VOCABULARY, OPTIONS)
+    pieces = [Part(make_batch([100, 100, 40, 7])), Part(make_batch([64] * 3))]
+    counted = simulate.update(model, task, pieces, settings).operations
+    computed = loop.forward_backward(model, task, Read([pieces], 0, {}), settings, 0, Local(model, 1))
+    assert computed.operations == pytest.approx(counted, rel=0.05)
