@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from nlpkit import native
+from nlpkit.layers import room
 from nlpkit.layers.fused import LEAST, share
 
 _MODULE = "nlpkit.layers.answer_kernels"
@@ -69,7 +70,7 @@ def product(x_MD: Tensor, panels: Tensor, bias_P: Tensor) -> Tensor:
     x_MD, (rows, depth) = x_MD.contiguous(), x_MD.shape
     count = len(panels)
     columns = count * PANEL
-    out_MP = torch.empty(rows, columns)
+    out_MP = room.empty(x_MD, rows, columns)
     kernel = kernels()["product"]
     x, weight, bias, out = x_MD.data_ptr(), panels.data_ptr(), bias_P.data_ptr(), out_MP.data_ptr()
     cost = rows * depth * columns
@@ -133,13 +134,13 @@ def attend(
 
     def work(begin: int, end: int) -> None:
         if memory is None:  # keys lie in a room of this thread, values where the product left them
-            room = torch.empty((ROWS + width) * wide)
-            at = room.data_ptr()
+            own = torch.empty((ROWS + width) * wide)
+            at = own.data_ptr()
             steps = (0, width * PANEL, 3 * model, 3 * model * queries, 0)
             places = (at + 4 * ROWS * wide, given + 8 * model)
         else:
-            room = torch.empty(ROWS * wide)
-            at = room.data_ptr()
+            own = torch.empty(ROWS * wide)
+            at = own.data_ptr()
             steps = (width * PANEL, sequences * model * PANEL, sequences * model, model, 1)
             places = (memory[0].data_ptr(), memory[1].data_ptr())
         kernel(given, *places, mask_place, out, at, scale, heads, width, queries, before, *steps, *flags, begin, end)
@@ -174,7 +175,7 @@ def scaled(sums_ME: Tensor, rows_M: Tensor, columns_E: Tensor, bias_E: Tensor) -
 def product8(x_MD: Tensor, weight_ED: Tensor, columns_E: Tensor, bias_E: Tensor) -> Tensor:
     """`rounded`, the product with weights of 8 bits, and `scaled`: [M, E]. D is a multiple of 8."""
     (rows, depth), columns = x_MD.shape, len(weight_ED)
-    out_ME = torch.empty(rows, columns)
+    out_ME = room.empty(x_MD, rows, columns)
     kernel = kernels()["product8"]
     x, weight, out = x_MD.data_ptr(), weight_ED.data_ptr(), out_ME.data_ptr()
     scale, bias = columns_E.data_ptr(), bias_E.data_ptr()

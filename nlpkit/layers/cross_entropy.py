@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from nlpkit.layers import fused, product
+from nlpkit.layers import fused, product, room
 from nlpkit.layers.linear import filled, linear, more_columns
 
 CHUNK = 1024  # rows; 1024 x 8,000 logits are 33 MB
@@ -69,19 +69,21 @@ def _by_kernels(
 ) -> tuple[list[Tensor], Gradients]:
     """The losses of each chunk, and if needed the gradients of their sum, by nlpkit/layers/product.py."""
     dhidden_MD = torch.empty_like(hidden_MD) if needed else None
-    dweight_VD = weight_VD.new_zeros(weight_VD.shape) if needed else None
-    dbias_V = None if bias_V is None or not needed else bias_V.new_zeros(bias_V.shape)
-    room = weight_VD.new_empty(min(chunk, len(target_M)), len(weight_VD))  # for each chunk again
+    dweight_VD = room.empty(weight_VD, *weight_VD.shape) if needed else None
+    dbias_V = None if bias_V is None or not needed else bias_V.new_empty(bias_V.shape)
+    for slope in (dweight_VD, dbias_V) if not len(target_M) else ():  # nothing is ever put in them
+        _ = slope if slope is None else slope.zero_()
+    room_MV = room.empty(weight_VD, min(chunk, len(target_M)), len(weight_VD))  # for each chunk again
     losses = []
     for start in range(0, len(target_M), chunk):
         target, part = target_M[start : start + chunk], hidden_MD[start : start + chunk]
-        logits = product.forward(part, weight_VD, bias_V, room[: len(target)])
+        logits = product.forward(part, weight_VD, bias_V, room_MV[: len(target)])
         if dhidden_MD is None or dweight_VD is None:
             losses.append(_chunk_loss(logits, target)[0])
             continue
         losses.append(_loss_and_gradient(logits, target))
         dhidden_MD[start : start + chunk] = product.input_gradient(logits, weight_VD)
-        product.weight_gradient(logits, part, dweight_VD, dbias_V, adding=True)
+        product.weight_gradient(logits, part, dweight_VD, dbias_V, adding=start > 0)
     return losses, (dhidden_MD, dweight_VD, dbias_V)
 
 
@@ -99,13 +101,13 @@ def _by_torch(
     dhidden_MD = torch.empty_like(hidden_MD) if needed else None
     dweight_VD = torch.zeros_like(weight_VD) if needed else None
     dbias_V = torch.zeros_like(bias_V) if needed and biased and bias_V is not None else None
-    room = product_VD.new_empty(filled(min(chunk, len(target_M))), len(product_VD))  # for each chunk again
+    room_MV = room.empty(product_VD, filled(min(chunk, len(target_M))), len(product_VD))  # for each chunk again
     losses = []
     for start in range(0, len(target_M), chunk):
         target = target_M[start : start + chunk]
         count = len(target)
         part = pad(hidden_MD[start : start + chunk], (0, rest_D, 0, filled(count) - count)).to(narrow)
-        logits = _product(part, product_VD, product_bias_V, room[: len(part)]).to(weight_VD.dtype)
+        logits = _product(part, product_VD, product_bias_V, room_MV[: len(part)]).to(weight_VD.dtype)
         if dhidden_MD is None or dweight_VD is None:
             losses.append(_chunk_loss(logits, target)[0])
             continue

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nlpkit.layers import room
+
 LEAST = 1 << 21  # products and additions that are worth a thread
 
 
@@ -28,7 +30,7 @@ def gelu_(x: Tensor, tanh: bool) -> Tensor:
     """GELU; x, which is contiguous, becomes its derivative."""
     from nlpkit.layers import kernels
 
-    out = torch.empty_like(x)
+    out = room.empty(x, *x.shape)
     kernel = kernels.gelu_tanh if tanh else kernels.gelu
     width = x.shape[-1]
     arrays = [_flat(part) for part in (x, out, x)]

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from nlpkit import native
+from nlpkit.layers import room
 from nlpkit.layers.answer import PANEL, ROWS
 from nlpkit.layers.fused import share
 
@@ -61,14 +62,14 @@ def forward(x_MD: Tensor, weight_ED: Tensor, bias_E: Tensor | None, out_ME: Tens
     (rows, depth), columns = x_MD.shape, len(weight_ED)
     panels, cost = -(-columns // PANEL), rows * depth * columns
     bias_E = x_MD.new_zeros(columns) if bias_E is None else bias_E.detach().contiguous()
-    out_ME = x_MD.new_empty(rows, columns) if out_ME is None else out_ME
+    out_ME = room.empty(x_MD, rows, columns) if out_ME is None else out_ME
     x, weight, bias, out = x_MD.data_ptr(), weight_ED.data_ptr(), bias_E.data_ptr(), out_ME.data_ptr()
     turned, product = kernels()["turned"], kernels()["product"]
-    room = x_MD.new_empty(depth * PANEL * (panels if rows >= columns else 0))
+    across = room.empty(x_MD, depth * PANEL * (panels if rows >= columns else 0))
 
     def some_rows(begin: int, end: int) -> None:
         own = torch.empty((HIGH + BLOCK) * PANEL)
-        product(x + 4 * begin * depth, depth, room.data_ptr(), PANEL, depth * PANEL, bias, out + 4 * begin * columns,
+        product(x + 4 * begin * depth, depth, across.data_ptr(), PANEL, depth * PANEL, bias, out + 4 * begin * columns,
                 columns, own.data_ptr(), own.data_ptr() + 4 * HIGH * PANEL, end - begin, depth, columns, 0)  # fmt: skip
 
     def some_columns(begin: int, end: int) -> None:
@@ -82,10 +83,11 @@ def forward(x_MD: Tensor, weight_ED: Tensor, bias_E: Tensor | None, out_ME: Tens
             product(x, depth, at, PANEL, depth * PANEL, bias + 4 * first, out + 4 * first, columns, own.data_ptr(),
                     own.data_ptr() + 4 * HIGH * PANEL, rows, depth, wide, 0)  # fmt: skip
 
+    def turn(begin: int, end: int) -> None:
+        turned(weight, across.data_ptr(), depth, columns, begin, end)
+
     if rows >= columns:
-        share(
-            lambda begin, end: turned(weight, room.data_ptr(), depth, columns, begin, end), panels, 8 * columns * depth
-        )
+        share(turn, panels, 8 * columns * depth)
         share(some_rows, rows, cost, ROWS)
     else:
         share(some_columns, panels, cost)
@@ -96,19 +98,19 @@ def input_gradient(dy_ME: Tensor, weight_ED: Tensor) -> Tensor:
     """dy weight, [M, D]."""
     dy_ME, weight_ED = dy_ME.detach().contiguous(), weight_ED.detach().contiguous()
     (rows, depth), columns = dy_ME.shape, weight_ED.shape[1]
-    out_MD = dy_ME.new_empty(rows, columns)
+    out_MD = room.empty(dy_ME, rows, columns)
     zeros, panels = dy_ME.new_zeros(columns), -(-columns // PANEL)
     dy, weight, out = dy_ME.data_ptr(), weight_ED.data_ptr(), out_MD.data_ptr()
     laid, product = kernels()["laid"], kernels()["product"]
     part = max(BLOCK, _LAID // columns // BLOCK * BLOCK) if rows >= columns else 0
-    room = dy_ME.new_empty(min(part, depth) * PANEL * panels)
+    all_laid = dy_ME.new_empty(min(part, depth) * PANEL * panels)
 
     def lay(begin: int, end: int, first: int) -> None:
-        laid(weight + 4 * first * columns, room.data_ptr(), min(part, depth - first), columns, begin, end)
+        laid(weight + 4 * first * columns, all_laid.data_ptr(), min(part, depth - first), columns, begin, end)
 
     def some_rows(begin: int, end: int, first: int) -> None:
         deep, own = min(part, depth - first), torch.empty((HIGH + BLOCK) * PANEL)
-        product(dy + 4 * (begin * depth + first), depth, room.data_ptr(), PANEL, deep * PANEL, zeros.data_ptr(),
+        product(dy + 4 * (begin * depth + first), depth, all_laid.data_ptr(), PANEL, deep * PANEL, zeros.data_ptr(),
                 out + 4 * begin * columns, columns, own.data_ptr(), own.data_ptr() + 4 * HIGH * PANEL, end - begin,
                 deep, columns, int(first > 0))  # fmt: skip
 
@@ -166,7 +168,7 @@ def _sums(dy_ME: Tensor, dbias: int, *, adding: bool) -> None:
     (rows, columns), kernel, dy = dy_ME.shape, kernels()["sums"], dy_ME.data_ptr()
 
     def work(begin: int, end: int) -> None:
-        room = torch.empty(end - begin)
-        kernel(dy, dbias, room.data_ptr(), rows, columns, int(adding), begin, end)
+        own = torch.empty(end - begin)
+        kernel(dy, dbias, own.data_ptr(), rows, columns, int(adding), begin, end)
 
     share(work, columns, 8 * rows * columns, PANEL)

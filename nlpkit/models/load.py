@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nlpkit import heap
 from nlpkit.artifact import file
 from nlpkit.errors import UserError, choose
 from nlpkit.layers.heads import ClassificationHead
@@ -75,6 +76,7 @@ def to_answer(loaded: Loaded, *, int8: bool, device: str) -> Loaded:
         from nlpkit.layers import int8 as eight
 
         answering.prepare(loaded.model, eight.Product if int8 else answering.Product)
+        heap.give_back(False)  # one batch frees what the next asks for
     elif int8:
         raise UserError(f"products of 8 bits are for a processor, and device is {device}", where=loaded.path,
                         hint="leave out --int8 or --device")  # fmt: skip

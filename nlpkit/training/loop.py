@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
-from nlpkit import events
+from nlpkit import events, heap
 from nlpkit.artifact.provenance import Run
 from nlpkit.artifact.resume import Saves
 from nlpkit.data.batch import Batch
@@ -28,7 +28,7 @@ from nlpkit.layers.block import use_checkpointing
 from nlpkit.models.base import Model
 from nlpkit.objectives.base import Objective, Target
 from nlpkit.seeds import Address
-from nlpkit.training import distributed, estimate, heap, optimizers, precision, resume
+from nlpkit.training import distributed, estimate, optimizers, precision, resume
 from nlpkit.training import gradients as grads
 from nlpkit.training.optimizers.base import Optimizer
 from nlpkit.training.reduction import Local, Replicated

@@ -20,13 +20,14 @@ import numpy as np
 import torch
 
 import nlpkit
+from nlpkit import heap
 from nlpkit.data.order import Epochs, Part, Read
 from nlpkit.device import local_device
 from nlpkit.errors import UserError, choose
 from nlpkit.layers.block import use_checkpointing
 from nlpkit.models.base import Model
 from nlpkit.objectives.base import Objective
-from nlpkit.training import estimate, heap, loop, optimizers, simulate
+from nlpkit.training import estimate, loop, optimizers, simulate
 from nlpkit.training.reduction import Local
 from nlpkit.training.settings import Settings
 from nlpkit.world import COMMANDS, world

@@ -24,6 +24,7 @@ from torch.utils.flop_counter import flop_registry
 
 from nlpkit.data.batch import Batch, Wanted
 from nlpkit.data.order import Part, Read
+from nlpkit.heap import LARGE
 from nlpkit.layers import attending, fused, product
 from nlpkit.layers.block import use_checkpointing
 from nlpkit.layers.packing import Packing
@@ -31,7 +32,6 @@ from nlpkit.models.base import Model
 from nlpkit.objectives.base import Objective, Target
 from nlpkit.seeds import Address
 from nlpkit.training import optimizers
-from nlpkit.training.heap import LARGE
 from nlpkit.training.loop import forward_backward
 from nlpkit.training.reduction import Local
 from nlpkit.training.settings import Settings
@@ -45,7 +45,7 @@ class Update:
     """Bytes and floating-point operations of one update, weights and those of a teacher included.
 
     peak: the most that tensors hold at once; weights: of that, what was there before the run; kept: what is held
-    between two updates; heaped: what comes and goes in blocks that a heap keeps (`nlpkit.training.heap`); operations:
+    between two updates; heaped: what comes and goes in blocks that a heap keeps (`nlpkit.heap`); operations:
     of products, recomputed ones included.
     """
 

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from nlpkit import events
+from nlpkit import events, heap
 from nlpkit.artifact import resume
 from nlpkit.artifact.provenance import Run, default_threads
 from nlpkit.errors import RunError, UserError, refuse
 from nlpkit.seeds import Address
-from nlpkit.training import heap
 from nlpkit.training.stop import StopSignal
 from nlpkit.vectors import huffman, subwords
 from nlpkit.vectors.base import Corpus, Floats, Settings, Weights

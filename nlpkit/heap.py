@@ -15,14 +15,14 @@ from pathlib import Path
 
 _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1  # malloc.h
 LARGE = 32 << 20  # bytes; blocks as large are always mapped by themselves (glibc's largest threshold on 64 bits)
-_FRUGAL = 1 << 18
+_FRUGAL, _KEPT = 1 << 18, 2**31 - 1  # bytes; a step's end frees most of what the next step's beginning asks for
 
 
 def give_back(on: bool) -> None:
     """Give freed blocks back at once, or keep them as usual."""
     if (library := _glibc()) is not None:
         library.mallopt(_M_MMAP_THRESHOLD, _FRUGAL if on else LARGE)
-        library.mallopt(_M_TRIM_THRESHOLD, _FRUGAL if on else 2 * LARGE)
+        library.mallopt(_M_TRIM_THRESHOLD, _FRUGAL if on else _KEPT)
         trim()
 
 
