@@ -30,6 +30,7 @@ from nlpkit.objectives.base import Objective, Target
 from nlpkit.seeds import Address
 from nlpkit.training import distributed, estimate, optimizers, precision, resume
 from nlpkit.training import gradients as grads
+from nlpkit.training.compiling import compile_parts
 from nlpkit.training.optimizers.base import Optimizer
 from nlpkit.training.reduction import Local, Replicated
 from nlpkit.training.settings import Settings
@@ -98,6 +99,8 @@ def train(
     distributed.agree(run, saved.progress.step if saved else 0)
     model.to(device)
     use_checkpointing(model, settings.checkpointing)
+    if settings.compile:
+        compile_parts(model)
     heap.give_back(settings.checkpointing)
     gradients = reduction_for(model, settings, device)
     parameters = gradients.parameters

@@ -82,6 +82,7 @@ class Training:
     checkpointing: bool = option(
         False, "Compute each block again in the backward: less memory, a third more time; changes no byte"
     )
+    compile: bool = option(False, "On a GPU: let torch.compile fuse feed-forward layers and norms")
     threads: int | None = option(None)
     log_every: int = option(10, "Steps between two reports; changes no byte", least=1)
     save_every: int | None = option(None, "Steps between two saves of the unfinished run", absent="a minute", least=1)

@@ -23,7 +23,8 @@ class Settings(Training):
     evaluation at the end only, saving once a minute). patience: evaluations without a better score after which training
     stops (None: never). parts: in which each batch is computed, shared by the processes; parallel: how these share a
     model ("ddp": each has it whole; "fsdp": each a share of every weight). precision: of products
-    (nlpkit/training/precision.py). checkpointing: whether blocks are computed again for the backward.
+    (nlpkit/training/precision.py). checkpointing: whether blocks are computed again for the backward. compile: whether
+    torch compiles parts of a model (nlpkit/training/compiling.py).
     """
 
     steps: int

@@ -11,6 +11,7 @@ from nlpkit import events
 from nlpkit.artifact.provenance import Run
 from nlpkit.device import choose_device
 from nlpkit.training import resume
+from nlpkit.training.compiling import check_compile
 from nlpkit.training.precision import check_precision
 from nlpkit.training.settings import check_parallel
 from nlpkit.training.threads import use_threads
@@ -28,6 +29,7 @@ def training_run(
     device = choose_device(arguments["device"])
     parts = resume.parts_of(arguments["parts"], Path(arguments["output"]), fresh=arguments["fresh"])
     check_precision(arguments["precision"], device)
+    check_compile(arguments["compile"], device)
     given = {**arguments, "device": device, "parts": parts}
     run = Run.start(command, given, inputs=inputs, libraries=("torch", "numpy"))
     with use_threads(given["threads"]), events.log_to(given["log"]):
