@@ -195,7 +195,7 @@ def test_every_option_changes_something(folder: Path, tmp_path: Path) -> None:
     import inspect
 
     watching = {"tokens", "output", "dev", "eval_every", "patience", "mask_copies", "device", "parallel", "threads",
-                "checkpointing", "log_every", "save_every", "log", "force", "fresh", "dry_run"}  # fmt: skip
+                "compile", "checkpointing", "log_every", "save_every", "log", "force", "fresh", "dry_run"}  # fmt: skip
     assert set(inspect.signature(nlpkit.pretrain).parameters) == watching | set(CHANGES)
 
     def bytes_of(name: str, **options: Any) -> str:
