@@ -59,18 +59,21 @@ class Wanted:
         """The places [A] of a batch whose family pools the tokens at ``pooled_B``."""
         if self.places is None or not self.pooled:
             return pooled_B if self.places is None else self.places
-        return torch.from_numpy(np.union1d(self.places.numpy(), pooled_B.numpy()))
+        return _union(self.places, pooled_B)
 
 
 def wanted_by_all(parts: Iterable[Wanted | None]) -> Wanted | None:
     """What several want together."""
-    found: list[Tensor] = []
+    places: Tensor | None = None
     pooled = False
     for part in parts:
         if part is None:
             return None
-        found += [] if part.places is None else [part.places]
+        if part.places is not None:
+            places = part.places if places is None else _union(places, part.places)
         pooled |= part.pooled
-    if len(found) > 1:
-        found = [torch.from_numpy(np.unique(np.concatenate([places.numpy() for places in found])))]
-    return Wanted(found[0] if found else None, pooled)
+    return Wanted(places, pooled)
+
+
+def _union(one: Tensor, other: Tensor) -> Tensor:
+    return torch.from_numpy(np.union1d(one.numpy(), other.numpy()))

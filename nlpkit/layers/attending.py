@@ -54,13 +54,13 @@ def usable(*tensors: Tensor) -> bool:
 
 
 def described(
-    packing: Packing, sights: Sequence[str | Tensor], heads: int, places: Tensor | None = None
+    packing: Packing, sights: Sequence[str | Tensor], heads: int, firsts: NDArray[np.int64], asked: NDArray[np.int64]
 ) -> tuple[Tensor, Tensor]:
     """What kernels must know of a batch: [1 + sequences, PARTS], of which the first row has their number, and all masks
-    in a row."""
+    in a row. ``firsts`` and ``asked`` are what `asking` says."""
     units = np.zeros((1 + len(packing.lengths), PARTS), np.int64)  # numpy's calls take a tenth of the time of torch's
     units[0, 0], units[1:, 0], units[1:, 1] = len(packing.lengths), _ends(packing) - packing.lengths, packing.lengths
-    units[1:, 7], units[1:, 8] = asking(packing, places)
+    units[1:, 7], units[1:, 8] = firsts, asked
     masks, place, first = list[Tensor](), 0, 1
     for run, sight in zip(packing.runs, sights, strict=True):
         part = units[first : first + run.count]
@@ -145,9 +145,9 @@ def attend(
     """softmax(q k^T / sqrt(W)) v inside of each sequence, [A, M]; ``sights`` has for each run "all", "causal", or who
     may be seen (bool) or what is added to the scores (float), broadcastable to [B, H, T, T]. The queries are those of
     all tokens, or of the tokens at ``places`` [A], in their order, which see all of their sequence."""
-    units, masks = described(packing, sights, heads, places)
-    longest, model = max(packing.lengths, default=0), q_AM.shape[1]
-    asked = packing.lengths if places is None else asking(packing, places)[1].tolist()
-    cost = 2 * model * sum(length * queries for length, queries in zip(packing.lengths, asked, strict=True))
+    firsts, asked = asking(packing, places)
+    units, masks = described(packing, sights, heads, firsts, asked)
+    longest = max(packing.lengths, default=0)
+    cost = 2 * q_AM.shape[1] * int(asked @ np.array(packing.lengths, np.int64))
     out: Tensor = Attend.apply(q_AM, k_NM, v_NM, units, masks, heads, longest, cost)  # type: ignore[no-untyped-call]
     return out

@@ -71,8 +71,8 @@ def _by_kernels(
     dhidden_MD = torch.empty_like(hidden_MD) if needed else None
     dweight_VD = room.empty(weight_VD, *weight_VD.shape) if needed else None
     dbias_V = None if bias_V is None or not needed else bias_V.new_empty(bias_V.shape)
-    for slope in (dweight_VD, dbias_V) if not len(target_M) else ():  # nothing is ever put in them
-        _ = slope if slope is None else slope.zero_()
+    if dweight_VD is not None and not len(target_M):  # there is no chunk to make them
+        product.weight_gradient(weight_VD.new_empty(0, len(weight_VD)), hidden_MD, dweight_VD, dbias_V)
     room_MV = room.empty(weight_VD, min(chunk, len(target_M)), len(weight_VD))  # for each chunk again
     losses = []
     for start in range(0, len(target_M), chunk):
