@@ -146,20 +146,24 @@ def finish(words: list[str], target: str, sha: str) -> list[str]:
 
 
 def at_random(stage: str, kills: int) -> dict[str, Any]:
-    """Kill at random moments, again and again, until so many kills have hit, one of them a run that had saved where the
-    stage saves; then let it end. On a busy machine all of a few kills may come too early."""
+    """Kill at random moments, again and again, until so many kills have hit; then let it end. On a busy machine all of
+    a few kills may come too early, so the last one waits for a state where no other hit a run that had saved."""
     rng = random.Random(f"{stage} 1")
     whole = f"{stage}-whole.safetensors"
     began = time.monotonic()
     assert ended(child(command(stage, whole, 1000))) == 0, Path("said.txt").read_text()
     took = time.monotonic() - began
     sha = file.file_sha256(Path(whole))
-    hit, number, wrong, resumed, least = 0, 0, [], 0, int(stage not in BEGIN_AGAIN)
-    while (hit < kills or (resumed < least and hit < 20 * kills)) and not wrong:
+    hit, number, wrong, resumed = 0, 0, [], 0
+    while hit < kills and not wrong:
         target = f"{stage}-{number}-random.safetensors"
         words = command(stage, target, 1)
         pid = child(words)
         time.sleep(rng.uniform(0.05, 0.9) * took)
+        if stage not in BEGIN_AGAIN and hit == kills - 1 and not resumed:
+            late = time.monotonic() + 60
+            while not (os.path.exists(f"{target}.resume") or os.path.exists(target)) and time.monotonic() < late:
+                time.sleep(0.001)
         os.kill(pid, signal.SIGKILL)
         if ended(pid) == -signal.SIGKILL and not os.path.exists(target):
             hit += 1
