@@ -26,7 +26,7 @@ from pathlib import Path
 from statistics import median
 
 import nlpkit
-from nlpkit.artifact.provenance import default_threads
+from nlpkit.base.world import default_threads
 
 RUN = """
 import os, sys
@@ -50,7 +50,7 @@ def tokens_per_second(way: str, folder: Path, steps: int) -> float:
 
 VECTORS = """
 import sys
-from nlpkit.vectors import learner
+from nlpkit.vectors.word2vec import learner
 system = learner.system()
 learner.system = lambda: system._replace(syscall=system.syscall if sys.argv[1] == "sleeping" else 0)
 from nlpkit.cli import app

@@ -26,8 +26,8 @@ from pathlib import Path
 import numpy as np
 
 import nlpkit
-from nlpkit.evaluation import intervals
-from nlpkit.showcase import data as shakespeare
+from nlpkit.measure import intervals
+from nlpkit.stages import demo_data as shakespeare
 from nlpkit.tokenizers.pretokenize import lower_words
 from nlpkit.vectors.file import load
 
@@ -77,7 +77,7 @@ def plays(seed: int, path: Path) -> list[int]:
 
 
 def words_of(line: str) -> list[str]:
-    """The words of a line, as the training would cut them (`nlpkit.vectors.words`)."""
+    """The words of a line, as the training would cut them (`nlpkit.vectors.text.words`)."""
     return [word for word in lower_words(line) if any(map(str.isalnum, word))]
 
 

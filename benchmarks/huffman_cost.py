@@ -30,8 +30,8 @@ from typing import Any
 import numpy as np
 
 import nlpkit
-from nlpkit.evaluation import intervals
-from nlpkit.vectors import huffman
+from nlpkit.measure import intervals
+from nlpkit.vectors.word2vec import huffman
 
 LENGTHS = (1_000, 10_000, 100_000, 1_000_000)
 SIZES = (1_000, 3_000, 10_000, 30_000, 100_000)

@@ -39,16 +39,16 @@ from training_peer import features, model_of
 from training_works import WORKS, Ours, build, finetuning, shape, tokens_of, write_text
 
 from nlpkit.decoding.causal import Reader
-from nlpkit.decoding.generate import Writer
 from nlpkit.decoding.sampling import Sampling
 from nlpkit.decoding.text import Growing
-from nlpkit.evaluation.embed import pooler
 from nlpkit.models import family as family_of
 from nlpkit.models.load import Loaded, model_config, to_answer
 from nlpkit.models.sizes import config_for
+from nlpkit.stages.embed import pooler
+from nlpkit.stages.generate import Writer
+from nlpkit.stages.streaming import CHUNK
 from nlpkit.tasks.reading import encoder_of
 from nlpkit.tasks.scoring import each, score
-from nlpkit.tasks.streaming import CHUNK
 from nlpkit.tokenizers import load as load_tokenizer
 
 PROMPT, NEW = 16, 64

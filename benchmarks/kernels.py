@@ -17,7 +17,8 @@ os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 import torch
 from torch import Tensor
 
-from nlpkit.layers import attending, fused
+from nlpkit.kernels import attention as attending
+from nlpkit.kernels import pointwise as fused
 from nlpkit.layers.packing import Packing
 
 

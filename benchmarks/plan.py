@@ -20,7 +20,7 @@ import numpy as np
 STEPS = 4
 RUN = """
 import json, resource, sys, time
-from nlpkit import events
+from nlpkit.base import events
 from nlpkit.cli import app
 began, ended = [], []  # the first update also loads what is loaded on first use
 def hear(record):

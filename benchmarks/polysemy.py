@@ -32,8 +32,8 @@ import numpy as np
 from frequent_rare import words_of
 
 import nlpkit
-from nlpkit.evaluation import intervals
-from nlpkit.showcase import data as shakespeare
+from nlpkit.measure import intervals
+from nlpkit.stages import demo_data as shakespeare
 from nlpkit.vectors.file import Vectors, load
 
 SKIPPED = 100  # the most frequent words are grammar, not meaning

@@ -15,7 +15,7 @@ from statistics import mean
 from typing import Any
 
 import nlpkit
-from nlpkit.showcase.stages import STAGES, options
+from nlpkit.stages.demo_stages import STAGES, options
 
 
 def measured(folder: Path, seed: int, steps: int) -> dict[str, float]:

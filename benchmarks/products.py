@@ -19,7 +19,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 import torch
 from torch import Tensor, nn
 
-from nlpkit.layers import product
+from nlpkit.kernels import product
 from nlpkit.layers.answering import Product
 
 

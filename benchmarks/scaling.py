@@ -61,9 +61,9 @@ def model() -> None:
 def work(folder: Path, steps: int, parallel: str | None) -> None:
     """One of the processes: trains, and keeps the time of each step but the first two."""
     import nlpkit
-    from nlpkit import events
-    from nlpkit.training import distributed, reduction
-    from nlpkit.world import world
+    from nlpkit.base import events
+    from nlpkit.base.world import world
+    from nlpkit.training.parallel import distributed, reduction
 
     seen: list[tuple[float, float, int]] = []
     exchanging = 0.0

@@ -40,15 +40,16 @@ os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 import torch
 
 import nlpkit
-from nlpkit import events, objectives
+from nlpkit import objectives
+from nlpkit.base import events
+from nlpkit.base.seeds import Address
 from nlpkit.data import framing as framings
 from nlpkit.data.order import Epochs
 from nlpkit.data.pretraining import source
 from nlpkit.data.tokenfile import TokenFiles
 from nlpkit.models.base import Model
-from nlpkit.seeds import Address
-from nlpkit.showcase import data as shakespeare
-from nlpkit.training import pretrain
+from nlpkit.stages import demo_data as shakespeare
+from nlpkit.stages import pretrain
 from nlpkit.training.loop import Evaluation
 from nlpkit.training.measure import mean_losses
 
@@ -154,7 +155,7 @@ def trainer(setting: Setting, seed: int, steps: int, rate: float) -> Curve:
     from training_peer import Collator, features, model_of
     from training_works import Ours, Work
 
-    from nlpkit.artifact import huggingface
+    from nlpkit.exchange import huggingface
 
     start = setting.folder / "start.safetensors"
     setting.pretrain(start, seed, steps=0)

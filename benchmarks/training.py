@@ -39,8 +39,8 @@ import torch
 from training_works import WORKS, Ours, build, write_text
 from turns import Memory, Turns
 
-from nlpkit import events
 from nlpkit.artifact.provenance import Run
+from nlpkit.base import events
 from nlpkit.training import loop
 from nlpkit.training.settings import Settings
 

@@ -22,8 +22,8 @@ import transformers
 from training_works import Ours, Work
 from transformers import DataCollatorForLanguageModeling, DataCollatorWithPadding, Trainer, TrainingArguments
 
-from nlpkit.artifact import huggingface
-from nlpkit.seeds import Address
+from nlpkit.base.seeds import Address
+from nlpkit.exchange import huggingface
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()

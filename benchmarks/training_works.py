@@ -1,8 +1,8 @@
 """What benchmarks/training.py compares: models, objectives and data of ours.
 
-Text is Shakespeare's plays (`nlpkit.showcase.data`), the model 4 layers x 256 (with --small 2 x 128), sequences have up
-to 128 tokens. A vocabulary of 30,000 pieces is more than the text gives: the table has as many rows, the last of which
-no text reaches, which changes no time.
+Text is Shakespeare's plays (`nlpkit.stages.demo_data`), the model 4 layers x 256 (with --small 2 x 128), sequences have
+up to 128 tokens. A vocabulary of 30,000 pieces is more than the text gives: the table has as many rows, the last of
+which no text reaches, which changes no time.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from nlpkit.models import family as family_of
 from nlpkit.models.load import Loaded, add_classifier, model_config
 from nlpkit.models.sizes import config_for
 from nlpkit.objectives.base import Objective
-from nlpkit.showcase import data as shakespeare
+from nlpkit.stages import demo_data as shakespeare
+from nlpkit.stages.finetune import epochs_of
+from nlpkit.stages.pretrain import vocabulary
 from nlpkit.tasks.reading import encode, encoder_of
 from nlpkit.tokenizers import load as load_tokenizer
-from nlpkit.training.finetune import epochs_of
-from nlpkit.training.pretrain import vocabulary
 
 MASKING = dict.fromkeys(("mask_ratio", "mask_mix", "masks", "mask_copies"))
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nlpkit.training.estimate import matrix_speed
+from nlpkit.training.planning.estimate import matrix_speed
 
 
 @dataclass(frozen=True)

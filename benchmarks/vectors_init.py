@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 import nlpkit
-from nlpkit import events
 from nlpkit.artifact import file
+from nlpkit.base import events
 
 WIDTH = 64
 RANDOM = 0.02  # standard deviation of random embeddings in BERT and GPT-2

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from nlpkit.data.corpus import documents
-from nlpkit.data.tokens import Texts
+from nlpkit.stages.tokens import Texts
 
 MIN_COUNT, THRESHOLD = 5, 100.0
 Seconds = float
@@ -45,9 +45,9 @@ def timed(work: Callable[[], object]) -> Seconds:
 
 
 def ours(text: Path, folder: Path, *, phrases: bool) -> Seconds:
-    from nlpkit.vectors.counting import Spool, choose_words, count, rewritten
-    from nlpkit.vectors.phrases import join
-    from nlpkit.vectors.words import Words
+    from nlpkit.vectors.text.counting import Spool, choose_words, count, rewritten
+    from nlpkit.vectors.text.phrases import join
+    from nlpkit.vectors.text.words import Words
 
     target = folder / "target"
 

@@ -184,7 +184,7 @@ def split_text(text: Path, train: Path, held: Path) -> None:
 
 @lru_cache(1 << 18)
 def words_of(chunk: str) -> list[str]:
-    """The words in a piece of text (`nlpkit.vectors.words`)."""
+    """The words in a piece of text (`nlpkit.vectors.text.words`)."""
     return [word for word in lower_words(chunk) if any(map(str.isalnum, word))]
 
 

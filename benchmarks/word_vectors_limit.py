@@ -17,12 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from nlpkit.compiled import compiled
-from nlpkit.seeds import Address
-from nlpkit.simd import LANES, add, fma, load, store
-from nlpkit.vectors import huffman
+from nlpkit.base.seeds import Address
+from nlpkit.machine.compiled import compiled
+from nlpkit.machine.simd import LANES, add, fma, load, store
 from nlpkit.vectors.base import Corpus, Settings
-from nlpkit.vectors.learner import Learner
+from nlpkit.vectors.word2vec import huffman
+from nlpkit.vectors.word2vec.learner import Learner
 
 SENTENCE, WINDOW, NEGATIVE = 20, 5, 5
 

@@ -21,9 +21,10 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from nlpkit.artifact import file
-from nlpkit.vectors import huffman, testsets
+from nlpkit.vectors.asking import testsets
 from nlpkit.vectors.base import keep_probability, noise_distribution
 from nlpkit.vectors.file import Vectors
+from nlpkit.vectors.word2vec import huffman
 
 RESTRICT = 30_000  # analogies are answered among the most frequent words
 HELD_WORDS = 50_000  # after subsampling

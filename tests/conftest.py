@@ -26,8 +26,8 @@ def quiet_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Where a test does not ask for more: small models gain nothing from threads."""
-    from nlpkit.training.threads import use_threads
+    from nlpkit.machine.threads import use_threads
 
-    monkeypatch.setattr("nlpkit.training.threads.default_threads", lambda: 1)
+    monkeypatch.setattr("nlpkit.machine.threads.default_threads", lambda: 1)
     with use_threads(1):
         yield

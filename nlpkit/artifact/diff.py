@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nlpkit.artifact import file
 from nlpkit.artifact.file import Artifact
+from nlpkit.base.canonical import canonical
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 _BLOCK = 1 << 22  # numbers compared together
@@ -67,7 +68,7 @@ def _short(value: Any) -> Any:
     if isinstance(value, list) and len(value) > 20:
         import hashlib
 
-        return f"{len(value):,} values, sha256 {hashlib.sha256(file.canonical(value).encode()).hexdigest()[:16]}"
+        return f"{len(value):,} values, sha256 {hashlib.sha256(canonical(value).encode()).hexdigest()[:16]}"
     return value
 
 

@@ -9,9 +9,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from nlpkit import events
 from nlpkit.artifact import file
-from nlpkit.errors import UserError
+from nlpkit.base import events
+from nlpkit.base.errors import UserError
 
 WEIGHTS, SIDE = "model.safetensors", "nlpkit.json"
 

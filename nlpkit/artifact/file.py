@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from nlpkit.artifact import atomic, safetensors
 from nlpkit.artifact.safetensors import Source, TensorInfo
-from nlpkit.errors import UserError
+from nlpkit.base.canonical import canonical
+from nlpkit.base.errors import UserError
 
 FORMAT = 1
 KEY = "nlpkit"
@@ -28,11 +29,6 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "format": (int,), "kind": (str,), "config": (dict,), "tokenizer": (dict, type(None)), "provenance": (dict,),
     "history": (dict,), "determinism": (dict,), "tensors": (dict,), "digest": (str,),
 }  # fmt: skip
-
-
-def canonical(value: Any) -> str:
-    """JSON with sorted keys and no spaces: equal values, equal text. NaN and infinity are refused."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ option, which is recorded. Nothing can be forgotten, because ``locals()`` forget
 from __future__ import annotations
 
 import math
-import os
 import platform
 import shutil
 import sys
@@ -20,11 +19,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from nlpkit import events, portable
 from nlpkit._version import __version__
 from nlpkit.artifact import atomic, file, safetensors
-from nlpkit.errors import UserError
-from nlpkit.world import world
+from nlpkit.base import events
+from nlpkit.base.canonical import canonical
+from nlpkit.base.errors import UserError
+from nlpkit.base.world import world
+from nlpkit.machine import portable
 
 # What every stage may be told without a byte of its result changing; tests/bytes holds each of them to it.
 HOW = frozenset(
@@ -124,7 +125,7 @@ class Run:
             if given.path.resolve() == output.resolve():
                 raise UserError("is an input and the output of the same run", where=output)
         try:
-            file.canonical(run.provenance()).encode()
+            canonical(run.provenance()).encode()
         except UnicodeEncodeError as error:
             shown = error.object[error.start : error.start + 1].encode("ascii", "backslashreplace").decode()
             raise UserError(f"a file name or an option is not UTF-8 text ({shown}), and the result records it",
@@ -305,9 +306,3 @@ def folder_sha256(folder: Path) -> str:
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def default_threads() -> int:
-    """As many threads as this process may use cores; of several processes on a machine each gets its share."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // world().local_size)

@@ -15,8 +15,8 @@ import numpy as np
 
 from nlpkit.artifact import atomic, file
 from nlpkit.artifact.provenance import Run, differences, promised, unfinished
-from nlpkit.errors import Interrupted, UserError
-from nlpkit.world import world
+from nlpkit.base.errors import Interrupted, UserError
+from nlpkit.base.world import world
 
 SAVE_SECONDS = 60.0  # between two saves when nothing else was asked
 

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from nlpkit.errors import UserError
+from nlpkit.base.errors import UserError
 
 MAX_HEADER = 100_000_000  # bytes; the published library's own limit
 MAX_SIZE = 1 << 62  # of a dimension, an offset, a tensor in bytes: no disk is larger, and numpy can still count it

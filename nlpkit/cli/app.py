@@ -19,53 +19,20 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from nlpkit._version import __version__
+from nlpkit.base.config import unknown_environment
+from nlpkit.base.errors import UserError, choose
+from nlpkit.base.world import COMMANDS as SHARED
+from nlpkit.base.world import world
 from nlpkit.cli import output, streams
-from nlpkit.config import unknown_environment
-from nlpkit.errors import UserError, choose
-from nlpkit.world import COMMANDS as SHARED
-from nlpkit.world import world
+from nlpkit.cli.commands import COMMANDS, GROUPS
+from nlpkit.cli.options import complete, read_environment
 
-# Command -> (its module in this folder, one line of help). The order is the order of the work.
-COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("demo", "The whole chain on Shakespeare, in a few minutes."),
-    "tokenizer train": ("tokenizer_train", "Train a tokenizer on a corpus."),
-    "tokenizer encode": ("tokenizer_encode", "Turn lines of text into ids or pieces."),
-    "tokenizer decode": ("tokenizer_decode", "Turn lines of ids into text."),
-    "tokenizer compare": ("tokenizer_compare", "Measure several tokenizers on one text."),
-    "tokens": ("tokens", "Tokenise a corpus into a token file."),
-    "vectors train": ("vectors_train", "Train word vectors (word2vec)."),
-    "vectors cooccur": ("vectors_cooccur", "Count which words stand near which."),
-    "vectors glove": ("vectors_glove", "Train word vectors (GloVe)."),
-    "vectors nearest": ("vectors_nearest", "The words nearest to a word."),
-    "vectors analogy": ("vectors_analogy", "a is to b as c is to ...?"),
-    "vectors evaluate": ("vectors_evaluate", "Similarity and analogy test sets."),
-    "vectors map": ("vectors_map", "Draw words on a plane."),
-    "pretrain": ("pretrain", "Pre-train a model on a token file."),
-    "finetune": ("finetune", "Fine-tune a model on labelled examples."),
-    "distill": ("distill", "Distil a teacher into a smaller student."),
-    "plan": ("plan", "What a training run will need, and how it fits."),
-    "evaluate": ("evaluate", "Measure a model, with intervals."),
-    "predict": ("predict", "Labels and probabilities for texts."),
-    "generate": ("generate", "Continue a text."),
-    "embed": ("embed", "Vectors of texts."),
-    "export": ("export", "Write a model, tokenizer or vectors for another tool."),
-    "import": ("import_", "Read a Hugging Face directory, or word vectors."),
-    "info": ("info", "What a file holds."),
-    "lineage": ("lineage", "Where a file came from."),
-    "verify": ("verify", "Run a file's stages again and compare the bytes."),
-    "diff": ("diff", "How two files differ."),
-    "report": ("report", "Draw and compare runs on one page."),
-    "ls": ("ls", "List models, objectives, tasks, sizes, tokenizers, optimizers."),
-}
-GROUPS = {"tokenizer": "Train, use and compare tokenizers.", "vectors": "Train, query and evaluate word vectors."}
 _UsageError: Any = typer.BadParameter.__bases__[0]
 _ClickException: Any = _UsageError.__bases__[0]
 
 
 def load(name: str, instead: Callable[..., None] | None = None) -> Any:
     """The parser of one command, from the function ``command`` of its module; ``instead`` is called in its place."""
-    from nlpkit.cli.options import complete, read_environment
-
     module, line = COMMANDS[name]
     found = import_module(f"nlpkit.cli.{module}")
     app = typer.Typer(add_completion=False, rich_markup_mode="rich")
@@ -142,7 +109,7 @@ def _version(value: bool) -> None:
 
 def _portable(value: bool) -> None:
     if value:
-        from nlpkit.portable import ask
+        from nlpkit.machine.portable import ask
 
         ask()
 
@@ -294,7 +261,7 @@ def _several() -> bool:
 def fail(what: str, *, where: str | None = None, hint: str | None = None, code: int) -> int:
     """Say on stderr what went wrong and what to do; returns the exit code. Of several processes one says it."""
     if _several():
-        from nlpkit.training.distributed import first_to_speak
+        from nlpkit.training.parallel.distributed import first_to_speak
 
         if not first_to_speak():
             return code

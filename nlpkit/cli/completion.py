@@ -43,7 +43,7 @@ def schedules(incomplete: str) -> list[str]:
 
 
 def recipes(incomplete: str) -> list[str]:
-    from nlpkit.training.recipes import RECIPES
+    from nlpkit.stages.recipes import RECIPES
 
     return _begin(RECIPES, incomplete)
 
@@ -61,7 +61,7 @@ def tokenizers(incomplete: str) -> list[str]:
 
 
 def kinds(incomplete: str) -> list[str]:
-    from nlpkit.catalogue import LISTS
+    from nlpkit.stages.ls import LISTS
 
     return _begin(LISTS, incomplete)
 
@@ -79,19 +79,19 @@ def losses(incomplete: str) -> list[str]:
 
 
 def formats(incomplete: str) -> list[str]:
-    from nlpkit.artifact.export import FORMATS
+    from nlpkit.exchange.export import FORMATS
 
     return _begin(FORMATS, incomplete)
 
 
 def projections(incomplete: str) -> list[str]:
-    from nlpkit.vectors.map import METHODS
+    from nlpkit.vectors.asking.map import METHODS
 
     return _begin(METHODS, incomplete)
 
 
 def vector_formats(incomplete: str) -> list[str]:
-    from nlpkit.vectors.formats import FORMATS
+    from nlpkit.exchange.vector_formats import FORMATS
 
     return _begin(FORMATS, incomplete)
 

@@ -97,7 +97,7 @@ class Watched:
         if not (self.live and record.get("operations") and record.get("tokens")) or self.device != "cpu":
             return None
         if self.peak is None:
-            from nlpkit.training.estimate import matrix_speed
+            from nlpkit.training.planning.estimate import matrix_speed
 
             self.peak = matrix_speed(512)
         per_second = record["operations"] * record["tokens_per_second"] / record["tokens"]

@@ -52,7 +52,7 @@ def command(
     echo "O happy dagger!" | nlpkit embed bert.safetensors --pooling mean | jq '.embedding | length'
     """  # fmt: skip
     given = dict(locals())
-    from nlpkit.evaluation.embed import embed, embed_batches
+    from nlpkit.stages.embed import embed, embed_batches
 
     with out.progress(quiet=False):
         if output is not None or force:

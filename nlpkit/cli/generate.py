@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from nlpkit import events
+from nlpkit.base import events
 from nlpkit.cli import options, output
 from nlpkit.cli.tokenizer_encode import JsonLines
 
@@ -59,7 +59,7 @@ def command(
     nlpkit generate gpt2.safetensors prompts.txt --n 3 --json | jq -r .text
     """
     given = {name: value for name, value in locals().items() if name != "json"}
-    from nlpkit.decoding.generate import generate
+    from nlpkit.stages.generate import generate
 
     page = _Page()
     with events.listen(page.note):

@@ -13,9 +13,10 @@ from typing import Annotated, Any, get_type_hints
 
 from typer import BadParameter, Context, Option
 
+from nlpkit.base.config import ENVIRONMENT, command_options
+from nlpkit.base.errors import UserError
 from nlpkit.cli import completion
-from nlpkit.config import ENVIRONMENT, command_options
-from nlpkit.errors import UserError
+from nlpkit.cli.commands import COMMANDS
 from nlpkit.training import options as training_options
 from nlpkit.training.options import OPTIONS, Training, default_of
 
@@ -72,8 +73,6 @@ def complete(
 
     def read_config(ctx: Context, value: str | None) -> str | None:
         if value is not None and not ctx.resilient_parsing:
-            from nlpkit.cli.app import COMMANDS
-
             params = {str(item.name): item for item in ctx.command.params if item.param_type_name == "option"}
             flags = [flag for flag in params if flag not in OWN]
             found = command_options(Path(value), name, flags, COMMANDS)

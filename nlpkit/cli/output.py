@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import nlpkit
-from nlpkit import events
+from nlpkit.base import events
+from nlpkit.base.world import world
 from nlpkit.cli import display
-from nlpkit.world import world
 
 SCHEMA = 1  # of the objects that --json prints
 
@@ -26,7 +26,7 @@ def call(command: str, arguments: Mapping[str, Any], *, json: bool = False,
     with progress(quiet=not world().leads):
         result: dict[str, Any] = getattr(nlpkit, _attribute(command))(**given)
     if world().size > 1:
-        from nlpkit.training.distributed import leave
+        from nlpkit.training.parallel.distributed import leave
 
         leave(together=True)
         if not world().leads:  # one of them speaks

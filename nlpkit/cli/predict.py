@@ -36,7 +36,7 @@ def command(
     echo "O happy dagger!" | nlpkit predict clf.safetensors | jq -r .label
     """
     given = dict(locals())
-    from nlpkit.tasks.predict import predict_batches
+    from nlpkit.stages.predict import predict_batches
 
     chosen = {name: given[name] for name in ("text", "pair", "on_error", "max_len")}
     with output.progress(quiet=False):

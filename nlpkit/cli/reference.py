@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from nlpkit.cli.app import COMMANDS, load
+from nlpkit.cli.app import load
+from nlpkit.cli.commands import COMMANDS
 
 HEAD = """# Commands
 

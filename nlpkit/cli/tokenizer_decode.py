@@ -24,7 +24,7 @@ def command(
 
     nlpkit tokenizer encode tok.safetensors corpus.txt | nlpkit tokenizer decode tok.safetensors --json
     """
-    from nlpkit.tokenizers.stream import decode_batches
+    from nlpkit.stages.tokenizer_stream import decode_batches
 
     for lines in decode_batches(tokenizer, file):
         for line in lines:

@@ -30,7 +30,7 @@ def command(
 
     echo "to be or not to be" | nlpkit tokenizer encode bert.safetensors --pieces
     """
-    from nlpkit.tokenizers.stream import encode_batches
+    from nlpkit.stages.tokenizer_stream import encode_batches
 
     key = "pieces" if pieces else "ids"
     for lines in encode_batches(tokenizer, file, pieces=pieces):

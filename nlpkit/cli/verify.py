@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
+from nlpkit.base.errors import CheckFailed
 from nlpkit.cli import options
 from nlpkit.cli.output import call
-from nlpkit.errors import CheckFailed
 
 
 def command(

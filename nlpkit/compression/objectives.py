@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from nlpkit.base.seeds import Address
 from nlpkit.compression.losses import cosine, soft_targets
 from nlpkit.data.batch import Batch, Wanted
 from nlpkit.layers.cross_entropy import CHUNK, cross_entropy_sum
@@ -27,7 +28,6 @@ from nlpkit.layers.heads import VocabularyHead
 from nlpkit.layers.linear import linear
 from nlpkit.models.base import Model, Output
 from nlpkit.objectives.base import Objective, Target
-from nlpkit.seeds import Address
 from nlpkit.tasks.base import Task
 
 T = TypeVar("T")

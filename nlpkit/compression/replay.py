@@ -22,10 +22,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nlpkit import events
 from nlpkit.artifact import atomic, file
 from nlpkit.artifact.provenance import Run, answers, differences, promised
 from nlpkit.artifact.safetensors import FileTensor
+from nlpkit.base import events
+from nlpkit.base.seeds import Address
+from nlpkit.base.world import world
 from nlpkit.compression.losses import soft_targets, soft_targets_of_top, wide
 from nlpkit.compression.objectives import LanguageDistillation, TaskDistillation, vocabulary_losses
 from nlpkit.data.batch import Batch
@@ -35,8 +37,6 @@ from nlpkit.layers.heads import VocabularyHead
 from nlpkit.layers.linear import linear
 from nlpkit.models.base import Output
 from nlpkit.objectives.base import Target
-from nlpkit.seeds import Address
-from nlpkit.world import world
 
 Arrays = dict[str, NDArray[Any]]
 Column = Callable[[str], BinaryIO]

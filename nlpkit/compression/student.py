@@ -16,14 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nlpkit import events
+from nlpkit.base import events
+from nlpkit.base.errors import UserError, choose, refuse
+from nlpkit.base.seeds import Address
 from nlpkit.compression.objectives import WIDEN
-from nlpkit.errors import UserError, choose, refuse
+from nlpkit.exchange.opening import load
 from nlpkit.layers.linear import Linear
 from nlpkit.models.base import Config, Model
-from nlpkit.models.load import Loaded, add_classifier, load, with_dropout
+from nlpkit.models.load import Loaded, add_classifier, with_dropout
 from nlpkit.models.sizes import SIZES
-from nlpkit.seeds import Address
 from nlpkit.tasks.pooling import check_pooler
 
 _BLOCK = re.compile(r"^(.*\blayers\.)(\d+)(\..*)$")

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from nlpkit.base.errors import UserError
 from nlpkit.data.packed import suffixes
 from nlpkit.data.readers import ROWS, Faults, blocks, text_of
-from nlpkit.errors import UserError
 
 PART = 1 << 20  # characters of a document that are handed on together
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nlpkit.base.errors import UserError, choose
 from nlpkit.data.batch import Batch
-from nlpkit.errors import UserError, choose
 from nlpkit.layers.packing import Packing
 from nlpkit.tokenizers.base import Tokenizer
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nlpkit import events
+from nlpkit.base import events
+from nlpkit.base.errors import UserError
 from nlpkit.data.packed import suffixes
 from nlpkit.data.readers import ROWS, Faults, Row, json_row, lines, text_of, value_of
-from nlpkit.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from nlpkit.base.errors import UserError
+from nlpkit.base.seeds import Address
 from nlpkit.data.batch import Batch
-from nlpkit.errors import UserError
-from nlpkit.seeds import Address
 
 WINDOW = 64  # batches that are sorted by length together
 Position = dict[str, int]  # {"epoch": ..., "batch": ...}: the next batch to read; plain JSON

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from nlpkit.errors import UserError
+from nlpkit.base.errors import UserError
 
 _READ = 1 << 12  # packed bytes at a time: zstd may unpack each to 30,000
 

@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nlpkit import events
+from nlpkit.base import events
+from nlpkit.base.errors import UserError, choose
+from nlpkit.base.seeds import Address
 from nlpkit.data.batch import Batch
 from nlpkit.data.framing import Framed, Framing, pack, truncate
 from nlpkit.data.order import Epochs
 from nlpkit.data.tokenfile import TokenFiles
-from nlpkit.errors import UserError, choose
 from nlpkit.layers.packing import Packing
-from nlpkit.seeds import Address
 
 Ids = NDArray[np.int64]
 

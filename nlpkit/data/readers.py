@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from nlpkit import events
+from nlpkit.base import events
+from nlpkit.base.errors import UserError, choose, nearest
 from nlpkit.data.packed import opened
-from nlpkit.errors import UserError, choose, nearest
 
 MAX_LINE = 1 << 28  # bytes; a longer line is a file of another kind
 BLOCK = 1 << 19  # bytes of lines that are decoded together

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit.artifact import file
-from nlpkit.errors import UserError
+from nlpkit.base.errors import UserError
 from nlpkit.tokenizers import from_json
 from nlpkit.tokenizers.base import Tokenizer
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nlpkit.base.errors import UserError
 from nlpkit.data.batch import Batch, Wanted
-from nlpkit.errors import UserError
 from nlpkit.layers.attention import Cache
 from nlpkit.layers.packing import Packing
 from nlpkit.models.load import Loaded

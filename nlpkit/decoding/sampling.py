@@ -16,8 +16,8 @@ from math import isfinite
 import numpy as np
 from numpy.typing import NDArray
 
-from nlpkit.errors import RunError, UserError, refuse
-from nlpkit.seeds import Address
+from nlpkit.base.errors import RunError, UserError, refuse
+from nlpkit.base.seeds import Address
 
 Logits = NDArray[np.float32]
 Probabilities = NDArray[np.float64]

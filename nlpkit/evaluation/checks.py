@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nlpkit.errors import CheckFailed, UserError, choose
+from nlpkit.base.errors import CheckFailed, UserError, choose
 
 
 @dataclass(frozen=True)

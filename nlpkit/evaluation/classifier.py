@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nlpkit import events
 from nlpkit.artifact import file
+from nlpkit.base import events
+from nlpkit.base.errors import UserError, refuse
 from nlpkit.data import labelled
 from nlpkit.data.labelled import Examples
-from nlpkit.errors import UserError, refuse
-from nlpkit.evaluation import baselines, intervals, metrics
+from nlpkit.evaluation import baselines
 from nlpkit.evaluation.describe import sha256, timed
+from nlpkit.measure import intervals, metrics
 from nlpkit.models.load import Loaded
 from nlpkit.tasks.base import Scores
 from nlpkit.tasks.classify import Classify, losses

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nlpkit.artifact import file
+from nlpkit.base.errors import UserError, choose, refuse
 from nlpkit.data import framing as framings
+from nlpkit.data.checks import check_tokenizer
 from nlpkit.data.pretraining import SOURCES, source
 from nlpkit.data.tokenfile import TokenFiles
-from nlpkit.errors import UserError, choose, refuse
-from nlpkit.evaluation import intervals
-from nlpkit.evaluation.describe import sha256, timed
+from nlpkit.evaluation.describe import timed
 from nlpkit.evaluation.perplexity import Answers, EveryToken, Exam, Masked, by_frequency, by_model, take_exam
+from nlpkit.measure import intervals
 from nlpkit.models.load import Loaded
 from nlpkit.objectives import mlm
-from nlpkit.training.pretrain import check_tokenizer, vocabulary
+from nlpkit.objectives.base import vocabulary
+
+
+@dataclass(frozen=True)
+class Text:
+    """What is measured: a token file, and the name and the sha256 of the file it was made of."""
+
+    path: Path
+    name: str
+    sha256: str
+
+
+# Makes a token file of data, or finds that it is one; the file is there as long as the context is.
+Tokenising = Callable[[Path, Loaded, Mapping[str, Any]], AbstractContextManager[Text]]
 
 
 def names(loaded: Loaded) -> list[str]:
@@ -38,8 +51,11 @@ def objective(loaded: Loaded) -> str:
     return wanted
 
 
-def evaluate(loaded: Loaded, data: Path, other: Loaded | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The result of a language model on a token file or a text. Errors: a token file of another tokenizer."""
+def evaluate(
+    loaded: Loaded, data: Path, other: Loaded | None, options: Mapping[str, Any], tokens_of: Tokenising
+) -> dict[str, Any]:
+    """The result of a language model on a token file or a text, by way of ``tokens_of``. Errors: a token file of
+    another tokenizer."""
     asked, max_len = objective(loaded), loaded.length(options["max_len"])
     wrong = ("stride",) if asked == "mlm" else ("cut", "mask_ratio", "mask_mix")
     refuse({name: options[name] for name in wrong}, f'the model\'s objective is "{asked}"')
@@ -77,36 +93,6 @@ def evaluate(loaded: Loaded, data: Path, other: Loaded | None, options: Mapping[
             difference = answers.minus(theirs, options["seed"], options["resamples"])
             result["difference"] = {name: value.to_json() for name, value in difference.items()}
     return result
-
-
-@dataclass(frozen=True)
-class Text:
-    """What is measured: a token file, and the name and the sha256 of the file it was made of."""
-
-    path: Path
-    name: str
-    sha256: str
-
-
-@contextmanager
-def tokens_of(data: Path, loaded: Loaded, options: Mapping[str, Any]) -> Iterator[Text]:
-    """A token file of the data: the file itself, or a temporary one made of a text (a corpus file of any format, or
-    stdin) with the model's tokenizer. Errors: options of texts given with a token file."""
-    data = Path(data)
-    if data.suffix == ".safetensors":
-        skip = None if options["on_error"] == "error" else options["on_error"]
-        refuse({"text": options["text"], "on_error": skip}, f"{data.name} is no text")
-        yield Text(data, data.name, sha256(data))
-        return
-    from nlpkit.data.tokens import tokens
-
-    with tempfile.TemporaryDirectory(prefix="nlpkit-evaluate-") as folder:
-        made = Path(folder) / "tokens.safetensors"
-        tokens([data], made, tokenizer=loaded.path, field=options["text"] or "text", on_error=options["on_error"],
-               threads=options["threads"])  # fmt: skip
-        # The hash of what was read: a pipe cannot be read a second time.
-        read = file.read(made).provenance["inputs"][0]
-        yield Text(made, read["name"], read["sha256"])
 
 
 def cut_of(loaded: Loaded) -> str:

@@ -21,18 +21,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nlpkit import events
+from nlpkit.base import events
+from nlpkit.base.seeds import Address
 from nlpkit.data.batch import Batch, Wanted
 from nlpkit.data.framing import Framing
 from nlpkit.data.order import Epochs, in_order
 from nlpkit.data.tokenfile import TokenFiles
-from nlpkit.evaluation import intervals
-from nlpkit.evaluation.intervals import Interval
 from nlpkit.layers.heads import VocabularyHead
 from nlpkit.layers.packing import Packing
+from nlpkit.measure import intervals
+from nlpkit.measure.intervals import Interval
 from nlpkit.models.base import Model
 from nlpkit.objectives.base import Objective
-from nlpkit.seeds import Address
 
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -1,5 +1,5 @@
 """What models are made of."""
 
-from nlpkit import portable
+from nlpkit.machine import portable
 
 portable.settle()

@@ -1,4 +1,4 @@
-"""A model that only answers: its bricks replaced by ones that compute with the kernels of nlpkit/layers/answer.py.
+"""A model that only answers: its bricks replaced by ones that compute with the kernels of nlpkit/kernels/answer.py.
 
 Promise: a token's numbers have the same bits whatever else is in the batch, on any number of threads, and whether the
 tokens before it were read with it or earlier. What the families are made of is replaced, so that none has to know.
@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from nlpkit.layers import answer, feedforward
+from nlpkit.kernels import answer
+from nlpkit.kernels.shapes import PANEL
+from nlpkit.layers import feedforward
 from nlpkit.layers.attention import Attention, Mask, Memory
 from nlpkit.layers.cross_entropy import CHUNK, chunk_losses
 from nlpkit.layers.heads import VocabularyHead
@@ -36,7 +38,7 @@ class Product(nn.Module):
         super().__init__()
         self.columns = len(weight_ED)
         self.register_buffer("panels", answer.panels(weight_ED))
-        bias_P = self.panels.new_zeros(len(self.panels) * answer.PANEL)
+        bias_P = self.panels.new_zeros(len(self.panels) * PANEL)
         if bias_E is not None:
             bias_P[: self.columns] = bias_E.detach()
         self.register_buffer("bias", bias_P)
@@ -124,10 +126,10 @@ class Attend(nn.Module):
         """A memory's buffers with room for what is read now."""
         end = memory.length + run.length
         if not memory.buffers or len(memory.buffers[1]) < end:
-            panels = -(-max(64, 2 * end) // answer.PANEL)
+            panels = -(-max(64, 2 * end) // PANEL)
             old = memory.buffers
-            keys = torch.empty(panels, run.count, self.heads, model // self.heads, answer.PANEL)
-            memory.buffers = keys, torch.empty(panels * answer.PANEL, run.count, model)
+            keys = torch.empty(panels, run.count, self.heads, model // self.heads, PANEL)
+            memory.buffers = keys, torch.empty(panels * PANEL, run.count, model)
             for buffer, before in zip(memory.buffers, old, strict=False):
                 buffer[: len(before)] = before
         memory.length = end

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, scaled_dot_product_attention
 
-from nlpkit.layers import attending
+from nlpkit.kernels import attention as attending
 from nlpkit.layers.dropout import Dropout
 from nlpkit.layers.linear import Linear
 from nlpkit.layers.packing import Packing, Run, rows

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from nlpkit.layers import fused, product, room
+from nlpkit.kernels import pointwise as fused
+from nlpkit.kernels import product
 from nlpkit.layers.linear import filled, linear, more_columns
+from nlpkit.machine import room
 
 CHUNK = 1024  # rows; 1024 x 8,000 logits are 33 MB
 
@@ -67,7 +69,7 @@ Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]  # of hidden stat
 def _by_kernels(
     hidden_MD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, target_M: Tensor, chunk: int, needed: bool
 ) -> tuple[list[Tensor], Gradients]:
-    """The losses of each chunk, and if needed the gradients of their sum, by nlpkit/layers/product.py."""
+    """The losses of each chunk, and if needed the gradients of their sum, by nlpkit/kernels/product.py."""
     dhidden_MD = torch.empty_like(hidden_MD) if needed else None
     dweight_VD = room.empty(weight_VD, *weight_VD.shape) if needed else None
     dbias_V = None if bias_V is None or not needed else bias_V.new_empty(bias_V.shape)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nlpkit.errors import UserError
+from nlpkit.base.errors import UserError
 
 _LEVELS = 1 << 16
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from nlpkit.errors import UserError
+from nlpkit.base.errors import UserError
 from nlpkit.layers.dropout import Dropout
 from nlpkit.layers.packing import Packing
 

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from nlpkit.errors import choose
-from nlpkit.layers import fused, product
+from nlpkit.base.errors import choose
+from nlpkit.kernels import pointwise as fused
+from nlpkit.kernels import product
 from nlpkit.layers.linear import Linear, gradients
-from nlpkit.native import LANES
+from nlpkit.machine.native import LANES
 
 Activation = Callable[[Tensor], Tensor]
 

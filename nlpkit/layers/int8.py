@@ -15,7 +15,8 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from nlpkit.layers import answer
+from nlpkit.kernels import answer
+from nlpkit.kernels.shapes import EIGHT
 
 LEVELS = 127  # the largest whole number
 
@@ -26,7 +27,7 @@ def torchs() -> bool:
     long, or adds two products in 16 bits, where large ones are cut off."""
     left = torch.tensor([[127], [-127]], dtype=torch.int8).expand(2, 64).contiguous()
     right = torch.full((64, 16), 127, dtype=torch.int8)
-    return answer.EIGHT and torch.equal(torch._int_mm(left, right).long(), left.long() @ right.long())
+    return EIGHT and torch.equal(torch._int_mm(left, right).long(), left.long() @ right.long())
 
 
 class Product(nn.Module):

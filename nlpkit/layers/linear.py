@@ -1,13 +1,12 @@
 """The linear layer, with the same bits whatever the number of threads and whatever else is in the batch.
 
-32-bit numbers on a processor are multiplied by kernels of our own (nlpkit/layers/product.py), which promise that by how
-they are written. Elsewhere torch is asked. Of a processor's other numbers (half of the bits, double ones) it is
-measured: MKL divides the rows and the columns of a product among threads, and computes
-a part of 1, 2 or 3 rows, or of up to 11 columns beyond a multiple of 16, by another path than the same rows and columns
-inside a larger part. Whether there is such a part depends on the number of threads, as long as the product is small
-beside it. So a size that is small and not a multiple of 16 is filled up with zeros. The usual widths are multiples,
-and nothing that takes time has few rows in training; where a size is odd (a classifier, a vocabulary of 1,003) the
-copy costs less than the product.
+32-bit numbers on a processor are multiplied by kernels of our own (nlpkit/kernels/product.py), which promise that by
+how they are written. Elsewhere torch is asked. Of a processor's other numbers (half of the bits, double ones) it is
+measured: MKL divides the rows and the columns of a product among threads, and computes a part of 1, 2 or 3 rows, or of
+up to 11 columns beyond a multiple of 16, by another path than the same rows and columns inside a larger part. Whether
+there is such a part depends on the number of threads, as long as the product is small beside it. So a size that is
+small and not a multiple of 16 is filled up with zeros. The usual widths are multiples, and nothing that takes time has
+few rows in training; where a size is odd (a classifier, a vocabulary of 1,003) the copy costs less than the product.
 
 Shapes: M rows, D and E widths.
 """
@@ -20,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from nlpkit.layers import product, room
+from nlpkit.kernels import product
+from nlpkit.machine import room
 
 _STEP = 16  # small sizes are a multiple of this
 # What is small: up to 64 threads were tried, and found to matter below 172 rows and below 20 columns a thread.

@@ -2,8 +2,8 @@
 
 torch splits the sums behind LayerNorm's weight and bias gradients among its threads, so their bits depend on how many
 there are. Here they are sums of blocks of rows in a written order, by a kernel that makes the input's gradient as well.
-Where there is none (nlpkit/layers/fused.py) they are a matrix product with a row of ones, which torch computes the same
-way on any number.
+Where there is none (nlpkit/kernels/pointwise.py) they are a matrix product with a row of ones, which torch computes the
+same way on any number.
 
 Shapes: N tokens, D model width.
 """
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nlpkit.layers import fused
+from nlpkit.kernels import pointwise as fused
 
 
 class _LayerNorm(torch.autograd.Function):

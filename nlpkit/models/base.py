@@ -17,8 +17,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from nlpkit.base.errors import UserError
 from nlpkit.data.batch import Batch, Wanted
-from nlpkit.errors import UserError
 
 # A field's annotation -> the types its value may have.
 _KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "bool": (bool,), "str": (str,)}

@@ -1,7 +1,4 @@
-"""Models from files and to files.
-
-``nlpkit.load(path)`` opens a `.safetensors` model or a Hugging Face directory; every MODEL argument goes through it.
-"""
+"""A model that was read, and models from configs and tensors and back (`nlpkit.exchange.opening` finds them)."""
 
 from __future__ import annotations
 
@@ -13,13 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from nlpkit import heap
-from nlpkit.artifact import file
-from nlpkit.errors import UserError, choose
+from nlpkit.base.errors import UserError, choose
 from nlpkit.layers.heads import ClassificationHead
+from nlpkit.machine import heap
 from nlpkit.models import family as family_of
 from nlpkit.models.base import Config, Family, Model
-from nlpkit.tokenizers import from_json
 from nlpkit.tokenizers.base import Tokenizer
 
 
@@ -49,23 +44,6 @@ class Loaded:
                 hint="longer sequences need a model that was pre-trained with a larger --max-len",
             )  # fmt: skip
         return max_len or most
-
-
-def load(path: str | Path) -> Loaded:
-    """Open a model file or a Hugging Face directory. Errors: UserError naming the first thing that does not fit."""
-    path = Path(path)
-    if path.is_dir():
-        from nlpkit.artifact.huggingface import read
-
-        return read(path)
-    artifact = file.read(path, kind="model")
-    network, family = restore(artifact.config, {name: artifact.array(name) for name in artifact.tensors}, where=path)
-    tokenizer = None if artifact.tokenizer is None else from_json(artifact.tokenizer)
-    if tokenizer is not None and tokenizer.vocab_size > network.config.vocab_size:
-        raise UserError(
-            f"tokenizer has {tokenizer.vocab_size:,} pieces, but the model {network.config.vocab_size:,}", where=path
-        )
-    return Loaded(network.eval(), tokenizer, family, artifact.config, path)
 
 
 def to_answer(loaded: Loaded, *, int8: bool, device: str) -> Loaded:

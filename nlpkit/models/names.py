@@ -1,6 +1,6 @@
 """How a family's tensors and fields are called in Hugging Face files: a table that is read in both directions.
 
-A family file fills in one `HuggingFace`; nlpkit/artifact/huggingface.py does the reading and writing.
+A family file fills in one `HuggingFace`; nlpkit/exchange/huggingface.py does the reading and writing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nlpkit.errors import UserError, choose
+from nlpkit.base.errors import UserError, choose
 
 Arrays = Mapping[str, NDArray[Any]]
 

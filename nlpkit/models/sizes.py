@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nlpkit.errors import UserError, choose
+from nlpkit.base.errors import UserError, choose
 
 if TYPE_CHECKING:
     from nlpkit.models.base import Config, Family

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from nlpkit.errors import UserError, choose
+from nlpkit.base.errors import UserError, choose
 
 if TYPE_CHECKING:
     from nlpkit.objectives.base import Kind, Objective, Vocabulary

@@ -12,9 +12,10 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from nlpkit.base.errors import UserError
+from nlpkit.base.seeds import Address
 from nlpkit.data.batch import Batch, Wanted, wanted_by_all
-from nlpkit.errors import UserError
-from nlpkit.seeds import Address
+from nlpkit.tokenizers.base import ROLES, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,12 @@ class Vocabulary:
                 hint="train a tokenizer with the default special pieces",
             )
         return self.roles[role]
+
+
+def vocabulary(tokenizer: Tokenizer) -> Vocabulary:
+    """What objectives need to know of a tokenizer."""
+    roles = {name: tokenizer.role(name) for name in ROLES}
+    return Vocabulary(tokenizer.vocab_size, {name: number for name, number in roles.items() if number is not None})
 
 
 @dataclass(frozen=True)

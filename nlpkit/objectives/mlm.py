@@ -19,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nlpkit.base.errors import UserError, refuse
+from nlpkit.base.seeds import Address
 from nlpkit.data.batch import Batch, Wanted
-from nlpkit.errors import UserError, refuse
 from nlpkit.objectives.base import Kind, Target, Vocabulary
-from nlpkit.seeds import Address
 
 OPTIONS = ("mask_ratio", "mask_mix", "masks", "mask_copies")
 RATIO, MIX, COPIES = 0.15, "80/10/10", 10  # where nothing is said (Devlin et al. 2019; ten copies: Liu et al. 2019)

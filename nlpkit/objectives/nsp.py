@@ -12,9 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
+from nlpkit.base.seeds import Address
 from nlpkit.data.batch import Batch, Wanted
 from nlpkit.objectives.base import Kind, Target, Vocabulary
-from nlpkit.seeds import Address
 
 
 @dataclass(frozen=True)

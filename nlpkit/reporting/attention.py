@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nlpkit.errors import UserError
+from nlpkit.base.errors import UserError
 from nlpkit.reporting.chart import number
 from nlpkit.reporting.html import Markup, join, tag
 from nlpkit.reporting.sources import Run
@@ -49,10 +49,10 @@ def _read(place: int, run: Run, text: str) -> Looked:
     import numpy as np
     import torch
 
+    from nlpkit.exchange.opening import load
     from nlpkit.layers.watching import watching
-    from nlpkit.models.load import load
+    from nlpkit.machine.threads import use_threads
     from nlpkit.tasks.reading import encoder_of
-    from nlpkit.training.threads import use_threads
 
     assert run.artifact is not None
     path = run.artifact.path

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nlpkit import events
-from nlpkit.errors import UserError
+from nlpkit.base import events
+from nlpkit.base.errors import UserError
 
 Points = list[tuple[int, float]]  # (step, value), steps rising
 HUGE = 1e300  # what is larger was no measurement, and is counted as no number

@@ -13,7 +13,7 @@ from typing import Any
 
 from nlpkit.artifact import file
 from nlpkit.artifact.file import Artifact
-from nlpkit.errors import UserError
+from nlpkit.base.errors import UserError
 from nlpkit.reporting import log
 from nlpkit.reporting.log import Logged
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from nlpkit.artifact import atomic
-from nlpkit.errors import UserError
+from nlpkit.base.errors import UserError
 from nlpkit.reporting.chart import letter
 from nlpkit.reporting.curves import along
 from nlpkit.reporting.log import Logged

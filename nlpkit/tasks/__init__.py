@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from nlpkit.errors import choose
+from nlpkit.base.errors import choose
 
 if TYPE_CHECKING:
     from nlpkit.tasks.base import Kind

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from nlpkit.base.errors import UserError, choose, unknown
+from nlpkit.base.seeds import Address
 from nlpkit.data.batch import Batch, Wanted
 from nlpkit.data.labelled import Examples
-from nlpkit.errors import UserError, choose, unknown
-from nlpkit.evaluation import metrics
 from nlpkit.layers.cross_entropy import cross_entropy_sum
+from nlpkit.measure import metrics
 from nlpkit.objectives.base import Target
-from nlpkit.seeds import Address
 from nlpkit.tasks.base import Kind, Scores
 from nlpkit.tasks.pooling import POOLINGS
 from nlpkit.tasks.sequences import Encoder, Sequences

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nlpkit.base.errors import UserError
 from nlpkit.data.batch import Batch, Wanted
-from nlpkit.errors import UserError
 from nlpkit.models.base import Model
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nlpkit import events, tasks
+from nlpkit import tasks
+from nlpkit.base import events
+from nlpkit.base.errors import UserError
 from nlpkit.data.framing import framing
 from nlpkit.data.labelled import Examples
-from nlpkit.errors import UserError
 from nlpkit.models.load import Loaded
 from nlpkit.tasks.base import Task
 from nlpkit.tasks.sequences import Encoder, Sequences

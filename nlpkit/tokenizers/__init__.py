@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nlpkit.errors import UserError, choose
+from nlpkit.base.errors import UserError, choose
 
 if TYPE_CHECKING:
     from nlpkit.tokenizers.base import Tokenizer
@@ -30,13 +30,9 @@ def from_json(value: Mapping[str, Any]) -> Tokenizer:
 
 
 def load(path: Path | str) -> Tokenizer:
-    """The tokenizer of a file: a tokenizer, or any file that carries one (tokens, a model); or of a Hugging Face
-    directory. Errors: a file without one."""
+    """The tokenizer of a file: a tokenizer, or any file that carries one (tokens, a model). Errors: a file without
+    one."""
     path = Path(path)
-    if path.is_dir():
-        from nlpkit.tokenizers import huggingface
-
-        return huggingface.read(path)
     from nlpkit.artifact import file
 
     artifact = file.read(path)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from nlpkit.artifact.file import canonical
-from nlpkit.errors import UserError
+from nlpkit.base.canonical import canonical
+from nlpkit.base.errors import UserError
 
 if TYPE_CHECKING:
     from nlpkit.tokenizers.fast import Plan

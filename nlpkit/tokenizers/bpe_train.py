@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from nlpkit import events
+from nlpkit.base import events
 
 
 @dataclass

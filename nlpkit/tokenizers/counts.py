@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
-from nlpkit import events
-from nlpkit.parallel import in_order
+from nlpkit.base import events
+from nlpkit.base.parallel import in_order
 
 BATCH = 4_000_000  # characters a worker counts at a time
 MOST = 1_000_000  # different words; learning from so many takes about 1 GB, of unigram 3

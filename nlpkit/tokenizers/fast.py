@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nlpkit import native
+from nlpkit.machine import native
 from nlpkit.tokenizers import kernels, spelling
 from nlpkit.tokenizers.cache import MOST, Spell
 

@@ -1,4 +1,5 @@
-"""Text as bytes -> the numbers of its chunks -> ids, compiled (nlpkit/native.py): every byte is looked at twice or so.
+"""Text as bytes -> the numbers of its chunks -> ids, compiled (nlpkit/machine/native.py): every byte is looked at twice
+or so.
 
 A chunk is what stands between white space (pretokenize.py). Chunks are kept in a table with open addressing: an arena
 of bytes, one chunk behind the other, a row of ids for each, and slots that hold a part of a chunk's hash and its
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nlpkit.native import Bytes, Doubles, Ints, Longs, helper, kernel
+from nlpkit.machine.native import Bytes, Doubles, Ints, Longs, helper, kernel
 from nlpkit.tokenizers.spelling import ASKED, CUT, HIGH, LEADING, ODD, PAIRED, WHITE, find, put, spell
 
 # Places in the array `at`.

@@ -1,4 +1,4 @@
-"""How one chunk of text is spelled, compiled (nlpkit/native.py): helpers of kernels.py.
+"""How one chunk of text is spelled, compiled (nlpkit/machine/native.py): helpers of kernels.py.
 
 Pieces are found in a tree of bytes: an edge from a node by a byte to a node is an entry of a table with open
 addressing. UTF-8 is such that a piece ends where a character does. Merges are entries of such a table too, from a pair
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nlpkit.native import Bytes, Doubles, Ints, Longs, helper
+from nlpkit.machine.native import Bytes, Doubles, Ints, Longs, helper
 
 # What a byte is, bits. WHITE separates; SIGN is a word of its own where words are BERT's; ASKED is Python's to spell.
 WHITE, SIGN, LETTER, DIGIT, ASKED, ODD, HIGH = 1, 2, 4, 8, 16, 32, 64

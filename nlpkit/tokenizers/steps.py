@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from nlpkit.errors import choose
+from nlpkit.base.errors import choose
 from nlpkit.tokenizers import classes
 
 _MARKS = re.compile(f"[{classes.COMBINING}]+")

@@ -20,8 +20,8 @@ import regex
 from numpy.typing import NDArray
 from scipy.special import digamma
 
-from nlpkit import events
-from nlpkit.errors import UserError
+from nlpkit.base import events
+from nlpkit.base.errors import UserError
 from nlpkit.tokenizers.lattice import Floats, Ints, Lattice, Texts
 from nlpkit.tokenizers.unigram import SPACE, Unigram
 

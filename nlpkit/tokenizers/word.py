@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nlpkit.errors import UserError
+from nlpkit.base.errors import UserError
 from nlpkit.tokenizers import spelling
 from nlpkit.tokenizers.base import Tokenizer
 from nlpkit.tokenizers.cache import Spellings, each

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from nlpkit import events
+from nlpkit.base import events
 from nlpkit.tokenizers.bpe_train import Joining, Words
 
 Ints = NDArray[np.int64]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from nlpkit.errors import UserError
+from nlpkit.base.errors import UserError
 from nlpkit.layers.feedforward import FeedForward
 from nlpkit.layers.norm import LayerNorm
 

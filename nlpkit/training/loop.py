@@ -17,26 +17,29 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
-from nlpkit import events, heap
 from nlpkit.artifact.provenance import Run
 from nlpkit.artifact.resume import Saves
+from nlpkit.base import events
+from nlpkit.base.errors import RunError
+from nlpkit.base.seeds import Address
+from nlpkit.base.stop import StopSignal
+from nlpkit.base.world import world
 from nlpkit.data.batch import Batch
 from nlpkit.data.order import Read, Source
-from nlpkit.device import local_device
-from nlpkit.errors import RunError
 from nlpkit.layers.block import use_checkpointing
+from nlpkit.machine import heap
+from nlpkit.machine.device import local_device
 from nlpkit.models.base import Model
 from nlpkit.objectives.base import Objective, Target
-from nlpkit.seeds import Address
-from nlpkit.training import distributed, estimate, optimizers, precision, resume
-from nlpkit.training import gradients as grads
+from nlpkit.training import optimizers, precision, resume
 from nlpkit.training.compiling import compile_parts
 from nlpkit.training.optimizers.base import Optimizer
-from nlpkit.training.reduction import Local, Replicated
+from nlpkit.training.parallel import distributed
+from nlpkit.training.parallel import gradients as grads
+from nlpkit.training.parallel.reduction import Local, Replicated
+from nlpkit.training.parallel.sharded import Sharded
+from nlpkit.training.planning import estimate
 from nlpkit.training.settings import Settings
-from nlpkit.training.sharded import Sharded
-from nlpkit.training.stop import StopSignal
-from nlpkit.world import world
 
 
 @dataclass(frozen=True)
@@ -221,7 +224,7 @@ def forward_backward(
 
 
 def number(value: Tensor) -> float:
-    """A loss as a number; 0 where nothing is computed (`nlpkit.training.simulate`)."""
+    """A loss as a number; 0 where nothing is computed (`nlpkit.training.planning.simulate`)."""
     return 0.0 if isinstance(value, FakeTensor) else value.item()
 
 

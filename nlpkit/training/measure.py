@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from nlpkit.base.seeds import Address
 from nlpkit.data.order import Epochs, in_order
 from nlpkit.models.base import Model
 from nlpkit.objectives.base import Objective
-from nlpkit.seeds import Address
-from nlpkit.training.distributed import spread
+from nlpkit.training.parallel.distributed import spread
 
 
 def mean_losses(model: Model, objective: Objective, data: Epochs, rng: Address, device: str) -> dict[str, float]:

@@ -93,7 +93,7 @@ class Training:
 
 
 OPTIONS: dict[str, Field[Any]] = {item.name: item for item in fields(Training)}
-# What a recipe may say (nlpkit/training/recipes.py), where the command has recipes.
+# What a recipe may say (nlpkit/stages/recipes.py), where the command has recipes.
 IN_RECIPES = ("batch_tokens", "optimizer", "lr", "schedule", "warmup_fraction", "weight_decay", "clip_norm")
 PLAIN: dict[str, Any] = {name: OPTIONS[name].default for name in IN_RECIPES}
 # Where a command differs: (default, what None means).

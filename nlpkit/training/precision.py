@@ -14,9 +14,9 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
-from nlpkit import events
-from nlpkit.errors import RunError, UserError, choose
-from nlpkit.training.gradients import Parameters, RowNorms, gradient_norm
+from nlpkit.base import events
+from nlpkit.base.errors import RunError, UserError, choose
+from nlpkit.training.parallel.gradients import Parameters, RowNorms, gradient_norm
 from nlpkit.training.resume import Progress
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

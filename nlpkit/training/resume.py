@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from nlpkit import events
 from nlpkit.artifact import file, resume
 from nlpkit.artifact.provenance import Run, unfinished
+from nlpkit.base import events
+from nlpkit.base.errors import UserError
+from nlpkit.base.world import world
 from nlpkit.data.order import START, Position
-from nlpkit.errors import UserError
-from nlpkit.world import world
 
 Arrays = resume.Arrays
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nlpkit.errors import UserError, choose, refuse
+from nlpkit.base.errors import UserError, choose, refuse
 from nlpkit.training import optimizers
 from nlpkit.training.options import OPTIONS, Training
 from nlpkit.training.schedules import DECAY_FRACTION, DECAYING, ENDLESS, SCHEDULES

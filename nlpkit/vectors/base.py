@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nlpkit.errors import UserError, choose
+from nlpkit.base.errors import UserError, choose
 from nlpkit.vectors import LOSSES, METHODS
 
 MAX_WINDOW = 10_000  # words on each side; a unit's rows are numbered with 16 bits

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit.artifact import file
-from nlpkit.errors import UserError, nearest
+from nlpkit.base.errors import UserError, nearest
 from nlpkit.tokenizers.normalize import normalize
 
 KIND = "vectors"
@@ -61,7 +61,7 @@ class Vectors:
         al. 2017, section 5.3). The pieces of a tokenizer are all there are: it makes no others."""
         if self.ngrams is None or self.tokenizer is not None:
             return self
-        from nlpkit.vectors.subwords import ngrams, parse  # imports numba
+        from nlpkit.vectors.text.subwords import ngrams, parse  # imports numba
 
         least, most, buckets = parse(self.config["subwords"], self.config["buckets"])
         found: dict[str, Floats] = {}

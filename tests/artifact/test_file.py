@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nlpkit.artifact import atomic, file, safetensors
-from nlpkit.errors import RunError, UserError
+from nlpkit.base.errors import RunError, UserError
 
 TENSORS = {
     "b.weight": np.arange(12, dtype=np.float32).reshape(3, 4),

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nlpkit.artifact import file, safetensors
-from nlpkit.artifact.file import canonical
-from nlpkit.errors import UserError
+from nlpkit.base.canonical import canonical
+from nlpkit.base.errors import UserError
 
 TENSORS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([1, 2, 3], np.uint16)}
 MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -29,7 +29,7 @@ def versions() -> dict[str, str]:
 
 def write_texts(folder: Path) -> None:
     """From draws that are whole numbers, which no processor changes."""
-    from nlpkit.seeds import Address
+    from nlpkit.base.seeds import Address
 
     draws = iter(Address(0, ("portable",)).generator().integers(len(WORDS), size=60_000).tolist())
     lines = [" ".join(WORDS[min(next(draws), next(draws))] for _ in range(4 + next(draws) % 9)) for _ in range(2000)]
@@ -68,7 +68,7 @@ def run(folder: Path) -> dict[str, str]:
 
 
 def main() -> None:
-    from nlpkit import portable
+    from nlpkit.machine import portable
 
     portable.ask()
     with tempfile.TemporaryDirectory() as folder:

@@ -18,7 +18,8 @@ import nlpkit
 from nlpkit.artifact.file import file_sha256
 from nlpkit.artifact.provenance import HOW
 from nlpkit.training import loop
-from nlpkit.vectors import glove, learner
+from nlpkit.vectors.glove import glove
+from nlpkit.vectors.word2vec import learner
 
 TRAIN: dict[str, Any] = {"steps": 4, "batch_tokens": 256, "threads": 1}
 

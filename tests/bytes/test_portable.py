@@ -60,7 +60,7 @@ def test_portable_mode_is_recorded_and_asked_for_again(tmp_path: Path) -> None:
 
 
 ROOTS = """
-from nlpkit import portable
+from nlpkit.machine import portable
 portable.ask()
 portable.settle()
 import numpy as np, torch
@@ -85,7 +85,7 @@ def test_square_roots_are_exact() -> None:
 
 
 def test_it_is_too_late_once_a_library_is_loaded() -> None:
-    code = "import numpy; from nlpkit.portable import ask; ask()"
+    code = "import numpy; from nlpkit.machine.portable import ask; ask()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "numpy is loaded already" in done.stderr
 

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 import nlpkit
-from nlpkit import catalogue, models, tasks
+from nlpkit import models, tasks
 from nlpkit.cli import app, reference
+from nlpkit.stages import ls as catalogue
 from nlpkit.tasks.pooling import POOLINGS
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "flags.json"

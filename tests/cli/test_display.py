@@ -10,7 +10,7 @@ import pytest
 
 from nlpkit.cli import display
 from nlpkit.cli.display import LiveLine, Watched, fitting
-from nlpkit.training import estimate
+from nlpkit.training.planning import estimate
 
 STEP = {"event": "step", "step": 30, "steps": 100, "loss": 2.5, "tokens": 1000, "tokens_per_second": 2000.0}
 TRAINING = {"event": "training", "step": 0, "steps": 100, "options": {"device": "cpu"}}

@@ -12,10 +12,11 @@ import pytest
 import torch
 
 import nlpkit
-from nlpkit import catalogue, models, objectives, tasks, tokenizers
+from nlpkit import models, objectives, tasks, tokenizers
 from nlpkit.cli.app import run
 from nlpkit.models.sizes import SIZES, config_for
-from nlpkit.training import pretrain
+from nlpkit.stages import ls as catalogue
+from nlpkit.stages import pretrain
 from nlpkit.training.optimizers import OPTIMIZERS
 
 

@@ -186,7 +186,7 @@ def test_a_result_does_not_go_to_stdout(here: Path, capsys: pytest.CaptureFixtur
 
 
 def test_debug_shows_where_an_error_came_from(here: Path) -> None:
-    from nlpkit.errors import UserError
+    from nlpkit.base.errors import UserError
 
     with pytest.raises(UserError):
         run(["info", "nowhere.safetensors", "--debug"])

@@ -13,10 +13,10 @@ import toys
 import nlpkit
 from nlpkit.artifact import file
 from nlpkit.artifact.provenance import answers
+from nlpkit.base.errors import Interrupted
 from nlpkit.cli.app import run
 from nlpkit.compression import replay
 from nlpkit.compression.losses import soft_targets, soft_targets_of_top
-from nlpkit.errors import Interrupted
 from nlpkit.training import loop
 
 SHORT: dict[str, Any] = {"lr": 3e-3, "batch_tokens": 256, "threads": 1}

@@ -12,7 +12,8 @@ import pytest
 from making import token_file
 
 import nlpkit
-from nlpkit import events, models
+from nlpkit import models
+from nlpkit.base import events
 
 TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text("utf-8")
 

@@ -26,7 +26,7 @@ NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 _EXAMPLE = re.compile(r"<!-- run -->\n```python\n(.*?)^```$", re.M | re.S)
-# A path of this repository, as it stands between backticks: `nlpkit/seeds.py`, `tests/bytes`, `recipes/Makefile`.
+# A path of this repository, as it stands between backticks: `nlpkit/base/seeds.py`, `tests/bytes`, `recipes/Makefile`.
 _PATH = re.compile(r"`((?:nlpkit|tests|docs|recipes|benchmarks)/[\w./-]*)`")
 # What the contributor's example adds; a test of its own takes its two steps (test_contributing.py).
 TO_BE_WRITTEN = {"nlpkit/models/fnet.py"}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from nlpkit.base.config import command_options
 from nlpkit.cli import app
-from nlpkit.config import command_options
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.toml"))

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nlpkit.base.seeds import Address
 from nlpkit.data.framing import Framing, pack, truncate
 from nlpkit.data.order import START, Epochs, epoch_batches, in_order
-from nlpkit.seeds import Address
 
 LENGTHS = st.lists(st.integers(1, 200), min_size=1, max_size=300)
 

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from making import tokenizer
 
+from nlpkit.base.errors import UserError
 from nlpkit.data.batch import Batch
 from nlpkit.data.framing import framing
 from nlpkit.data.order import Epochs
 from nlpkit.data.pretraining import chunk, source
 from nlpkit.data.tokenfile import TokenFiles
-from nlpkit.errors import UserError
 
 MADE = tokenizer()
 FIRST = 100  # an id no piece has, so that tokens can be told from framing

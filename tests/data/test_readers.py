@@ -19,11 +19,11 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nlpkit import events
+from nlpkit.base import events
+from nlpkit.base.errors import UserError
 from nlpkit.data import corpus, labelled, readers
 from nlpkit.data.corpus import Document, documents
 from nlpkit.data.readers import ROWS, Faults, lines
-from nlpkit.errors import UserError
 
 PACKED: dict[str, Callable[[bytes], bytes]] = {
     "": bytes, ".gz": gzip.compress, ".zst": zstandard.ZstdCompressor().compress,

@@ -12,9 +12,9 @@ import pytest
 
 import nlpkit
 from nlpkit.artifact import file
+from nlpkit.base.errors import UserError
 from nlpkit.data.order import START, Epochs
 from nlpkit.data.staged import Staged, short
-from nlpkit.errors import UserError
 
 
 def test_a_quarter_and_not_too_short() -> None:

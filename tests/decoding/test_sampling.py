@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nlpkit.base.errors import RunError, UserError
 from nlpkit.decoding.sampling import Sampling, drawn, draws, next_token, penalised, probabilities, top_k, top_p
-from nlpkit.errors import RunError, UserError
 
 RNG = np.random.default_rng(0)
 NONE = np.zeros(0, bool)

@@ -25,9 +25,10 @@ import toys
 
 import nlpkit
 from nlpkit.artifact import atomic, file
+from nlpkit.base.stop import StopSignal
 from nlpkit.cli import app
-from nlpkit.training import distributed, loop, reduction
-from nlpkit.training.stop import StopSignal
+from nlpkit.training import loop
+from nlpkit.training.parallel import distributed, reduction
 
 # Every optimizer. Sequences of unequal length, short ones first, more parts than some batches have sequences, dropout,
 # two batches a step, evaluations.

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nlpkit
+from nlpkit.base.errors import UserError
+from nlpkit.base.world import World, world
 from nlpkit.data.order import START, Epochs, cut
-from nlpkit.device import choose_device, local_device
-from nlpkit.errors import UserError
+from nlpkit.machine.device import choose_device, local_device
+from nlpkit.training.parallel.tree import Tree, share
 from nlpkit.training.settings import check_parallel
-from nlpkit.training.tree import Tree, share
-from nlpkit.world import World, world
 
 TORCHRUN = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "localhost",
             "MASTER_PORT": "29500"}  # fmt: skip

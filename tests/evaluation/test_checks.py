@@ -2,7 +2,7 @@
 
 import pytest
 
-from nlpkit.errors import CheckFailed, UserError
+from nlpkit.base.errors import CheckFailed, UserError
 from nlpkit.evaluation import checks
 
 NAMES = ["accuracy", "loss", "f1.a=b"]

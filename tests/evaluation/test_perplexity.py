@@ -16,11 +16,11 @@ from torch import Tensor
 import nlpkit
 from nlpkit.artifact import file
 from nlpkit.artifact.file import file_sha256
+from nlpkit.base.errors import UserError
 from nlpkit.cli.app import run
 from nlpkit.data.batch import Batch
-from nlpkit.errors import UserError
+from nlpkit.exchange.opening import load
 from nlpkit.layers.packing import Packing
-from nlpkit.models.load import load
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -178,11 +178,11 @@ def test_two_models_answer_the_same_questions(folder: Path, name: str) -> None:
 def test_a_masked_model_is_that_of_a_plain_loop(folder: Path, cut: str) -> None:
     """Every sequence by itself, the masks those of epoch 0 of the seed."""
     from nlpkit import objectives
+    from nlpkit.base.seeds import Address
     from nlpkit.data.framing import framing
     from nlpkit.data.pretraining import source
     from nlpkit.data.tokenfile import TokenFiles
-    from nlpkit.seeds import Address
-    from nlpkit.training.pretrain import vocabulary
+    from nlpkit.stages.pretrain import vocabulary
 
     loaded = load(folder / "bert.safetensors")
     made = loaded.need_tokenizer()

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
-from nlpkit.layers import answer, answering, int8
+from nlpkit.kernels import answer
+from nlpkit.layers import answering, int8
 from nlpkit.layers.attention import Attention, Cache, Causal, Full, Mask, Memory, Sight
 from nlpkit.layers.linear import Linear
 from nlpkit.layers.norm import LayerNorm

@@ -24,7 +24,7 @@ def inputs(rows: int, width: int, vocab: int, bias: bool, dtype: torch.dtype = t
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """By kernels of our own, and by torch, as numbers are multiplied that those do not take."""
     if request.param == "torch":
-        monkeypatch.setattr("nlpkit.layers.product.usable", lambda *tensors: False)
+        monkeypatch.setattr("nlpkit.kernels.product.usable", lambda *tensors: False)
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -11,11 +11,12 @@ import torch
 import toys
 
 import nlpkit
+from nlpkit.base.errors import UserError
 from nlpkit.cli.app import run
-from nlpkit.errors import UserError
+from nlpkit.exchange.opening import load
 from nlpkit.layers import int8
 from nlpkit.layers.linear import Linear
-from nlpkit.models.load import load, to_answer
+from nlpkit.models.load import to_answer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

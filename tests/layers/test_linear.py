@@ -20,7 +20,7 @@ def restore_threads():
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """By kernels of our own, and by torch, as numbers are multiplied that those do not take."""
     if request.param == "torch":
-        monkeypatch.setattr("nlpkit.layers.product.usable", lambda *tensors: False)
+        monkeypatch.setattr("nlpkit.kernels.product.usable", lambda *tensors: False)
 
 
 def gradients(threads: int, rows: int, columns: int, width: int = 128) -> list[Tensor]:

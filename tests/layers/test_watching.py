@@ -10,10 +10,10 @@ import torch
 import toys
 
 from nlpkit import models
+from nlpkit.exchange.opening import load
 from nlpkit.layers.attention import Attention, Causal, Full, Mask
 from nlpkit.layers.packing import Packing
 from nlpkit.layers.watching import watching
-from nlpkit.models.load import load
 from nlpkit.tasks.reading import encoder_of
 
 LENGTHS = [5, 5, 37]

@@ -10,8 +10,8 @@ import torch
 from golden.make_names import PATH, tensor_names
 from torch import Tensor
 
+from nlpkit.base.errors import UserError
 from nlpkit.data.batch import Batch
-from nlpkit.errors import UserError
 from nlpkit.layers.attention import Cache
 from nlpkit.layers.packing import Packing
 from nlpkit.models import FAMILIES, family

@@ -11,15 +11,16 @@ from making import OPTIONS, VOCABULARY, make_batch
 from torch import Tensor
 
 from nlpkit import objectives
+from nlpkit.base.seeds import Address
 from nlpkit.data.batch import Batch, Wanted, wanted_by_all
-from nlpkit.layers import answering, product
+from nlpkit.kernels import product
+from nlpkit.layers import answering
 from nlpkit.layers.block import use_checkpointing
 from nlpkit.layers.packing import rows
 from nlpkit.models import FAMILIES, family
 from nlpkit.models.base import Model
 from nlpkit.models.load import add_classifier
 from nlpkit.models.sizes import config_for
-from nlpkit.seeds import Address
 from nlpkit.tasks import kind
 from nlpkit.tasks.pooling import POOLINGS
 

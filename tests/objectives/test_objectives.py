@@ -8,11 +8,11 @@ import torch
 from making import OPTIONS, VOCABULARY, make_batch
 
 from nlpkit import objectives
+from nlpkit.base.errors import UserError
+from nlpkit.base.seeds import Address
 from nlpkit.data.batch import Batch
-from nlpkit.errors import UserError
 from nlpkit.objectives.base import Vocabulary
 from nlpkit.objectives.mlm import MaskedLM, parse_mix
-from nlpkit.seeds import Address
 
 
 def address(epoch: int, seed: int = 0) -> Address:

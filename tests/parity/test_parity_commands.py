@@ -14,14 +14,14 @@ import toys
 import nlpkit
 from nlpkit import objectives
 from nlpkit.artifact import file
+from nlpkit.base.seeds import Address
 from nlpkit.cli.app import run
 from nlpkit.data.framing import framing
 from nlpkit.data.pretraining import pairs
 from nlpkit.data.tokenfile import TokenFiles
-from nlpkit.models.load import load
-from nlpkit.seeds import Address
+from nlpkit.exchange.opening import load
+from nlpkit.stages.pretrain import vocabulary
 from nlpkit.tasks.reading import reader
-from nlpkit.training.pretrain import vocabulary
 
 pytestmark = [pytest.mark.oracle, pytest.mark.usefixtures("one_thread")]
 transformers = pytest.importorskip("transformers")
@@ -210,11 +210,11 @@ def test_a_bert_of_theirs_is_fine_tuned_and_opens_there_again(folder: Path, tmp_
     assert loaded.config["pooler"] == pooler and loaded.config["d_ff"] == 12 and loaded.config["max_len"] == 17
     if not pooler:
         for run in ({"dry_run": True}, {}):
-            with pytest.raises(nlpkit.errors.UserError, match="no pooler") as caught:
+            with pytest.raises(nlpkit.base.errors.UserError, match="no pooler") as caught:
                 nlpkit.finetune(source, folder / "train.jsonl", target, **LEARN, **run)
             assert caught.value.hint == "--pooling mean, cls or max needs none"
         assert not list(tmp_path.glob("clf*"))
-        with pytest.raises(nlpkit.errors.UserError, match="no pooler"):
+        with pytest.raises(nlpkit.base.errors.UserError, match="no pooler"):
             next(nlpkit.embed(source, folder / "dev.jsonl", pooling="pooler"))
         nlpkit.finetune(source, folder / "train.jsonl", target, pooling="mean", **LEARN)
         assert len(list(nlpkit.predict(target, folder / "dev.jsonl"))) == 40

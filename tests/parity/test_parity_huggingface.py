@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 import nlpkit
-from nlpkit.artifact import huggingface
-from nlpkit.artifact.export import export
 from nlpkit.data.batch import Batch
+from nlpkit.exchange import huggingface
+from nlpkit.exchange.export import export
 from nlpkit.layers.packing import Packing
 from nlpkit.models import family
 from nlpkit.models.load import Loaded, add_classifier, model_config

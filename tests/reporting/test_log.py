@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from nlpkit import events
-from nlpkit.errors import UserError
+from nlpkit.base import events
+from nlpkit.base.errors import UserError
 from nlpkit.reporting import log
 from nlpkit.reporting.curves import along, groups
 from nlpkit.reporting.sources import Run

@@ -16,10 +16,10 @@ import toys
 from making import token_file
 
 import nlpkit
-from nlpkit import events
 from nlpkit.artifact import file
+from nlpkit.base import events
+from nlpkit.base.errors import Interrupted, UserError
 from nlpkit.cli import app
-from nlpkit.errors import Interrupted, UserError
 
 SMALL: dict[str, Any] = {"n_layers": 1, "d_model": 32, "n_heads": 2, "max_len": 32, "batch_tokens": 256, "threads": 1,
                          "steps": 6, "eval_every": 2, "log_every": 1}  # fmt: skip

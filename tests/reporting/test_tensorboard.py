@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import nlpkit
-from nlpkit.errors import UserError
+from nlpkit.base.errors import UserError
 from nlpkit.reporting import tensorboard
 
 SPEED = {"tokens": 10, "tokens_per_second": 5}

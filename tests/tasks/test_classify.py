@@ -10,11 +10,11 @@ import pytest
 import torch
 import toys
 
+from nlpkit.base.errors import UserError
+from nlpkit.base.seeds import Address
 from nlpkit.data import labelled
 from nlpkit.data.framing import framing
-from nlpkit.errors import UserError
-from nlpkit.models.load import load
-from nlpkit.seeds import Address
+from nlpkit.exchange.opening import load
 from nlpkit.tasks import TASKS, classify, kind
 from nlpkit.tasks.classify import Classify, losses
 from nlpkit.tasks.pooling import POOLINGS

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nlpkit.errors import UserError
+from nlpkit.base.errors import UserError
+from nlpkit.stages.tokenizer_train import TRAINERS, Options
 from nlpkit.tokenizers import from_json
 from nlpkit.tokenizers import normalize as normal
 from nlpkit.tokenizers.base import DEFAULT_SPECIAL, Tokenizer
@@ -18,7 +19,6 @@ from nlpkit.tokenizers.bpe import BPE
 from nlpkit.tokenizers.bpe_train import Joining
 from nlpkit.tokenizers.counts import count_words
 from nlpkit.tokenizers.pretokenize import gpt2_words, to_bytes, to_letters
-from nlpkit.tokenizers.train import TRAINERS, Options
 from nlpkit.tokenizers.wordpiece import WordPiece
 from nlpkit.tokenizers.wordpiece_train import learn_pieces, likelihood, ratio
 

@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nlpkit import events, tokenizers
-from nlpkit.seeds import Address
+from nlpkit import tokenizers
+from nlpkit.base import events
+from nlpkit.base.seeds import Address
+from nlpkit.stages.tokenizer_train import train
 from nlpkit.tokenizers import counts as counting
 from nlpkit.tokenizers.base import DEFAULT_SPECIAL, Tokenizer
 from nlpkit.tokenizers.counts import count_words
-from nlpkit.tokenizers.train import train
 
 # What is trained, with the options that make it different from its kind's default.
 TRAINED: dict[str, dict[str, object]] = {
@@ -50,7 +51,7 @@ PROGRAM = """
 import json, sys
 from pathlib import Path
 from nlpkit.tokenizers import counts
-from nlpkit.tokenizers.train import train
+from nlpkit.stages.tokenizer_train import train
 counts.BATCH = 1500  # so that several processes have something to count
 folder, threads, trained = Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
 paths = [folder / "one.txt", folder / "two.txt"]

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nlpkit import native
+from nlpkit.machine import native
 from nlpkit.tokenizers import fast, kernels, pretokenize
 from nlpkit.tokenizers.base import DEFAULT_SPECIAL, Tokenizer
 from nlpkit.tokenizers.bpe import BPE
@@ -156,7 +156,7 @@ def test_kernels_refuse_other_arrays() -> None:
 
 RUN = """
 import sys
-from nlpkit import native
+from nlpkit.machine import native
 from nlpkit.tokenizers import kernels
 import numpy as np
 print(native.ready("nlpkit.tokenizers.kernels", compile=sys.argv[1] == "compile"))
@@ -192,14 +192,16 @@ def test_kept_code_is_loaded_without_numba_and_damage_is_seen(tmp_path: Path, mo
 
 def test_sources_name_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A change of a helper that a module imports, or another processor, is another file; old ones go."""
-    (tmp_path / "inner.py").write_text("from nlpkit.native import helper\n@helper\ndef twice(x):\n    return 2 * x\n")
+    (tmp_path / "inner.py").write_text(
+        "from nlpkit.machine.native import helper\n@helper\ndef twice(x):\n    return 2 * x\n"
+    )
     (tmp_path / "outer.py").write_text(
-        "from __future__ import annotations\nfrom nlpkit.native import Longs, kernel\nfrom inner import twice\n"
+        "from __future__ import annotations\nfrom nlpkit.machine.native import Longs, kernel\nfrom inner import twice\n"
         "@kernel\ndef run(x: Longs, n: int):\n"
         "    return twice(x[0]) + n\n"
     )
     code = (
-        "import numpy as np, outer; from nlpkit import native; print(outer.run(np.array([5]), 1), "
+        "import numpy as np, outer; from nlpkit.machine import native; print(outer.run(np.array([5]), 1), "
         "native._path('outer').name)"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -210,7 +212,9 @@ def test_sources_name_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     first = run()
     assert first[0] == "11" and run() == first
-    (tmp_path / "inner.py").write_text("from nlpkit.native import helper\n@helper\ndef twice(x):\n    return 3 * x\n")
+    (tmp_path / "inner.py").write_text(
+        "from nlpkit.machine.native import helper\n@helper\ndef twice(x):\n    return 3 * x\n"
+    )
     second = run()
     assert second[0] == "16" and second[1] != first[1]
     monkeypatch.setenv("NUMBA_CPU_NAME", "generic")

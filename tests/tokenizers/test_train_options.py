@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 import nlpkit
+from nlpkit.base.errors import UserError
 from nlpkit.cli import app
-from nlpkit.errors import UserError
-from nlpkit.tokenizers.train import TRAINERS
+from nlpkit.stages.tokenizer_train import TRAINERS
 
 # Option -> another value than its default, and the kinds that read it.
 READ: dict[str, tuple[Any, set[str]]] = {

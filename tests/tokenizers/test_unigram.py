@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nlpkit import events, tokenizers
-from nlpkit.errors import UserError
+from nlpkit import tokenizers
+from nlpkit.base import events
+from nlpkit.base.errors import UserError
 from nlpkit.tokenizers.lattice import Lattice, Texts
 from nlpkit.tokenizers.unigram import SPACE, Unigram, words
 from nlpkit.tokenizers.unigram_train import GRID, fit, segments, train

@@ -14,7 +14,7 @@ from making import token_file
 from nlpkit.artifact import file
 from nlpkit.cli.app import run
 from nlpkit.data.order import START
-from nlpkit.training import finetune, pretrain
+from nlpkit.stages import finetune, pretrain
 
 LEARNT = ["--steps", "4", "--dropout", "0", "--lr", "1e-4", "--warmup-fraction", "0", "--adam-eps", "1e-6", "--threads",
           "1", "--log-every", "1"]  # fmt: skip

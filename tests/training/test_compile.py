@@ -13,15 +13,16 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 import nlpkit
 from nlpkit import objectives
+from nlpkit.base.errors import UserError
 from nlpkit.data.order import Part, Read
-from nlpkit.errors import UserError
-from nlpkit.layers import fused, product
+from nlpkit.kernels import pointwise as fused
+from nlpkit.kernels import product
 from nlpkit.models import FAMILIES, family
 from nlpkit.models.base import Model
 from nlpkit.models.sizes import config_for
 from nlpkit.training import loop
 from nlpkit.training.compiling import compile_parts
-from nlpkit.training.reduction import Local
+from nlpkit.training.parallel.reduction import Local
 from nlpkit.training.settings import Settings
 
 
@@ -69,7 +70,7 @@ def test_on_a_processor_it_is_refused(tmp_path: Path) -> None:
 
 def test_the_loop_compiles_what_it_is_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[str] = []
-    monkeypatch.setattr("nlpkit.training.stage.check_compile", lambda asked, device: None)
+    monkeypatch.setattr("nlpkit.stages.base.check_compile", lambda asked, device: None)
     monkeypatch.setattr(loop, "compile_parts", lambda model: compiled.append(model.family))
     tokens = token_file(tmp_path / "tokens.safetensors", documents=5)
     for asked in (False, True):

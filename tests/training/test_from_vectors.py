@@ -11,12 +11,12 @@ from making import token_file, tokenizer, vector_file
 
 import nlpkit
 from nlpkit.artifact import file
+from nlpkit.base.errors import UserError
 from nlpkit.cli.app import run
-from nlpkit.errors import UserError
 from nlpkit.models import FAMILIES
 from nlpkit.tokenizers import from_json
 from nlpkit.tokenizers import load as load_tokenizer
-from nlpkit.training.from_vectors import TABLE, matches
+from nlpkit.training.adapt.vectors import TABLE, matches
 from nlpkit.vectors.file import load
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -11,12 +11,12 @@ import torch
 from making import OPTIONS, VOCABULARY, make_batch, token_file
 
 import nlpkit
-from nlpkit import events
 from nlpkit.artifact import file
+from nlpkit.base import events
+from nlpkit.base.errors import Interrupted, RunError, UserError
 from nlpkit.data.order import Part, Read
-from nlpkit.errors import Interrupted, RunError, UserError
 from nlpkit.training import loop
-from nlpkit.training.reduction import Local
+from nlpkit.training.parallel.reduction import Local
 
 SMALL: dict[str, Any] = {"n_layers": 1, "d_model": 32, "n_heads": 2, "max_len": 32, "batch_tokens": 256, "threads": 1}
 
@@ -246,7 +246,7 @@ def test_a_report_counts_the_operations_of_its_steps(
 
     found, listening = recorded("step")
     options = {"model": "gpt2", "steps": 2, "log_every": 2, "d_model": 64, "d_ff": 256, "dropout": 0.0}
-    monkeypatch.setattr("nlpkit.layers.product.usable", lambda *tensors: False)
+    monkeypatch.setattr("nlpkit.kernels.product.usable", lambda *tensors: False)
     with listening, FlopCounterMode(display=False) as counter:
         pretrain(folder, tmp_path / "m.safetensors", **options)
     assert found[0]["operations"] == pytest.approx(counter.get_total_flops(), rel=0.15)
@@ -258,7 +258,7 @@ def test_operations_are_those_of_what_is_wanted(name: str, objective: str) -> No
     from nlpkit import objectives
     from nlpkit.models import family
     from nlpkit.models.sizes import config_for
-    from nlpkit.training import simulate
+    from nlpkit.training.planning import simulate
     from nlpkit.training.settings import Settings
 
     chosen, settings = family(name), Settings(steps=1)

@@ -1,5 +1,5 @@
 """Less memory: checkpointing, reduced precision, freezing, and a plan of what a run needs. Bytes are counted, not seen:
-`nlpkit.training.simulate` follows every tensor of an update (Q-B7, E10)."""
+`nlpkit.training.planning.simulate` follows every tensor of an update (Q-B7, E10)."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ from making import OPTIONS, VOCABULARY, make_batch, token_file
 import nlpkit
 from nlpkit import objectives
 from nlpkit.artifact import file
+from nlpkit.base.errors import RunError, UserError
+from nlpkit.base.world import World
 from nlpkit.cli.app import run
 from nlpkit.data.order import Part, Read
-from nlpkit.errors import RunError, UserError
 from nlpkit.layers.block import use_checkpointing
 from nlpkit.models import family
 from nlpkit.models.sizes import config_for
-from nlpkit.training import loop, plan, precision, simulate
-from nlpkit.training.freeze import freeze
-from nlpkit.training.reduction import Local
+from nlpkit.stages import plan
+from nlpkit.training import loop, precision
+from nlpkit.training.adapt.freeze import freeze
+from nlpkit.training.parallel.reduction import Local
+from nlpkit.training.planning import simulate
 from nlpkit.training.resume import Progress
 from nlpkit.training.settings import Settings
-from nlpkit.world import World
 
 SHAPE: dict[str, Any] = {"n_layers": 2, "d_model": 32, "n_heads": 2, "max_len": 32, "batch_tokens": 256, "threads": 1,
                          "steps": 4, "dropout": 0.2}  # fmt: skip

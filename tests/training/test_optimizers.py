@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from nlpkit.errors import UserError
+from nlpkit.base.errors import UserError
 from nlpkit.training import optimizers
-from nlpkit.training.gradients import clip
 from nlpkit.training.optimizers.base import Optimizer
 from nlpkit.training.optimizers.muon import orthogonal
+from nlpkit.training.parallel.gradients import clip
 from nlpkit.training.settings import Settings
 
 

@@ -11,10 +11,10 @@ import pytest
 
 import nlpkit
 from nlpkit.artifact import file
+from nlpkit.base.errors import UserError
 from nlpkit.cli import app
-from nlpkit.errors import UserError
-from nlpkit.training import recipes
-from nlpkit.training.recipes import PLAIN, RECIPES
+from nlpkit.stages import recipes
+from nlpkit.stages.recipes import PLAIN, RECIPES
 from nlpkit.training.settings import Settings
 
 SMALL: dict[str, Any] = {"n_layers": 1, "d_model": 16, "n_heads": 2, "max_len": 32, "steps": 3, "threads": 1}

@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 import torch
 
-from nlpkit.errors import UserError
-from nlpkit.training import gradients as grads
+from nlpkit.base.errors import UserError
+from nlpkit.training.parallel import gradients as grads
 from nlpkit.training.settings import Settings
 
 

@@ -8,12 +8,12 @@ from typing import Annotated, Any, get_args, get_type_hints
 import pytest
 
 import nlpkit
+from nlpkit.base.errors import UserError
+from nlpkit.base.world import COMMANDS
 from nlpkit.cli import options as flags
-from nlpkit.errors import UserError
 from nlpkit.training import options
 from nlpkit.training.options import OPTIONS, OTHERWISE, PLAIN, Training, flat, trains
 from nlpkit.training.settings import Settings
-from nlpkit.world import COMMANDS
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -8,15 +8,17 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from nlpkit import events
-from nlpkit.artifact import file, inspect
-from nlpkit.artifact.verify import verify
+from nlpkit.artifact import file
+from nlpkit.base import events
+from nlpkit.base.errors import RunError, UserError
 from nlpkit.cli import app
-from nlpkit.errors import RunError, UserError
-from nlpkit.vectors import cooccurrence, cooccurrence_count
+from nlpkit.stages import info as inspect
+from nlpkit.stages.vectors_cooccur import cooccur
+from nlpkit.stages.verify import verify
 from nlpkit.vectors.base import Corpus
-from nlpkit.vectors.cooccurrence import cooccur, load
-from nlpkit.vectors.cooccurrence_count import count_pairs, distance_weights
+from nlpkit.vectors.glove import cooccurrence, cooccurrence_count
+from nlpkit.vectors.glove.cooccurrence import load
+from nlpkit.vectors.glove.cooccurrence_count import count_pairs, distance_weights
 
 
 def made_up(seed, *, vocab_size=60, sentences=40, longest=50):
@@ -151,7 +153,7 @@ def test_memory_and_threads_change_no_byte(tmp_path, monkeypatch):
 
 
 def test_pieces_of_a_tokenizer_are_counted(text, tmp_path):
-    from nlpkit.tokenizers.train import train
+    from nlpkit.stages.tokenizer_train import train
 
     train([text], tmp_path / "tok", kind="bpe", vocab_size=300)
     cooccur(text, tmp_path / "cooc", tokenizer=tmp_path / "tok")
@@ -220,7 +222,7 @@ def test_files_that_hold_no_table_are_refused(text, tmp_path):
         with pytest.raises(UserError, match="rows that do not follow each other"):
             load(changed(offsets=wrong))
     with pytest.raises(UserError, match="expected cooccurrence"):
-        from nlpkit.tokenizers.train import train
+        from nlpkit.stages.tokenizer_train import train
 
         train([text], tmp_path / "tok", kind="char")
         load(tmp_path / "tok")

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nlpkit.errors import UserError
-from nlpkit.vectors import counting
-from nlpkit.vectors.counting import Spool, choose_words, count, rewritten
+from nlpkit.base.errors import UserError
+from nlpkit.vectors.text import counting
+from nlpkit.vectors.text.counting import Spool, choose_words, count, rewritten
 
 
 class Split:

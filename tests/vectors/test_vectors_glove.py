@@ -8,19 +8,21 @@ import threading
 import numpy as np
 import pytest
 
-from nlpkit import events
-from nlpkit.artifact import file, inspect, resume
-from nlpkit.artifact.verify import verify
+from nlpkit.artifact import file, resume
+from nlpkit.base import events
+from nlpkit.base.errors import Interrupted, RunError, UserError
+from nlpkit.base.seeds import Address
 from nlpkit.cli import app
-from nlpkit.errors import Interrupted, RunError, UserError
-from nlpkit.seeds import Address
-from nlpkit.vectors import cooccurrence, glove_cells
-from nlpkit.vectors import glove as module
-from nlpkit.vectors.cooccurrence import cooccur
+from nlpkit.stages import info as inspect
+from nlpkit.stages.vectors_cooccur import cooccur
+from nlpkit.stages.vectors_glove import glove
+from nlpkit.stages.verify import verify
+from nlpkit.vectors.asking.query import nearest
 from nlpkit.vectors.file import load
-from nlpkit.vectors.glove import STRIPES, Learner, glove, rounds
-from nlpkit.vectors.glove_cells import sort_in_blocks
-from nlpkit.vectors.query import nearest
+from nlpkit.vectors.glove import cooccurrence, glove_cells
+from nlpkit.vectors.glove import glove as module
+from nlpkit.vectors.glove.glove import STRIPES, Learner, rounds
+from nlpkit.vectors.glove.glove_cells import sort_in_blocks
 
 TOPICS = ("bread butter cheese flour oven yeast", "anchor harbour keel mast rudder sail")
 GLUE = ["the", "of", "and", "a", "in", "to"]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nlpkit.vectors.huffman import tree
+from nlpkit.vectors.word2vec.huffman import tree
 
 counts_falling = st.lists(st.integers(1, 50), min_size=2, max_size=60).map(
     lambda found: np.array(sorted(found, reverse=True), np.int64)

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from nlpkit.seeds import Address
-from nlpkit.vectors import loss as loss_module
+from nlpkit.base.seeds import Address
 from nlpkit.vectors.base import Corpus, Settings, Weights
-from nlpkit.vectors.huffman import tree
-from nlpkit.vectors.loss import Loss
+from nlpkit.vectors.word2vec import loss as loss_module
+from nlpkit.vectors.word2vec.huffman import tree
+from nlpkit.vectors.word2vec.loss import Loss
 
 RNG = np.random.default_rng(1)
 COUNTS = np.array([60, 50, 40, 30, 20, 10])

@@ -15,10 +15,10 @@ import pytest
 from making import vector_file
 
 import nlpkit
+from nlpkit.base.errors import UserError
 from nlpkit.cli import app
-from nlpkit.errors import UserError
-from nlpkit.vectors.labels import placed
-from nlpkit.vectors.map import pca, tsne
+from nlpkit.vectors.asking.labels import placed
+from nlpkit.vectors.asking.map import pca, tsne
 
 FIRST, SECOND = [f"red{number}" for number in range(12)], [f"blue{number}" for number in range(12)]
 OTHERS = ["naïve", "$5", "東京", "a<b&c"]

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from nlpkit.artifact import file
-from nlpkit.seeds import Address
+from nlpkit.base.seeds import Address
+from nlpkit.stages.vectors_train import train
 from nlpkit.vectors.base import Corpus, Settings, Weights, noise_distribution
-from nlpkit.vectors.learner import Learner
-from nlpkit.vectors.loss import Loss
-from nlpkit.vectors.train import train
+from nlpkit.vectors.word2vec.learner import Learner
+from nlpkit.vectors.word2vec.loss import Loss
 
 WORDS = 150
 

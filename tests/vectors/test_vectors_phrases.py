@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nlpkit import events
-from nlpkit.vectors import phrases
-from nlpkit.vectors.counting import Spool, count
+from nlpkit.base import events
+from nlpkit.vectors.text import phrases
+from nlpkit.vectors.text.counting import Spool, count
 
 
 def spooled(sentences, folder):

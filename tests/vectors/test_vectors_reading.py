@@ -5,18 +5,19 @@ import json
 import numpy as np
 import pytest
 
-from nlpkit import events
 from nlpkit.artifact import file
 from nlpkit.artifact.provenance import Run
+from nlpkit.base import events
+from nlpkit.base.errors import UserError
 from nlpkit.cli import app
 from nlpkit.data import readers
-from nlpkit.data.tokens import tokens
-from nlpkit.errors import UserError
-from nlpkit.tokenizers.train import train as train_tokenizer
-from nlpkit.vectors import counting, reading
-from nlpkit.vectors.cooccurrence import cooccur
+from nlpkit.stages.base import tokenizer_of
+from nlpkit.stages.tokenizer_train import train as train_tokenizer
+from nlpkit.stages.tokens import tokens
+from nlpkit.stages.vectors_cooccur import cooccur
+from nlpkit.stages.vectors_train import train
 from nlpkit.vectors.file import load
-from nlpkit.vectors.train import train
+from nlpkit.vectors.text import counting, reading
 
 WORDS = ["bread", "butter", "cheese", "flour", "oven", "yeast", "anchor", "harbour", "keel", "mast", "rudder", "sail"]
 
@@ -136,10 +137,10 @@ def test_other_text_has_the_words_and_phrases_of_the_corpus(tmp_path):
         threshold = 1.0 if phrases else None
         run = start(tmp_path / "vec", [tmp_path / "corpus.txt"], [tmp_path / "dev.txt"], phrases=phrases,
                     phrase_threshold=threshold)  # fmt: skip
-        found = reading.read(run, threads=2, dry_run=False)
-        assert words_of(reading.held_out(run, found), found.vocabulary.words) == expected
+        found = reading.read(run, tokenizer_of(run), threads=2, dry_run=False)
+        assert words_of(reading.held_out(run, tokenizer_of(run), found), found.vocabulary.words) == expected
     run = start(tmp_path / "vec", [tmp_path / "corpus.txt"], None)
-    assert reading.held_out(run, found) is None
+    assert reading.held_out(run, tokenizer_of(run), found) is None
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -151,8 +152,8 @@ def test_other_tokens_give_what_their_text_gives(made, tmp_path):
     )
     both = []
     for run in (texts, tokens):
-        found = reading.read(run, threads=2, dry_run=False)
-        both.append(words_of(reading.held_out(run, found), found.vocabulary.words))
+        found = reading.read(run, tokenizer_of(run), threads=2, dry_run=False)
+        both.append(words_of(reading.held_out(run, tokenizer_of(run), found), found.vocabulary.words))
     assert both[0] == both[1] and any("_" in word for sentence in both[0] for word in sentence)
 
 
@@ -168,7 +169,7 @@ def test_other_text_of_another_kind_is_refused(made, tmp_path):
     ):
         run = start(tmp_path / "vec", [corpus], [dev])
         with pytest.raises(UserError, match=message):
-            reading.held_out(run, reading.read(run, threads=2, dry_run=False))
+            reading.held_out(run, tokenizer_of(run), reading.read(run, tokenizer_of(run), threads=2, dry_run=False))
 
 
 def test_phrases_through_the_command_line(tmp_path, capsys):

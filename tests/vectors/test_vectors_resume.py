@@ -5,14 +5,14 @@ import signal
 import numpy as np
 import pytest
 
-from nlpkit import events
 from nlpkit.artifact import file, resume
+from nlpkit.base import events
+from nlpkit.base.errors import Interrupted, UserError
 from nlpkit.cli import app
-from nlpkit.errors import Interrupted, UserError
-from nlpkit.vectors import train as module
+from nlpkit.stages import vectors_train as module
+from nlpkit.stages.vectors_train import train
 from nlpkit.vectors.file import load
-from nlpkit.vectors.learner import Learner
-from nlpkit.vectors.train import train
+from nlpkit.vectors.word2vec.learner import Learner
 
 TOPICS = ("bread butter cheese flour oven yeast".split(), "anchor harbour keel mast rudder sail".split())  # noqa: SIM905
 SMALL = {"dim": 8, "sample": 0.0, "lr": 0.1}

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nlpkit.parallel import in_threads
+from nlpkit.base.parallel import in_threads
 from nlpkit.tokenizers.normalize import basic_words
-from nlpkit.vectors import scan, text_kernels, words
-from nlpkit.vectors.words import Words
+from nlpkit.vectors.text import scan, text_kernels, words
+from nlpkit.vectors.text.words import Words
 
 # Text of pieces that meet each other: plain words, signs, accents, other scripts, control characters, odd spaces.
 PIECES = [
@@ -24,7 +24,7 @@ BATCHES = st.lists(st.lists(TEXT, max_size=4), max_size=3)
 
 
 class Rule:
-    """The words of a sentence, by the docstring of `nlpkit.vectors.words`."""
+    """The words of a sentence, by the docstring of `nlpkit.vectors.text.words`."""
 
     def __init__(self, *, lowercase):
         self.ids = {}

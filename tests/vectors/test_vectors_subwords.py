@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from nlpkit.artifact import file
+from nlpkit.base.errors import UserError
 from nlpkit.cli import app
-from nlpkit.errors import UserError
-from nlpkit.vectors.evaluate import evaluate
+from nlpkit.stages.vectors_train import train
+from nlpkit.vectors.asking.evaluate import evaluate
+from nlpkit.vectors.asking.query import analogy, nearest
 from nlpkit.vectors.file import load
-from nlpkit.vectors.query import analogy, nearest
-from nlpkit.vectors.subwords import BUCKETS, grams, ngrams, parse
-from nlpkit.vectors.train import train
+from nlpkit.vectors.text.subwords import BUCKETS, grams, ngrams, parse
 
 WORDS = ["the", "a", "of", "naïve", "Straße", "日本語", "😀", "x" * 70, "e\u0301a", "don't", "new_york", "ß", "\u200b"]
 

@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from nlpkit.seeds import Address
-from nlpkit.vectors import huffman, rounds
+from nlpkit.base.seeds import Address
 from nlpkit.vectors.base import Corpus, Settings, keep_probability, noise_distribution
-from nlpkit.vectors.learner import Learner, alias_table
-from nlpkit.vectors.subwords import grams
-from nlpkit.vectors.word2vec import GROUP, POOL, UNIT, UNITS
+from nlpkit.vectors.text.subwords import grams
+from nlpkit.vectors.word2vec import huffman, rounds
+from nlpkit.vectors.word2vec.learner import Learner, alias_table
+from nlpkit.vectors.word2vec.word2vec import GROUP, POOL, UNIT, UNITS
 
 ADDRESS = Address(3, ("test",))
 MODES = [(method, loss) for method in ("skipgram", "cbow") for loss in ("ns", "nce", "hs")]
@@ -228,7 +228,7 @@ def test_threads_that_cannot_sleep_give_the_same_bytes(monkeypatch):
     corpus, counts = text(5 * UNIT * UNITS + 77)
     settings = Settings(dim=20, window=3, epochs=1)
     system, expected = rounds.system(), learnt(corpus, counts, settings, 3).x.tobytes()
-    monkeypatch.setattr("nlpkit.vectors.learner.system", lambda: system._replace(syscall=0))
+    monkeypatch.setattr("nlpkit.vectors.word2vec.learner.system", lambda: system._replace(syscall=0))
     assert learnt(corpus, counts, settings, 3).x.tobytes() == expected
 
 
@@ -278,7 +278,7 @@ def test_keep_probability_is_gensims():
 
 def test_nothing_pays_for_the_kernel_before_it_trains():
     code = (
-        "import sys, nlpkit.vectors.evaluate, nlpkit.vectors.query, nlpkit.vectors.formats;"
+        "import sys, nlpkit.vectors.asking.evaluate, nlpkit.vectors.asking.query, nlpkit.exchange.vector_formats;"
         "sys.exit('numba' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,14 +9,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from nlpkit.errors import choose
+from nlpkit.base.errors import choose
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from nlpkit.training.gradients import Parameters
     from nlpkit.training.optimizers.base import Optimizer
-    from nlpkit.training.settings import Settings
+    from nlpkit.training.options import Training
+    from nlpkit.training.parallel.gradients import Parameters
 
 OPTIMIZERS = {  # name -> the class in its module
     "adamw": "nlpkit.training.optimizers.adamw:AdamW",
@@ -31,13 +31,13 @@ def kind(name: str) -> Any:
     return getattr(import_module(module), found)
 
 
-def make(model: nn.Module, parameters: Parameters, settings: Settings) -> Optimizer:
+def make(model: nn.Module, parameters: Parameters, settings: Training) -> Optimizer:
     """The optimizer that ``settings`` name, for ``parameters`` of ``model``."""
     made: Optimizer = kind(settings.optimizer)(parameters, settings, matrices(model))
     return made
 
 
-def state_bytes(model: nn.Module, settings: Settings) -> int:
+def state_bytes(model: nn.Module, settings: Training) -> int:
     """How much memory the optimizer keeps for a model beside weights and gradients, in one process with the whole
     model. Nothing is allocated, so the model may be on the meta device."""
     trained = {name: value for name, value in model.named_parameters() if value.requires_grad}

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nlpkit.training.gradients import Parameters, gradient_norm
 from nlpkit.training.optimizers.base import Kept, Own, gathered, shard_of
+from nlpkit.training.parallel.gradients import Parameters, gradient_norm
 from nlpkit.training.settings import Settings
 
 DECAY = 0.8  # the second moment's decay at update t is 1 - t^-0.8 (section 7.2)

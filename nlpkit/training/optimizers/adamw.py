@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nlpkit import native
-from nlpkit.layers.fused import share
-from nlpkit.native import WIDE
-from nlpkit.training.gradients import Parameters
+from nlpkit.kernels.pointwise import share
+from nlpkit.machine import native
+from nlpkit.machine.native import WIDE
 from nlpkit.training.optimizers.base import Kept, Own
+from nlpkit.training.parallel.gradients import Parameters
 from nlpkit.training.settings import Settings
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # where nothing is said
@@ -105,7 +105,7 @@ def _taken(tensors: Iterable[Tensor]) -> bool:
 def _kernel() -> Callable[..., int]:
     """Loaded, and if need be compiled, when it is first asked for."""
     f = np.empty(0, np.float32)
-    module = "nlpkit.training.optimizers.adamw_kernel"
+    module = "nlpkit.kernels.adamw_code"
     return native.by_place(module, {"adamw": (f, f, f, f, f, 0, 0, *(0.0,) * 6)})["adamw"]
 
 

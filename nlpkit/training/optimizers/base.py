@@ -1,8 +1,9 @@
 """What an optimizer is: parameters by name, what it keeps of each between two updates, and the update.
 
 An update is a function of gradients and of what is kept, with the same bits for any number of threads and of
-processes. Where parameters are sharded (nlpkit/training/sharded.py) an update that looks at one number at a time works
-on each process's shard; one that looks at a whole matrix gathers it, computes it in every process, and keeps its shard.
+processes. Where parameters are sharded (nlpkit/training/parallel/sharded.py) an update that looks at one number at a
+time works on each process's shard; one that looks at a whole matrix gathers it, computes it in every process, and keeps
+its shard.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nlpkit.training.distributed import like
-from nlpkit.training.gradients import Parameters
+from nlpkit.training.parallel.distributed import like
+from nlpkit.training.parallel.gradients import Parameters
 
 Kept = dict[str, Tensor]
 

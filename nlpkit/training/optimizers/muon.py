@@ -18,9 +18,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from nlpkit.training.gradients import Parameters, gradient_norm
 from nlpkit.training.optimizers.adamw import AdamW
 from nlpkit.training.optimizers.base import Kept, Optimizer, Own, gathered, shard_of
+from nlpkit.training.parallel.gradients import Parameters, gradient_norm
 from nlpkit.training.settings import Settings
 
 MOMENTUM = 0.95  # where nothing is said

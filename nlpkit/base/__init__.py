@@ -1,0 +1,1 @@
+"""What every room stands on: errors, events, seeds, processes. No torch, no numba."""

@@ -1,0 +1,67 @@
+"""What a run says while it works.
+
+Rooms below the command line know no terminal. They say what happens with `emit`; whoever wants to know (a
+progress display, a ``--log`` file, a test) listens. Events never reach an artefact, so they may hold times.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from nlpkit.base.errors import RunError, UserError
+from nlpkit.base.world import world
+
+Listener = Callable[[dict[str, Any]], None]
+_listeners: list[Listener] = []
+
+
+def emit(event: str, **fields: Any) -> None:
+    """Tell every listener. Fixed words: ``stage`` begins a stage (name, output), ``progress`` counts (label,
+    done, total or None, unit), ``training`` begins or resumes training (what is asked, the step it goes on from),
+    ``step`` is a training step, ``evaluation`` a measurement during training, ``note`` a sentence for people, ``done``
+    the end of a stage."""
+    record = {"event": event, **fields}
+    for listener in tuple(_listeners):
+        listener(record)
+
+
+def note(text: str) -> None:
+    """Say one sentence to the person who runs this (stderr on the command line)."""
+    emit("note", text=text)
+
+
+@contextmanager
+def listen(listener: Listener) -> Iterator[None]:
+    """Call ``listener`` with every event inside the block."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+@contextmanager
+def log_to(path: str | Path | None) -> Iterator[None]:
+    """Append every event but progress to a JSONL file, one a line, as it happens. None logs nothing, and of several
+    processes one logs."""
+    if path is None or not world().leads:
+        yield
+        return
+    try:
+        file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise UserError(f"cannot write the log: {error.strerror}", where=path) from None
+
+    def write(record: dict[str, Any]) -> None:
+        if record["event"] != "progress":
+            try:
+                file.write((json.dumps(record, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
+            except OSError as error:
+                raise RunError(f"cannot write the log: {error.strerror}", where=path) from None
+
+    with file, listen(write):
+        yield

@@ -1,0 +1,86 @@
+"""A corpus, or a shard of it, in batches: as documents, or as lines of bytes for compiled code."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlpkit.base.errors import UserError
+from nlpkit.data.corpus import Document, documents
+from nlpkit.data.packed import suffixes
+from nlpkit.data.readers import ROWS, Faults, raw_blocks
+
+BATCH = 1 << 20  # characters a worker tokenises at a time
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The documents of a corpus, or a share of them, in either of two forms."""
+
+    paths: Sequence[Path]
+    field: str
+    on_error: str
+    part: tuple[int, int]
+
+    def batches(self) -> Iterator[list[Document]]:
+        """In lists of about `BATCH` characters."""
+        return batches(share(documents(self.paths, field=self.field, on_error=self.on_error), self.part))
+
+    def lines(self) -> Iterator[tuple[bytes, NDArray[np.int64] | None]]:
+        """As UTF-8 lines, and where documents end as `document_ends`; None: at each line without text."""
+        whole = self.part == (0, 1)
+        for paths in [[path] for path in self.paths] if whole else [self.paths]:
+            path = Path(paths[0])
+            if whole and suffixes(path)[0] not in ROWS:
+                faults = Faults(path, self.on_error)
+                for raw in raw_blocks(path, faults):
+                    yield raw, None
+                faults.say()
+                yield b"\n", None  # the end of a file ends a document
+                continue
+            for batch in Texts(paths, self.field, self.on_error, self.part).batches():
+                text = "".join(f"{sentence}\n" for document in batch for sentence in document.sentences)
+                yield text.encode(), document_ends(batch)
+
+
+def document_ends(batch: list[Document]) -> NDArray[np.int64]:
+    counts = np.cumsum([len(document.sentences) for document in batch])
+    return counts[[document.ends for document in batch]]
+
+
+def batches(found: Iterator[Document]) -> Iterator[list[Document]]:
+    """Documents in lists of about `BATCH` characters."""
+    batch: list[Document] = []
+    size = 0
+    for document in found:
+        batch.append(document)
+        size += sum(map(len, document.sentences))
+        if size >= BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def parse_shard(text: str | None) -> tuple[int, int]:
+    """The text 3/16 -> (2, 16); None is the whole, (0, 1). Errors: what is not a part of a whole."""
+    if text is None:
+        return 0, 1
+    match = re.fullmatch(r"([1-9]\d{0,8})/([1-9]\d{0,8})", text)
+    if not match or int(match[1]) > int(match[2]):
+        raise UserError(f'shard "{text}" is not a part of a whole', hint="the third of sixteen is 3/16")
+    return int(match[1]) - 1, int(match[2])
+
+
+def share(found: Iterator[Document], part: tuple[int, int]) -> Iterator[Document]:
+    """The documents of a shard: every n-th."""
+    number = 0
+    for document in found:
+        if number % part[1] == part[0]:
+            yield document
+        number += document.ends

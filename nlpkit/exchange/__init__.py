@@ -1,0 +1,1 @@
+"""Everything that knows another tool: its names, directories and files."""

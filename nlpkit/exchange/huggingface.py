@@ -1,0 +1,219 @@
+"""Hugging Face model directories, in and out: config.json, model.safetensors, the tokenizer's files.
+
+Reading takes safetensors only (one file or shards); a directory of pickles is refused. Writing adds ``nlpkit.json``,
+because save_pretrained of transformers drops foreign metadata: what the model is to us, where it came from, and the
+sha256 of the weights it speaks of. See docs/file-format.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlpkit._version import __version__
+from nlpkit.artifact import exported, file, safetensors
+from nlpkit.artifact.exported import SIDE, WEIGHTS
+from nlpkit.base.errors import UserError, choose
+from nlpkit.exchange import tokenizer_files
+from nlpkit.models import FAMILIES
+from nlpkit.models import family as family_of
+from nlpkit.models.base import Family
+from nlpkit.models.load import Loaded, restore, state_tensors
+from nlpkit.models.names import HuggingFace
+from nlpkit.tokenizers.base import Tokenizer
+
+_INDEX = WEIGHTS + ".index.json"
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack")
+_TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "tokenizer.model", "spiece.model",
+               "sentencepiece.bpe.model")  # fmt: skip
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def known() -> dict[str, Family]:
+    """model_type -> the family that reads it."""
+    families = [family_of(name) for name in FAMILIES]
+    return {family.huggingface.model_type: family for family in families if family.huggingface is not None}
+
+
+def read(folder: Path, *, tokenizer: bool = True) -> Loaded:
+    """The model of a directory, in eval mode. ``tokenizer`` False leaves its tokenizer files alone; a directory without
+    any gives a model without a tokenizer.
+
+    Errors: UserError for a missing or damaged file, pickled weights, a model_type or a setting nlpkit cannot compute,
+    a tensor that is missing, unknown or of another shape.
+    """
+    config = _json(folder / "config.json")
+    family = choose(known(), str(config.get("model_type")), field="model_type", where=folder / "config.json")
+    try:
+        tensors = family.huggingface.to_ours(_tensors(folder))
+        ours = _config(config, family, tensors)
+    except UserError as error:
+        raise UserError(error.what, where=error.where or folder, hint=error.hint) from None
+    network, family = restore(ours, tensors, where=folder)
+    if training := exported.training(folder):
+        ours["training"] = training
+    found = None
+    if tokenizer and any((folder / name).exists() for name in _TOKENIZERS):
+        found = tokenizer_files.read(folder)
+        if found.vocab_size > network.config.vocab_size:
+            pieces = f"its tokenizer has {found.vocab_size:,} pieces, the model {network.config.vocab_size:,}"
+            raise UserError(pieces, where=folder)
+    return Loaded(network.eval(), found, family, ours, folder)
+
+
+def write(folder: Path, loaded: Loaded, artifact: file.Artifact | None) -> dict[str, Any]:
+    """Write a model's files into an empty folder; ``artifact`` is the file it came from. Returns what was written.
+
+    Errors: UserError for a model that no class of Hugging Face's can hold.
+    """
+    names = _names(loaded.family)
+    architecture = _architecture(names, tuple(loaded.model.heads), loaded)
+    tensors = names.to_theirs(state_tensors(loaded.model))
+    if not names.architectures[architecture]:
+        tensors = {name.removeprefix(names.prefix): value for name, value in tensors.items()}
+    with open(folder / WEIGHTS, "wb") as target:
+        safetensors.write(target, tensors, {"format": "pt"})
+    source = {"version": __version__, "sha256": artifact.sha256 if artifact else None}
+    config = {
+        "architectures": [architecture],
+        "model_type": names.model_type,
+        **names.to_config(loaded.model.config.to_json()),
+        **_special(loaded.tokenizer),
+        **_labels(loaded.config.get("task")),
+        "dtype": "float32",
+        "nlpkit": source,
+    }
+    _write_json(folder / "config.json", config)
+    side: dict[str, Any] = {"format": file.FORMAT, **source, "weights": file.file_sha256(folder / WEIGHTS),
+                            "config": loaded.config}  # fmt: skip
+    if artifact is not None:
+        side["name"] = artifact.path.name
+        side |= {name: artifact.metadata[name] for name in ("provenance", "history", "determinism")}
+    _write_json(folder / SIDE, side)
+    if loaded.tokenizer is not None:
+        framing = loaded.family.framing
+        if framing == "decoder" and "classify" in loaded.model.heads:
+            framing = "decoder-end"  # its classifier reads the end-of-text token, which the tokenizer must add
+        tokenizer_files.write(loaded.tokenizer, folder, max_len=loaded.model.config.max_len, framing=framing)
+    return {"architecture": architecture, "files": sorted(path.name for path in folder.iterdir())}
+
+
+def _names(family: Family) -> HuggingFace:
+    if family.huggingface is None:
+        raise UserError(f'model "{family.name}" has no counterpart in Hugging Face transformers')
+    names: HuggingFace = family.huggingface
+    return names
+
+
+def _architecture(names: HuggingFace, heads: tuple[str, ...], loaded: Loaded) -> str:
+    """The class that holds these heads."""
+    for architecture, held in names.architectures.items():
+        if set(held) == set(heads):
+            pooling = (loaded.config.get("task") or {}).get("pooling")
+            if pooling is not None and pooling not in names.pooling:
+                raise UserError(f'its classifier reads the sequence by pooling "{pooling}", and {architecture} by '
+                                f'"{names.pooling[0]}"', where=loaded.path)  # fmt: skip
+            return architecture
+    raise UserError(f"no class of Hugging Face's holds the heads {', '.join(heads)} of a {names.model_type} model",
+                    where=loaded.path)  # fmt: skip
+
+
+def _special(tokenizer: Tokenizer | None) -> dict[str, int | None]:
+    """The ids that generation and batching need. A tokenizer without one is null, not the class's default."""
+    return {
+        f"{role}_token_id": None if tokenizer is None else tokenizer.role(role)
+        for role in ("pad", "bos", "eos", "cls", "sep")
+        if tokenizer is None or role not in ("cls", "sep") or tokenizer.role(role) is not None
+    }
+
+
+def _labels(task: Mapping[str, Any] | None) -> dict[str, Any]:
+    if task is None:
+        return {}
+    labels = task["labels"]
+    return {
+        "id2label": {str(number): label for number, label in enumerate(labels)},
+        "label2id": {label: number for number, label in enumerate(labels)},
+        "problem_type": "single_label_classification",
+    }
+
+
+def _config(config: Mapping[str, Any], family: Family, tensors: Arrays) -> dict[str, Any]:
+    """Their config.json as the config of one of our files."""
+    names = _names(family)
+    fields = names.from_config(config) | {ours: False for ours, tensor in names.absent.items() if tensor not in tensors}
+    held = {name.split(".")[1] for name in tensors if name.startswith("heads.")}
+    for architecture in config.get("architectures") or ():
+        held |= set(choose(names.architectures, architecture, field="architecture"))
+    heads = [head for known in names.architectures.values() for head in known if head in held and head != "classify"]
+    made = {"family": family.name, "heads": list(dict.fromkeys(heads)), **fields}
+    made = {**family.config(**fields).to_json(), **made}
+    if "classify" in held:
+        made["task"] = _task(config, names, tensors)
+    return made
+
+
+def _task(config: Mapping[str, Any], names: HuggingFace, tensors: Arrays) -> dict[str, Any]:
+    if config.get("problem_type") not in (None, "single_label_classification"):
+        raise UserError(f"problem_type is {config['problem_type']}; nlpkit reads single_label_classification")
+    rows = len(tensors["heads.classify.weight"]) if "heads.classify.weight" in tensors else 0
+    named = config.get("id2label") or {}
+    labels = [str(named.get(str(number), f"LABEL_{number}")) for number in range(rows)]
+    return {"name": "classify", "labels": labels, "pooling": names.pooling[0], "text": "text", "pair": None,
+            "label": "label"}  # fmt: skip
+
+
+def _tensors(folder: Path) -> Arrays:
+    """The tensors of one safetensors file or of its shards, as 32-bit floats."""
+    paths = [folder / WEIGHTS]
+    if not paths[0].is_file():
+        if not (folder / _INDEX).is_file():
+            raise _no_weights(folder)
+        shards = _json(folder / _INDEX).get("weight_map")
+        if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
+            raise UserError("has no weight_map", where=folder / _INDEX)
+        paths = [folder / Path(name).name for name in sorted(set(shards.values()))]
+    found: Arrays = {}
+    for path in paths:
+        infos, _ = safetensors.read_header(path)
+        for name, info in infos.items():
+            found[name] = _float32(safetensors.array(path, info), info.dtype)
+    return found
+
+
+def _float32(values: NDArray[Any], dtype: str) -> NDArray[Any]:
+    if dtype == "BF16":  # the upper half of a 32-bit float
+        widened: NDArray[Any] = (values.astype(np.uint32) << np.uint32(16)).view(np.float32)
+        return widened
+    return values.astype(np.float32) if dtype in ("F16", "F64") else values
+
+
+def _no_weights(folder: Path) -> UserError:
+    pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+    if pickles:
+        return UserError(f"holds its weights as a pickle or another format ({pickles[0]}), which nlpkit never opens",
+                         where=folder, hint="transformers' save_pretrained writes them as safetensors")  # fmt: skip
+    return UserError(f"has no {WEIGHTS}", where=folder, hint="a Hugging Face directory holds config.json beside it")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read: {error.strerror}", where=path,
+                        hint=f"a Hugging Face directory has a config.json and a {WEIGHTS}") from None  # fmt: skip
+    except (ValueError, RecursionError):
+        raise UserError("is not a JSON file", where=path) from None
+    if not isinstance(value, dict):
+        raise UserError("is not a JSON object", where=path)
+    return value
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")

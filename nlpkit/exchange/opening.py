@@ -1,0 +1,39 @@
+"""Whatever a command names as MODEL or --tokenizer: a file of ours, or a Hugging Face directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nlpkit import tokenizers
+from nlpkit.artifact import file
+from nlpkit.base.errors import UserError
+from nlpkit.models.load import Loaded, restore
+from nlpkit.tokenizers.base import Tokenizer
+
+
+def load(path: str | Path) -> Loaded:
+    """Open a model file or a Hugging Face directory. Errors: UserError naming the first thing that does not fit."""
+    path = Path(path)
+    if path.is_dir():
+        from nlpkit.exchange.huggingface import read
+
+        return read(path)
+    artifact = file.read(path, kind="model")
+    network, family = restore(artifact.config, {name: artifact.array(name) for name in artifact.tensors}, where=path)
+    tokenizer = None if artifact.tokenizer is None else tokenizers.from_json(artifact.tokenizer)
+    if tokenizer is not None and tokenizer.vocab_size > network.config.vocab_size:
+        raise UserError(
+            f"tokenizer has {tokenizer.vocab_size:,} pieces, but the model {network.config.vocab_size:,}", where=path
+        )
+    return Loaded(network.eval(), tokenizer, family, artifact.config, path)
+
+
+def load_tokenizer(path: str | Path) -> Tokenizer:
+    """The tokenizer of a file (a tokenizer, or any that carries one) or of a Hugging Face directory. Errors: none
+    there."""
+    path = Path(path)
+    if path.is_dir():
+        from nlpkit.exchange import tokenizer_files
+
+        return tokenizer_files.read(path)
+    return tokenizers.load(path)

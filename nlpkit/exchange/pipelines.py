@@ -1,0 +1,204 @@
+"""How each kind of tokenizer is spelled in a Hugging Face tokenizer.json, and back.
+
+`describe` gives the parts that decide the ids: normalizer, pre_tokenizer, model, decoder. `build` finds the tokenizer
+of ours whose description is the one given; where there is none, it refuses, so that what it returns is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from nlpkit.base.errors import UserError, choose
+from nlpkit.tokenizers.base import Tokenizer
+from nlpkit.tokenizers.bpe import BPE, END
+from nlpkit.tokenizers.char import Character
+from nlpkit.tokenizers.unigram import SPACE, Unigram
+from nlpkit.tokenizers.word import Word
+from nlpkit.tokenizers.wordpiece import CONTINUATION, LONGEST, WordPiece
+
+Json = dict[str, Any]
+_STEPS = {
+    "nfc": "NFC", "nfd": "NFD", "nfkc": "NFKC", "nfkd": "NFKD", "strip_accents": "StripAccents",
+    "lowercase": "Lowercase",
+}  # fmt: skip
+_QUOTES: list[Json] = [{"type": "Replace", "pattern": {"String": old}, "content": '"'} for old in ("``", "''")]
+_METASPACE: Json = {"type": "Metaspace", "replacement": SPACE, "prepend_scheme": "always", "split": True}
+_EACH_CHARACTER: Json = {
+    "type": "Split", "pattern": {"Regex": r"[\s\S]"}, "behavior": "Isolated", "invert": False,
+}  # fmt: skip
+_BERT_WORDS: Json = {"type": "BertPreTokenizer"}
+_BYTES: Json = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+
+
+def describe(tokenizer: Tokenizer) -> Json:
+    """The four parts of tokenizer.json that say what a tokenizer does."""
+    return choose(_DESCRIBE, tokenizer.kind, field="tokenizer kind")(tokenizer)
+
+
+def _normalizer(steps: Sequence[str]) -> Json | None:
+    chain = [part for step in steps for part in (_QUOTES if step == "quotes" else [{"type": _STEPS[step]}])]
+    return {"type": "Sequence", "normalizers": chain} if chain else None
+
+
+def _unigram(tokenizer: Any) -> Json:
+    return {
+        "normalizer": _normalizer(tokenizer.steps),
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, _METASPACE]},
+        "model": {
+            "type": "Unigram", "unk_id": tokenizer.role("unk"),
+            "vocab": [list(pair) for pair in zip(tokenizer.pieces, tokenizer.scores, strict=True)],
+            "byte_fallback": False,
+        },
+        "decoder": _METASPACE,
+    }  # fmt: skip
+
+
+def _char(tokenizer: Any) -> Json:
+    return {
+        "normalizer": _normalizer(tokenizer.steps),
+        "pre_tokenizer": _EACH_CHARACTER,
+        "model": {"type": "WordLevel", "vocab": tokenizer.ids, "unk_token": tokenizer.special["unk"]},
+        "decoder": {"type": "Fuse"},
+    }
+
+
+def _basic(lowercase: bool) -> Json:
+    return {
+        "type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None,
+        "lowercase": lowercase,
+    }  # fmt: skip
+
+
+def _word(tokenizer: Any) -> Json:
+    return {
+        "normalizer": _basic(tokenizer.lowercase),
+        "pre_tokenizer": _BERT_WORDS,
+        "model": {"type": "WordLevel", "vocab": tokenizer.ids, "unk_token": tokenizer.special["unk"]},
+        "decoder": None,
+    }
+
+
+def _wordpiece(tokenizer: Any) -> Json:
+    return {
+        "normalizer": _basic(tokenizer.lowercase),
+        "pre_tokenizer": _BERT_WORDS,
+        "model": {
+            "type": "WordPiece", "unk_token": tokenizer.special["unk"], "continuing_subword_prefix": CONTINUATION,
+            "max_input_chars_per_word": LONGEST, "vocab": tokenizer.ids,
+        },
+        "decoder": {"type": "WordPiece", "prefix": CONTINUATION, "cleanup": False},
+    }  # fmt: skip
+
+
+def _bpe(tokenizer: Any) -> Json:
+    on_bytes = tokenizer.byte_level
+    return {
+        "normalizer": None if on_bytes else _basic(tokenizer.lowercase),
+        "pre_tokenizer": _BYTES if on_bytes else _BERT_WORDS,
+        "model": {
+            "type": "BPE", "dropout": None, "unk_token": None if on_bytes else tokenizer.special["unk"],
+            "continuing_subword_prefix": None, "end_of_word_suffix": None if on_bytes else END, "fuse_unk": False,
+            "byte_fallback": False, "ignore_merges": False, "vocab": tokenizer.ids,
+            "merges": [list(pair) for pair in tokenizer.merges],
+        },
+        "decoder": _BYTES if on_bytes else {"type": "BPEDecoder", "suffix": END},
+    }  # fmt: skip
+
+
+_DESCRIBE: dict[str, Callable[[Any], Json]] = {
+    "unigram": _unigram, "char": _char, "word": _word, "wordpiece": _wordpiece, "bpe": _bpe,
+}  # fmt: skip
+
+
+def build(document: Json, pieces: list[str], special: dict[str, str]) -> Tokenizer:
+    """Our tokenizer for a tokenizer.json whose ``pieces`` are in order of their ids.
+
+    Errors: UserError that names the part no kind of ours repeats exactly.
+    """
+    kind = document["model"].get("type")
+    tokenizer = choose(_BUILD, str(kind), field="its model type")(document, pieces, special)
+    ours = describe(tokenizer)
+    for part in ("normalizer", "pre_tokenizer"):
+        if _flat(ours[part]) != _flat(document.get(part)):
+            raise _refusal(part, document.get(part))
+    for name, value in document["model"].items():
+        # "" and false are how some files say that there is none.
+        if name not in ("vocab", "merges") and value not in ("", ours["model"].get(name)) and value is not False:
+            raise _refusal("model", {name: value})
+    return tokenizer
+
+
+def _refusal(part: str, value: Any) -> UserError:
+    shown = str(value)
+    return UserError(
+        f"its {part} cannot be repeated exactly: {shown[:200]}{'...' if len(shown) > 200 else ''}",
+        hint="nlpkit reads WordPiece with BERT's normalizer, byte-level BPE, and Unigram or WordLevel on white space",
+    )
+
+
+def _flat(part: Json | None) -> list[Json]:
+    """A normalizer or pre_tokenizer as a plain list, without what changes no id."""
+    if part is None:
+        return []
+    if part.get("type") == "Sequence":
+        inner: list[Json] = part.get("normalizers") or part.get("pretokenizers") or []
+        return [one for item in inner for one in _flat(item)]
+    known = {key: value for key, value in part.items() if key != "trim_offsets"}
+    if part.get("type") == "ByteLevel":
+        known.setdefault("use_regex", True)  # older files do not say it
+    if part.get("type") == "BertNormalizer" and known.get("strip_accents") is None:
+        known["strip_accents"] = known.get("lowercase")
+    return [known]
+
+
+def _steps(document: Json) -> list[str]:
+    """The names of a normalizer's steps. What only touches white space is left out: words are split there anyway."""
+    parts, steps = _flat(document.get("normalizer")), []
+    names = {value: key for key, value in _STEPS.items()}
+    while parts:
+        part = parts.pop(0)
+        if parts and [part, parts[0]] == _QUOTES:
+            steps.append("quotes")
+            parts.pop(0)
+        elif part.get("type") in names:
+            steps.append(names[part["type"]])
+        else:
+            raise _refusal("normalizer", part)
+    return steps
+
+
+def _build_unigram(document: Json, pieces: list[str], special: dict[str, str]) -> Tokenizer:
+    vocab = document["model"]["vocab"]
+    scores = [float(score) for _, score in vocab]
+    # Tokens that were added behind the model's own vocabulary are special: their scores never count.
+    scores += [max(scores)] * (len(pieces) - len(scores))
+    return Unigram(pieces, scores, special, _steps(document))
+
+
+def _build_word_level(document: Json, pieces: list[str], special: dict[str, str]) -> Tokenizer:
+    if _flat(document.get("pre_tokenizer")) == [_BERT_WORDS]:
+        return Word(pieces, special, _lowercase(document))
+    return Character(pieces, special, _steps(document))
+
+
+def _build_wordpiece(document: Json, pieces: list[str], special: dict[str, str]) -> Tokenizer:
+    return WordPiece(pieces, special, _lowercase(document))
+
+
+def _build_bpe(document: Json, pieces: list[str], special: dict[str, str]) -> Tokenizer:
+    merges = [tuple(pair.split(" ")) if isinstance(pair, str) else tuple(pair) for pair in document["model"]["merges"]]
+    on_bytes = any(part.get("type") == "ByteLevel" for part in _flat(document.get("pre_tokenizer")))
+    return BPE(pieces, special, merges, on_bytes, not on_bytes and _lowercase(document))
+
+
+def _lowercase(document: Json) -> bool:
+    return any(part.get("lowercase") is True for part in _flat(document.get("normalizer")))
+
+
+_BUILD: dict[str, Callable[[Json, list[str], dict[str, str]], Tokenizer]] = {
+    "Unigram": _build_unigram,
+    "WordLevel": _build_word_level,
+    "WordPiece": _build_wordpiece,
+    "BPE": _build_bpe,
+}

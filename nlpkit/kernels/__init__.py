@@ -1,0 +1,1 @@
+"""Compiled kernels and the functions that call them; they know no layer."""

@@ -1,0 +1,1 @@
+"""Processors and memory: compiling, threads, devices, portable mode."""

@@ -1,1 +1,0 @@
-"""The demonstration: the whole chain on Shakespeare."""

@@ -1,0 +1,83 @@
+"""The stages of the demonstration, as a person would type them.
+
+Each stage is one command with the options of ``recipe.toml``, which is written beside the results, so that any of them
+can be run again by hand, changed, or verified.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import nlpkit
+from nlpkit.artifact import file
+from nlpkit.base.config import command_options
+
+RECIPE = "recipe.toml"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One command: what it reads (by argument), what it writes, and why it is there."""
+
+    command: str
+    why: str
+    output: str
+    positional: tuple[str, ...] = ()
+    named: dict[str, str] = field(default_factory=dict)
+
+    def line(self) -> str:
+        """The command line, to be typed in the demonstration's folder."""
+        words = ["nlpkit", self.command, *self.positional, "-o", self.output]
+        for name, value in self.named.items():
+            words += [f"--{name}", value]
+        return " ".join([*words, "--config", RECIPE])
+
+    def run(self, folder: Path, threads: int | None, *, dry_run: bool = False) -> dict[str, Any]:
+        """Call the function behind the command, with the recipe's options."""
+        inputs = [folder / name for name in self.positional]
+        named = {name: folder / value for name, value in self.named.items()}
+        result: dict[str, Any] = function_of(self.command)(
+            *inputs, output=folder / self.output, threads=threads, force=True, dry_run=dry_run, **named,
+            **options(folder, self.command),
+        )  # fmt: skip
+        return result
+
+    def done(self, folder: Path) -> bool:
+        """Whether the result is there, made by this command with these options, inputs and versions."""
+        path = folder / self.output
+        if not path.exists():
+            return False
+        now = self.run(folder, None, dry_run=True)
+        return all(now[name] == value for name, value in file.read(path).provenance.items())
+
+
+def function_of(command: str) -> Any:
+    """The function behind a command."""
+    return getattr(nlpkit, command.replace(" ", "_"))
+
+
+def options(folder: Path, command: str) -> dict[str, Any]:
+    """What the folder's recipe says to a command. Errors: an option that the command does not have."""
+    known = list(inspect.signature(function_of(command)).parameters)
+    return command_options(folder / RECIPE, command, known, nlpkit.FUNCTIONS)
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage("tokenizer train", "cut words into pieces", "tokenizer.safetensors", ("corpus.txt",)),
+    Stage("tokens", "text to numbers", "tokens.safetensors", ("corpus.txt",), {"tokenizer": "tokenizer.safetensors"}),
+    Stage("vectors train", "one vector a word", "vectors.safetensors", ("corpus.txt",)),
+    Stage("pretrain", "learn the language", "bert.safetensors", ("tokens.safetensors",)),
+    Stage("finetune", "learn the task", "teacher.safetensors", ("bert.safetensors", "train.jsonl"),
+          {"dev": "dev.jsonl"}),
+    Stage("distill", "teach a smaller model", "student.safetensors", ("teacher.safetensors", "train.jsonl"),
+          {"dev": "dev.jsonl"}),
+)  # fmt: skip
+
+
+def recipe() -> bytes:
+    """The packaged recipe, as it is written into the demonstration's folder."""
+    return files("nlpkit").joinpath("demo/recipe.toml").read_bytes()

@@ -1,0 +1,237 @@
+"""nlpkit distill: a teacher and data make a smaller student."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nlpkit import objectives, tasks
+from nlpkit.artifact import file
+from nlpkit.artifact.provenance import Run
+from nlpkit.artifact.resume import discard
+from nlpkit.base.errors import UserError, choose, refuse
+from nlpkit.base.world import world
+from nlpkit.compression import replay as replaying
+from nlpkit.compression.objectives import WIDEN, LanguageDistillation, TaskDistillation
+from nlpkit.compression.student import make_student
+from nlpkit.data import framing as framings
+from nlpkit.data import labelled
+from nlpkit.data.checks import check_tokenizer
+from nlpkit.data.order import Epochs
+from nlpkit.data.pretraining import source
+from nlpkit.data.tokenfile import TokenFiles
+from nlpkit.exchange.opening import load
+from nlpkit.machine.device import local_device
+from nlpkit.models.base import Model
+from nlpkit.models.load import Loaded, model_config, state_tensors
+from nlpkit.objectives.base import Objective, vocabulary
+from nlpkit.stages import finetune, plan, pretrain
+from nlpkit.stages.base import training_run
+from nlpkit.tasks import reading
+from nlpkit.training import loop
+from nlpkit.training.loop import Evaluation
+from nlpkit.training.options import flat, trains
+from nlpkit.training.planning import estimate
+from nlpkit.training.settings import check_dev
+
+HARD = 2.0  # the weight of the data's answers (Sanh et al. 2019, their code), where there are any
+COS = 1.0  # the weight of the cosine between hidden states (the same)
+
+
+@trains("distill")
+def distill(
+    teacher: Path,
+    data: Path | Sequence[Path],
+    output: Path,
+    *,
+    dev: Path | None = None,
+    size: str | None = None,
+    n_layers: int | None = None,
+    init: Path | None = None,
+    weight_kl: float = 5.0,
+    weight_hard: float | None = None,
+    weight_cos: float | None = None,
+    temperature: float = 2.0,
+    replay: int | None = None,
+    labels: bool = True,
+    text: str | None = None,
+    pair: str | None = None,
+    label: str | None = None,
+    on_error: str = "error",
+    metric: str | None = None,
+    mask_ratio: float | None = None,
+    mask_mix: str | None = None,
+    max_len: int | None = None,
+    dropout: float | None = None,
+    **training: Any,
+) -> dict[str, Any]:
+    """Train a student to answer as its teacher; returns the summary of the file that was written.
+
+    A pre-trained teacher takes token files, a fine-tuned one a file of texts, whose labels are used unless ``labels``
+    is False. ``weight_hard`` None is 2, and 0 without labels; ``weight_cos`` None is 1, and 0 with ``replay``, which
+    asks the teacher once and keeps its ``replay`` likeliest answers (`nlpkit.compression.replay`). The student has half
+    the teacher's layers (``n_layers``, ``size``) and begins with the teacher's own, evenly spaced; where its width
+    differs it begins at random; ``init``
+    begins with a model of the same family. Columns and ``max_len`` None: what the teacher was taught with. ``parts``,
+    ``parallel``, ``precision`` and ``checkpointing`` are as in `nlpkit.stages.pretrain.pretrain`. Errors: as
+    `nlpkit.stages.finetune.finetune`; an option that is of no use with this kind of teacher.
+    """
+    data = [data] if isinstance(data, (str, Path)) else list(data)
+    arguments = flat(locals())
+    with training_run("distill", arguments, inputs=("teacher", "data", "dev", "init")) as (run, options):
+        loaded = load(run.paths("teacher")[0])
+        check_dev(options)
+        lesson = (task_lesson if loaded.config.get("task") else language_lesson)(loaded, run, options)
+        given = options | {"max_len": lesson.max_len, "weight_cos": lesson.objective.weights.get("cos")}
+        network = make_student(loaded, lesson.heads, given, run.path("init"))
+        taught = lesson.data.accumulated(options["accumulate"])
+        teach: Objective = lesson.objective
+        settings = finetune.settings_of(options, taught)
+        sizes = {"parameters": parameters(network), "teacher_parameters": estimate.parameters(loaded.model)}
+        if options["dry_run"]:
+            cost = plan.cost(network, teach, taught, settings, measures=lesson.evaluate is not None)
+            return run.plan(**cost | sizes)
+        device = local_device(options["device"])
+        loaded.model.to(device)
+        if replay is not None:
+            teach = replaying.replay(lesson.objective, taught, run, device=device)
+        progress = loop.train(network, teach, taught, settings, run, evaluate=lesson.evaluate)
+        if WIDEN in network.heads:
+            del network.heads[WIDEN]
+        made = model_config(network, loaded.family, task=lesson.task)
+        cut = {} if lesson.task else {"cut": teach.source}
+        made["training"] = {"objective": teach.name, **cut, "steps": progress.step, "best_step": progress.best_step}
+        tokenizer = loaded.need_tokenizer().to_json()
+        summary = run.write(state_tensors(network), kind="model", config=made, tokenizer=tokenizer)
+        discard(run.output)
+        replaying.discard(run)
+        return {**summary, **sizes, "steps": progress.step, "score": progress.best_score}
+
+
+def parameters(network: Model) -> int:
+    """Those the student keeps."""
+    spare = network.heads[WIDEN].parameters() if WIDEN in network.heads else ()
+    return estimate.parameters(network) - sum(value.numel() for value in spare)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is taught: the objective, its data, the student's heads, how it is measured, the task its file names.
+
+    ``max_len``: of its longest sequence.
+    """
+
+    objective: LanguageDistillation | TaskDistillation
+    data: Epochs
+    heads: tuple[str, ...]
+    evaluate: Callable[[Model], Evaluation] | None
+    task: Mapping[str, Any] | None
+    max_len: int
+
+
+def language_lesson(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Lesson:
+    """A pre-trained teacher and token files. Errors: text instead of tokens, another tokenizer's tokens."""
+    paths = run.paths("data")
+    for path in paths:
+        if path.suffix != ".safetensors":
+            raise UserError(
+                "is not a token file, and the teacher has no classifier to learn from",
+                where=path, hint="nlpkit tokens makes a token file; nlpkit finetune makes a classifier",
+            )  # fmt: skip
+    refuse({name: options[name] for name in ("text", "pair", "label", "metric")} | _unusual(options),
+           "a pre-trained teacher teaches on token files, by their loss")  # fmt: skip
+    tokenizer = loaded.need_tokenizer()
+    given = {**options, "masks": None, "mask_copies": None}
+    base = objectives.build(loaded.family.objective, vocabulary(tokenizer), given)
+    for head in base.heads:
+        if head not in loaded.model.heads:
+            raise UserError(f'the teacher has no head "{head}" to learn from', where=loaded.path,
+                            hint="pre-train it with this head, or distil a fine-tuned teacher")  # fmt: skip
+    if base.name != "mlm":
+        refuse({name: options[name] for name in ("mask_ratio", "mask_mix")}, "the teacher fills no masks")
+    frame = framings.framing(loaded.family.framing, tokenizer)
+    max_len = loaded.length(options["max_len"])
+
+    def sequences(which: list[Path]) -> Epochs:
+        files = TokenFiles.open(which)
+        check_tokenizer(files, tokenizer, "the teacher's", where=which[0])
+        return source(
+            base.source, files, frame, max_len=max_len, batch_tokens=options["batch_tokens"], seed=options["seed"]
+        )
+
+    evaluate = None
+    if dev := run.paths("dev"):
+        evaluate = pretrain.evaluator(sequences(dev), base, options["seed"], local_device(options["device"]))
+    objective = LanguageDistillation(loaded.model, base, options["temperature"], weights(options))
+    return Lesson(objective, sequences(paths), base.heads, evaluate, None, max_len)
+
+
+def task_lesson(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Lesson:
+    """A fine-tuned teacher and texts, with labels or without. Errors: token files, labels the teacher does not know."""
+    (path, *more) = run.paths("data")
+    if more:
+        raise UserError("a fine-tuned teacher takes one file of texts", where=more[0], hint="cat the files together")
+    if path.suffix == ".safetensors":
+        raise UserError(
+            f"is a {file.read(path).kind} file; a fine-tuned teacher teaches on texts", where=path,
+            hint="give the labelled file, or distil the pre-trained model",
+        )  # fmt: skip
+    refuse({name: options[name] for name in ("mask_ratio", "mask_mix")}, "the teacher is a classifier")
+    if not options["labels"] and not options["weight_hard"]:
+        options = {**options, "weight_hard": 0.0}
+    elif not options["labels"]:
+        raise UserError(f"weight-hard is {options['weight_hard']}, but the labels are not read",
+                        hint="leave out --weight-hard or --no-labels")  # fmt: skip
+    task, encoder = reading.reader(loaded, options)
+    kind = tasks.kind(task.name)
+    columns = {"text": task.text, "pair": task.pair, "on_error": options["on_error"]}
+    examples = labelled.read(path, label=task.label if options["labels"] else None, **columns)
+    sequences = reading.encode(task, examples, encoder, "data")
+    evaluate = None
+    if dev := run.path("dev"):
+        held = reading.encode(task, labelled.read(dev, label=task.label, **columns), encoder, "dev")
+        metric = choose({name: name for name in kind.metrics}, options["metric"] or kind.metrics[0], field="metric")
+        evaluate = finetune.evaluator(task, held, metric, local_device(options["device"]))
+    return Lesson(
+        TaskDistillation(loaded.model, task, options["temperature"], weights(options)),
+        finetune.epochs_of(sequences, batch_tokens=options["batch_tokens"], seed=options["seed"]),
+        task.heads, evaluate, {**task.to_json(), "max_len": encoder.max_len}, encoder.max_len,
+    )  # fmt: skip
+
+
+def _unusual(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of labelled files that are not as they are when nothing is said."""
+    return {"no_labels": None if options["labels"] else True,
+            "on_error": None if options["on_error"] == "error" else options["on_error"]}  # fmt: skip
+
+
+def weights(options: Mapping[str, Any]) -> dict[str, float]:
+    """The weights of the three losses. Errors: a negative one, all zero, a temperature that is not positive; a replay
+    that needs what is not kept, or of what nobody learns from."""
+    hard, cos, replay = options["weight_hard"], options["weight_cos"], options["replay"]
+    hard, cos = HARD if hard is None else hard, (COS if replay is None else 0.0) if cos is None else cos
+    found = {"kl": float(options["weight_kl"]), "hard": float(hard), "cos": float(cos)}
+    for name, value in found.items():
+        if not 0 <= value < math.inf:
+            raise UserError(f"weight-{name} is {value}, expected at least 0")
+    if not any(found.values()):
+        raise UserError("all weights are 0, so there is nothing to learn")
+    if not 0 < options["temperature"] < math.inf:
+        raise UserError(f"temperature is {options['temperature']}, expected more than 0")
+    if replay is not None:
+        _check_replay(replay, found)
+    return found
+
+
+def _check_replay(replay: int, weights: Mapping[str, float]) -> None:
+    if replay < 1:
+        raise UserError(f"replay is {replay}, expected at least 1", hint="--replay 32 keeps 32 pieces of each answer")
+    if weights["cos"]:
+        raise UserError(f"weight-cos is {weights['cos']}, but --replay keeps no hidden states",
+                        hint="leave out --weight-cos or --replay")  # fmt: skip
+    refuse({"replay": None if weights["kl"] else replay}, "weight-kl is 0, so nobody asks the teacher")
+    if world().size > 1:
+        raise UserError("replay is for one process", hint="leave out --replay, or start without torchrun")

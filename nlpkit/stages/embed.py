@@ -1,0 +1,139 @@
+"""nlpkit embed: a vector for each text, as the texts come.
+
+Shapes: n texts, B sequences of a batch, N tokens of a batch, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nlpkit.artifact.provenance import Run
+from nlpkit.base import events
+from nlpkit.base.errors import UserError, choose, refuse
+from nlpkit.data import labelled
+from nlpkit.data.batch import Batch
+from nlpkit.exchange.opening import load
+from nlpkit.machine.device import choose_device
+from nlpkit.models.load import Loaded, to_answer
+from nlpkit.stages.streaming import answers
+from nlpkit.tasks.pooling import POOLINGS, check_pooler
+from nlpkit.tasks.reading import encoder_of
+from nlpkit.tasks.scoring import each
+from nlpkit.tasks.sequences import Sequences
+
+Vectors = NDArray[np.float32]
+
+
+def embed(
+    model: Path,
+    data: Path = Path("-"),
+    *,
+    text: str = "text",
+    pooling: str | None = None,
+    layer: int | None = None,
+    normalize: bool = False,
+    on_error: str = "error",
+    max_len: int | None = None,
+    batch_tokens: int = 4096,
+    int8: bool = False,
+    output: Path | None = None,
+    force: bool = False,
+    device: str = "cpu",
+    threads: int | None = None,
+) -> Iterator[dict[str, Any]]:
+    """One record for each text, in order: ``embedding``, a list of D numbers, and ``id`` where the text has one.
+
+    ``data`` is read as `nlpkit.predict` reads it. ``pooling`` is of the tokens' vectors (default: the family's),
+    ``layer`` the block they come from (default: the last; 0 is what the first block reads), ``normalize`` scales each
+    vector to length 1, ``int8`` computes with 8-bit products (nlpkit/layers/int8.py). Each number has the fewest
+    digits that give its 32 bits back; no vector depends on which texts were answered with it. With ``output`` the
+    vectors are written there, in a file of kind "embeddings", and the one record is its summary. Errors: UserError for
+    an unknown pooling or a layer that is not there, at once, and for bad lines, after the answers to those before them.
+    """
+    device = choose_device(device)
+    if output is not None:
+        run = Run.start("embed", locals(), inputs=("model", "data"), libraries=("torch",))
+        return iter([write(run, threads)])
+    refuse({"force": force or None}, "no file is written", hint="-o names the file to write")
+    options = {"text": text, "pooling": pooling, "layer": layer, "normalize": normalize, "on_error": on_error,
+               "max_len": max_len, "batch_tokens": batch_tokens, "int8": int8, "device": device}  # fmt: skip
+    return chain.from_iterable(embed_batches(model, data, options, threads=threads))
+
+
+def embed_batches(
+    model: Path, data: Path, options: dict[str, Any], *, threads: int | None
+) -> Iterator[list[dict[str, Any]]]:
+    """`embed`, as many at a time as were there to be read. The model is opened now, the data when it is asked for."""
+    for records in vectors(_loaded(model, options), data, options, threads=threads):
+        rows = np.stack([record["embedding"] for record in records]).astype("U32").tolist()
+        yield [{**record, "embedding": [float(number) for number in row]}
+               for record, row in zip(records, rows, strict=True)]  # fmt: skip
+
+
+def _loaded(model: Path, options: dict[str, Any]) -> Loaded:
+    return to_answer(load(model), int8=options["int8"], device=choose_device(options["device"]))
+
+
+def write(run: Run, threads: int | None) -> dict[str, Any]:
+    """The file of a run: ``embeddings`` [n, D], in the order of the texts; returns its summary."""
+    model, data = run.path("model"), run.path("data")
+    assert model is not None and data is not None
+    loaded = _loaded(model, run.options)
+    rows: list[Vectors] = []
+    for records in vectors(loaded, data, run.options, threads=threads):
+        rows += [record["embedding"] for record in records]
+        events.emit("progress", label="embedded", done=len(rows), unit="texts")
+    if not rows:
+        raise UserError("holds no texts", where=data)
+    config = {"family": loaded.family.name, "d_model": loaded.model.config.d_model, "n_texts": len(rows),
+              **{name: run.options[name] for name in ("pooling", "layer", "normalize")}}  # fmt: skip
+    config["pooling"] = config["pooling"] or loaded.family.pooling
+    return run.write({"embeddings": np.stack(rows)}, kind="embeddings", config=config)
+
+
+def vectors(
+    loaded: Loaded, data: Path, options: dict[str, Any], *, threads: int | None
+) -> Iterator[list[dict[str, Any]]]:
+    """Records whose ``embedding`` is an array [D] of 32-bit numbers."""
+    pool = pooler(loaded, options["pooling"], options["layer"])
+    encoder = encoder_of(loaded, options["max_len"])
+    device, batch_tokens = choose_device(options["device"]), options["batch_tokens"]
+    network = loaded.model.to(device)
+    rows = labelled.stream(data, text=options["text"], on_error=options["on_error"])
+
+    def answer(sequences: Sequences) -> list[dict[str, Any]]:
+        found = each(network, pool, sequences, batch_tokens=batch_tokens, device=device)
+        if options["normalize"]:
+            lengths = np.sqrt(np.square(found).sum(1, keepdims=True))
+            found = found / np.where(lengths > 0, lengths, 1)  # a vector of zeros has no direction
+        return [{"embedding": row} for row in found.astype(np.float32)]
+
+    return answers(rows, encoder, answer, threads=threads)
+
+
+def pooler(loaded: Loaded, pooling: str | None, layer: int | None) -> Callable[[Batch], Tensor]:
+    """What makes [B, D] of a batch. Errors: an unknown pooling, a layer that is not there."""
+    name, last = pooling or loaded.family.pooling, loaded.model.config.n_layers
+    pool = choose(POOLINGS, name, field="pooling")
+    check_pooler(loaded.model, name, where=loaded.path)
+    if layer is None or layer == last:
+        return lambda batch: pool(loaded.model(batch, wanted=pool.wanted(batch)))
+    if not 0 <= layer < last:
+        raise UserError(f"layer is {layer}, expected 0 (what the first block reads) to {last}", where=loaded.path)
+    if name == "pooler":
+        raise UserError(f"the pooler reads the last layer, not layer {layer}",
+                        hint="give --pooling cls, last, mean or max as well")  # fmt: skip
+
+    def inner(batch: Batch) -> Tensor:
+        output = loaded.model(batch, layers=True)
+        return pool(replace(output, hidden=output.layers[layer]))
+
+    return inner

@@ -1,0 +1,150 @@
+"""nlpkit finetune: a model and labelled examples make a model that answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nlpkit import tasks
+from nlpkit.artifact.resume import discard
+from nlpkit.base import events
+from nlpkit.base.errors import UserError, choose
+from nlpkit.base.seeds import Address
+from nlpkit.data import labelled
+from nlpkit.data.order import Epochs
+from nlpkit.exchange.opening import load
+from nlpkit.machine.device import local_device
+from nlpkit.models.base import Model
+from nlpkit.models.load import Loaded, add_classifier, model_config, state_tensors, with_dropout
+from nlpkit.stages import plan
+from nlpkit.stages.base import training_run
+from nlpkit.stages.pretrain import total_steps
+from nlpkit.tasks.base import Task
+from nlpkit.tasks.pooling import check_pooler
+from nlpkit.tasks.reading import encode, encoder_of
+from nlpkit.tasks.scoring import score
+from nlpkit.tasks.sequences import Sequences
+from nlpkit.training import loop
+from nlpkit.training.adapt.freeze import freeze as freeze_bottom
+from nlpkit.training.loop import Evaluation
+from nlpkit.training.options import flat, trains
+from nlpkit.training.parallel.distributed import spread
+from nlpkit.training.planning import estimate
+from nlpkit.training.settings import Settings, check_dev
+
+EPOCHS = 3  # when neither steps nor epochs are given (Devlin et al. 2019, section 4.1)
+
+
+@trains("finetune")
+def finetune(
+    model: Path,
+    train: Path,
+    output: Path,
+    *,
+    dev: Path | None = None,
+    task: str = "classify",
+    text: str = "text",
+    pair: str | None = None,
+    label: str = "label",
+    on_error: str = "error",
+    pooling: str = "pooler",
+    freeze: str | None = None,
+    metric: str | None = None,
+    max_len: int | None = None,
+    dropout: float | None = None,
+    **training: Any,
+) -> dict[str, Any]:
+    """Train a model on a labelled file (JSONL, TSV, CSV); returns the summary of the file that was written.
+
+    ``text``, ``pair`` and ``label`` are its columns. With ``dev`` the model is measured every ``eval_every`` steps
+    (None: after each epoch), and the weights with the best ``metric`` are kept. ``max_len``, ``dropout`` None: the
+    model's own. The heads of pre-training are left out of the result. ``freeze`` says what does not
+    learn (`nlpkit.training.adapt.freeze`). ``parts``, ``parallel``, ``precision`` and ``checkpointing`` are as in
+    `nlpkit.stages.pretrain.pretrain`. Errors: UserError for wrong options and inputs
+    (a label of ``dev`` that ``train`` does not have, with its line), RunError for a loss that is not a number.
+    """
+    arguments = flat(locals())
+    with training_run("finetune", arguments, inputs=("model", "train", "dev")) as (run, given):
+        kind = tasks.kind(task)
+        chosen = choose({name: name for name in kind.metrics}, metric or kind.metrics[0], field="metric")
+        check_dev(given)
+        loaded = load(run.paths("model")[0])
+        encoder = encoder_of(loaded, max_len)
+        columns: dict[str, Any] = {"text": text, "pair": pair, "label": label, "on_error": on_error}
+        examples = labelled.read(run.paths("train")[0], **columns)
+        asked = kind.learn(examples, {**given, "max_len": encoder.max_len})
+        known = (loaded.config.get("task") or {}).get("labels", ())
+        if set(known) == set(asked.labels):  # in the order of its classifier, which another tool may not have sorted
+            asked = kind.restore({**asked.to_json(), "labels": known})
+        _check_pooling(loaded, pooling)
+        network = prepare(loaded, asked, dropout=dropout, seed=given["seed"])
+        freeze_bottom(network, freeze)
+        encoded = encode(asked, examples, encoder, "train")
+        data = epochs_of(encoded, batch_tokens=given["batch_tokens"], seed=given["seed"])
+        data = data.accumulated(given["accumulate"])
+        evaluate = None
+        if dev is not None:
+            held = encode(asked, labelled.read(run.paths("dev")[0], **columns), encoder, "dev")
+            evaluate = evaluator(asked, held, chosen, local_device(given["device"]))
+        settings = settings_of(given, data)
+        if given["dry_run"]:
+            cost = plan.cost(network, asked, data, settings, measures=evaluate is not None)
+            return run.plan(labels=list(asked.labels), **cost)
+        progress = loop.train(network, asked, data, settings, run, evaluate=evaluate)
+        made = model_config(network, loaded.family, task=asked.to_json())
+        made["training"] = {"objective": asked.name, "steps": progress.step, "best_step": progress.best_step}
+        tokenizer = loaded.need_tokenizer().to_json()
+        summary = run.write(state_tensors(network), kind="model", config=made, tokenizer=tokenizer)
+        discard(run.output)
+        return {**summary, "parameters": estimate.parameters(network), "steps": progress.step,
+                "labels": list(asked.labels), "score": progress.best_score}  # fmt: skip
+
+
+def settings_of(options: Mapping[str, Any], data: Epochs) -> Settings:
+    """The settings of a run on labelled examples, or of a distillation: three epochs, measured after each, where
+    nothing else is said."""
+    steps, epochs = options["steps"], options["epochs"]
+    updates = total_steps(data, steps, epochs or (EPOCHS if steps is None else None))
+    return Settings.of(options, steps=updates, eval_every=options["eval_every"] or data.count(1))
+
+
+def _check_pooling(loaded: Loaded, pooling: str) -> None:
+    check_pooler(loaded.model, pooling, where=loaded.path)
+    if pooling == "cls" and loaded.family.framing == "decoder":
+        raise UserError('pooling "cls" reads the first token, which in a causal model has seen nothing but itself',
+                        hint="use pooler (the last token), last, mean or max")  # fmt: skip
+
+
+def prepare(loaded: Loaded, task: Task, *, dropout: float | None, seed: int) -> Model:
+    """The model with the task's head: its own when it was taught the same labels, else a fresh one."""
+    network = loaded.model if dropout is None else with_dropout(loaded, dropout)
+    known = tuple((loaded.config.get("task") or {}).get("labels", ()))
+    same = known == task.labels
+    for name in [name for name in network.heads if not (same and name == "classify")]:
+        del network.heads[name]
+    if same:
+        events.note(f"{loaded.path.name} knows these labels already; its classifier goes on learning")
+    else:
+        if known:
+            events.note(f"{loaded.path.name} knows other labels ({', '.join(known)}); its classifier is replaced")
+        torch.manual_seed(Address(seed, ("init",)).torch_seed())
+        add_classifier(network, len(task.labels))
+    return network
+
+
+def epochs_of(sequences: Sequences, *, batch_tokens: int, seed: int) -> Epochs:
+    """The order in which the loop reads them."""
+    return Epochs(sequences.lengths, sequences.batch, batch_tokens=batch_tokens, seed=seed)
+
+
+def evaluator(task: Task, held: Sequences, metric: str, device: str) -> Callable[[Model], Evaluation]:
+    """Measures the model on held-out examples; a loss is better when smaller, everything else when larger."""
+
+    def evaluate(model: Model) -> Evaluation:
+        found = task.quick(score(model, task, held, device=device, spread=spread), held)
+        return Evaluation(-found[metric] if metric == "loss" else found[metric], found)
+
+    return evaluate

@@ -1,0 +1,165 @@
+"""nlpkit generate: continue a text, token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nlpkit.base import events
+from nlpkit.base.errors import UserError
+from nlpkit.data import labelled
+from nlpkit.data.framing import framing
+from nlpkit.data.readers import Row
+from nlpkit.decoding.causal import Reader
+from nlpkit.decoding.sampling import Logits, Sampling, draws, next_token
+from nlpkit.decoding.text import Growing, find_stop, held_back
+from nlpkit.exchange.opening import load
+from nlpkit.machine.device import choose_device
+from nlpkit.machine.threads import use_threads
+from nlpkit.models.load import to_answer
+from nlpkit.tokenizers.base import Tokenizer
+
+Hear = Callable[[str], None]
+
+
+def generate(
+    model: Path,
+    data: Path | None = None,
+    *,
+    prompt: str | None = None,
+    text: str = "prompt",
+    n: int = 1,
+    max_new_tokens: int = 100,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    repetition_penalty: float | None = None,
+    stop: Sequence[str] | None = None,
+    on_error: str = "error",
+    seed: int = 0,
+    int8: bool = False,
+    device: str = "cpu",
+    threads: int | None = None,
+    hear: Hear = lambda part: None,
+) -> Iterator[dict[str, Any]]:
+    """One record for each continuation: ``prompt``, ``sample`` (0 to n - 1), ``text`` (without the prompt), ``tokens``
+    (how many were chosen), ``finish``, ``seed``, and ``id`` where the prompt has one.
+
+    The prompt is ``prompt``, or there is one in each row of ``data`` (read as `nlpkit.predict` reads it, column
+    ``text``), which may be "-" for stdin; ``prompt`` "-" says the same. An empty prompt is the beginning of a document.
+    ``finish`` is "end" (the end-of-text token), "stop" (one of the texts ``stop``, which is left out) or "length"
+    (max_new_tokens). A text that outgrows the model's max_len goes on, its beginning forgotten. How a token is chosen:
+    `nlpkit.decoding.sampling.Sampling`; each draw is a function of the seed and of the numbers of the prompt, the
+    sample and the token, so that no continuation depends on which others were asked for. ``hear`` is given the text as
+    it comes, the prompt first; ``int8`` computes with 8-bit products (nlpkit/layers/int8.py). Errors: UserError for a
+    model that cannot continue a text and for options that mean nothing, at once, and for bad lines, after the prompts
+    before them.
+    """
+    sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
+    if n < 1 or max_new_tokens < 1:
+        name, value = ("n", n) if n < 1 else ("max-new-tokens", max_new_tokens)
+        raise UserError(f"{name} is {value}, expected at least 1")
+    if n > 1 and sampling.greedy:
+        raise UserError(
+            f"with temperature 0 all {n} continuations are the same", hint="--n 1, or a temperature above 0"
+        )
+    if stop and not all(stop):
+        raise UserError("a stop text is empty, and would stop everything", hint="--stop TEXT, repeatable")
+    device = choose_device(device)
+    loaded = to_answer(load(model), int8=int8, device=device)
+    tokenizer = loaded.need_tokenizer()
+    first = Reader(loaded, device=device)
+    end = framing(loaded.family.framing, tokenizer).last
+    writer = Writer(tokenizer, sampling, end, max_new_tokens, tuple(stop or ()), seed, hear)
+    rows = prompts(data, prompt, text=text, on_error=on_error)
+
+    def records() -> Iterator[dict[str, Any]]:
+        forgot = False
+        for number, row in enumerate(rows):
+            given = row["text"]
+            ids = tokenizer.encode(given).tolist() or [end]  # documents follow an end of text
+            reader = first.copy()
+            with use_threads(threads):
+                logits = reader.read(ids)
+            for sample in range(n):
+                own = reader if sample == n - 1 else reader.copy()
+                hear(given)
+                with use_threads(threads):
+                    written = writer.write(own, logits, Growing(tokenizer, ids), number, sample)
+                yield {**({"id": row["id"]} if "id" in row else {}), "prompt": given, "sample": sample, **written,
+                       "seed": seed}  # fmt: skip
+                if own.start and not forgot:
+                    forgot = True
+                    events.note(f"a text outgrew the {own.max_len:,} tokens that the model reads; its beginning was "
+                                "forgotten as it went on")  # fmt: skip
+
+    return records()
+
+
+def prompts(data: Path | None, prompt: str | None, *, text: str, on_error: str) -> Iterator[Row]:
+    """Rows with ``text``, a prompt each. Errors: two sources, a prompt that is not text, a source without prompts."""
+    if prompt is not None and data is not None:
+        raise UserError("prompts are read from a file or given with --prompt, not both", where=data)
+    if prompt is not None and prompt != "-":
+        try:
+            prompt.encode()
+        except UnicodeEncodeError:
+            raise UserError("is not UTF-8 text", where="--prompt") from None
+    source = Path("-") if prompt == "-" else data
+    return iter([{"text": prompt or ""}]) if source is None else _some(source, text, on_error)
+
+
+def _some(source: Path, text: str, on_error: str) -> Iterator[Row]:
+    count = 0
+    for row in labelled.stream(source, text=text, on_error=on_error):
+        count += 1
+        yield row
+    if not count:
+        raise UserError("holds no prompts", where="stdin" if str(source) == "-" else source,
+                        hint="a prompt a line; without a file the model begins a document of its own")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Continues texts, one at a time."""
+
+    tokenizer: Tokenizer
+    sampling: Sampling
+    end: int
+    max_new_tokens: int
+    stops: tuple[str, ...]
+    seed: int
+    hear: Hear
+
+    def write(self, reader: Reader, logits: Logits, growing: Growing, prompt: int, sample: int) -> dict[str, Any]:
+        """Choose, read, choose: text, tokens and finish of one continuation. ``logits`` follow what was read."""
+        seen = np.zeros(reader.vocab_size, bool)
+        seen[reader.tokens] = True
+        source = draws(self.seed, prompt, sample)
+        text, shown, finish, tokens = "", 0, "length", 0
+        while True:
+            token = next_token(logits, seen, self.sampling, 0.0 if self.sampling.greedy else next(source))
+            tokens += 1
+            ended = token == self.end
+            new = "" if ended else growing.add(token)
+            if ended or tokens == self.max_new_tokens:
+                new += growing.end()
+            place = find_stop(text + new, self.stops, len(text)) if new and self.stops else None
+            text += new
+            if place is not None:
+                text, finish = text[:place], "stop"
+            elif ended:
+                finish = "end"
+            last = place is not None or ended or tokens == self.max_new_tokens
+            certain = len(text) - (0 if last else held_back(text, self.stops))
+            if certain > shown:
+                self.hear(text[shown:certain])
+                shown = certain
+            if last:
+                return {"text": text, "tokens": tokens, "finish": finish}
+            seen[token] = True
+            logits = reader.read([token])

@@ -1,0 +1,249 @@
+"""nlpkit pretrain: a token file and an objective make a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nlpkit import objectives
+from nlpkit.artifact.resume import discard
+from nlpkit.base.errors import UserError, choose, refuse
+from nlpkit.base.seeds import Address
+from nlpkit.data import framing as framings
+from nlpkit.data import staged
+from nlpkit.data.checks import check_tokenizer
+from nlpkit.data.order import Epochs
+from nlpkit.data.pretraining import SOURCES, source
+from nlpkit.data.tokenfile import TokenFiles
+from nlpkit.exchange.opening import load
+from nlpkit.machine.device import local_device
+from nlpkit.models import family as family_of
+from nlpkit.models.base import Family, Model
+from nlpkit.models.load import Loaded, model_config, state_tensors, with_dropout
+from nlpkit.models.sizes import config_for
+from nlpkit.objectives import mlm
+from nlpkit.objectives.base import Objective, vocabulary
+from nlpkit.stages import plan, recipes
+from nlpkit.stages.base import training_run
+from nlpkit.tokenizers.base import Tokenizer
+from nlpkit.training.adapt.vectors import begin_with_vectors
+from nlpkit.training.loop import Evaluation, train
+from nlpkit.training.measure import mean_losses
+from nlpkit.training.options import flat, trains
+from nlpkit.training.planning import estimate
+from nlpkit.training.settings import Settings, check_dev
+
+# What a model without --init is, where nothing else is said.
+MODEL, SIZE, MAX_LEN, DROPOUT = "bert", "tiny", 128, 0.1
+
+
+@trains("pretrain")
+def pretrain(
+    tokens: Sequence[Path],
+    output: Path,
+    *,
+    model: str | None = None,
+    size: str | None = None,
+    objective: str | None = None,
+    recipe: str | None = None,
+    dev: Path | None = None,
+    init: Path | None = None,
+    vectors: Path | None = None,
+    n_layers: int | None = None,
+    d_model: int | None = None,
+    n_heads: int | None = None,
+    d_ff: int | None = None,
+    max_len: int | None = None,
+    short_fraction: float | None = None,
+    dropout: float | None = None,
+    cut: str | None = None,
+    mask_ratio: float | None = None,
+    mask_mix: str | None = None,
+    masks: str | None = None,
+    mask_copies: int | None = None,
+    **training: Any,
+) -> dict[str, Any]:
+    """Train a model on token files; returns the summary of the file that was written.
+
+    ``init`` starts from a model's weights instead of random ones (its family and shape are then its own, and so is its
+    dropout unless one is given); else it is a ``model`` (None: bert) of a ``size`` (tiny), which the other sizes
+    override, and ``vectors`` are word vectors that its token embeddings begin as (`nlpkit.training.adapt.vectors`).
+    With ``dev`` (a token file) the loss is measured every ``eval_every`` steps and the best weights are kept.
+    ``short_fraction`` of the updates, the first, read sequences of a quarter of ``max_len`` (`nlpkit.data.staged`).
+    ``recipe`` sets what is None (nlpkit/stages/recipes.py, which has the plain defaults too). ``steps=0`` writes the
+    initialised model. Neither steps nor epochs means one epoch. ``cut`` overrides how the objective wants its text cut
+    (blocks, sentences, pairs). ``parts`` of each batch are shared by several processes (docs/distributed.md), in the
+    way ``parallel``; ``precision`` and ``checkpointing`` save memory (docs/memory.md). Errors: UserError for wrong
+    options and inputs, among them an option that would change nothing; RunError for a loss that is not a number;
+    Interrupted when stopped; the same call again then resumes.
+    """
+    tokens = [tokens] if isinstance(tokens, (str, Path)) else list(tokens)
+    arguments = flat(locals())
+    with training_run("pretrain", arguments, inputs=("tokens", "dev", "init", "vectors")) as (run, given):
+        files = TokenFiles.open(run.paths("tokens"))
+        tokenizer = files.tokenizer
+        shape = {"model": model, "size": size, "n_layers": n_layers, "d_model": d_model, "n_heads": n_heads,
+                 "d_ff": d_ff}  # fmt: skip
+        loaded = None if init is None else load(run.paths("init")[0])
+        family = family_of(model or MODEL) if loaded is None else loaded.family
+        options = recipes.resolve(recipe, objective or family.objective, given)
+        run.options |= {name: options[name] for name in run.options}
+        masking, dropout = {name: options[name] for name in mlm.OPTIONS}, options["dropout"]
+        seed, device = options["seed"], local_device(options["device"])
+        torch.manual_seed(Address(seed, ("init",)).torch_seed())
+        if loaded is None:
+            start = _begin(shape, objective, masking, tokenizer, max_len, dropout)
+            if vectors is not None:
+                begin_with_vectors(start.network, tokenizer, run.paths("vectors")[0])
+        else:
+            refuse(shape, "--init has a family and a shape of its own")
+            refuse({"vectors": vectors}, "--init has embeddings of its own")
+            start = _continue(loaded, objective, masking, tokenizer, max_len, dropout)
+        network, task, max_len = start.network, start.task, start.max_len
+        if "mlm" not in task.heads:
+            refuse(masking, f'objective "{task.name}" masks nothing')
+        check_dev(options)
+        how = cut or task.source
+        choose(SOURCES, how, field="cut")
+        if "pairs" in (how, task.source) and how != task.source:
+            raise UserError(f'objective "{task.name}" reads {task.source}, cut is {how}',
+                            hint="leave out --cut" if task.source == "pairs" else "only nsp reads pairs")  # fmt: skip
+        frame = framings.framing(family.framing, tokenizer)
+
+        def sequences(chosen: TokenFiles, length: int = max_len) -> Epochs:
+            return source(how, chosen, frame, max_len=length, batch_tokens=options["batch_tokens"], seed=seed)
+
+        def learnt(length: int) -> Epochs:
+            return repeated(sequences(files, length), mlm.copies(masking)).accumulated(options["accumulate"])
+
+        data = learnt(max_len)
+        settings = Settings.of(options, steps=total_steps(data, options["steps"], options["epochs"]))
+        first = short_updates(options["short_fraction"], settings.steps)
+        lesson = staged.Staged(learnt(staged.short(max_len)), first, data) if first else data
+        evaluate = None
+        if dev is not None:
+            held = TokenFiles.open(run.paths("dev"))
+            check_tokenizer(held, tokenizer, "the training text's", where=dev)
+            evaluate = evaluator(sequences(held), task, seed, device)
+        if options["dry_run"]:
+            return run.plan(**plan.cost(network, task, data, settings, measures=evaluate is not None))
+        progress = train(network, task, lesson, settings, run, evaluate=evaluate)
+        made = model_config(network, family)
+        made["training"] = {"objective": task.name, "cut": how, "steps": progress.step, "best_step": progress.best_step}
+        summary = run.write(state_tensors(network), kind="model", config=made, tokenizer=tokenizer.to_json())
+        discard(run.output)
+        return {**summary, "parameters": estimate.parameters(network), "steps": progress.step}
+
+
+def total_steps(data: Epochs, steps: int | None, epochs: int | None) -> int:
+    """Updates of a run: the steps asked for, or as many as the epochs hold (default one). Errors: both given."""
+    if steps is not None and epochs is not None:
+        raise UserError("both steps and epochs are given", hint="--steps counts updates, --epochs passes; give one")
+    if steps is not None:
+        return steps
+    if epochs is not None and epochs < 1:
+        raise UserError(f"epochs is {epochs}, expected at least 1")
+    return data.count(epochs or 1)
+
+
+def short_updates(fraction: float | None, steps: int) -> int:
+    """How many updates, the first, read short sequences. Errors: no share."""
+    if fraction is not None and not 0 <= fraction <= 1:
+        raise UserError(f"short-fraction is {fraction}, expected 0 to 1")
+    return round((fraction or 0.0) * steps)
+
+
+def evaluator(data: Epochs, task: Objective, seed: int, device: str) -> Callable[[Model], Evaluation]:
+    """Measures the objective's loss on all of ``data``, every time with the same masks."""
+
+    def evaluate(model: Model) -> Evaluation:
+        losses = mean_losses(model, task, data, Address(seed, ("objective", 0)), device)
+        total = sum(task.weights[name] * value for name, value in losses.items())
+        return Evaluation(-total, {f"dev_{name}_loss": value for name, value in losses.items()})
+
+    return evaluate
+
+
+def check_matches(family: Family, task: Objective) -> None:
+    """A model that looks ahead cannot learn a causal objective, and one that does not cannot fill masks."""
+    causal = family.framing == "decoder"
+    if causal != ("clm" in task.heads):
+        raise UserError(
+            f'model "{family.name}" cannot be trained with objective "{task.name}"',
+            hint=f"its objective is {family.objective}",
+        )
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run begins with: a model, what it is to learn, and the length of its sequences."""
+
+    network: Model
+    task: Objective
+    max_len: int
+
+
+def _begin(
+    shape: Mapping[str, Any],
+    objective: str | None,
+    masking: Mapping[str, Any],
+    tokenizer: Tokenizer,
+    max_len: int | None,
+    dropout: float | None,
+) -> Start:
+    """A new model; its weights come from torch's global generator. Errors: an unknown name, sizes that do not fit."""
+    family, longest = family_of(shape["model"] or MODEL), MAX_LEN if max_len is None else max_len
+    sizes = {name: value for name, value in shape.items() if name not in ("model", "size")}
+    config = config_for(
+        family, shape["size"] or SIZE, vocab_size=tokenizer.vocab_size, max_len=longest,
+        dropout=DROPOUT if dropout is None else dropout, **sizes,
+    )  # fmt: skip
+    task = objectives.build(objective or family.objective, vocabulary(tokenizer), masking)
+    check_matches(family, task)
+    return Start(family.build(config, task.heads), task, longest)
+
+
+def _continue(
+    loaded: Loaded,
+    objective: str | None,
+    masking: Mapping[str, Any],
+    tokenizer: Tokenizer,
+    max_len: int | None,
+    dropout: float | None,
+) -> Start:
+    """The model that ``--init`` names. Errors: another tokenizer than the token file's, no head for the objective."""
+    path = loaded.path
+    if loaded.tokenizer is None or loaded.tokenizer.fingerprint != tokenizer.fingerprint:
+        theirs = "none" if loaded.tokenizer is None else f"{loaded.tokenizer.vocab_size:,} pieces"
+        raise UserError(
+            f"its tokenizer ({theirs}) is not the token file's ({tokenizer.vocab_size:,} pieces)",
+            where=path,
+            hint="tokenise the corpus again with --tokenizer set to this model",
+        )
+    network = loaded.model if dropout is None else with_dropout(loaded, dropout)
+    task = objectives.build(objective or loaded.family.objective, vocabulary(tokenizer), masking)
+    check_matches(loaded.family, task)
+    missing = [name for name in task.heads if name not in network.heads]
+    if missing:
+        raise UserError(
+            f'has no head "{missing[0]}" for objective "{task.name}"',
+            where=path,
+            hint=f"its heads: {', '.join(network.heads) or 'none'}",
+        )
+    if "classify" in network.heads:  # a task's, and what comes out has no task
+        del network.heads["classify"]
+    return Start(network, task, loaded.length(max_len))
+
+
+def repeated(data: Epochs, copies: int | None) -> Epochs:
+    """The same source, its sequences those of the epoch's remainder: static masks are of pairs that repeat as well."""
+    if copies is None:
+        return data
+    return Epochs(
+        data.lengths, lambda examples, epoch: data.make(examples, epoch % copies), batch_tokens=data.batch_tokens,
+        seed=data.seed,
+    )  # fmt: skip

@@ -1,0 +1,59 @@
+"""nlpkit report: runs as one page, or as event files for TensorBoard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nlpkit.artifact import atomic, file
+from nlpkit.base.errors import UserError, refuse
+from nlpkit.reporting import sources
+from nlpkit.reporting.attention import look
+from nlpkit.reporting.page import page
+from nlpkit.reporting.tensorboard import targets, write
+
+TITLE = "nlpkit report"
+
+
+def report(
+    runs: Sequence[Path],
+    output: Path | None = None,
+    *,
+    title: str | None = None,
+    attention: str | None = None,
+    tensorboard: Path | None = None,
+    force: bool = False,
+) -> dict[str, Any]:
+    """Draw and compare runs on one page that needs no network: curves, options, evaluations, attention, lineage.
+
+    ``runs`` are artefacts, logs and results of `nlpkit.evaluate`, in any order; a log and the artefact it tells of are
+    one run. The page is at ``output``: the same files, options and versions give the same bytes. ``title`` heads it
+    (default: "nlpkit report"); ``attention`` is a text that every model among the runs reads, to show where its heads
+    look. ``tensorboard`` is a folder for event files, one folder in it for each run that has a log. Errors: UserError
+    for a file that is none of these, and for an option that would change nothing.
+    """
+    runs = [runs] if isinstance(runs, (str, Path)) else list(runs)
+    if output is None and tensorboard is None:
+        raise UserError("nothing is asked for", hint="-o report.html writes the page, --tensorboard DIR event files")
+    if output is None:
+        refuse({"title": title, "attention": attention}, "no page is written", hint="-o report.html writes one")
+    elif str(output) == "-":
+        raise UserError("a result is a file, it cannot go to stdout", where="-o -")
+    else:
+        atomic.check_target(Path(output), force=force)
+    found = sources.read([Path(path) for path in runs])
+    result: dict[str, Any] = {
+        "runs": [{"name": run.name, "command": run.command, "sha256": run.sha256} for run in found.runs],
+        "evaluations": len(found.evaluations),
+    }
+    event_files = None if tensorboard is None else targets(found, Path(tensorboard), force=force)
+    if output is not None:
+        looked = None if attention is None else look(found.runs, attention)
+        made = page(found, title=title or TITLE, text=attention, looked=looked)
+        atomic.write_text(Path(output), made, force=force)
+        size = Path(output).stat().st_size
+        result |= {"output": str(output), "kind": "report", "sha256": file.file_sha256(Path(output)), "bytes": size}
+    if event_files is not None:
+        result["tensorboard"] = write(event_files)
+    return result

@@ -1,0 +1,142 @@
+"""Text to ids and back, line by line, as fast as the lines come.
+
+`encode` and `decode` read a file, stdin ("-") or any iterable and yield as they go. A pipe is read in whatever parts
+are there: a slow producer's line is answered at once, a fast one's go through in large batches.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from nlpkit.base.errors import UserError
+from nlpkit.exchange.opening import load_tokenizer
+from nlpkit.tokenizers.base import Tokenizer
+
+T = TypeVar("T")
+Source = Path | str | Iterable[Any]
+STDIN = Path("-")
+_CHUNK = 1 << 20  # bytes; a fraction of a second of work
+_NUMBER = re.compile(rb"[0-9]{1,12}")
+
+
+def encode(tokenizer: Path | Tokenizer, file: Source = STDIN, *, pieces: bool = False) -> Iterator[list[Any]]:
+    """The ids (or ``pieces``) of each line of a text, without framing tokens and its end (\\n or \\r\\n).
+
+    ``tokenizer`` is a tokenizer or a file or folder that holds one; ``file`` a path, "-" or an iterable of texts.
+    Errors: UserError with file and line for bad UTF-8, after the lines before it.
+    """
+    return chain.from_iterable(encode_batches(tokenizer, file, pieces=pieces))
+
+
+def decode(tokenizer: Path | Tokenizer, file: Source = STDIN) -> Iterator[str]:
+    """The text of each line of ids, special pieces left out. ``file`` may be an iterable of sequences of ids.
+
+    Errors: UserError with file and line for what is not a number or not an id of the tokenizer.
+    """
+    return chain.from_iterable(decode_batches(tokenizer, file))
+
+
+def encode_batches(tokenizer: Path | Tokenizer, file: Source, *, pieces: bool = False) -> Iterator[list[list[Any]]]:
+    """`encode`, as many lines at a time as were there to be read."""
+    given = _open(tokenizer)
+    for texts in _batches(file, _text):
+        ids = (item.tolist() for item in given.encode_batch(texts))
+        yield [[given.pieces[number] for number in line] for line in ids] if pieces else list(ids)
+
+
+def decode_batches(tokenizer: Path | Tokenizer, file: Source) -> Iterator[list[str]]:
+    """`decode`, as many lines at a time as were there to be read."""
+    given = _open(tokenizer)
+    for lines in _batches(file, lambda line: _ids(line, given.vocab_size)):
+        yield [given.decode(ids) for ids in lines]
+
+
+def read_lines(file: Source) -> Iterator[str]:
+    """The lines of a text, without their ends. Errors: UserError with file and line for bad UTF-8."""
+    return chain.from_iterable(_batches(file, _text))
+
+
+def _text(line: Any) -> str:
+    return line if isinstance(line, str) else line.decode().rstrip("\r")
+
+
+def _open(tokenizer: Path | str | Tokenizer) -> Tokenizer:
+    return tokenizer if isinstance(tokenizer, Tokenizer) else load_tokenizer(tokenizer)
+
+
+def _batches(source: Source, parse: Callable[[Any], T]) -> Iterator[list[T]]:
+    """Lines, parsed, in batches. Where ``parse`` raises ValueError, what came before is yielded first."""
+    if isinstance(source, (Path, str)):
+        place = "stdin" if str(source) == "-" else str(source)
+        parts: Iterator[Sequence[Any]] = _read(source)
+    else:
+        place, parts = "line", ([item] for item in source)
+    number = 0
+    for lines in parts:
+        done: list[T] = []
+        error: UserError | None = None
+        for line in lines:
+            number += 1
+            try:
+                done.append(parse(line))
+            except ValueError as reason:
+                error = UserError(_words(reason), where=f"{place}:{number}")
+                break
+        yield done
+        if error is not None:
+            raise error
+
+
+def _read(path: Path | str) -> Iterator[Sequence[bytes]]:
+    """The lines of a file, without their ends and without a byte order mark, as they become available."""
+    stdin = str(path) == "-"
+    try:
+        opened: Any = nullcontext(sys.stdin.buffer) if stdin else open(path, "rb")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise UserError(f"cannot read: {error.strerror}", where=path) from None
+    with opened as file:
+        mark = codecs.BOM_UTF8
+        for first, *rest in _split(file):
+            yield [first.removeprefix(mark), *rest]
+            mark = b""
+
+
+def _split(file: BinaryIO) -> Iterator[Sequence[bytes]]:
+    begun: list[bytes] = []  # parts of a line whose end has not come yet
+    while part := file.read1(_CHUNK):  # type: ignore[attr-defined]
+        first, newline, rest = part.partition(b"\n")
+        begun.append(first)
+        if newline:
+            *lines, last = rest.split(b"\n")
+            yield [b"".join(begun), *lines]
+            begun = [last]
+    if any(begun):
+        yield [b"".join(begun)]
+
+
+def _ids(line: Any, vocab_size: int) -> Sequence[int]:
+    """The ids of one line. Errors: ValueError in words."""
+    if isinstance(line, bytes):
+        words = line.split()
+        for word in words:
+            if not _NUMBER.fullmatch(word):
+                raise ValueError(f'expected ids separated by spaces, came "{word[:40].decode(errors="replace")}"')
+        line = map(int, words)
+    ids = list(line)
+    for number in ids:
+        if not 0 <= number < vocab_size:
+            raise ValueError(f"id {number} is not in this tokenizer, which has 0 to {vocab_size - 1}")
+    return ids
+
+
+def _words(reason: ValueError) -> str:
+    if isinstance(reason, UnicodeDecodeError):
+        return f"is not UTF-8 text: byte 0x{reason.object[reason.start]:02x} at column {reason.start + 1}"
+    return str(reason)

@@ -1,0 +1,177 @@
+"""nlpkit tokens: a corpus and a tokenizer make a token file.
+
+Documents are tokenised on all cores and written in their order, so the bytes do not depend on how many there were.
+Nothing is held that grows with the corpus: ids and ends go to files beside the target, which become its tensors.
+Compiled code gives the same ids as Python many times as fast; a small corpus is done before it is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlpkit.artifact import file
+from nlpkit.artifact.atomic import spool
+from nlpkit.artifact.provenance import Run
+from nlpkit.artifact.safetensors import FileTensor
+from nlpkit.base import events
+from nlpkit.base.parallel import in_order, in_threads
+from nlpkit.data import texts
+from nlpkit.data.corpus import Document, need_text
+from nlpkit.data.texts import Texts, document_ends, parse_shard
+from nlpkit.exchange.opening import load_tokenizer
+from nlpkit.tokenizers import fast, from_json
+from nlpkit.tokenizers.base import Tokenizer
+
+LOAD = 1 << 18  # bytes of a corpus that are worth loading compiled code, some 50 ms
+COMPILE = 1 << 22  # bytes of one that are worth compiling it, some seconds, once
+
+
+def tokens(
+    corpus: Sequence[Path],
+    output: Path,
+    *,
+    tokenizer: Path,
+    field: str = "text",
+    on_error: str = "error",
+    shard: str | None = None,
+    threads: int | None = None,
+    log: Path | None = None,
+    force: bool = False,
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Tokenise a corpus; returns the summary of the file. The file holds no framing tokens.
+
+    ``shard`` "3/16" takes every 16th document from the third on; sixteen shards together are the whole. Errors:
+    UserError for a corpus without text, bad lines (``on_error``), a file without a tokenizer.
+    """
+    corpus = [corpus] if isinstance(corpus, (str, Path)) else list(corpus)
+    run = Run.start("tokens", locals(), inputs=("corpus", "tokenizer"))
+    part = parse_shard(shard)
+    made = load_tokenizer(run.paths("tokenizer")[0])
+    if dry_run:
+        return run.plan(vocab_size=made.vocab_size, bytes=sum(path.stat().st_size for path in run.paths("corpus")))
+    width = np.dtype("<u2") if made.vocab_size <= 1 << 16 else np.dtype("<u4")
+    with events.log_to(log), spool(run.output) as column:
+        paths = run.paths("corpus")
+        found = Texts(paths, field, on_error, part)
+        totals = _spool(_encoded(found, made, width, threads, _size(paths)), column)
+        need_text(totals.sentences, [Path(path) for path in corpus])
+        tensors = {
+            "tokens": FileTensor(column("tokens"), width, (totals.tokens,)),
+            "sentence_ends": FileTensor(column("sentence_ends"), np.dtype("<i8"), (totals.sentences,)),
+            "document_ends": FileTensor(column("document_ends"), np.dtype("<i8"), (totals.documents,)),
+        }
+        config = {"vocab_size": made.vocab_size, **totals.to_json()}
+        summary = run.write(tensors, kind="tokens", config=config, tokenizer=made.to_json())
+        return {**summary, **totals.to_json()}
+
+
+@dataclass
+class Totals:
+    """What was counted. ``bytes`` are the UTF-8 bytes of the sentences, ``words`` their white-space words."""
+
+    tokens: int = 0
+    sentences: int = 0
+    documents: int = 0
+    bytes: int = 0
+    words: int = 0
+
+    def to_json(self) -> dict[str, int]:
+        return {f"n_{name}": value for name, value in vars(self).items()}
+
+
+@dataclass
+class Encoded:
+    """What a worker gives back of a batch: ids, each sentence's length, and how many sentences there were when
+    documents ended (the first end may be one that was told before)."""
+
+    ids: bytes
+    sentences: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    bytes: int
+    words: int
+
+
+_worker: dict[str, Any] = {}
+
+
+def _prepare(tokenizer: Mapping[str, Any] | Tokenizer, width: str) -> None:
+    _worker["tokenizer"] = tokenizer if isinstance(tokenizer, Tokenizer) else from_json(tokenizer)
+    _worker["width"] = np.dtype(width)
+
+
+def _encode(batch: list[Document]) -> Encoded:
+    sentences = [sentence for document in batch for sentence in document.sentences]
+    ids = _worker["tokenizer"].encode_batch(sentences)
+    whole = np.concatenate(ids) if ids else np.zeros(0, np.int32)
+    return Encoded(
+        whole.astype(_worker["width"]).tobytes(),
+        np.array([len(item) for item in ids], np.int64),
+        document_ends(batch),
+        sum(len(sentence) if sentence.isascii() else len(sentence.encode()) for sentence in sentences),
+        sum(len(sentence.split()) for sentence in sentences),
+    )
+
+
+def _encoded(
+    found: Texts, tokenizer: Tokenizer, width: np.dtype[Any], threads: int | None, size: int | None
+) -> Iterator[Encoded]:
+    """The batches of a corpus, tokenised, in order. ``size`` is the corpus' bytes, as far as they are known."""
+    workers = 1 if size is not None and size < 4 * texts.BATCH else threads  # small: done before workers start
+    plan = tokenizer.plan() if size is None or size >= LOAD else None
+    if plan is not None and fast.usable(compile=size is None or size >= COMPILE):
+
+        def prepare() -> Callable[[tuple[bytes, NDArray[np.int64] | None]], Encoded]:
+            encoder = fast.Encoder(plan)
+
+            def encode(item: tuple[bytes, NDArray[np.int64] | None]) -> Encoded:
+                text, ends = item
+                lines = encoder.encode(text)
+                ids = lines.ids.astype(width).tobytes()
+                ends = lines.documents if ends is None else ends
+                return Encoded(ids, lines.lengths, ends, lines.bytes, lines.words)
+
+            return encode
+
+        yield from in_threads(prepare, found.lines(), threads=workers)
+    else:
+        arguments = (tokenizer if workers == 1 else tokenizer.to_json(), width.str)
+        yield from in_order(_encode, found.batches(), threads=workers, prepare=_prepare, arguments=arguments)
+
+
+def _spool(found: Iterator[Encoded], column: Callable[[str], BinaryIO]) -> Totals:
+    """Append tokenised batches to the files of the columns."""
+    totals, ended = Totals(), 0
+    for encoded in found:
+        column("tokens").write(encoded.ids)
+        ends = totals.tokens + np.cumsum(encoded.sentences)
+        column("sentence_ends").write(ends.astype("<i8").tobytes())
+        document_ends = totals.sentences + encoded.ends
+        document_ends = document_ends[document_ends > ended]
+        column("document_ends").write(document_ends.astype("<i8").tobytes())
+        ended = int(document_ends[-1]) if len(document_ends) else ended
+        totals.sentences += len(encoded.sentences)
+        totals.documents += len(document_ends)
+        totals.tokens += int(encoded.sentences.sum())
+        totals.bytes += encoded.bytes
+        totals.words += encoded.words
+        events.emit("progress", label="tokens", done=totals.tokens, total=None, unit="")
+    return totals
+
+
+def _size(paths: Sequence[Path]) -> int | None:
+    """Bytes of the corpus, None when they are packed and so unknown."""
+    if any(path.suffix.lower() in (".gz", ".zst", ".parquet") for path in paths):
+        return None
+    return sum(path.stat().st_size for path in paths)
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """The counts of a token file."""
+    return file.read(path, kind="tokens").config

@@ -1,0 +1,85 @@
+"""nlpkit vectors glove: word vectors from counts of what stands near what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nlpkit.artifact import resume
+from nlpkit.artifact.provenance import Run
+from nlpkit.base import events
+from nlpkit.base.errors import UserError
+from nlpkit.base.seeds import Address
+from nlpkit.base.world import default_threads
+from nlpkit.machine.simd import LANES
+from nlpkit.vectors.file import KIND
+from nlpkit.vectors.glove import cooccurrence
+from nlpkit.vectors.glove.glove import Learner, learn_all
+from nlpkit.vectors.glove.glove_cells import CELL, STRIPES, sort_in_blocks
+
+_BYTES_A_WORD = 200  # of a word's text and place in tables
+
+
+def glove(
+    counts: Path,
+    output: Path,
+    *,
+    dim: int = 100,
+    epochs: int = 25,
+    lr: float = 0.05,
+    x_max: float = 100.0,
+    alpha: float = 0.75,
+    seed: int = 0,
+    threads: int | None = None,
+    save_every: int | None = None,
+    log: Path | None = None,
+    force: bool = False,
+    fresh: bool = False,
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Learn word vectors from a file of `nlpkit vectors cooccur` (GloVe: Pennington et al. 2014).
+
+    Weighted least squares on the logarithms of the counts (equation 8), weights (x / ``x_max``)^``alpha`` up to 1, by
+    AdaGrad with rate ``lr``. The result is the sum of a word's two vectors (section 4.2). A run that was killed goes on
+    from its last save: once a minute, or every ``save_every`` epochs. The loss that is told is the mean over an epoch's
+    steps, each as it was before the step. Errors: UserError for wrong options and inputs; RunError when the disk is
+    full or a vector is not finite; Interrupted after Ctrl-C or SIGTERM, state saved.
+    """
+    run = Run.start("vectors glove", locals(), inputs=("counts",), libraries=("numba", "numpy"))
+    least_of = (("dim", dim, 1), ("epochs", epochs, 0), ("alpha", alpha, 0.0), ("save-every", save_every, 1))
+    for name, value, least in least_of:
+        if value is not None and value < least:
+            raise UserError(f"{name} is {value}, expected at least {least}")
+    for name, value in (("lr", lr), ("x-max", x_max)):
+        if value <= 0:
+            raise UserError(f"{name} is {value}, expected more than 0")
+    path = run.paths("counts")[0]
+    with events.log_to(log):
+        given = cooccurrence.load(path)
+        if dry_run:
+            return run.plan(**_cost(given, dim))
+        address = Address(seed, ("vectors", "glove"))
+        blocks = sort_in_blocks(given.cells, x_max=x_max, alpha=alpha, seed=address.at("cells"), where=path,
+                                target=run.output)  # fmt: skip
+        learner = Learner(blocks, dim, lr, address)
+        measured = learn_all(learner, run, epochs, save_every, threads or default_threads())
+        found = learner.vectors()
+        config = {
+            **given.config, "method": "glove", "dim": dim, "epochs": epochs, "lr": lr, "x_max": x_max, "alpha": alpha,
+            "words": given.words,
+        }  # fmt: skip
+        summary = run.write({**found, "counts": given.counts}, kind=KIND, config=config, tokenizer=given.tokenizer)
+        resume.discard(run.output)
+        return {**summary, "vocab_size": len(given.words), "cells": len(given.cells.columns), "loss": measured}
+
+
+def _cost(given: cooccurrence.Cooccurrence, dim: int) -> dict[str, Any]:
+    """What a dry run tells: sizes, the memory of the matrices and the vocabulary, and the disk of the sorted cells."""
+    words, width = len(given.words), -(-dim // LANES) * LANES
+    return {
+        "vocab_size": words,
+        "cells": len(given.cells.columns),
+        "parameters": 2 * words * (dim + 1),
+        "memory_bytes": 4 * 2 * words * 2 * (width + 1) + _BYTES_A_WORD * words,
+        "disk_bytes": CELL.itemsize * len(given.cells.columns) * (STRIPES + 1) // STRIPES,
+    }

@@ -1,0 +1,254 @@
+"""nlpkit vectors train: a corpus makes word vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nlpkit.artifact import resume
+from nlpkit.artifact.provenance import Run
+from nlpkit.base import events
+from nlpkit.base.errors import RunError, UserError, refuse
+from nlpkit.base.seeds import Address
+from nlpkit.base.stop import StopSignal
+from nlpkit.base.world import default_threads
+from nlpkit.machine import heap
+from nlpkit.stages.base import tokenizer_of
+from nlpkit.vectors.base import Corpus, Floats, Settings, Weights
+from nlpkit.vectors.file import KIND
+from nlpkit.vectors.text import subwords
+from nlpkit.vectors.text.counting import Vocabulary
+from nlpkit.vectors.text.reading import held_out, read
+from nlpkit.vectors.word2vec import huffman
+from nlpkit.vectors.word2vec.learner import WORDS_A_ROUND, Learner
+from nlpkit.vectors.word2vec.loss import Loss
+
+_BYTES_A_WORD = 100  # of a word's text, count and place in the tables
+_ROWS = 1 << 12  # looked at together
+_ROUNDS = 256  # trained before progress is told and an interrupt is heard
+
+
+def train(
+    corpus: Sequence[Path],
+    output: Path,
+    *,
+    method: str = "skipgram",
+    loss: str = "ns",
+    dim: int = 100,
+    window: int = 5,
+    negative: int | None = None,
+    min_count: int = 5,
+    vocab_size: int | None = None,
+    phrases: int | None = None,
+    phrase_threshold: float | None = None,
+    subwords: str | None = None,
+    buckets: int | None = None,
+    sample: float = 1e-3,
+    epochs: int = 5,
+    patience: int | None = None,
+    lr: float = 0.025,
+    average: bool | None = None,
+    divide: bool | None = None,
+    noise_exponent: float | None = None,
+    lowercase: bool | None = None,
+    tokenizer: Path | None = None,
+    dev: Path | None = None,
+    field: str = "text",
+    on_error: str = "error",
+    seed: int = 0,
+    threads: int | None = None,
+    save_every: int | None = None,
+    log: Path | None = None,
+    force: bool = False,
+    fresh: bool = False,
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Learn a vector for each word of a corpus (word2vec: Mikolov et al. 2013a, 2013b).
+
+    Words are those of `nlpkit.vectors.text.words`, lower-cased unless ``lowercase`` is False; with a ``tokenizer`` they
+    are its pieces, and it decides about case; token files have their pieces. ``phrases`` is how often pairs of words
+    that score more than ``phrase_threshold`` (None: 100) are joined (`nlpkit.vectors.text.phrases`). ``subwords``
+    "3-6": vectors are means of those of n-grams, which share ``buckets`` (None: 262,144) rows
+    (`nlpkit.vectors.text.subwords`). ``negative`` (None: 5) and ``noise_exponent`` (0.75) are for the losses ns and
+    nce, ``average`` (None: yes) and ``divide`` (no) for cbow (`nlpkit.vectors.base.Settings`). Words that occur fewer
+    than ``min_count`` times, or are not among the ``vocab_size`` most frequent, are dropped before windows are cut.
+    ``lr`` falls linearly to 0.0001. Sentences are the corpus' own; windows never cross them.
+
+    The loss is measured after each epoch on ``dev``, else on a sample of the corpus; with ``patience`` training stops
+    after so many epochs without a lower one, and the weights of the lowest are kept. A run that was killed goes on from
+    its last save: once a minute, or every ``save_every`` epochs. Errors: UserError for wrong options (one that changes
+    nothing among them), for wrong inputs and for a corpus with too few frequent words; RunError when the disk is full
+    or a vector is not finite; Interrupted after Ctrl-C or SIGTERM, state saved.
+    """
+    corpus = [corpus] if isinstance(corpus, (str, Path)) else list(corpus)
+    run = Run.start("vectors train", locals(), inputs=("corpus", "tokenizer", "dev"), libraries=("numba", "numpy"))
+    settings = _settings(run.options, save_every)
+    if dev is None:
+        refuse({"patience": patience}, "nothing is measured on other text", hint="give it with --dev")
+    if subwords is None:
+        refuse({"buckets": buckets}, "vectors are not made of n-grams", hint="--subwords 3-6 does it")
+    with events.log_to(log):
+        given = tokenizer_of(run)
+        found = read(run, given, threads=threads, dry_run=dry_run)
+        vocabulary, text = found.vocabulary, found.text
+        if text is None:
+            return run.plan(**_cost(vocabulary, settings, run.options))
+        events.note(
+            f"{len(vocabulary.words):,} words of vocabulary are {text.words:,} of the corpus' "
+            f"{vocabulary.corpus_words:,}, in {text.sentences:,} sentences"
+        )
+        measured_on = held_out(run, given, found)
+        training = _Training(run, settings, vocabulary, text, measured_on or text, seed, threads or default_threads())
+        if measured_on and training.loss.predictions == 0:
+            raise UserError("holds no two known words side by side to measure a loss on", where=run.path("dev"))
+        weights = training.run_epochs(patience, save_every)
+        tensors: dict[str, Any] = {
+            "vectors": weights.vectors,
+            settings.output_name: weights.output,
+            "counts": vocabulary.counts,
+        }
+        config = {**settings.to_json(), **found.config}
+        if weights.bias is not None:
+            tensors["bias"] = weights.bias
+        if weights.ngrams is not None:
+            tensors["ngrams"] = weights.ngrams[len(vocabulary.words) :]
+            config |= {"subwords": subwords, "buckets": len(tensors["ngrams"])}
+        summary = run.write(tensors, kind=KIND, config=config, tokenizer=found.tokenizer_json)
+        resume.discard(run.output)
+        return {**summary, "vocab_size": len(vocabulary.words), "words": text.words, "loss": training.loss_told}
+
+
+def _settings(options: dict[str, Any], save_every: int | None) -> Settings:
+    """Errors: UserError for what no run could be told, and for what would change nothing."""
+    given = {name: options[name] for name in ("negative", "noise_exponent", "average", "divide")}
+    if options["loss"] == "hs":
+        refuse({name: given[name] for name in ("negative", "noise_exponent")}, "loss hs draws no negatives")
+    if options["method"] != "cbow":
+        refuse(
+            {name: given[name] for name in ("average", "divide")},
+            f"{options['method']} has one word before each prediction",
+        )
+    if options["average"] is False:
+        refuse({"divide": given["divide"]}, "the gradient of a sum is not divided")
+    for name, value in (("patience", options["patience"]), ("save-every", save_every)):
+        if value is not None and value < 1:
+            raise UserError(f"{name} is {value}, expected at least 1")
+    if options["subwords"] is not None:
+        subwords.parse(options["subwords"], options["buckets"])
+    names = ("method", "loss", "dim", "window", "sample", "epochs", "lr")
+    settings = Settings(
+        **{name: options[name] for name in names},
+        **{name: value for name, value in given.items() if value is not None},
+    )  # fmt: skip
+    settings.check()
+    return settings
+
+
+class _Training:
+    """A run's learner, where it is, and the lowest loss so far."""
+
+    def __init__(self, run: Run, settings: Settings, vocabulary: Vocabulary, text: Corpus, measured_on: Corpus,
+                 seed: int, threads: int) -> None:  # fmt: skip
+        self.target, self.settings, self.text = run, settings, text
+        address = Address(seed, ("vectors",))
+        grams = None
+        if run.options["subwords"] is not None:
+            grams = subwords.grams(vocabulary.words, *subwords.parse(run.options["subwords"], run.options["buckets"]))
+        counts = vocabulary.counts
+        tree = huffman.tree(counts) if settings.loss == "hs" else None
+        self.loss = Loss(measured_on, counts, settings, address.at("loss"), tree)
+        text.forget()
+        heap.trim()  # what counting needed, and the making of the tree
+        self.learner = Learner(text, counts, settings, address.at("train"), threads, grams, tree)
+        self.position: dict[str, Any] = {"epoch": 1, "round": 0, "best_epoch": 0, "loss": None, "lowest": None}
+        self.best: dict[str, np.ndarray[Any, Any]] = {}
+
+    @property
+    def loss_told(self) -> float | None:
+        """Of the weights that are kept."""
+        lowest: float | None = self.position["lowest" if self.best else "loss"]
+        return lowest
+
+    def run_epochs(self, patience: int | None, save_every: int | None) -> Weights:
+        """All epochs, from the start or from where an unfinished run was saved."""
+        self._load()
+        position, learner, epochs = self.position, self.learner, self.settings.epochs
+        saves = resume.Saves(self.target, save_every)
+        with StopSignal() as stop, ThreadPoolExecutor(learner.threads) as pool:
+            while position["epoch"] <= epochs and not self._stale(patience):
+                epoch, first = position["epoch"], position["round"]
+                last = min(learner.rounds, first + _ROUNDS)
+                self._progress(first)
+                learner.train(epoch, first, last, pool)
+                position["round"] = last
+                self._progress(last)
+                if ended := last == learner.rounds:
+                    self._measure(epoch, keep=patience is not None)
+                    position |= {"epoch": epoch + 1, "round": 0}
+                stopping = stop.asked
+                if position["epoch"] <= epochs and (stopping or saves.due(epoch if ended else None)):
+                    self._save()
+                    saves.saved(stop=stopping, where=f"in epoch {epoch} of {epochs}")
+        if self.best:
+            learner.load_state(self.best)
+        return learner.weights()
+
+    def _stale(self, patience: int | None) -> bool:
+        done = self.position["epoch"] - 1
+        return patience is not None and done - self.position["best_epoch"] >= patience
+
+    def _measure(self, epoch: int, *, keep: bool) -> None:
+        """The loss after an epoch. Errors: RunError when a vector is not finite."""
+        weights, position = self.learner.weights(), self.position
+        if not (_finite(weights.vectors) and _finite(weights.output)):
+            raise RunError(f"the vectors are not finite after epoch {epoch}", hint="a smaller --lr")
+        value = position["loss"] = self.loss(weights)
+        if value is None:
+            return
+        text = f"epoch {epoch}/{self.settings.epochs}: loss {value:.4f}"
+        events.emit("note", text=text, epoch=epoch, words=epoch * self.text.words, loss=value)
+        if keep and (position["lowest"] is None or value < position["lowest"]):
+            position |= {"lowest": value, "best_epoch": epoch}
+            self.best = {name: array.copy() for name, array in self.learner.state().items()}
+
+    def _progress(self, rounds: int) -> None:
+        epoch, epochs, words = self.position["epoch"], self.settings.epochs, self.text.words
+        done = (epoch - 1) * words + min(rounds * WORDS_A_ROUND, words)
+        events.emit("progress", label=f"epoch {epoch}/{epochs}", done=done, total=epochs * words, unit="words")
+
+    def _save(self) -> None:
+        best = {f"best.{name}": array for name, array in self.best.items()}
+        resume.save(self.target, {**self.learner.state(), **best}, self.position)
+
+    def _load(self) -> None:
+        if saved := resume.load(self.target):
+            arrays, position = saved
+            self.best = {name[5:]: np.array(arrays.pop(name)) for name in list(arrays) if name.startswith("best.")}
+            self.learner.load_state(arrays)
+            self.position |= position
+            events.note(f"resuming {self.target.output.name} in epoch {position['epoch']} of {self.settings.epochs}")
+
+
+def _finite(matrix: Floats) -> bool:
+    """Whether all numbers are; a few rows at a time, as what is found out of each needs memory."""
+    return all(np.isfinite(matrix[start : start + _ROWS]).all() for start in range(0, len(matrix), _ROWS))
+
+
+def _cost(vocabulary: Vocabulary, settings: Settings, options: dict[str, Any]) -> dict[str, Any]:
+    """What a dry run tells: sizes, and the memory of the weights and the vocabulary in bytes."""
+    words = len(vocabulary.words)
+    rows = 0 if options["subwords"] is None else subwords.parse(options["subwords"], options["buckets"])[2]
+    parameters = (words + rows + settings.output_rows(words)) * settings.dim
+    text = int(vocabulary.counts.sum())
+    return {
+        "vocab_size": words,
+        "words": text,
+        "corpus_words": vocabulary.corpus_words,
+        "parameters": parameters,
+        "memory_bytes": 4 * parameters * (1 if options["patience"] is None else 2) + _BYTES_A_WORD * words,
+        "disk_bytes": 4 * text,
+    }

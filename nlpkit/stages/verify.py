@@ -1,0 +1,203 @@
+"""Run a file's stages again and compare the bytes.
+
+Everything a stage read and was told is in its file. `verify` finds the inputs again (by name and sha256), calls the
+same function with the same options in a temporary folder, and compares the sha256 of what comes out. With ``chain``
+the inputs that were made by stages are made again too, from the files that no stage made.
+"""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+from typing import Any
+
+import nlpkit
+from nlpkit.artifact import file, provenance
+from nlpkit.artifact.diff import compare, first_difference, quote
+from nlpkit.base import events
+from nlpkit.base.errors import CheckFailed, UserError, choose
+from nlpkit.machine import portable
+
+Json = Mapping[str, Any]
+_MODEL_FILES = ("config.json", "tokenizer.json", "vocab.txt", "vocab.json")  # one is in every Hugging Face directory
+
+
+def verify(
+    path: Path, *, chain: bool = False, inputs: Path | None = None, threads: int | None = None
+) -> dict[str, Any]:
+    """Prove a file; returns ``proven``, each stage with its sha256, and the first ``difference`` (None when proven).
+
+    Inputs are looked for in the file's folder, in the current one, and under ``inputs``. Errors: UserError (exit 2)
+    when an input is nowhere or the file is damaged; an input whose bytes have changed is a difference, not an error.
+    """
+    target = file.read(path)
+    target.check()
+    work = Path(tempfile.mkdtemp(prefix="nlpkit-verify-"))
+    try:
+        search = Search([path.resolve().parent, Path.cwd()], inputs)
+        rerun = Rerun(work, search, target.metadata["history"] if chain else {}, threads)
+        try:
+            made = rerun.stage(path.name, target.sha256, target.provenance)
+        except CheckFailed as failure:
+            return {"path": str(path), "proven": False, "stages": rerun.done, "difference": failure.what}
+        difference = None
+        if file.file_sha256(made) != target.sha256:
+            found = compare(target, file.read(made))
+            difference = first_difference(found)
+            if not found["tensors"] and target.tensors:
+                difference += "; every tensor is the same"
+        return {"path": str(path), "proven": difference is None, "stages": rerun.done, "difference": difference}
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+@dataclass
+class Search:
+    """Where inputs may be: folders by themselves, and everything under ``below``."""
+
+    folders: list[Path]
+    below: Path | None
+
+    def find(self, name: str, sha: str) -> Path:
+        """The file (or Hugging Face directory) with this sha256, by name first. Errors: CheckFailed when only a file of
+        the same name with other bytes is there; UserError when there is none at all."""
+        same_name: Path | None = None
+        for path in self._candidates():
+            if path.name == name:
+                if self._sha(path) == sha:
+                    return path
+                same_name = same_name or path
+        for path in self._candidates():  # renamed; of folders only those that a stage can have read
+            if (path.is_file() or any((path / mark).is_file() for mark in _MODEL_FILES)) and self._sha(path) == sha:
+                return path
+        if same_name is not None:
+            now = self._sha(same_name) or "none, it cannot be read"
+            raise CheckFailed(f"input {name} has other bytes now: sha256 {now[:16]}, was {sha[:16]}")
+        places = ", ".join(str(item) for item in dict.fromkeys([*self.folders, *([self.below] if self.below else [])]))
+        raise UserError(
+            f"input {name} (sha256 {sha[:16]}) is not in {places}", hint="--inputs DIR looks in a folder and below it"
+        )
+
+    def _candidates(self) -> Iterator[Path]:
+        for folder in dict.fromkeys(self.folders):
+            yield from sorted(item for item in folder.iterdir() if not item.name.startswith(".") and _readable(item))
+        if self.below is not None:
+            yield from sorted(item for item in self.below.rglob("*") if _readable(item))
+
+    def _sha(self, path: Path) -> str | None:
+        """None for what cannot be read."""
+        try:
+            return _sha256(path)
+        except UserError:
+            return None
+
+
+def _readable(path: Path) -> bool:
+    """Files and folders: not a pipe, which would be waited for, nor a link to nothing."""
+    return path.is_file() or path.is_dir()
+
+
+def _sha256(path: Path) -> str:
+    return provenance.folder_sha256(path) if path.is_dir() else file.file_sha256(path)
+
+
+@dataclass
+class Rerun:
+    """Stages called again. ``history`` (sha256 -> provenance) says which inputs are made and not found."""
+
+    work: Path
+    search: Search
+    history: Json
+    threads: int | None
+    done: list[dict[str, Any]] = field(default_factory=list)
+    made: dict[str, Path] = field(default_factory=dict)
+
+    def stage(self, name: str, sha: str, recorded: Json) -> Path:
+        """Run one stage again, its inputs first; returns what it wrote. A stage behind the last one whose bytes differ
+        ends it (CheckFailed); the last one's result is compared by the caller."""
+        if sha in self.made:
+            return self.made[sha]
+        command = str(recorded.get("command"))
+        function = _function(command)
+        arguments: dict[str, Any] = dict(recorded.get("options", {}))
+        for given in recorded.get("inputs", ()):
+            path = self._input(given)
+            arguments[given["role"]] = [*arguments.get(given["role"], []), path]
+        parameters = inspect.signature(function).parameters
+        if unknown := sorted(set(arguments) - set(parameters)):
+            raise CheckFailed(f"{command} was told {unknown[0]}, which this nlpkit's {command} does not know")
+        for role in {given["role"] for given in recorded.get("inputs", ())}:
+            if "Sequence" not in str(parameters[role].annotation):
+                (arguments[role],) = arguments[role]
+        if "threads" in parameters and self.threads is not None:
+            arguments["threads"] = self.threads
+        versions = recorded.get("versions", {})
+        if "torch" in versions and bool(recorded.get("portable")) != portable.on():
+            raise UserError(f"was made {'in' if recorded.get('portable') else 'without'} portable mode", where=name,
+                            hint=f"{'nlpkit verify' if portable.on() else 'nlpkit --portable verify'} makes it so "
+                                 "again")  # fmt: skip
+        changed = _other_versions(versions)
+        if changed:
+            events.note(f"{name}: {'; '.join(changed)}")
+        folder = self.work / str(len(self.done))
+        folder.mkdir()
+        output = folder / name
+        events.note(f"{command}: making {name} again")
+        function(**arguments, output=output)
+        found = _sha256(output)
+        self.done.append({"command": command, "name": name, "sha256": sha, "found": found, "equal": found == sha,
+                          "portable": bool(recorded.get("portable"))})  # fmt: skip
+        self.made[sha] = output
+        if found != sha and sha in self.history:
+            because = f" ({'; '.join(changed)})" if changed else ""
+            raise CheckFailed(f"{command} made {name} with other bytes: {found[:16]}, was {sha[:16]}{because}")
+        return output
+
+    def _input(self, given: Json) -> Path:
+        """One input under the name it had: made again, or found."""
+        sha, name = given["sha256"], given["name"]
+        if sha in self.history:
+            path = self.stage(name, sha, self.history[sha])
+        else:
+            path = self.search.find(name, sha)
+        if path.name == name and not (path.is_dir() and path.is_symlink()):
+            return path
+        alias = self.work / f"input-{sha[:16]}" / ("stdin" if name == "-" else name)
+        alias.parent.mkdir(exist_ok=True)
+        if not alias.exists():
+            if path.is_dir():  # not a link to it: a folder's recorded name is that of the folder itself
+                shutil.copytree(path, alias, copy_function=_link)
+            else:
+                _link(path, alias)
+        if name == "-":
+            provenance.STDIN_AGAIN.add(alias)
+        return alias
+
+
+def _link(path: str | Path, link: str | Path) -> None:
+    Path(link).symlink_to(Path(path).resolve())
+
+
+def _other_versions(old: Mapping[str, str]) -> list[str]:
+    """What is installed in another version than was recorded, in words."""
+    changed = []
+    for name, version in old.items():
+        try:
+            now = provenance.versions(() if name == "nlpkit" else (name,))[name]
+        except PackageNotFoundError:
+            now = "not installed"
+        if now != version:
+            changed.append(f"{name} was {quote(version)}, is {now}")
+    return changed
+
+
+def _function(command: str) -> Any:
+    """The function behind a command, by its module: stages that nlpkit does not know cannot be run again."""
+    module, name = choose(nlpkit.FUNCTIONS, command, field="stage").split(":")
+    return getattr(import_module(module), name)

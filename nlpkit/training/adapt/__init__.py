@@ -1,0 +1,1 @@
+"""How a model is prepared before it learns: frozen parts, word vectors."""

@@ -1,0 +1,69 @@
+"""nlpkit pretrain --vectors: the token embeddings of a new model begin as word vectors.
+
+Rows are the vectors themselves, not scaled: what the model starts from is what the file holds, to the bit, and whoever
+compares can. Shapes: P pieces, V words, D width.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nlpkit.base import events
+from nlpkit.base.errors import UserError
+from nlpkit.models.base import Model
+from nlpkit.tokenizers.base import Tokenizer
+from nlpkit.vectors.file import Vectors, load
+
+TABLE = "embeddings.token.weight"  # of every family that has a row a piece
+
+Ids = NDArray[np.int64]
+
+
+def begin_with_vectors(network: Model, tokenizer: Tokenizer, path: Path) -> None:
+    """Give every piece that has a vector its vector; the others keep the model's own random numbers.
+
+    Errors: a UserError for vectors of another width than the embeddings, and when no piece has one.
+    """
+    vectors = load(path)
+    table = dict(network.named_parameters()).get(TABLE)
+    if table is None:
+        raise UserError(f'model "{network.family}" has no embedding for each piece that vectors could begin')
+    width = vectors.vectors.shape[1]
+    if width != table.shape[1]:
+        raise UserError(
+            f"has vectors of width {width}, and the model's embeddings have {table.shape[1]}", where=path,
+            hint=f"--d-model {width} where the family's embeddings are as wide as it is, or "
+            f"nlpkit vectors train --dim {table.shape[1]}",
+        )  # fmt: skip
+    pieces, rows = matches(tokenizer, vectors)
+    if not len(pieces):
+        what = f"none of its {len(vectors.words):,} words is one of the tokenizer's {tokenizer.vocab_size:,} pieces"
+        raise UserError(what, where=path, hint="nlpkit vectors train --tokenizer learns vectors of pieces")
+    with torch.no_grad():
+        table[torch.from_numpy(pieces)] = torch.from_numpy(np.array(vectors.vectors[rows], np.float32))
+    events.note(f"{len(pieces):,} of {tokenizer.vocab_size:,} pieces begin with a vector of {path.name}")
+
+
+def matches(tokenizer: Tokenizer, vectors: Vectors) -> tuple[Ids, Ids]:
+    """The pieces that have a vector, and its row: [n], [n].
+
+    Vectors of a tokenizer's pieces belong to the pieces of the same spelling. A word's vector belongs to the piece that
+    the tokenizer writes for the word alone, at the beginning of a text and behind a space; if several words are the
+    same piece (it has no capitals, say), to the first, the most frequent. Special pieces have none.
+    """
+    special = {tokenizer.ids[piece] for piece in tokenizer.special.values()}
+    found: dict[int, int] = {}
+    if vectors.tokenizer is not None:
+        found = {tokenizer.ids[word]: row for word, row in vectors.ids.items() if word in tokenizer.ids}
+    else:
+        for before in ("", " "):
+            spelt = tokenizer.encode_batch([before + word for word in vectors.words])
+            for row, ids in enumerate(spelt):
+                if len(ids) == 1:
+                    found.setdefault(int(ids[0]), row)
+    pieces = np.array(sorted(set(found) - special), np.int64)
+    return pieces, np.array([found[piece] for piece in pieces.tolist()], np.int64)

@@ -1,0 +1,1 @@
+"""Several processes: parts, trees of sums, shards."""

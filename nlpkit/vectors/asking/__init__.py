@@ -1,0 +1,1 @@
+"""Word vectors in use: neighbours, analogies, test sets, maps."""

@@ -1,0 +1,247 @@
+"""Counts of which words stand near which, from a corpus of any size in bounded memory.
+
+The corpus is read in blocks of tokens. A block's table of counts goes to disk row by row, columns rising; with several
+blocks the rows of their tables are added up afterwards, again row by row. Counts are kept as whole numbers: 1/d
+(Pennington et al. 2014, section 4.2) times the least common multiple of all distances. So their sums are exact, and
+neither blocks nor threads can be seen in the result.
+
+Shapes: V words, N cells, K blocks.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlpkit.artifact import atomic
+from nlpkit.base import events
+from nlpkit.base.errors import UserError
+from nlpkit.vectors.base import Corpus
+from nlpkit.vectors.glove.cooccurrence_kernels import Longs, Places, by_word, gather, merge
+
+_TOKEN_BYTES = 16  # of a block: the word, its place in the order by words, and its share of the borders
+_CELL_BYTES = 24  # column and sum, as given and as made
+_MOST_CELLS = 1 << 20  # of the rows that one thread does together
+_LEAST_TOKENS, _MOST_TOKENS = 1 << 10, 1 << 29  # of a block; places in it, borders included, are 32-bit numbers
+_LARGEST = 2**63 - 1
+
+T = TypeVar("T")
+R = TypeVar("R")
+Part = tuple[Places, Longs, Longs]  # columns and sums of some rows' cells, and how many each row has
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The table above its diagonal and on it, memory-mapped: row i's cells begin at ``offsets[i]``.
+
+    ``offsets`` [V + 1] int64; ``columns`` [N] uint16 (uint32 above 65,536 words), rising in each row; ``values`` [N]
+    float32.
+    """
+
+    offsets: Longs
+    columns: NDArray[Any]
+    values: NDArray[np.float32]
+
+
+def distance_weights(window: int, occurrences: int) -> tuple[Longs, int]:
+    """What a neighbour at distance d counts, [window + 1] whole numbers, and the number that stands for 1.
+
+    Errors: a window for which the sums of a word that occurs so often may not fit 64 bits is a UserError with the cap.
+    """
+    if window > (cap := _largest_window(occurrences)):
+        whose = f"of a word that occurs {occurrences:,} times " if occurrences > 1 else ""
+        raise UserError(f"window is {window}; counts {whose}are exact in 64 bits up to a window of {cap}",
+                        hint=f"--window {cap}")  # fmt: skip
+    one = math.lcm(*range(1, window + 1))
+    return np.array([0, *(one // distance for distance in range(1, window + 1))], np.int64), one
+
+
+def _largest_window(occurrences: int) -> int:
+    """The widest window whose sums fit: each occurrence has two neighbours at each distance."""
+    window, one = 1, 1
+    while True:
+        following = math.lcm(one, window + 1)
+        if 2 * occurrences * sum(following // distance for distance in range(1, window + 2)) > _LARGEST:
+            return window
+        window, one = window + 1, following
+
+
+def count_pairs(corpus: Corpus, counts: Longs, window: int, *, target: Path, memory_bytes: int, threads: int) -> Cells:
+    """The table of a corpus whose word i occurs ``counts[i]`` times, written to nameless files beside ``target``.
+
+    ``memory_bytes`` is for blocks of text and for cells; tables as wide as the vocabulary come on top. It changes the
+    number of blocks and no count. Errors: those of `nlpkit.artifact.atomic.cannot_write`, with the target's name.
+    """
+    weights, one = distance_weights(window, int(counts.max(initial=1)))
+    block = min(_MOST_TOKENS, max(_LEAST_TOKENS, memory_bytes // 2 // _TOKEN_BYTES))
+    most = max(1, min(_MOST_CELLS, memory_bytes // 2 // (_CELL_BYTES * (threads + 2))))
+    starts = range(0, corpus.words, block)
+    try:
+        with ThreadPoolExecutor(threads) as pool, _Store(target, len(counts), one) as result:
+            if len(starts) <= 1:
+                for start in starts:
+                    for part in _block_table(pool, corpus, start, start + block, weights, len(counts), most, threads):
+                        result.add(part)
+                return result.cells()
+            with _Store(target, len(counts), None) as blocks:
+                for start in starts:
+                    for part in _block_table(pool, corpus, start, start + block, weights, len(counts), most, threads):
+                        blocks.add(part)
+                for part in _added_up(pool, blocks, len(counts), most, threads):
+                    result.add(part)
+            return result.cells()
+    except OSError as error:
+        raise atomic.cannot_write(error, target) from None
+
+
+def _block_table(
+    pool: ThreadPoolExecutor, corpus: Corpus, start: int, end: int, weights: Longs, vocab_size: int, most: int,
+    threads: int,
+) -> Iterator[Part]:  # fmt: skip
+    """The table of what stands around the tokens start..end, some rows at a time."""
+    end = min(end, corpus.words)
+    text, first, last = _bordered(corpus, start, end, len(weights) - 1)
+    order, starts = by_word(text, first, last, vocab_size)
+    occurrences = np.diff(starts)
+    # No row has more cells than its words have neighbours, or than there are columns from the diagonal on.
+    bound = np.minimum(occurrences * 2 * (len(weights) - 1), vocab_size - np.arange(vocab_size))
+
+    def rows(chosen: tuple[int, int]) -> Part:
+        columns, values = _empty(int(bound[chosen[0] : chosen[1]].sum()))
+        sizes = gather(text, order, starts, *chosen, weights, columns, values)
+        return columns[: sizes.sum()], values[: sizes.sum()], sizes
+
+    done = start
+    chunks = _chunks(bound, most)
+    for (begin, stop), part in zip(chunks, _in_order(pool, rows, chunks, threads + 1), strict=True):
+        done += int(occurrences[begin:stop].sum())
+        events.emit("progress", label="pairs", done=done, total=corpus.words, unit="words")
+        yield part
+
+
+def _bordered(corpus: Corpus, start: int, end: int, window: int) -> tuple[Places, int, int]:
+    """The tokens start..end and a window more to both sides, -1 between sentences and at both ends; and where in it the
+    tokens begin and end."""
+    low, high = max(0, start - window), min(corpus.words, end + window)
+    inside = corpus.offsets[np.searchsorted(corpus.offsets, low, "right") : np.searchsorted(corpus.offsets, high)] - low
+    borders = np.concatenate([[0], inside, [high - low]])
+    text = np.insert(corpus.ids[low:high], borders, -1)
+    first, last = start - low, end - low
+    return text, first + int(np.searchsorted(borders, first, "right")), last + int(np.searchsorted(borders, last))
+
+
+def _added_up(pool: ThreadPoolExecutor, blocks: _Store, vocab_size: int, most: int, threads: int) -> Iterator[Part]:
+    """The rows of all blocks' tables added up, some at a time."""
+    for file in blocks.files:
+        file.flush()
+    sizes = blocks.sizes()
+    begins = np.concatenate([[0], np.cumsum(sizes.sum(1))])[:-1]
+    bound = sizes.sum(0)
+    chunks = _chunks(bound, most)
+
+    def rows(chosen: tuple[int, int, Longs]) -> Part:
+        begin, stop, before = chosen
+        here = sizes[:, begin:stop]
+        taken = here.sum(1)
+        pieces = list(zip(before.tolist(), taken.tolist(), strict=True))
+        offsets = np.zeros((len(here), stop - begin + 1), np.int64)
+        np.cumsum(here, axis=1, out=offsets[:, 1:])
+        offsets += (np.cumsum(taken) - taken)[:, None]
+        out_columns, out_values = _empty(int(taken.sum()))
+        given = [np.concatenate([blocks.read(part, *piece) for piece in pieces]) for part in (0, 1)]
+        found = merge(offsets, *given, vocab_size, out_columns, out_values)
+        return out_columns[: found.sum()], out_values[: found.sum()], found
+
+    def asked() -> Iterator[tuple[int, int, Longs]]:
+        before = begins
+        for begin, stop in chunks:
+            yield begin, stop, before
+            before = before + sizes[:, begin:stop].sum(1)
+
+    for (_, stop), part in zip(chunks, _in_order(pool, rows, asked(), threads + 1), strict=True):
+        events.emit("progress", label="adding up", done=stop, total=vocab_size, unit="rows")
+        yield part
+
+
+class _Store:
+    """Cells in nameless files beside the target: of blocks as whole numbers, or, told which number stands for 1, as the
+    result has them."""
+
+    def __init__(self, target: Path, vocab_size: int, one: int | None) -> None:
+        self.vocab_size, self.one = vocab_size, one
+        self.files: list[Any] = [tempfile.TemporaryFile(dir=target.parent) for _ in range(3)]  # noqa: SIM115
+        narrow = np.uint16 if vocab_size <= 1 << 16 else np.uint32
+        self.types = (np.int32, np.int64) if one is None else (narrow, np.float32)
+
+    def __enter__(self) -> _Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self.files:
+            file.close()  # what is mapped keeps its bytes
+
+    def add(self, part: Part) -> None:
+        columns, values, sizes = part
+        kept = values if self.one is None else values / self.one
+        self.files[0].write(columns.astype(self.types[0], copy=False).data)
+        self.files[1].write(kept.astype(self.types[1], copy=False).data)
+        self.files[2].write(sizes.data)
+
+    def sizes(self) -> Longs:
+        """How many cells each row has in each block, [K, V]."""
+        return _mapped(self.files[2], np.int64).reshape(-1, self.vocab_size)
+
+    def read(self, part: int, begin: int, size: int) -> NDArray[Any]:
+        """Some of the columns (0) or values (1). Not mapped, so that what was read is not held."""
+        dtype = np.dtype(self.types[part])
+        raw = os.pread(self.files[part].fileno(), size * dtype.itemsize, begin * dtype.itemsize)
+        return np.frombuffer(raw, dtype)
+
+    def cells(self) -> Cells:
+        offsets = np.zeros(self.vocab_size + 1, np.int64)
+        np.cumsum(self.sizes().sum(0), out=offsets[1:])
+        return Cells(offsets, *(_mapped(self.files[part], self.types[part]) for part in (0, 1)))
+
+
+def _mapped(file: Any, dtype: Any) -> NDArray[Any]:
+    file.flush()
+    found: NDArray[Any] = np.memmap(file, dtype, "r") if file.seek(0, 2) else np.zeros(0, dtype)
+    return found
+
+
+def _empty(cells: int) -> tuple[Places, Longs]:
+    return np.empty(cells, np.int32), np.empty(cells, np.int64)
+
+
+def _chunks(bound: Longs, most: int) -> list[tuple[int, int]]:
+    """Rows in pieces of at most so many cells, or of one row."""
+    pieces, begin, held = [], 0, 0
+    for row, cells in enumerate(bound.tolist()):
+        if row > begin and held + cells > most:
+            pieces.append((begin, row))
+            begin, held = row, 0
+        held += cells
+    return [*pieces, (begin, len(bound))]
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T] | Sequence[T], ahead: int
+) -> Iterator[R]:
+    """``function`` of each item, in order; so many are at work or wait to be taken."""
+    pending: deque[Future[R]] = deque()
+    for item in items:
+        pending.append(pool.submit(function, item))
+        if len(pending) >= ahead:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()

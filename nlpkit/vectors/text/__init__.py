@@ -1,0 +1,1 @@
+"""Text as numbered words: reading, counting, phrases, sub-words."""

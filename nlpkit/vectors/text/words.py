@@ -1,0 +1,146 @@
+"""What gets a vector: the words of a sentence, or the pieces of a tokenizer.
+
+Words are BERT's basic words (`nlpkit.tokenizers.normalize`) in which there is a letter or a digit: punctuation and
+signs alone are left out, "don't" is don and t, "well-known" is well and known, a Chinese character is a word.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlpkit.tokenizers.base import Tokenizer
+from nlpkit.tokenizers.pretokenize import cased_words, lower_words
+from nlpkit.vectors.text import scan
+from nlpkit.vectors.text.counting import Split, only
+
+MOST = 8_000_000  # bytes of chunks that are not plain ASCII, and of their words; then their memory starts anew
+OWN = 100_000  # words that a thread keeps; when it has met more it starts anew, so that many threads need little memory
+
+
+class Words:
+    """Numbers words in the order they are met. ``lowercase`` lower-cases and strips accents."""
+
+    def __init__(self, *, lowercase: bool) -> None:
+        self._lowercase = lowercase
+        self._split = lower_words if lowercase else cased_words
+        self._kinds, self._as_is = _kinds(lowercase)
+        self._lock = threading.Lock()
+        self._words = scan.table()
+        self._room = np.zeros(0, np.int32)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._others = scan.table()
+        self._spelled = np.zeros(1 << 16, np.uint8)
+        self._ends = np.zeros(1, np.int64)
+
+    @property
+    def names(self) -> list[str]:
+        """The words met so far, by number."""
+        return _strings(self._words, 0)
+
+    def __call__(self, lines: bytes) -> Split:
+        """The numbers of all words of the sentences, lines of UTF-8 that end with a line feed; how many each has."""
+        found = self._numbers(np.frombuffer(lines, np.uint8), lines.count(b"\n"), self._kinds)
+        if self._ends[-1] + self._others.begins[self._others.used[0]] > MOST:
+            self._forget()
+        return found
+
+    def apart(self) -> Callable[[bytes], Split]:
+        """The same for one thread of several. It looks words up in a table of its own, and asks for their numbers here
+        when it meets them for the first time: they are few once a text has begun."""
+        own, known, numbers = Words(lowercase=self._lowercase), 0, np.zeros(1 << 12, np.int32)
+
+        def split(lines: bytes) -> Split:
+            nonlocal known, numbers
+            if known > OWN:
+                own._words, known = scan.table(), 0
+            ids, lengths = own(lines)
+            met = int(own._words.used[0])
+            if met > len(numbers):
+                numbers = np.concatenate([numbers, np.zeros(met, np.int32)])
+            begin, end = own._words.begins[[known, met]]
+            with self._lock:
+                numbers[known:met], _ = self._numbers(own._words.arena[begin:end], met - known, self._as_is)
+            known = met
+            return numbers[ids], lengths
+
+        return split
+
+    def _numbers(self, text: scan.Bytes, lines: int, kinds: scan.Bytes) -> Split:
+        if len(text) > len(self._room):  # no character is more than one word
+            self._room = np.empty(len(text), np.int32)
+        lengths = np.empty(lines, np.int64)
+        at = np.zeros(5, np.int64)
+        while status := scan.scan(
+            text, kinds, self._words, self._others, self._spelled, self._ends, at, self._room, lengths
+        ):
+            if status == scan.UNKNOWN:
+                while more := scan.collect(text, at[0], kinds[0], self._others):
+                    self._others = scan.grown(self._others, more)
+                self._spell()
+            else:
+                self._words = scan.grown(self._words, at[4])
+                self._others = scan.grown(self._others, at[4])
+        return self._room[: at[1]].copy(), lengths
+
+    def _spell(self) -> None:
+        """Say the words of the chunks that the kernel met and does not know."""
+        words = [
+            " ".join([word for word in self._split(chunk) if word.isalnum() or any(map(str.isalnum, word))])
+            for chunk in _strings(self._others, len(self._ends) - 1)
+        ]
+        new = "\n".join([*words, ""]).encode("utf-8", "surrogatepass")
+        used, size = int(self._ends[-1]), len(new)
+        if used + size > len(self._spelled):
+            self._spelled = np.concatenate([self._spelled[:used], np.zeros(used + 2 * size, np.uint8)])
+        self._spelled[used : used + size] = np.frombuffer(new, np.uint8)
+        self._ends = np.concatenate([self._ends, np.flatnonzero(self._spelled[used : used + size] == 10) + used + 1])
+
+
+def _kinds(lowercase: bool) -> tuple[scan.Bytes, scan.Bytes]:
+    """What each byte is to the kernel: in a text [0], and in words with white space between them [1]. The second of the
+    two is for a text of words that stay as they are, one in a line."""
+    kinds = np.full((2, 256), scan.OTHER, np.uint8)
+    kinds[0, ord("!") : ord("~") + 1] = scan.SIGN
+    for letter in range(128):
+        if chr(letter).isalnum():
+            kinds[0, letter] = ord(chr(letter).lower()) if lowercase else letter
+    kinds[0, [ord(" "), ord("\t"), ord("\r")]] = scan.SPACE
+    kinds[0, ord("\n")] = scan.LINE
+    kinds[1, ord("!") :] = range(ord("!"), 256)
+    as_is = kinds[[1, 1]]
+    as_is[0, ord("\n")] = scan.LINE
+    return kinds, as_is
+
+
+def _strings(table: scan.Table, first: int) -> list[str]:
+    """The strings of a table from a number on."""
+    begin, end = table.begins[[first, table.used[0]]]
+    return table.arena[begin:end].tobytes().decode("utf-8", "surrogatepass").split("\n")[:-1]
+
+
+class Pieces:
+    """Pieces of a tokenizer by their ids; its special pieces, the unknown one among them, get no vector."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.names = tokenizer.pieces
+        self._ordinary = ordinary(tokenizer)
+
+    def __call__(self, lines: bytes) -> Split:
+        """The ids of all pieces of the sentences, lines of UTF-8 that end with a line feed; how many each has."""
+        found = self.tokenizer.encode_batch([line.strip() for line in lines.decode().split("\n")])
+        ids = np.concatenate(found)
+        return only(ids, np.array(list(map(len, found)), np.int64), self._ordinary[ids])
+
+
+def ordinary(tokenizer: Tokenizer) -> NDArray[np.bool_]:
+    """Which pieces may get a vector: all but the special ones."""
+    found = np.ones(tokenizer.vocab_size, np.bool_)
+    found[[tokenizer.ids[piece] for piece in tokenizer.special.values()]] = False
+    return found

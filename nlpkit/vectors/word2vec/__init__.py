@@ -1,0 +1,1 @@
+"""word2vec: rounds of units on any number of threads."""

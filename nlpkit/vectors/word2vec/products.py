@@ -1,0 +1,201 @@
+"""The arithmetic of word2vec's kernel: scores of inputs against outputs, and what both learn from them.
+
+All is one small matrix product and its two gradients (Ji et al. 2016, "Parallelizing word2vec in shared and distributed
+memory", section 4). Inputs are taken four, two or one at a time, so that all sums stay in registers.
+
+A row is the place in a flat array where it begins; rows have ``width`` floats, a multiple of sixteen. ``outputs[first :
+first + count]`` are the rows of the outputs, and behind them are seven more rows of any kind. Scores of a block of n
+inputs stand as [count, n] from ``at`` on; `room` says how many places they take.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nlpkit.machine.compiled import compiled
+from nlpkit.machine.simd import (
+    LANES,
+    WIDE,
+    add,
+    fma,
+    item,
+    load,
+    load16,
+    mul,
+    sigmoid,
+    splat,
+    splat16,
+    spread2,
+    spread4,
+    store,
+    sub,
+    sums,
+)
+
+
+@compiled(inline="always")
+def room(inputs: int, count: int) -> Any:
+    """Places of the scores of a block: outputs are scored eight at a time by one input, four by two, two by four."""
+    each = LANES // inputs
+    return inputs * ((count + each - 1) // each) * each
+
+
+@compiled(inline="always")
+def score4(a: Any, inputs: Any, q: int, b: Any, outputs: Any, first: int, count: int, scores: Any, at: int,
+           width: int) -> None:  # fmt: skip
+    """Scores of the inputs q to q + 3."""
+    zero = splat(np.float32(0))
+    i0, i1, i2, i3 = item(inputs, q), item(inputs, q + 1), item(inputs, q + 2), item(inputs, q + 3)
+    for k in range(0, count, 2):
+        o0, o1 = item(outputs, first + k), item(outputs, first + k + 1)
+        s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = zero
+        for c in range(0, width, LANES):
+            y0, y1 = load(b, o0 + c), load(b, o1 + c)
+            x = load(a, i0 + c)
+            s00, s10 = fma(x, y0, s00), fma(x, y1, s10)
+            x = load(a, i1 + c)
+            s01, s11 = fma(x, y0, s01), fma(x, y1, s11)
+            x = load(a, i2 + c)
+            s02, s12 = fma(x, y0, s02), fma(x, y1, s12)
+            x = load(a, i3 + c)
+            s03, s13 = fma(x, y0, s03), fma(x, y1, s13)
+        store(scores, at + 4 * k, sums(s00, s01, s02, s03, s10, s11, s12, s13))
+
+
+@compiled(inline="always")
+def score2(a: Any, inputs: Any, q: int, b: Any, outputs: Any, first: int, count: int, scores: Any, at: int,
+           width: int) -> None:  # fmt: skip
+    """Scores of the inputs q and q + 1."""
+    zero = splat(np.float32(0))
+    i0, i1 = item(inputs, q), item(inputs, q + 1)
+    for k in range(0, count, 4):
+        o0, o1, o2, o3 = (
+            item(outputs, first + k),
+            item(outputs, first + k + 1),
+            item(outputs, first + k + 2),
+            item(outputs, first + k + 3),
+        )
+        s00 = s01 = s10 = s11 = s20 = s21 = s30 = s31 = zero
+        for c in range(0, width, LANES):
+            x0, x1 = load(a, i0 + c), load(a, i1 + c)
+            y = load(b, o0 + c)
+            s00, s01 = fma(x0, y, s00), fma(x1, y, s01)
+            y = load(b, o1 + c)
+            s10, s11 = fma(x0, y, s10), fma(x1, y, s11)
+            y = load(b, o2 + c)
+            s20, s21 = fma(x0, y, s20), fma(x1, y, s21)
+            y = load(b, o3 + c)
+            s30, s31 = fma(x0, y, s30), fma(x1, y, s31)
+        store(scores, at + 2 * k, sums(s00, s01, s10, s11, s20, s21, s30, s31))
+
+
+@compiled(inline="always")
+def score1(a: Any, i: int, b: Any, outputs: Any, first: int, count: int, scores: Any, at: int, width: int) -> None:
+    """Scores of the input i."""
+    zero = splat(np.float32(0))
+    for n in range(0, count, 8):
+        k = first + n
+        s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = zero
+        o0, o1, o2, o3 = item(outputs, k), item(outputs, k + 1), item(outputs, k + 2), item(outputs, k + 3)
+        o4, o5, o6, o7 = item(outputs, k + 4), item(outputs, k + 5), item(outputs, k + 6), item(outputs, k + 7)
+        for c in range(0, width, LANES):
+            x = load(a, i + c)
+            s0, s1 = fma(x, load(b, o0 + c), s0), fma(x, load(b, o1 + c), s1)
+            s2, s3 = fma(x, load(b, o2 + c), s2), fma(x, load(b, o3 + c), s3)
+            s4, s5 = fma(x, load(b, o4 + c), s4), fma(x, load(b, o5 + c), s5)
+            s6, s7 = fma(x, load(b, o6 + c), s6), fma(x, load(b, o7 + c), s7)
+        store(scores, at + n, sums(s0, s1, s2, s3, s4, s5, s6, s7))
+
+
+@compiled(inline="always")
+def steps(scores: Any, at: int, inputs: int, count: int, labels: Any, first: int, rate: np.float32) -> None:
+    """Scores of a block become steps: rate (label - sigmoid(score)), labels from ``first`` on, one an output."""
+    each = LANES // inputs
+    for k in range(0, count, each):
+        label = load(labels, first + k)
+        label = spread4(label) if inputs == 4 else spread2(label) if inputs == 2 else label
+        place = at + inputs * k
+        store(scores, place, mul(splat(rate), sub(label, sigmoid(load(scores, place)))))
+
+
+@compiled(inline="always")
+def learn4(a: Any, inputs: Any, q: int, b: Any, outputs: Any, first: int, count: int, step: Any, at: int, mask: Any,
+           width: int) -> None:  # fmt: skip
+    """Outputs move along inputs, and inputs along the outputs as they were. ``mask`` [W] is 1 where inputs may move."""
+    zero = splat(np.float32(0))
+    i0, i1, i2, i3 = item(inputs, q), item(inputs, q + 1), item(inputs, q + 2), item(inputs, q + 3)
+    for c in range(0, width, LANES):
+        x0, x1, x2, x3 = load(a, i0 + c), load(a, i1 + c), load(a, i2 + c), load(a, i3 + c)
+        e0 = e1 = e2 = e3 = zero
+        for k in range(count):
+            p, o = at + 4 * k, item(outputs, first + k) + c
+            y = load(b, o)
+            g0, g1, g2, g3 = (
+                splat(item(step, p)),
+                splat(item(step, p + 1)),
+                splat(item(step, p + 2)),
+                splat(item(step, p + 3)),
+            )
+            e0, e1, e2, e3 = fma(g0, y, e0), fma(g1, y, e1), fma(g2, y, e2), fma(g3, y, e3)
+            store(b, o, fma(g3, x3, fma(g2, x2, fma(g1, x1, fma(g0, x0, y)))))
+        m = load(mask, c)  # inputs are read again: the same row may be among the four twice
+        store(a, i0 + c, fma(e0, m, load(a, i0 + c)))
+        store(a, i1 + c, fma(e1, m, load(a, i1 + c)))
+        store(a, i2 + c, fma(e2, m, load(a, i2 + c)))
+        store(a, i3 + c, fma(e3, m, load(a, i3 + c)))
+
+
+@compiled(inline="always")
+def learn2(a: Any, inputs: Any, q: int, b: Any, outputs: Any, first: int, count: int, step: Any, at: int, mask: Any,
+           width: int) -> None:  # fmt: skip
+    """As `learn4`, for the inputs q and q + 1."""
+    zero = splat16(np.float32(0))
+    i0, i1 = item(inputs, q), item(inputs, q + 1)
+    for c in range(0, width, WIDE):
+        x0, x1 = load16(a, i0 + c), load16(a, i1 + c)
+        e0 = e1 = zero
+        for k in range(count):
+            p, o = at + 2 * k, item(outputs, first + k) + c
+            y = load16(b, o)
+            g0, g1 = splat16(item(step, p)), splat16(item(step, p + 1))
+            e0, e1 = fma(g0, y, e0), fma(g1, y, e1)
+            store(b, o, fma(g1, x1, fma(g0, x0, y)))
+        m = load16(mask, c)
+        store(a, i0 + c, fma(e0, m, load16(a, i0 + c)))
+        store(a, i1 + c, fma(e1, m, load16(a, i1 + c)))
+
+
+@compiled(inline="always")
+def learn1(a: Any, i: int, b: Any, outputs: Any, first: int, count: int, step: Any, at: int, mask: Any, error: Any,
+           to: int, width: int) -> None:  # fmt: skip
+    """Outputs move along the input i; what it would move by itself is put in ``error`` [to : to + W]."""
+    zero = splat16(np.float32(0))
+    for c in range(0, width - WIDE, 2 * WIDE):
+        d = c + WIDE
+        x, z, e, f = load16(a, i + c), load16(a, i + d), zero, zero
+        for k in range(count):
+            o, g = item(outputs, first + k), splat16(item(step, at + k))
+            y, w = load16(b, o + c), load16(b, o + d)
+            e, f = fma(g, y, e), fma(g, w, f)
+            store(b, o + c, fma(g, x, y))
+            store(b, o + d, fma(g, z, w))
+        store(error, to + c, mul(e, load16(mask, c)))
+        store(error, to + d, mul(f, load16(mask, d)))
+    if width % (2 * WIDE) != 0:
+        c = width - WIDE
+        x, e = load16(a, i + c), zero
+        for k in range(count):
+            o, g = item(outputs, first + k) + c, splat16(item(step, at + k))
+            y = load16(b, o)
+            e = fma(g, y, e)
+            store(b, o, fma(g, x, y))
+        store(error, to + c, mul(e, load16(mask, c)))
+
+
+@compiled(inline="always")
+def move(a: Any, i: int, error: Any, at: int, width: int) -> None:
+    """An input moves by an error."""
+    for c in range(0, width, WIDE):
+        store(a, i + c, add(load16(error, at + c), load16(a, i + c)))

@@ -1,0 +1,116 @@
+"""What threads of kernels need to work together: a counter from which they take numbers, and a barrier.
+
+Kernels run without Python's lock (``nogil``), so they may wait for each other. A thread at the barrier spins for a
+short while and then sleeps until the last of them is there: its core is free for one of them that has work and shares
+its own core with another program. Where the system knows no such sleep (Linux has it), it gives its core away again and
+again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from nlpkit.machine.compiled import compiled
+from nlpkit.machine.simd import place
+from nlpkit.vectors.word2vec.rounds import LINE as _LINE
+
+_ARRIVED, _TURN, _TAKEN, _ASLEEP = 0, _LINE, 2 * _LINE, 3 * _LINE
+_SPINS = 100000  # a tenth of a millisecond
+_WAIT, _WAKE = 128, 129  # a futex of this process only
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _fetch_add(typing: Any, array: Any, index: Any, value: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = place(context, builder, signature.args[0], *arguments[:2])
+        return builder.atomic_rmw("add", pointer, arguments[2], "seq_cst")
+
+    return types.int64(array, types.intp, types.int64), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _read(typing: Any, array: Any, index: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = place(context, builder, signature.args[0], *arguments)
+        return builder.load_atomic(pointer, "acquire", 8)
+
+    return types.int64(array, types.intp), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _write(typing: Any, array: Any, index: Any, value: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = place(context, builder, signature.args[0], *arguments[:2])
+        builder.store_atomic(arguments[2], pointer, "release", 8)
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp, types.int64), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _call(typing: Any, address: Any) -> Any:
+    """Call a function of the system that takes nothing."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = ir.FunctionType(ir.IntType(32), [])
+        builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), [])
+        return context.get_dummy_value()
+
+    return types.none(types.intp), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _futex(typing: Any, syscall: Any, number: Any, array: Any, index: Any, operation: Any, value: Any) -> Any:
+    """futex(2) on the lower half of array[index]."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address, number, array, index, operation, value = arguments
+        long = ir.IntType(64)
+        kind = ir.FunctionType(long, [long], var_arg=True)
+        where = builder.ptrtoint(place(context, builder, signature.args[2], array, index), long)
+        function = builder.inttoptr(address, kind.as_pointer())
+        builder.call(function, [number, where, operation, value, long(0), long(0), long(0)])
+        return context.get_dummy_value()
+
+    return types.none(types.intp, types.int64, array, types.intp, types.int64, types.int64), code
+
+
+@compiled(inline="always")
+def take(team: Any) -> Any:
+    """The next number, counted from 0: each is given to one thread."""
+    return _fetch_add(team, _TAKEN, 1)
+
+
+@compiled(inline="always")
+def wipe(team: Any) -> None:
+    """Begin at 0 again, while no thread takes a number."""
+    _write(team, _TAKEN, 0)
+
+
+@compiled()
+def wait(team: Any, threads: int, system: Any) -> None:
+    """Go on when all threads are here. What each wrote before, all read after."""
+    if threads == 1:
+        return
+    turn = _read(team, _TURN)
+    if _fetch_add(team, _ARRIVED, 1) == threads - 1:
+        _write(team, _ARRIVED, 0)
+        _fetch_add(team, _TURN, 1)
+        if _read(team, _ASLEEP) > 0:
+            _futex(system.syscall, system.futex, team, _TURN, _WAKE, threads)
+        return
+    spins = 0
+    while _read(team, _TURN) == turn:
+        spins += 1
+        if spins <= _SPINS:
+            continue
+        if system.syscall == 0:
+            _call(system.give_way)
+            continue
+        _fetch_add(team, _ASLEEP, 1)
+        _futex(system.syscall, system.futex, team, _TURN, _WAIT, turn)  # sleeps only if it is the same turn still
+        _fetch_add(team, _ASLEEP, -1)

@@ -1,0 +1,92 @@
+"""The attention of learning: what lay in its memory before is never read, older processors compute the same bits, and
+what kernels cannot take goes to torch."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from nlpkit.kernels import attention as attending
+from nlpkit.layers.attention import Attention, Full, Sight
+from nlpkit.layers.packing import Packing, Run
+
+LENGTHS = [[1, 1], [17, 17, 5], [128], [300], [73, 72, 71, 65, 64, 63]]
+KINDS = ["all", "causal", "mask"]
+HEADS = 3
+BEFORE = [0.0, torch.inf, -torch.inf, torch.nan, -3e38]
+
+
+def computed(packing: Packing, width: int, kind: str) -> list[Tensor]:
+    """The result, and the gradients of q, k and v."""
+    generator = torch.Generator().manual_seed(packing.total + width)
+    *leaves, up = (torch.randn(packing.total, HEADS * width, generator=generator) for _ in range(4))
+    q, k, v = (leaf.requires_grad_() for leaf in leaves)
+    sights: list[Sight] = [
+        torch.rand(run.count, 1, run.length, run.length, generator=generator) < 0.5 if kind == "mask"
+        else "causal" if kind == "causal" else "all"
+        for run in packing.runs
+    ]  # fmt: skip
+    out = attending.attend(q, k, v, packing, sights, HEADS)
+    return [out.detach(), *torch.autograd.grad(out, (q, k, v), up)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("width", [4, 8, 24, 64])
+def test_what_lay_in_a_room_is_never_read(width: int, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for lengths in LENGTHS:
+        packing, found = Packing.of(lengths), list[list[Tensor]]()
+        for before in BEFORE:
+            with monkeypatch.context() as context:
+                context.setattr(attending.torch, "empty", lambda size, before=before: torch.full((size,), before))
+                found.append(computed(packing, width, kind))
+        for other in found[1:]:
+            assert all(map(torch.equal, found[0], other)), lengths
+
+
+def hashed(before: float) -> str:
+    """Of all results, where ``before`` lay in the rooms."""
+    with pytest.MonkeyPatch.context() as context:
+        context.setattr(attending.torch, "empty", lambda size: torch.full((size,), before))
+        parts = [part for kind in KINDS for width in (8, 24, 64) for lengths in LENGTHS
+                 for part in computed(Packing.of(lengths), width, kind)]  # fmt: skip
+    return hashlib.sha256(b"".join(part.numpy().tobytes() for part in parts)).hexdigest()
+
+
+def test_same_bits_on_an_older_processor() -> None:
+    """Its vectors are half as wide, its tiles a quarter; the sums are the same, whatever lay in a room."""
+    older = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma"}
+    done = subprocess.run([sys.executable, __file__], capture_output=True, text=True, env={**os.environ, **older})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["16", *[hashed(0.0)] * len(BEFORE)]
+
+
+def test_a_mask_that_learns_has_its_gradient() -> None:
+    """Scores that are added, as those of relative positions."""
+    torch.manual_seed(0)
+    scores = torch.zeros(1, 2, 40, 40).requires_grad_()
+
+    def mask(run: Run, queries: int, keys: int) -> Sight:
+        return scores[..., :queries, :keys]
+
+    Attention(16, 2)(torch.randn(8, 16), Packing.of([5, 3]), mask).square().sum().backward()
+    assert scores.grad is not None and scores.grad[..., :5, :5].abs().min() > 0 and not scores.grad[..., 5:].any()
+
+
+def test_tensors_without_memory_go_to_torch() -> None:
+    layer, packing = Attention(16, 2), Packing.of([5, 3])
+    _ = packing.runs
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        assert layer(torch.randn(8, 16), packing, Full()).shape == (8, 16)
+
+
+if __name__ == "__main__":
+    from nlpkit.kernels.shapes import PANEL
+
+    print(PANEL, *map(hashed, BEFORE))
