@@ -37,8 +37,12 @@ class Artifact:
 
     path: Path
     metadata: dict[str, Any]
-    tensors: Mapping[str, TensorInfo]
+    reader: safetensors.Reader
     _checked: set[str] = field(default_factory=set, repr=False, compare=False)
+
+    @property
+    def tensors(self) -> Mapping[str, TensorInfo]:
+        return self.reader.tensors
 
     @property
     def kind(self) -> str:
@@ -69,7 +73,7 @@ class Artifact:
         """
         if name not in self.tensors:
             raise UserError(f'has no tensor "{name}"', where=self.path, hint="nlpkit info lists its tensors")
-        view = safetensors.array(self.path, self.tensors[name])
+        view = self.reader.array(name)
         if name not in self._checked:
             if safetensors.digest(view) != self.metadata["tensors"][name]:
                 raise UserError(f'tensor "{name}" does not have the bytes it was written with', where=self.path,
@@ -116,7 +120,8 @@ def read(path: Path, *, kind: str | Iterable[str] | None = None) -> Artifact:
     ``kind`` names what the caller can use. Errors: UserError for anything that is not a whole artefact of that kind.
     """
     path = Path(path)
-    tensors, raw = safetensors.read_header(path)
+    reader = safetensors.read(path)
+    tensors, raw = reader.tensors, reader.metadata
     if set(raw) != {KEY}:
         raise UserError("a safetensors file, but not one of nlpkit's", where=path,
                         hint="a Hugging Face model is read as its directory: config.json beside it")  # fmt: skip
@@ -151,7 +156,7 @@ def read(path: Path, *, kind: str | Iterable[str] | None = None) -> Artifact:
     if allowed and metadata["kind"] not in allowed:
         raise UserError(f"is a {metadata['kind']} file; expected {' or '.join(allowed)}", where=path,
                         hint="nlpkit info FILE says what a file holds")  # fmt: skip
-    return Artifact(path, metadata, tensors)
+    return Artifact(path, metadata, reader)
 
 
 _hashes: dict[tuple[str, int, int, int], str] = {}

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from nlpkit.base.errors import UserError
+from nlpkit.base.errors import RunError, UserError
 
 MAX_HEADER = 100_000_000  # bytes; the published library's own limit
 MAX_SIZE = 1 << 62  # of a dimension, an offset, a tensor in bytes: no disk is larger, and numpy can still count it
@@ -58,6 +58,7 @@ class TensorInfo:
 
 
 Source = NDArray[Any] | FileTensor
+State = tuple[int, int, int, int]  # of a file (`state`)
 
 
 def dtype_name(dtype: np.dtype[Any]) -> str:
@@ -121,7 +122,50 @@ def write(file: BinaryIO, tensors: Mapping[str, Source], metadata: Mapping[str, 
             file.write(piece)
 
 
-def read_header(path: Path) -> tuple[dict[str, TensorInfo], dict[str, str]]:
+class Reader:
+    """A file whose header was read and checked: ``tensors`` by name, and ``metadata``. All tensors share one memory
+    map, made when the first is asked for, so that a file needs one open file however many tensors it has."""
+
+    def __init__(self, path: Path, tensors: dict[str, TensorInfo], metadata: dict[str, str], state: State) -> None:
+        self.path, self.tensors, self.metadata, self._state = path, tensors, metadata, state
+        self._map: NDArray[np.uint8] | None = None
+
+    def array(self, name: str) -> NDArray[Any]:
+        """A read-only, memory-mapped view of one tensor. Errors: a file that is gone, is not the one whose header was
+        read, or is shorter than it was (reading a page that is missing would kill the process)."""
+        info = self.tensors[name]
+        if info.end == info.begin:
+            return np.zeros(info.shape, DTYPES[info.dtype])
+        if self._map is None:
+            self._map = self._mapped()
+        check_whole(self._map, self.path)
+        return self._map[info.begin : info.end].view(DTYPES[info.dtype]).reshape(info.shape)
+
+    def _mapped(self) -> NDArray[np.uint8]:
+        try:
+            with open(self.path, "rb") as file:
+                if state(os.fstat(file.fileno())) != self._state:
+                    raise UserError("has changed since it was opened", where=self.path, hint="run the command again")
+                return np.memmap(file, np.uint8, "r")
+        except OSError as error:  # too many open files, no address space, gone
+            raise RunError(f"cannot map it in memory: {error.strerror}", where=self.path) from None
+
+
+def check_whole(array: NDArray[Any], path: Path | str) -> None:
+    """Errors: the file behind a mapped array is shorter than when it was mapped; some of its pages are gone, and to
+    touch one of them would end the process by SIGBUS."""
+    mapped = getattr(array, "_mmap", None)
+    if mapped is not None and mapped.size() < len(mapped):
+        raise RunError(f"was cut to {mapped.size():,} bytes while it was read, from {len(mapped):,}", where=path,
+                       hint="make the file again, then run the command again")  # fmt: skip
+
+
+def state(status: os.stat_result) -> State:
+    """What changes when a file is replaced or written: device, inode, size, time of the last change."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def read(path: Path) -> Reader:
     """The tensors and the metadata of a file; every field is checked before it is believed.
 
     Errors: a UserError that names the file and what is wrong with it (missing, too short, not JSON, overlapping or
@@ -134,7 +178,8 @@ def read_header(path: Path) -> tuple[dict[str, TensorInfo], dict[str, str]]:
 
     try:
         with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
+            status = os.fstat(file.fileno())
+            size = status.st_size
             start = file.read(8)
             if len(start) < 8:
                 raise bad(f"{len(start)} bytes, shorter than any header")
@@ -161,7 +206,7 @@ def read_header(path: Path) -> tuple[dict[str, TensorInfo], dict[str, str]]:
         expected = info.end
     if expected != size:
         raise bad(f"{size:,} bytes, expected {expected:,}")
-    return tensors, metadata
+    return Reader(path, tensors, metadata, state(status))
 
 
 def _entry(name: str, entry: Any, start: int, bad: Any) -> TensorInfo:
@@ -197,14 +242,3 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(seen) != len(pairs):
         raise ValueError("a key stands twice")
     return seen
-
-
-def array(path: Path, info: TensorInfo) -> NDArray[Any]:
-    """A read-only, memory-mapped view of one tensor. Errors: a file that is gone or shorter than when it was opened."""
-    dtype = DTYPES[info.dtype]
-    if info.end == info.begin:
-        return np.zeros(info.shape, dtype)
-    try:
-        return np.memmap(path, dtype, "r", offset=info.begin, shape=info.shape)
-    except (OSError, ValueError):
-        raise UserError("has changed since it was opened", where=path, hint="run the command again") from None

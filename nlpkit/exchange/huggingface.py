@@ -181,9 +181,9 @@ def _tensors(folder: Path) -> Arrays:
         paths = [folder / Path(name).name for name in sorted(set(shards.values()))]
     found: Arrays = {}
     for path in paths:
-        infos, _ = safetensors.read_header(path)
-        for name, info in infos.items():
-            found[name] = _float32(safetensors.array(path, info), info.dtype)
+        reader = safetensors.read(path)
+        for name, info in reader.tensors.items():
+            found[name] = _float32(reader.array(name), info.dtype)
     return found
 
 

@@ -216,5 +216,15 @@ def test_a_file_that_shrinks_after_it_was_opened_is_an_error(good: bytes, tmp_pa
     with pytest.raises(UserError, match="has changed since it was opened"):
         artifact.check()
     path.unlink()
-    with pytest.raises(UserError, match="has changed since it was opened"):
+    with pytest.raises(UserError, match="cannot map it in memory: No such file"):
+        artifact.check()
+
+
+def test_a_file_that_shrinks_after_it_was_mapped_is_an_error_and_no_signal(good: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(good)
+    artifact = file.read(path)
+    artifact.check()
+    path.write_bytes(good[:100])
+    with pytest.raises(UserError, match="was cut to 100 bytes while it was read"):
         artifact.check()

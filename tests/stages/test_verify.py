@@ -339,8 +339,8 @@ def test_lineage_is_the_tree_of_stages(work: Path, capsys: pytest.CaptureFixture
 def test_weights_changed_by_another_tool_are_noticed_and_said(work: Path) -> None:
     assert len(exported.history(work / "clf-hf", "f" * 64)) == 5
     path = work / "clf-hf" / "model.safetensors"
-    infos, metadata = safetensors.read_header(path)
-    tensors = {name: np.array(safetensors.array(path, entry)) for name, entry in infos.items()}
+    reader = safetensors.read(path)
+    metadata, tensors = reader.metadata, {name: np.array(reader.array(name)) for name in reader.tensors}
     next(iter(tensors.values())).flat[0] += 1
     with open(path, "wb") as target:
         safetensors.write(target, tensors, metadata)

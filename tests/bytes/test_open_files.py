@@ -1,0 +1,60 @@
+"""A model has hundreds of tensors; the system's default for open files is 256 to 1,024. What reads one needs one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import making
+import toys
+
+from nlpkit.artifact import file
+from nlpkit.artifact.file import file_sha256
+
+CHILD = """
+import os, resource, signal, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+from nlpkit.artifact import resume
+from nlpkit.cli import app
+if sys.argv[1] == "kill":
+    resume.Saves.saved = lambda *given, **more: os.kill(os.getpid(), signal.SIGKILL)
+app.main(sys.argv[2:])
+"""
+OPTIONS = ["--objective", "mlm", "--n-layers", "24", "--d-model", "8", "--n-heads", "1", "--max-len", "16", "--steps",
+           "3", "--batch-tokens", "64", "--save-every", "1", "--threads", "1", "--dropout", "0.1"]  # fmt: skip
+
+
+def run(folder: Path, *words: str, kill: bool = False) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", CHILD, "kill" if kill else "run", *words], cwd=folder,
+                          capture_output=True, text=True, env={**os.environ, "NO_COLOR": "1"})  # fmt: skip
+
+
+def test_a_deep_model_is_resumed_read_and_verified_with_few_open_files(tmp_path: Path) -> None:
+    making.token_file(tmp_path / "t.safetensors")
+    making.token_file(tmp_path / "dev.safetensors", documents=5, seed=1)
+    command = ["pretrain", "t.safetensors", "--dev", "dev.safetensors", *OPTIONS]
+    assert run(tmp_path, *command, "-o", "m.safetensors", kill=True).returncode == -9
+    state = file.read(tmp_path / "m.safetensors.resume")
+    assert len(state.tensors) > 1000
+    resumed = run(tmp_path, *command, "-o", "m.safetensors")
+    assert resumed.returncode == 0 and "resuming" in resumed.stderr, resumed.stderr
+    assert run(tmp_path, *command, "-o", "whole.safetensors").returncode == 0
+    assert file_sha256(tmp_path / "m.safetensors") == file_sha256(tmp_path / "whole.safetensors")
+    for words in (["evaluate", "m.safetensors", "dev.safetensors"], ["verify", "m.safetensors"],
+                  ["export", "m.safetensors", "-o", "hf"], ["import", "hf", "-o", "i.safetensors"],
+                  ["diff", "m.safetensors", "i.safetensors"]):  # fmt: skip
+        ended = run(tmp_path, *words)
+        assert ended.returncode in (0, 3) and "error" not in ended.stderr, (words, ended.stderr)
+
+
+def test_what_the_system_refuses_is_said(tmp_path: Path) -> None:
+    """Too many open files are not a file that has changed."""
+    toys.model(tmp_path / "m.safetensors", n_layers=1)
+    code = ("import resource, sys; from pathlib import Path; from nlpkit.artifact import file\n"
+            "a = file.read(Path('m.safetensors')); kept = [open('m.safetensors') for _ in range(3)]\n"
+            "resource.setrlimit(resource.RLIMIT_NOFILE, (kept[-1].fileno() + 1,) * 2)\n"
+            "a.check()")  # fmt: skip
+    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert "m.safetensors: cannot map it in memory: Too many open files" in ended.stderr, ended.stderr
