@@ -91,9 +91,9 @@ def projections(incomplete: str) -> list[str]:
 
 
 def vector_formats(incomplete: str) -> list[str]:
-    from nlpkit.exchange.vector_formats import FORMATS
+    from nlpkit.exchange.vector_formats import READ
 
-    return _begin(FORMATS, incomplete)
+    return _begin(READ, incomplete)
 
 
 def poolings(incomplete: str) -> list[str]:

@@ -20,7 +20,7 @@ def command(
     format: Annotated[
         str | None,
         Option(
-            help="Of vectors: word2vec, word2vec-binary or glove (default: by the file's beginning).",
+            help="Of vectors: word2vec, word2vec-binary, glove or fasttext (default: by content).",
             autocompletion=completion.vector_formats,
         ),
     ] = None,

@@ -120,16 +120,14 @@ def import_(
     summary of the file.
 
     A directory that nlpkit exported, weights unchanged, brings its history along. ``tokenizer`` False leaves its
-    tokenizer out. ``format`` of vectors is word2vec, word2vec-binary or glove; None looks at the file. ``on_error``
-    "skip" leaves malformed words out. Errors: pickled weights, a model_type, setting, tensor or tokenizer that nlpkit
-    does not compute; a file of vectors that is not whole or not of its format.
+    tokenizer out. ``format`` of vectors is word2vec, word2vec-binary, glove or fasttext (its model.bin); None looks at
+    the file. ``on_error`` "skip" leaves malformed words out. Errors: pickled weights, a model_type, setting, tensor or
+    tokenizer that nlpkit does not compute; a file of vectors that is not whole or not of its format.
     """
     run = Run.start("import", locals(), inputs=("source",))
     if not Path(source).is_dir():
         refuse({"no_tokenizer": None if tokenizer else True}, "word vectors come without a tokenizer")
-        from nlpkit.exchange.vector_files import import_vectors
-
-        return import_vectors(run, format, on_error)
+        return _import_vectors(run, format, on_error)
     given = {"format": format, "on_error": None if on_error == "error" else on_error}
     refuse(given, f"{source} is a folder, and read as a Hugging Face model")
     from nlpkit.exchange import huggingface
@@ -140,3 +138,14 @@ def import_(
         events.note(f"{source}: no tokenizer; the model can be exported and compared, but not read text")
     kept = None if loaded.tokenizer is None else loaded.tokenizer.to_json()
     return run.write(state_tensors(loaded.model), kind="model", config=loaded.config, tokenizer=kept)
+
+
+def _import_vectors(run: Run, form: str | None, on_error: str) -> dict[str, Any]:
+    from nlpkit.exchange import fasttext, vector_files
+    from nlpkit.exchange.vector_formats import FASTTEXT, READ
+
+    path = run.inputs[0].path
+    name = choose({name: name for name in READ}, form or vector_files.detect(path), field="format")
+    if name == FASTTEXT:
+        return fasttext.import_fasttext(run, on_error)
+    return vector_files.import_vectors(run, name, on_error)

@@ -20,7 +20,7 @@ from nlpkit.artifact.provenance import Run
 from nlpkit.base import events
 from nlpkit.base.errors import UserError, choose
 from nlpkit.data.packed import opened
-from nlpkit.exchange.vector_formats import FORMATS, Format
+from nlpkit.exchange.vector_formats import FASTTEXT, FASTTEXT_MAGIC, FORMATS, READ, Format
 from nlpkit.vectors.file import KIND
 
 _ROWS = 1 << 10  # of a block
@@ -34,16 +34,15 @@ _BOM = b"\xef\xbb\xbf"
 Floats = NDArray[np.float32]
 
 
-def import_vectors(run: Run, form: str | None, on_error: str) -> dict[str, Any]:
+def import_vectors(run: Run, name: str, on_error: str) -> dict[str, Any]:
     """Read another tool's file into a vectors file; returns its summary.
 
-    ``form`` is one of `FORMATS`; None looks at the beginning of the file. The order of its words stands for their
-    frequency, which such files do not tell: there are no counts. Words are looked up in lower case too when none of
-    them has a capital. Errors: those of `read`; nothing is left behind.
+    ``name`` is one of `FORMATS`. The order of its words stands for their frequency, which such files do not tell: there
+    are no counts. Words are looked up in lower case too when none of them has a capital. Errors: those of `read`;
+    nothing is left behind.
     """
     path = run.inputs[0].path
-    name = detect(path) if form is None else form
-    found = read(path, choose(FORMATS, name, field="format"), on_error)
+    found = read(path, FORMATS[name], on_error)
     words: list[str] = []
     width = 0
     try:
@@ -65,7 +64,10 @@ def import_vectors(run: Run, form: str | None, on_error: str) -> dict[str, Any]:
 def detect(path: Path) -> str:
     """The name of a file's format, by its beginning. Errors: none fits."""
     with opened(path) as file:
-        first = file.readline(_MAX_LINE).removeprefix(_BOM)
+        first = file.readline(_MAX_LINE)
+        if first.startswith(FASTTEXT_MAGIC):
+            return FASTTEXT
+        first = first.removeprefix(_BOM)
         header = _header(first)
         if header is None:
             if _width(first):
@@ -79,7 +81,7 @@ def detect(path: Path) -> str:
             numbers = start[len(word) + 1 :][: 4 * header[1]]
             if word and rest and len(numbers) == 4 * header[1] and _NO_TEXT.search(numbers):
                 return "word2vec-binary"
-    hint = f"--format says which it is ({', '.join(FORMATS)}); a Hugging Face model is a folder"
+    hint = f"--format says which it is ({', '.join(READ)}); a Hugging Face model is a folder"
     what = "does not begin as a file of word vectors does: 'WORDS WIDTH', or a word and its numbers"
     raise UserError(what, where=path, hint=hint)
 

@@ -38,6 +38,9 @@ FORMATS = {
     "word2vec-binary": Format(header=True, binary=True),
     "glove": Format(header=False, binary=False),
 }
+FASTTEXT = "fasttext"  # read only, and in another way: nlpkit/exchange/fasttext.py
+FASTTEXT_MAGIC = (793712314).to_bytes(4, "little")
+READ = (*FORMATS, FASTTEXT)
 
 
 def write(path: Path, words: Sequence[str], vectors: Floats, form: Format) -> None:
