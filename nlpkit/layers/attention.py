@@ -7,13 +7,16 @@ M model width.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, scaled_dot_product_attention
 
+from nlpkit.kernels import answer
 from nlpkit.kernels import attention as attending
+from nlpkit.kernels.shapes import PANEL
+from nlpkit.layers.brick import Brick, MakeProduct, altered
 from nlpkit.layers.dropout import Dropout
 from nlpkit.layers.linear import Linear
 from nlpkit.layers.packing import Packing, Run, rows
@@ -142,19 +145,19 @@ def _plain(mask: Tensor) -> bool:
     return kind and not mask.requires_grad
 
 
-class Attention(nn.Module):
+class Attention(Brick):
     """query, key and value projections, attention inside each sequence, output projection.
 
     One kernel call for each run of equal lengths. ``dropout`` is of the attention probabilities; it makes attention
     several times slower on a processor, and the presets keep it 0.
     """
 
-    def __init__(self, d_model: int, n_heads: int, *, dropout: float = 0.0) -> None:
+    def __init__(self, d_model: int, n_heads: int, *, dropout: float = 0.0, bias: bool = True) -> None:
         super().__init__()
-        self.query = Linear(d_model, d_model)
-        self.key = Linear(d_model, d_model)
-        self.value = Linear(d_model, d_model)
-        self.output = Linear(d_model, d_model)
+        self.query = Linear(d_model, d_model, bias=bias)
+        self.key = Linear(d_model, d_model, bias=bias)
+        self.value = Linear(d_model, d_model, bias=bias)
+        self.output = Linear(d_model, d_model, bias=bias)
         self.n_heads, self.dropout = n_heads, Dropout(dropout)
 
     def forward(
@@ -184,9 +187,9 @@ class Attention(nn.Module):
         return out
 
     def _learns(self, x_NM: Tensor, packing: Packing, mask: Mask) -> list[Sight] | None:
-        """What each run sees, if kernels of our own compute all of it: where something is learnt, and nobody
-        watches."""
-        ours = torch.is_grad_enabled() and attending.usable(x_NM) and "_attend" not in vars(self)
+        """What each run sees, if kernels of our own compute all of it: where something is learnt, and neither a
+        subclass nor who watches has a part in it."""
+        ours = torch.is_grad_enabled() and attending.usable(x_NM) and not altered(self, Attention)
         learns = x_NM.requires_grad or any(value.requires_grad for value in self.parameters())
         if not (ours and learns) or (self.training and self.dropout.rate):
             return None
@@ -213,3 +216,68 @@ class Attention(nn.Module):
     def _heads(self, x_NM: Tensor, run: Run) -> Tensor:
         """The tokens of a run, a head at a time, [B, H, T, D]."""
         return x_NM[run.start : run.end].view(run.count, run.length, self.n_heads, -1).transpose(1, 2)
+
+    def answering(self, product: MakeProduct) -> nn.Module:
+        parts = (self.query, self.key, self.value, self.output)
+        return self if any(altered(part, Linear) for part in parts) else Attend(self, product)
+
+
+class Attend(nn.Module):
+    """An `Attention` in inference: one product for query, key and value. Heads are filled up to a multiple of 8
+    numbers with zeros, which change no sum."""
+
+    def __init__(self, attention: Attention, product: MakeProduct) -> None:
+        super().__init__()
+        self.heads = attention.n_heads
+        model = attention.query.weight.shape[0]
+        width = model // self.heads
+        self.scale, rest = width**-0.5, -width % 8
+
+        def filled(part: Tensor) -> Tensor:
+            """[H W, ...] with each head filled up."""
+            heads = part.detach().reshape(self.heads, width, -1)
+            return pad(heads, (0, 0, 0, rest)).reshape(-1, *part.shape[1:])
+
+        parts = (attention.query, attention.key, attention.value)
+        biases = [part.weight.new_zeros(model) if part.bias is None else part.bias for part in parts]
+        self.inputs = product(torch.cat([filled(part.used()) for part in parts]), torch.cat(list(map(filled, biases))))
+        self.output = product(filled(attention.output.used().T).T, attention.output.bias)
+
+    def forward(
+        self, x_NM: Tensor, packing: Packing, mask: Mask, memory: Memory | None = None, places: Tensor | None = None
+    ) -> Tensor:
+        """As `Attention.forward`."""
+        if memory is not None and len(packing.runs) != 1:
+            raise ValueError("a memory holds sequences of one length")
+        qkv = self.inputs(x_NM)
+        parts = [self._run(qkv[run.start : run.end], run, mask, memory) for run in packing.runs]
+        return cast(Tensor, self.output(rows(parts[0] if len(parts) == 1 else torch.cat(parts), places)))
+
+    def _run(self, qkv: Tensor, run: Run, mask: Mask, memory: Memory | None) -> Tensor:
+        before = 0 if memory is None else memory.length
+        keys = before + run.length
+        kept = None if memory is None else self._room(memory, run, qkv.shape[1] // 3)
+        sight = mask(run, run.length, keys)
+        allowed = None
+        if isinstance(sight, Tensor):
+            added = sight.float()
+            if sight.dtype == torch.bool:
+                added = torch.zeros_like(added).masked_fill(~sight, -torch.inf)
+            allowed = added.expand(run.count, self.heads, run.length, keys).contiguous()
+        return answer.attend(
+            qkv, kept, heads=self.heads, scale=self.scale, sequences=run.count, before=before,
+            causal=isinstance(sight, str) and sight == "causal", mask=allowed,
+        )  # fmt: skip
+
+    def _room(self, memory: Memory, run: Run, model: int) -> tuple[Tensor, Tensor]:
+        """A memory's buffers with room for what is read now."""
+        end = memory.length + run.length
+        if not memory.buffers or len(memory.buffers[1]) < end:
+            panels = -(-max(64, 2 * end) // PANEL)
+            old = memory.buffers
+            keys = torch.empty(panels, run.count, self.heads, model // self.heads, PANEL)
+            memory.buffers = keys, torch.empty(panels * PANEL, run.count, model)
+            for buffer, before in zip(memory.buffers, old, strict=False):
+                buffer[: len(before)] = before
+        memory.length = end
+        return memory.buffers[0], memory.buffers[1]

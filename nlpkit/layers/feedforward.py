@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from nlpkit.base.errors import choose
+from nlpkit.kernels import answer, product
 from nlpkit.kernels import pointwise as fused
-from nlpkit.kernels import product
+from nlpkit.layers.brick import Brick, MakeProduct, altered, replace_parts
 from nlpkit.layers.linear import Linear, gradients
 from nlpkit.machine.native import LANES
 
@@ -85,12 +86,27 @@ def activation(name: str) -> Activation:
     return choose(ACTIVATIONS, name, field="activation")
 
 
+def _answer_gelu(x_ND: Tensor) -> Tensor:
+    return answer.gelu(x_ND, tanh=False) if answer.usable(x_ND) else gelu(x_ND)
+
+
+def _answer_gelu_tanh(x_ND: Tensor) -> Tensor:
+    return answer.gelu(x_ND, tanh=True) if answer.usable(x_ND) else gelu_tanh(x_ND)
+
+
+def overwriting(function: Activation) -> Activation:
+    """An activation as inference computes it, without gradients: its argument, which nobody reads again, may be
+    overwritten."""
+    quick: dict[Activation, Activation] = {gelu: _answer_gelu, gelu_tanh: _answer_gelu_tanh}
+    return quick.get(function, function)
+
+
 class _FeedForward(torch.autograd.Function):
     """The whole of it by kernels: of what is as wide as ``up`` only the activation and its slope are kept, the slope in
     the memory of what it is the slope at, and the gradient is multiplied where it lies."""
 
     @staticmethod
-    def forward(ctx: Any, x_ND: Tensor, up_FD: Tensor, up_F: Tensor, down_DF: Tensor, down_D: Tensor,
+    def forward(ctx: Any, x_ND: Tensor, up_FD: Tensor, up_F: Tensor | None, down_DF: Tensor, down_D: Tensor | None,
                 tanh: bool) -> Tensor:  # fmt: skip
         slope_NF = product.forward(x_ND, up_FD, up_F)
         act_NF = fused.gelu_(slope_NF, tanh)
@@ -108,13 +124,13 @@ class _FeedForward(torch.autograd.Function):
         return product.input_gradient(dact_NF, up_FD) if dx else None, *up, *down, None
 
 
-class FeedForward(nn.Module):
+class FeedForward(Brick):
     """``down(activation(up(x)))``."""
 
-    def __init__(self, d_model: int, d_ff: int, activation: Activation) -> None:
+    def __init__(self, d_model: int, d_ff: int, activation: Activation, *, bias: bool = True) -> None:
         super().__init__()
-        self.up = Linear(d_model, d_ff)
-        self.down = Linear(d_ff, d_model)
+        self.up = Linear(d_model, d_ff, bias=bias)
+        self.down = Linear(d_ff, d_model, bias=bias)
         self.activation = activation
 
     def forward(self, x_ND: Tensor) -> Tensor:
@@ -122,18 +138,25 @@ class FeedForward(nn.Module):
         out: Tensor
         if self._whole(x_ND):
             tanh = self.activation is gelu_tanh
-            out = _FeedForward.apply(x_ND, up.weight, up.bias, down.weight, down.bias, tanh)  # type: ignore[no-untyped-call]
+            out = _FeedForward.apply(x_ND, up.used(), up.bias, down.used(), down.bias, tanh)  # type: ignore[no-untyped-call]
         else:
             out = down(self.activation(up(x_ND)))
         return out
 
+    def answering(self, product: MakeProduct) -> nn.Module:
+        up = self.up
+        replace_parts(self, product)
+        if self.up is not up:  # what a product of ours returns is read by the activation only
+            self.activation = overwriting(self.activation)
+        return self
+
     def _whole(self, x_ND: Tensor) -> bool:
-        """Whether kernels compute all of it: where something is learnt, by linear layers as they are made."""
+        """Whether kernels compute all of it: where something is learnt, by linear layers that are nothing else."""
         parts = (self.up, self.down)
         return (
             torch.is_grad_enabled()
             and self.activation in (gelu, gelu_tanh)
-            and all(type(part) is Linear for part in parts)
+            and not any(altered(part, Linear) for part in parts)
             and product.usable(x_ND, *[value for part in parts for value in (part.weight, part.bias)])
             and self.up.out_features % LANES == 0
         )

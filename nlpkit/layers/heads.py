@@ -6,25 +6,32 @@ vocabulary, K classes.
 
 from __future__ import annotations
 
+from typing import ClassVar, cast
+
 import torch
 from torch import Tensor, nn
 
-from nlpkit.layers.cross_entropy import cross_entropy_sum, linear_cross_entropy, token_losses
+from nlpkit.layers.brick import Brick, MakeProduct, for_inference
+from nlpkit.layers.cross_entropy import CHUNK, chunk_losses, cross_entropy_sum, linear_cross_entropy, token_losses
 from nlpkit.layers.dropout import Dropout
-from nlpkit.layers.linear import linear
+from nlpkit.layers.linear import Linear, linear
 
 
-class VocabularyHead(nn.Module):
+class VocabularyHead(Brick):
     """Scores every piece of the vocabulary, with the token embedding as output weights (Press and Wolf 2017).
 
     ``transform`` comes before the projection (BERT: dense, activation, norm); ``bias`` [V] or None. The embedding is
     the model's: it is not this head's parameter and appears in files once, under the embedding's name.
     """
 
-    def __init__(self, embedding: nn.Embedding, *, transform: nn.Module | None = None, bias: bool = False) -> None:
+    seams: ClassVar[frozenset[str]] = frozenset({"weight"})
+
+    def __init__(
+        self, embedding: nn.Embedding | Linear, *, transform: nn.Module | None = None, bias: bool = False
+    ) -> None:
         super().__init__()
         self.transform = transform
-        self.bias = nn.Parameter(torch.zeros(embedding.num_embeddings)) if bias else None
+        self.bias = nn.Parameter(torch.zeros(len(embedding.weight))) if bias else None
         self._tied = [embedding]  # in a list, so that torch does not register it a second time
 
     def prepare(self, hidden_MD: Tensor) -> Tensor:
@@ -33,8 +40,9 @@ class VocabularyHead(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """[V, D]: the token embedding."""
-        return self._tied[0].weight
+        """[V, D]: the token embedding, or what a linear layer in its stead multiplies with."""
+        tied = self._tied[0]
+        return tied.used() if isinstance(tied, Linear) else tied.weight
 
     def forward(self, hidden_MD: Tensor) -> Tensor:
         """Logits [M, V]."""
@@ -48,6 +56,28 @@ class VocabularyHead(nn.Module):
         """Each answer's loss, and whether it was the most likely piece; without gradients."""
         with torch.no_grad():
             return token_losses(self.prepare(hidden_MD), self.weight, self.bias, target_M)
+
+    def answering(self, product: MakeProduct) -> nn.Module:
+        return Vocabulary(self, product)
+
+
+class Vocabulary(nn.Module):
+    """A `VocabularyHead` in inference. Its product is made when it is first used: vectors need none."""
+
+    def __init__(self, head: VocabularyHead, product: MakeProduct) -> None:
+        super().__init__()
+        self.transform = None if head.transform is None else for_inference(head.transform, product)
+        self._head, self._make = [head], product  # in a list, so that torch does not register it
+
+    def forward(self, hidden_MD: Tensor) -> Tensor:
+        """Logits [M, V]."""
+        if "product" not in self._modules:
+            self.product = self._make(self._head[0].weight, self._head[0].bias)
+        return cast(Tensor, self.product(hidden_MD if self.transform is None else self.transform(hidden_MD)))
+
+    def token_losses(self, hidden_MD: Tensor, target_M: Tensor) -> tuple[Tensor, Tensor]:
+        """As `VocabularyHead.token_losses`."""
+        return chunk_losses(self, hidden_MD, target_M, CHUNK)
 
 
 class ClassificationHead(nn.Module):

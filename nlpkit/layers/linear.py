@@ -13,13 +13,14 @@ Shapes: M rows, D and E widths.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from nlpkit.kernels import product
+from nlpkit.layers.brick import Brick, MakeProduct
 from nlpkit.machine import room
 
 _STEP = 16  # small sizes are a multiple of this
@@ -83,8 +84,21 @@ def linear(x_MD: Tensor, weight_ED: Tensor, bias_E: Tensor | None) -> Tensor:
     return out_ME[:rows, :columns] if rest_M or rest_E else out_ME
 
 
-class Linear(nn.Linear):
-    """`linear` with its own ``weight`` [E, D] and ``bias`` [E]."""
+class Linear(nn.Linear, Brick):
+    """`linear` with its own ``weight`` [E, D] and ``bias`` [E] or None.
+
+    A subclass that multiplies with something else (weights times a mask, weights plus an adapter's) overrides `used`;
+    training, fused layers and inference all ask it.
+    """
+
+    seams: ClassVar[frozenset[str]] = frozenset({"used"})
+
+    def used(self) -> Tensor:
+        """What x is multiplied with, [E, D]; gradients reach the parameters through it."""
+        return self.weight
 
     def forward(self, x_MD: Tensor) -> Tensor:
-        return linear(x_MD, self.weight, self.bias)
+        return linear(x_MD, self.used(), self.bias)
+
+    def answering(self, product: MakeProduct) -> nn.Module:
+        return product(self.used(), self.bias)

@@ -15,7 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nlpkit.kernels import answer
 from nlpkit.kernels import pointwise as fused
+from nlpkit.layers.brick import Brick, MakeProduct
 
 
 class _LayerNorm(torch.autograd.Function):
@@ -40,7 +42,7 @@ class _LayerNorm(torch.autograd.Function):
         return dx_ND, (ones_1N @ (grad_ND * normed_ND))[0], (ones_1N @ grad_ND)[0], None
 
 
-class LayerNorm(nn.Module):
+class LayerNorm(Brick):
     """Ba et al. 2016, "Layer Normalization", equation 4. Parameters ``weight`` and ``bias`` [D]."""
 
     def __init__(self, d_model: int, eps: float) -> None:
@@ -56,3 +58,19 @@ class LayerNorm(nn.Module):
             return torch.native_layer_norm(x_ND, [x_ND.shape[-1]], self.weight, self.bias, self.eps)[0]
         out: Tensor = _LayerNorm.apply(x_ND, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
         return out
+
+    def answering(self, product: MakeProduct) -> nn.Module:
+        return Norm(self)
+
+
+class Norm(nn.Module):
+    """A `LayerNorm` in inference."""
+
+    def __init__(self, norm: LayerNorm) -> None:
+        super().__init__()
+        self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
+
+    def forward(self, x_ND: Tensor) -> Tensor:
+        if not answer.usable(x_ND):
+            return torch.native_layer_norm(x_ND, [x_ND.shape[-1]], self.weight, self.bias, self.eps)[0]
+        return answer.norm(x_ND, self.weight, self.bias, self.eps)

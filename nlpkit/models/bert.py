@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from nlpkit.data.batch import Batch, Wanted
 from nlpkit.layers.attention import Attention, Full
 from nlpkit.layers.block import PostNorm, Stack
+from nlpkit.layers.brick import Brick, MakeProduct, replace_parts
 from nlpkit.layers.embedding import Embeddings
-from nlpkit.layers.feedforward import FeedForward, activation
+from nlpkit.layers.feedforward import FeedForward, activation, overwriting
 from nlpkit.layers.heads import ClassificationHead, VocabularyHead
-from nlpkit.layers.linear import Linear, linear
+from nlpkit.layers.linear import Linear
 from nlpkit.layers.norm import LayerNorm
 from nlpkit.models.base import Config, Family, Model, Output
 from nlpkit.models.names import HuggingFace, both, one
@@ -37,7 +38,7 @@ class BertConfig(Config):
     pooler: bool = True
 
 
-class Pooler(nn.Module):
+class Pooler(Brick):
     """tanh(dense([CLS]))."""
 
     def __init__(self, d_model: int) -> None:
@@ -45,10 +46,13 @@ class Pooler(nn.Module):
         self.dense = Linear(d_model, d_model)
 
     def forward(self, first_BD: Tensor) -> Tensor:
-        return torch.tanh(linear(first_BD, self.dense.weight, self.dense.bias))
+        return torch.tanh(self.dense(first_BD))
+
+    def answering(self, product: MakeProduct) -> nn.Module:
+        return self  # a row a sequence: a product's panels would cost more than they save
 
 
-class Transform(nn.Module):
+class Transform(Brick):
     """norm(activation(dense(x))), before the vocabulary projection."""
 
     def __init__(self, config: BertConfig) -> None:
@@ -60,6 +64,13 @@ class Transform(nn.Module):
     def forward(self, x_MD: Tensor) -> Tensor:
         out: Tensor = self.norm(self.activation(self.dense(x_MD)))
         return out
+
+    def answering(self, product: MakeProduct) -> nn.Module:
+        dense = self.dense
+        replace_parts(self, product)
+        if self.dense is not dense:  # what a product of ours returns is read by the activation only
+            self.activation = overwriting(self.activation)
+        return self
 
 
 class Bert(Model):

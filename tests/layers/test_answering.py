@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from nlpkit.kernels import answer
-from nlpkit.layers import answering, int8
-from nlpkit.layers.attention import Attention, Cache, Causal, Full, Mask, Memory, Sight
+from nlpkit.layers import answering, feedforward, int8
+from nlpkit.layers.attention import Attend, Attention, Cache, Causal, Full, Mask, Memory, Sight
 from nlpkit.layers.linear import Linear
-from nlpkit.layers.norm import LayerNorm
+from nlpkit.layers.norm import LayerNorm, Norm
 from nlpkit.layers.packing import Packing, Run
 from nlpkit.models import FAMILIES, family
 from nlpkit.models.base import Model
@@ -71,8 +71,8 @@ def test_norms_and_activations_are_near_and_know_their_row_only() -> None:
     x_ND, norm = torch.randn(5000, 136) * 3 + 1, LayerNorm(136, 1e-5)
     norm.weight.copy_(torch.randn(136))
     norm.bias.copy_(torch.randn(136))
-    pairs = {answering.Norm(norm): norm, answering.gelu: gelu,
-             answering.gelu_tanh: lambda x: gelu(x, approximate="tanh")}  # fmt: skip
+    pairs = {Norm(norm): norm, feedforward.overwriting(feedforward.gelu): gelu,
+             feedforward.overwriting(feedforward.gelu_tanh): lambda x: gelu(x, approximate="tanh")}  # fmt: skip
     for quick, plain in pairs.items():
         torch.set_num_threads(1)
         found = quick(x_ND.clone())
@@ -96,7 +96,7 @@ class Prefix:
 @pytest.mark.parametrize(("d_model", "heads"), [(256, 4), (48, 2), (40, 4), (15, 3)])
 def test_attention_is_that_of_the_brick(mask: Mask, d_model: int, heads: int) -> None:
     layer, packing = Attention(d_model, heads), Packing.of([7, 7, 1, 130, 3])
-    quick, x_NM = answering.Attend(layer, answering.Product), torch.randn(packing.total, d_model)
+    quick, x_NM = Attend(layer, answering.Product), torch.randn(packing.total, d_model)
     whole = quick(x_NM, packing, mask)
     assert torch.allclose(whole, layer(x_NM, packing, mask), atol=2e-6)
     for start, length in zip(packing.starts.tolist(), packing.lengths, strict=True):
@@ -106,7 +106,7 @@ def test_attention_is_that_of_the_brick(mask: Mask, d_model: int, heads: int) ->
 
 def test_what_may_not_be_seen_changes_nothing() -> None:
     """Not even the last bit, of the tokens before it and of those whose mask forbids it."""
-    x_NM, quick = torch.randn(70, 64), answering.Attend(Attention(64, 2), answering.Product)
+    x_NM, quick = torch.randn(70, 64), Attend(Attention(64, 2), answering.Product)
     other, packing = x_NM.clone(), Packing.of([70])
     other[40] = 1e4
     for mask in (Causal(), Prefix(0, added=False)):
@@ -119,7 +119,7 @@ def test_what_may_not_be_seen_changes_nothing() -> None:
 def test_attention_reads_on_bit_by_bit(mask: Mask, sizes: tuple[int, ...]) -> None:
     """Two sequences in parts, past what the first buffers hold, against both at once; heads of 64 and of 24."""
     for d_model in (128, 48):
-        quick = answering.Attend(Attention(d_model, 2), answering.Product)
+        quick = Attend(Attention(d_model, 2), answering.Product)
         x_BTM = torch.randn(2, sum(sizes), d_model)
         whole = quick(x_BTM.flatten(0, 1), Packing.of([sum(sizes)] * 2), mask).view_as(x_BTM)
         memory, end = Memory(), 0
@@ -187,7 +187,7 @@ def test_every_brick_that_takes_time_is_replaced() -> None:
 _HASHES = """
 import hashlib, sys, torch
 from nlpkit.layers import answering
-from nlpkit.layers.attention import Attention, Causal
+from nlpkit.layers.attention import Attend, Attention, Causal
 from nlpkit.layers.packing import Packing
 generator = torch.Generator().manual_seed(0)
 with torch.inference_mode():
@@ -196,7 +196,7 @@ with torch.inference_mode():
         for part in layer.parameters():
             part.copy_(torch.randn(part.shape, generator=generator) * 0.1)
         x = torch.randn(77, width, generator=generator)
-        found = answering.Attend(layer, answering.Product)(x, Packing.of([70, 7]), Causal())
+        found = Attend(layer, answering.Product)(x, Packing.of([70, 7]), Causal())
         print(hashlib.sha256(found.numpy().tobytes()).hexdigest())
 """
 
