@@ -105,8 +105,11 @@ def train(
 
 
 def _texts(paths: Sequence[Path], field: str, on_error: str) -> Iterator[str]:
+    """Lines of documents, with the line end where another follows: it is a character of the text too."""
     for document in documents(paths, field=field, on_error=on_error):
-        yield from document.sentences
+        *lines, last = document.sentences
+        yield from (f"{line}\n" for line in lines)
+        yield last if document.ends else f"{last}\n"
 
 
 def _basic(options: Options) -> Split:

@@ -60,7 +60,8 @@ def tokens(
     with events.log_to(log), spool(run.output) as column:
         paths = run.paths("corpus")
         found = Texts(paths, field, on_error, part)
-        totals = _spool(_encoded(found, made, width, threads, _size(paths)), column)
+        encoded = _encoded(found, made, width, threads, _size(paths))
+        totals = _spool(encoded, made.line_end.astype(width), column)
         need_text(totals.sentences, [Path(path) for path in corpus])
         tensors = {
             "tokens": FileTensor(column("tokens"), width, (totals.tokens,)),
@@ -74,7 +75,8 @@ def tokens(
 
 @dataclass
 class Totals:
-    """What was counted. ``bytes`` are the UTF-8 bytes of the sentences, ``words`` their white-space words."""
+    """What was counted. ``bytes`` are the UTF-8 bytes of the documents, the line ends between their sentences among
+    them; ``words`` are white-space words."""
 
     tokens: int = 0
     sentences: int = 0
@@ -89,7 +91,8 @@ class Totals:
 @dataclass
 class Encoded:
     """What a worker gives back of a batch: ids, each sentence's length, and how many sentences there were when
-    documents ended (the first end may be one that was told before)."""
+    documents ended (the first end may be one that was told before). A sentence that another of its document follows
+    ends with the line end, but the last one: what follows it is in the next batch."""
 
     ids: bytes
     sentences: NDArray[np.int64]
@@ -98,6 +101,7 @@ class Encoded:
     words: int
 
 
+Ids = NDArray[np.int32]
 _worker: dict[str, Any] = {}
 
 
@@ -109,14 +113,30 @@ def _prepare(tokenizer: Mapping[str, Any] | Tokenizer, width: str) -> None:
 def _encode(batch: list[Document]) -> Encoded:
     sentences = [sentence for document in batch for sentence in document.sentences]
     ids = _worker["tokenizer"].encode_batch(sentences)
-    whole = np.concatenate(ids) if ids else np.zeros(0, np.int32)
-    return Encoded(
-        whole.astype(_worker["width"]).tobytes(),
+    return _with_line_ends(
+        np.concatenate(ids) if ids else np.zeros(0, np.int32),
         np.array([len(item) for item in ids], np.int64),
         document_ends(batch),
-        sum(len(sentence) if sentence.isascii() else len(sentence.encode()) for sentence in sentences),
-        sum(len(sentence.split()) for sentence in sentences),
+        _worker["tokenizer"].line_end,
+        _worker["width"],
+        n_bytes=sum(len(sentence) if sentence.isascii() else len(sentence.encode()) for sentence in sentences),
+        n_words=sum(len(sentence.split()) for sentence in sentences),
     )
+
+
+def _with_line_ends(
+    ids: Ids, lengths: NDArray[np.int64], ends: NDArray[np.int64], line_end: Ids, width: np.dtype[Any], *,
+    n_bytes: int, n_words: int,
+) -> Encoded:  # fmt: skip
+    """The ids of a batch's sentences with those of the line ends between the sentences of a document."""
+    followed = np.ones(len(lengths), np.bool_)
+    followed[ends[ends > 0] - 1] = False
+    followed[-1:] = False
+    if len(line_end):
+        at = np.cumsum(lengths)[followed]
+        ids = np.insert(ids, np.repeat(at, len(line_end)), np.tile(line_end, len(at)))
+    lengths = lengths + followed * len(line_end)
+    return Encoded(ids.astype(width).tobytes(), lengths, ends, n_bytes + int(followed.sum()), n_words)
 
 
 def _encoded(
@@ -133,9 +153,9 @@ def _encoded(
             def encode(item: tuple[bytes, NDArray[np.int64] | None]) -> Encoded:
                 text, ends = item
                 lines = encoder.encode(text)
-                ids = lines.ids.astype(width).tobytes()
                 ends = lines.documents if ends is None else ends
-                return Encoded(ids, lines.lengths, ends, lines.bytes, lines.words)
+                return _with_line_ends(lines.ids, lines.lengths, ends, tokenizer.line_end, width,
+                                       n_bytes=lines.bytes, n_words=lines.words)  # fmt: skip
 
             return encode
 
@@ -145,13 +165,23 @@ def _encoded(
         yield from in_order(_encode, found.batches(), threads=workers, prepare=_prepare, arguments=arguments)
 
 
-def _spool(found: Iterator[Encoded], column: Callable[[str], BinaryIO]) -> Totals:
-    """Append tokenised batches to the files of the columns."""
+def _spool(found: Iterator[Encoded], line_end: NDArray[Any], column: Callable[[str], BinaryIO]) -> Totals:
+    """Append tokenised batches to the files of the columns, with a line end between two batches that a document goes
+    through."""
     totals, ended = Totals(), 0
-    for encoded in found:
-        column("tokens").write(encoded.ids)
-        ends = totals.tokens + np.cumsum(encoded.sentences)
+
+    def write_ends(ends: NDArray[np.int64]) -> None:
         column("sentence_ends").write(ends.astype("<i8").tobytes())
+
+    for encoded in found:
+        if totals.sentences and len(encoded.sentences):  # the last sentence of the batch before ends here, or behind
+            if ended < totals.sentences and 0 not in encoded.ends[:1]:
+                column("tokens").write(line_end.tobytes())
+                totals.tokens += len(line_end)
+                totals.bytes += 1
+            write_ends(np.array([totals.tokens]))
+        column("tokens").write(encoded.ids)
+        write_ends(totals.tokens + np.cumsum(encoded.sentences)[:-1])
         document_ends = totals.sentences + encoded.ends
         document_ends = document_ends[document_ends > ended]
         column("document_ends").write(document_ends.astype("<i8").tobytes())
@@ -162,6 +192,8 @@ def _spool(found: Iterator[Encoded], column: Callable[[str], BinaryIO]) -> Total
         totals.bytes += encoded.bytes
         totals.words += encoded.words
         events.emit("progress", label="tokens", done=totals.tokens, total=None, unit="")
+    if totals.sentences:
+        write_ends(np.array([totals.tokens]))
     return totals
 
 

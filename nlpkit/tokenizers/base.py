@@ -71,6 +71,18 @@ class Tokenizer(ABC):
     def encode(self, text: str) -> NDArray[np.int32]:
         return self.encode_batch([text])[0]
 
+    @cached_property
+    def line_end(self) -> NDArray[np.int32]:
+        """The ids between two lines of a document: those of a line end where the vocabulary can say it, else of a
+        space, else none. The ids of stripped lines with these between them are the ids of the lines joined by it: no
+        kind has a word, a merge or a normalisation that crosses a line end."""
+        unknown = self.role("unk")
+        for between in ("\n", " "):
+            ids = self.encode(between)
+            if unknown is None or unknown not in ids:
+                return ids
+        return np.zeros(0, np.int32)
+
     @abstractmethod
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids; special pieces are left out."""

@@ -98,6 +98,21 @@ def test_ids_are_equal_on_any_text(pair: tuple[Tokenizer, Any, Path], text: str)
     assert ours.encode(text).tolist() == theirs(reference, text)
 
 
+LINE = st.text(LETTERS, min_size=1, max_size=12).map(lambda text: text.replace("\n", "").strip()).filter(bool)
+
+
+@pytest.mark.oracle
+@settings(max_examples=200, deadline=None)
+@given(st.lists(LINE, min_size=1, max_size=4))
+def test_lines_with_line_ends_between_them_are_the_whole_text(
+    pair: tuple[Tokenizer, Any, Path], lines: list[str]
+) -> None:
+    """A token file holds the ids that transformers has for a document's whole text."""
+    ours, reference, _ = pair
+    found = [number for line in lines for number in (*ours.encode(line).tolist(), *ours.line_end.tolist())]
+    assert found[: len(found) - len(ours.line_end)] == theirs(reference, "\n".join(lines))
+
+
 @pytest.mark.oracle
 def test_special_pieces_in_a_text_are_theirs_but_not_ours(pair: tuple[Tokenizer, Any, Path]) -> None:
     ours, reference, _ = pair

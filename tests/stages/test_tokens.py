@@ -63,11 +63,13 @@ def test_a_token_file_is_its_documents_encoded_one_by_one(tmp_path: Path, tok: P
     ids, ends, last = found.array("tokens"), found.array("sentence_ends"), found.array("document_ends")
     assert (ids.dtype, ends.dtype, last.dtype) == (np.uint16, np.int64, np.int64)
     sentences = [sentence for document in expected for sentence in document.sentences]
-    assert ids.tolist() == [number for sentence in sentences for number in made.encode(sentence)]
-    assert np.diff(ends, prepend=0).tolist() == [len(made.encode(sentence)) for sentence in sentences]
+    joined = [made.encode(f"{sentence} " if number < len(document.sentences) - 1 else sentence).tolist()
+              for document in expected for number, sentence in enumerate(document.sentences)]  # fmt: skip
+    assert ids.tolist() == [number for sentence in joined for number in sentence]
+    assert np.diff(ends, prepend=0).tolist() == [len(sentence) for sentence in joined]
     assert np.diff(last, prepend=0).tolist() == [len(document.sentences) for document in expected]
     counts = {"n_tokens": len(ids), "n_sentences": len(sentences), "n_documents": 26,
-              "n_bytes": sum(len(sentence.encode()) for sentence in sentences),
+              "n_bytes": sum(len(document.text.encode()) for document in expected),
               "n_words": sum(len(sentence.split()) for sentence in sentences)}  # fmt: skip
     assert counts.items() <= summary.items()
     assert found.config == {"vocab_size": made.vocab_size, **counts}

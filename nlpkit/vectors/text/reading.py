@@ -154,11 +154,13 @@ def _tokens(run: Run, role: str) -> _Found:
 
 
 class TokenSource:
-    """The sentences of token files, without the special pieces."""
+    """The sentences of token files, without the special pieces and without the line ends between them, which are no
+    words: a sentence of text begins and ends without white space."""
 
     def __init__(self, files: TokenFiles) -> None:
         self.files = files
         self._ordinary = ordinary(files.tokenizer)
+        self._line_end = files.tokenizer.line_end
 
     def blocks(self) -> Iterator[Split]:
         """The sentences, many at a time."""
@@ -168,7 +170,11 @@ class TokenSource:
             for lengths in parts(np.diff(ends, prepend=start)):
                 stop = start + int(lengths.sum())
                 ids = self.files.tokens(start, stop).astype(np.int32)
-                yield only(ids, lengths, self._ordinary[ids])
+                kept = self._ordinary[ids]
+                if len(self._line_end):
+                    last = (np.cumsum(lengths) - 1)[lengths > 0]
+                    kept[last] &= ids[last] != self._line_end[-1]
+                yield only(ids, lengths, kept)
                 start = stop
 
     def close(self) -> None:
