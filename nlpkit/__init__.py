@@ -44,6 +44,22 @@ FUNCTIONS: dict[str, str] = {
     "ls": "nlpkit.stages.ls:ls",
     "demo": "nlpkit.stages.demo:demo",
 }
+# The commands that write an artefact or a directory from which one is made: what `nlpkit verify` may run again.
+MAKES = frozenset(
+    {
+        "tokenizer train",
+        "tokens",
+        "vectors train",
+        "vectors cooccur",
+        "vectors glove",
+        "pretrain",
+        "finetune",
+        "distill",
+        "embed",
+        "export",
+        "import",
+    }
+)
 _NAMES = {command.replace(" ", "_"): target for command, target in FUNCTIONS.items()}
 _NAMES |= {"import_": FUNCTIONS["import"], "load": "nlpkit.exchange.opening:load"}
 del _NAMES["import"]

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from nlpkit.artifact import file
+from nlpkit.artifact import file, recorded
 from nlpkit.base import events
 from nlpkit.base.errors import UserError
 
@@ -28,10 +28,13 @@ def history(folder: Path, sha256: str) -> dict[str, Any]:
     if not same:
         events.note(f"{folder}: its weights were changed after nlpkit exported them; where they came from is not known")
         return {}
-    source = {"role": "model", "name": str(side.get("name")), "sha256": str(side.get("sha256"))}
+    source = {"role": "model", "name": side.get("name"), "sha256": side.get("sha256")}
     export = {"command": "export", "options": {"to": "huggingface"}, "seed": None, "inputs": [source],
-              "versions": {"nlpkit": str(side.get("version"))}}  # fmt: skip
-    return {**dict(side.get("history") or {}), source["sha256"]: side["provenance"], sha256: export}
+              "versions": {"nlpkit": side.get("version")}}  # fmt: skip
+    recorded.check(side["provenance"], side.get("history"), where=folder / SIDE)
+    behind = {**side["history"], str(source["sha256"]): side["provenance"]}
+    recorded.check(export, behind, where=folder / SIDE)  # the whole once more: together they may go in a circle
+    return {**behind, sha256: export}
 
 
 def training(folder: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from nlpkit.artifact import atomic, safetensors
+from nlpkit.artifact import atomic, recorded, safetensors
 from nlpkit.artifact.safetensors import Source, TensorInfo
 from nlpkit.base.canonical import canonical
 from nlpkit.base.errors import UserError
@@ -152,6 +152,7 @@ def read(path: Path, *, kind: str | Iterable[str] | None = None) -> Artifact:
         whole = False
     if not whole or set(metadata["tensors"]) != set(tensors):
         raise UserError("its metadata does not have the bytes it was written with", where=path, hint=_DAMAGED)
+    recorded.check(metadata["provenance"], metadata["history"], where=path)
     allowed = (kind,) if isinstance(kind, str) else tuple(kind or ())
     if allowed and metadata["kind"] not in allowed:
         raise UserError(f"is a {metadata['kind']} file; expected {' or '.join(allowed)}", where=path,

@@ -20,29 +20,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from nlpkit._version import __version__
-from nlpkit.artifact import atomic, file, safetensors
+from nlpkit.artifact import atomic, file, recorded, safetensors
+from nlpkit.artifact.recorded import HOW
 from nlpkit.base import events
 from nlpkit.base.canonical import canonical
 from nlpkit.base.errors import UserError
 from nlpkit.base.world import world
 from nlpkit.machine import portable
 
-# What every stage may be told without a byte of its result changing; tests/bytes holds each of them to it.
-HOW = frozenset(
-    {
-        "output",
-        "threads",
-        "parallel",
-        "force",
-        "fresh",
-        "log",
-        "log_every",
-        "save_every",
-        "memory_mb",
-        "dry_run",
-        "checkpointing",
-    }
-)
 # Files that stand for a stdin that was read before: `verify` gives them, and their name is "-" again.
 STDIN_AGAIN: set[Path] = set()
 PROMISE = "same files, options, seed, versions and processor type: same bytes"
@@ -124,6 +109,12 @@ class Run:
         for given in run.inputs:
             if given.path.resolve() == output.resolve():
                 raise UserError("is an input and the output of the same run", where=output)
+            if why := recorded.not_a_name(given.name):
+                raise UserError(f"the result records this file's name, and a name {why}", where=given.path,
+                                hint="rename the file")  # fmt: skip
+        if why := recorded.not_a_past(run.provenance(), run.history()):
+            raise UserError(f"{why}, with this stage", where=output,
+                            hint="export an input, import it without nlpkit.json: it begins anew")  # fmt: skip
         try:
             canonical(run.provenance()).encode()
         except UnicodeEncodeError as error:
@@ -185,6 +176,10 @@ class Run:
             **({"portable": True} if is_portable(self.libraries) else {}),
         }
 
+    def history(self) -> dict[str, Any]:
+        """sha256 -> provenance, of every file of nlpkit's behind the result."""
+        return {sha: record for given in self.inputs for sha, record in given.history.items()}
+
     def write(
         self,
         tensors: Mapping[str, safetensors.Source],
@@ -197,12 +192,9 @@ class Run:
         one writes; the others know the first two only."""
         if not world().leads:
             return {"output": str(self.output), "kind": kind}
-        history: dict[str, Any] = {}
-        for given in self.inputs:
-            history.update(given.history)
         file.write(
             self.output, tensors, kind=kind, config=config, tokenizer=tokenizer, provenance=self.provenance(),
-            history=history, determinism=promised(self.libraries),
+            history=self.history(), determinism=promised(self.libraries),
         )  # fmt: skip
         summary = {
             "output": str(self.output), "kind": kind, "sha256": file.file_sha256(self.output),

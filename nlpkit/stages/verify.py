@@ -3,26 +3,29 @@
 Everything a stage read and was told is in its file. `verify` finds the inputs again (by name and sha256), calls the
 same function with the same options in a temporary folder, and compares the sha256 of what comes out. With ``chain``
 the inputs that were made by stages are made again too, from the files that no stage made.
+
+The file may be a stranger's. What it records was checked when it was read (`nlpkit.artifact.recorded`) and is checked
+again here, where it becomes a path or an argument: nothing is written outside of the temporary folder, which is
+private (0700) and has an unpredictable name, and nothing is read but inputs whose sha256 the file knows.
 """
 
 from __future__ import annotations
 
-import inspect
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
-import nlpkit
 from nlpkit.artifact import file, provenance
 from nlpkit.artifact.diff import compare, first_difference, quote
+from nlpkit.artifact.recorded import not_a_name
 from nlpkit.base import events
-from nlpkit.base.errors import CheckFailed, UserError, choose
+from nlpkit.base.errors import CheckFailed, UserError
 from nlpkit.machine import portable
+from nlpkit.stages.call import arguments, stage_of
 
 Json = Mapping[str, Any]
 _MODEL_FILES = ("config.json", "tokenizer.json", "vocab.txt", "vocab.json")  # one is in every Hugging Face directory
@@ -38,7 +41,7 @@ def verify(
     """
     target = file.read(path)
     target.check()
-    work = Path(tempfile.mkdtemp(prefix="nlpkit-verify-"))
+    work = Path(tempfile.mkdtemp(prefix="nlpkit-verify-")).resolve()
     try:
         search = Search([path.resolve().parent, Path.cwd()], inputs)
         rerun = Rerun(work, search, target.metadata["history"] if chain else {}, threads)
@@ -117,26 +120,18 @@ class Rerun:
     threads: int | None
     done: list[dict[str, Any]] = field(default_factory=list)
     made: dict[str, Path] = field(default_factory=dict)
+    aliases: dict[tuple[str, str], Path] = field(default_factory=dict)
 
     def stage(self, name: str, sha: str, recorded: Json) -> Path:
         """Run one stage again, its inputs first; returns what it wrote. A stage behind the last one whose bytes differ
         ends it (CheckFailed); the last one's result is compared by the caller."""
         if sha in self.made:
             return self.made[sha]
-        command = str(recorded.get("command"))
-        function = _function(command)
-        arguments: dict[str, Any] = dict(recorded.get("options", {}))
-        for given in recorded.get("inputs", ()):
-            path = self._input(given)
-            arguments[given["role"]] = [*arguments.get(given["role"], []), path]
-        parameters = inspect.signature(function).parameters
-        if unknown := sorted(set(arguments) - set(parameters)):
-            raise CheckFailed(f"{command} was told {unknown[0]}, which this nlpkit's {command} does not know")
-        for role in {given["role"] for given in recorded.get("inputs", ())}:
-            if "Sequence" not in str(parameters[role].annotation):
-                (arguments[role],) = arguments[role]
-        if "threads" in parameters and self.threads is not None:
-            arguments["threads"] = self.threads
+        stage = stage_of(str(recorded.get("command")))
+        command = stage.command
+        told = arguments(stage, recorded, self._input, where=name)
+        if "threads" in stage.how and self.threads is not None:
+            told["threads"] = self.threads
         versions = recorded.get("versions", {})
         if "torch" in versions and bool(recorded.get("portable")) != portable.on():
             raise UserError(f"was made {'in' if recorded.get('portable') else 'without'} portable mode", where=name,
@@ -145,11 +140,11 @@ class Rerun:
         changed = _other_versions(versions)
         if changed:
             events.note(f"{name}: {'; '.join(changed)}")
-        folder = self.work / str(len(self.done))
-        folder.mkdir()
-        output = folder / name
+        output = self._inside(str(len(self.done)), name)
         events.note(f"{command}: making {name} again")
-        function(**arguments, output=output)
+        stage.function(**told, output=output)
+        if output.is_symlink():
+            raise UserError("was replaced by a link while it was made", where=output)
         found = _sha256(output)
         self.done.append({"command": command, "name": name, "sha256": sha, "found": found, "equal": found == sha,
                           "portable": bool(recorded.get("portable"))})  # fmt: skip
@@ -168,16 +163,27 @@ class Rerun:
             path = self.search.find(name, sha)
         if path.name == name and not (path.is_dir() and path.is_symlink()):
             return path
-        alias = self.work / f"input-{sha[:16]}" / ("stdin" if name == "-" else name)
-        alias.parent.mkdir(exist_ok=True)
-        if not alias.exists():
-            if path.is_dir():  # not a link to it: a folder's recorded name is that of the folder itself
-                shutil.copytree(path, alias, copy_function=_link)
-            else:
-                _link(path, alias)
+        if (sha, name) in self.aliases:
+            return self.aliases[sha, name]
+        alias = self._inside(f"input-{len(self.aliases)}", "stdin" if name == "-" else name)
+        if path.is_dir():  # not a link to it: a folder's recorded name is that of the folder itself
+            shutil.copytree(path, alias, copy_function=_link)
+        else:
+            _link(path, alias)
         if name == "-":
             provenance.STDIN_AGAIN.add(alias)
+        self.aliases[sha, name] = alias
         return alias
+
+    def _inside(self, folder: str, name: str) -> Path:
+        """A name in a new folder of the temporary one, where nothing is yet. Errors: a name that leads elsewhere."""
+        if why := not_a_name(name):
+            raise UserError(f"a recorded name is {ascii(name)[:80]}: a file name {why}")
+        made = self.work / folder
+        made.mkdir(mode=0o700)  # fails if anything is there, a link too
+        if made.resolve() != made or (made / name).parent != made:
+            raise UserError("leads out of the temporary folder", where=made)
+        return made / name
 
 
 def _link(path: str | Path, link: str | Path) -> None:
@@ -195,9 +201,3 @@ def _other_versions(old: Mapping[str, str]) -> list[str]:
         if now != version:
             changed.append(f"{name} was {quote(version)}, is {now}")
     return changed
-
-
-def _function(command: str) -> Any:
-    """The function behind a command, by its module: stages that nlpkit does not know cannot be run again."""
-    module, name = choose(nlpkit.FUNCTIONS, command, field="stage").split(":")
-    return getattr(import_module(module), name)
