@@ -244,16 +244,16 @@ def versions(libraries: Iterable[str]) -> dict[str, str]:
 
 
 def processor(libraries: Collection[str]) -> str:
-    """The processor's type, as far as it chooses arithmetic: architecture and, for torch, vector width.
+    """The processor's type, as far as it chooses arithmetic: architecture and, for torch and for gensim, vector width.
 
     It depends on what the stage uses, not on what else the process has imported: a notebook and `verify` write the
     same bytes as the command line.
     """
-    if "torch" not in libraries:
+    if not {"torch", "gensim"} & {*libraries}:
         return platform.machine()
     from torch.backends import cpu
 
-    return f"{platform.machine()} {cpu.get_cpu_capability()}{' portable' if portable.on() else ''}"
+    return f"{platform.machine()} {cpu.get_cpu_capability()}{' portable' if is_portable(libraries) else ''}"
 
 
 def is_portable(libraries: Collection[str]) -> bool:

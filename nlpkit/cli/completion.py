@@ -78,6 +78,10 @@ def losses(incomplete: str) -> list[str]:
     return _begin(LOSSES, incomplete)
 
 
+def engines(incomplete: str) -> list[str]:
+    return _begin(("nlpkit", "gensim"), incomplete)
+
+
 def formats(incomplete: str) -> list[str]:
     from nlpkit.exchange.export import FORMATS
 

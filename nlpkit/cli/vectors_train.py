@@ -16,6 +16,13 @@ def command(
         list[Path], Argument(help="Text, JSONL, CSV, TSV, Parquet, .gz, .zst; or token files; - is stdin.")
     ],
     output: options.Output,
+    engine: Annotated[
+        str,
+        Option(
+            help="Who learns: nlpkit, or gensim (the published implementation, one worker, no resume).",
+            autocompletion=completion.engines,
+        ),
+    ] = "nlpkit",
     method: Annotated[
         str,
         Option(

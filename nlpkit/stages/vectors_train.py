@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import numpy as np
 from nlpkit.artifact import resume
 from nlpkit.artifact.provenance import Run
 from nlpkit.base import events
-from nlpkit.base.errors import RunError, UserError, refuse
+from nlpkit.base.errors import RunError, UserError, choose, refuse
 from nlpkit.base.seeds import Address
 from nlpkit.base.stop import StopSignal
 from nlpkit.base.world import default_threads
+from nlpkit.exchange import gensim_vectors
 from nlpkit.machine import heap
 from nlpkit.stages.base import tokenizer_of
 from nlpkit.vectors.base import Corpus, Floats, Settings, Weights
@@ -27,6 +29,8 @@ from nlpkit.vectors.word2vec import huffman
 from nlpkit.vectors.word2vec.learner import WORDS_A_ROUND, Learner
 from nlpkit.vectors.word2vec.loss import Loss
 
+# Engine -> the packages whose version may change the bytes.
+ENGINES = {"nlpkit": ("numba", "numpy"), "gensim": gensim_vectors.LIBRARIES}
 _BYTES_A_WORD = 100  # of a word's text, count and place in the tables
 _ROWS = 1 << 12  # looked at together
 _ROUNDS = 256  # trained before progress is told and an interrupt is heard
@@ -36,6 +40,7 @@ def train(
     corpus: Sequence[Path],
     output: Path,
     *,
+    engine: str = "nlpkit",
     method: str = "skipgram",
     loss: str = "ns",
     dim: int = 100,
@@ -76,7 +81,9 @@ def train(
     (`nlpkit.vectors.text.subwords`). ``negative`` (None: 5) and ``noise_exponent`` (0.75) are for the losses ns and
     nce, ``average`` (None: yes) and ``divide`` (no) for cbow (`nlpkit.vectors.base.Settings`). Words that occur fewer
     than ``min_count`` times, or are not among the ``vocab_size`` most frequent, are dropped before windows are cut.
-    ``lr`` falls linearly to 0.0001. Sentences are the corpus' own; windows never cross them.
+    ``lr`` falls linearly to 0.0001. Sentences are the corpus' own; windows never cross them. ``engine`` "gensim" gives
+    the same words and sentences to gensim (`nlpkit.exchange.gensim_vectors`): one worker, its version is recorded, and
+    a run that is killed starts over.
 
     The loss is measured after each epoch on ``dev``, else on a sample of the corpus; with ``patience`` training stops
     after so many epochs without a lower one, and the weights of the lowest are kept. A run that was killed goes on from
@@ -85,8 +92,15 @@ def train(
     or a vector is not finite; Interrupted after Ctrl-C or SIGTERM, state saved.
     """
     corpus = [corpus] if isinstance(corpus, (str, Path)) else list(corpus)
-    run = Run.start("vectors train", locals(), inputs=("corpus", "tokenizer", "dev"), libraries=("numba", "numpy"))
+    run = Run.start(
+        "vectors train",
+        locals(),
+        inputs=("corpus", "tokenizer", "dev"),
+        libraries=choose(ENGINES, engine, field="engine"),
+    )
     settings = _settings(run.options, save_every)
+    if engine == "gensim":
+        gensim_vectors.check(settings, run.options, save_every)
     if dev is None:
         refuse({"patience": patience}, "nothing is measured on other text", hint="give it with --dev")
     if subwords is None:
@@ -102,10 +116,7 @@ def train(
             f"{vocabulary.corpus_words:,}, in {text.sentences:,} sentences"
         )
         measured_on = held_out(run, given, found)
-        training = _Training(run, settings, vocabulary, text, measured_on or text, seed, threads or default_threads())
-        if measured_on and training.loss.predictions == 0:
-            raise UserError("holds no two known words side by side to measure a loss on", where=run.path("dev"))
-        weights = training.run_epochs(patience, save_every)
+        weights, loss_told = _learn(run, settings, vocabulary, text, measured_on, threads, save_every)
         tensors: dict[str, Any] = {
             "vectors": weights.vectors,
             settings.output_name: weights.output,
@@ -115,11 +126,66 @@ def train(
         if weights.bias is not None:
             tensors["bias"] = weights.bias
         if weights.ngrams is not None:
-            tensors["ngrams"] = weights.ngrams[len(vocabulary.words) :]
+            tensors["ngrams"] = weights.ngrams
             config |= {"subwords": subwords, "buckets": len(tensors["ngrams"])}
         summary = run.write(tensors, kind=KIND, config=config, tokenizer=found.tokenizer_json)
         resume.discard(run.output)
-        return {**summary, "vocab_size": len(vocabulary.words), "words": text.words, "loss": training.loss_told}
+        return {**summary, "vocab_size": len(vocabulary.words), "words": text.words, "loss": loss_told}
+
+
+def _learn(
+    run: Run, settings: Settings, vocabulary: Vocabulary, text: Corpus, measured_on: Corpus | None,
+    threads: int | None, save_every: int | None,
+) -> tuple[Weights, float | None]:  # fmt: skip
+    """The weights, and the loss of those that are kept."""
+    seed = Address(run.options["seed"], ("vectors",))
+    if run.options["engine"] == "gensim":
+        if (threads or 1) > 1:
+            events.note("engine gensim: one worker, as the bytes of several depend on who writes last")
+        return _gensim(run, settings, vocabulary, text, _sample(run, settings, vocabulary, text, measured_on, seed))
+    training = _Training(run, settings, vocabulary, text, measured_on, seed, threads or default_threads())
+    weights = training.run_epochs(run.options["patience"], save_every)
+    if weights.ngrams is not None:
+        weights = replace(weights, ngrams=weights.ngrams[len(vocabulary.words) :])
+    return weights, training.loss_told
+
+
+def _sample(
+    run: Run, settings: Settings, vocabulary: Vocabulary, text: Corpus, measured_on: Corpus | None, seed: Address,
+    tree: huffman.Tree | None = None,
+) -> Loss:  # fmt: skip
+    """What the loss is measured on. Errors: --dev holds nothing of it."""
+    loss = Loss(measured_on or text, vocabulary.counts, settings, seed.at("loss"), tree)
+    if measured_on and loss.predictions == 0:
+        raise UserError("holds no two known words side by side to measure a loss on", where=run.path("dev"))
+    return loss
+
+
+def _gensim(
+    run: Run, settings: Settings, vocabulary: Vocabulary, text: Corpus, loss: Loss
+) -> tuple[Weights, float | None]:
+    resume.load(run)  # a state that is there is of other options: refused
+    events.note("engine gensim: nothing is saved on the way; a run that is killed starts over")
+    told: list[float | None] = []
+
+    def measure(epoch: int, weights: Weights, tree: huffman.Tree | None) -> None:
+        if tree is not None:
+            loss.tree = tree
+        told.append(_measured(loss, weights, epoch, settings.epochs, text.words))
+
+    weights = gensim_vectors.learn(vocabulary, text, settings, run.options, measure)
+    return weights, told[-1] if told else None
+
+
+def _measured(loss: Loss, weights: Weights, epoch: int, epochs: int, words: int) -> float | None:
+    """The loss after an epoch, told. Errors: RunError when a vector is not finite."""
+    if not (_finite(weights.vectors) and _finite(weights.output)):
+        raise RunError(f"the vectors are not finite after epoch {epoch}", hint="a smaller --lr")
+    value = loss(weights)
+    if value is not None:
+        text = f"epoch {epoch}/{epochs}: loss {value:.4f}"
+        events.emit("note", text=text, epoch=epoch, words=epoch * words, loss=value)
+    return value
 
 
 def _settings(options: dict[str, Any], save_every: int | None) -> Settings:
@@ -151,16 +217,15 @@ def _settings(options: dict[str, Any], save_every: int | None) -> Settings:
 class _Training:
     """A run's learner, where it is, and the lowest loss so far."""
 
-    def __init__(self, run: Run, settings: Settings, vocabulary: Vocabulary, text: Corpus, measured_on: Corpus,
-                 seed: int, threads: int) -> None:  # fmt: skip
+    def __init__(self, run: Run, settings: Settings, vocabulary: Vocabulary, text: Corpus, measured_on: Corpus | None,
+                 address: Address, threads: int) -> None:  # fmt: skip
         self.target, self.settings, self.text = run, settings, text
-        address = Address(seed, ("vectors",))
         grams = None
         if run.options["subwords"] is not None:
             grams = subwords.grams(vocabulary.words, *subwords.parse(run.options["subwords"], run.options["buckets"]))
         counts = vocabulary.counts
         tree = huffman.tree(counts) if settings.loss == "hs" else None
-        self.loss = Loss(measured_on, counts, settings, address.at("loss"), tree)
+        self.loss = _sample(run, settings, vocabulary, text, measured_on, address, tree)
         text.forget()
         heap.trim()  # what counting needed, and the making of the tree
         self.learner = Learner(text, counts, settings, address.at("train"), threads, grams, tree)
@@ -202,16 +267,10 @@ class _Training:
         return patience is not None and done - self.position["best_epoch"] >= patience
 
     def _measure(self, epoch: int, *, keep: bool) -> None:
-        """The loss after an epoch. Errors: RunError when a vector is not finite."""
-        weights, position = self.learner.weights(), self.position
-        if not (_finite(weights.vectors) and _finite(weights.output)):
-            raise RunError(f"the vectors are not finite after epoch {epoch}", hint="a smaller --lr")
-        value = position["loss"] = self.loss(weights)
-        if value is None:
-            return
-        text = f"epoch {epoch}/{self.settings.epochs}: loss {value:.4f}"
-        events.emit("note", text=text, epoch=epoch, words=epoch * self.text.words, loss=value)
-        if keep and (position["lowest"] is None or value < position["lowest"]):
+        """The loss after an epoch; whether it is the lowest so far."""
+        position, epochs = self.position, self.settings.epochs
+        value = position["loss"] = _measured(self.loss, self.learner.weights(), epoch, epochs, self.text.words)
+        if value is not None and keep and (position["lowest"] is None or value < position["lowest"]):
             position |= {"lowest": value, "best_epoch": epoch}
             self.best = {name: array.copy() for name, array in self.learner.state().items()}
 
