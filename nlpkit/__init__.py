@@ -1,12 +1,13 @@
 """nlpkit: from raw text to a small, evaluated model; a run is a function from files to bytes.
 
 Every command is a function of the same name with the same options: ``nlpkit.pretrain(...)`` is
-``nlpkit pretrain``, ``nlpkit.tokenizer_train(...)`` is ``nlpkit tokenizer train``. ``nlpkit.load(path)`` opens a model.
-Nothing heavy is imported before it is used.
+``nlpkit pretrain``, ``nlpkit.tokenizer_train(...)`` is ``nlpkit tokenizer train``. Paths are text or `pathlib.Path`.
+``nlpkit.load(path)`` opens a model. Nothing heavy is imported before it is used.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -61,7 +62,7 @@ MAKES = frozenset(
     }
 )
 _NAMES = {command.replace(" ", "_"): target for command, target in FUNCTIONS.items()}
-_NAMES |= {"import_": FUNCTIONS["import"], "load": "nlpkit.exchange.opening:load"}
+_NAMES |= {"import_": FUNCTIONS["import"], "load": "nlpkit.stages.model:load"}
 del _NAMES["import"]
 
 __all__ = ["__version__", *sorted(set(_NAMES) - {"tokens"}), "tokens"]
@@ -70,8 +71,15 @@ __all__ = ["__version__", *sorted(set(_NAMES) - {"tokens"}), "tokens"]
 def __getattr__(name: str) -> Any:
     if name not in _NAMES:
         raise AttributeError(f"module 'nlpkit' has no attribute {name!r}")
-    module, attribute = _NAMES[name].split(":")
-    return getattr(import_module(module), attribute)
+    return _function(_NAMES[name])
+
+
+@cache
+def _function(target: str) -> Any:
+    from nlpkit.base.paths import takes_text_as_path
+
+    module, attribute = target.split(":")
+    return takes_text_as_path(getattr(import_module(module), attribute))
 
 
 def __dir__() -> list[str]:

@@ -1,7 +1,7 @@
 """Errors a person can act on.
 
 An error says where, what came, what was expected and what to do. The command line prints it without a
-traceback (``--debug`` shows one) and exits with ``exit_code``.
+traceback (``--debug`` shows one) and exits with ``exit_code``; in Python its text has all of it, the hint too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,12 @@ class UserError(Exception):
         self.what = what
         self.where = str(where) if where is not None else None
         self.hint = hint
-        super().__init__(f"{self.where}: {what}" if self.where else what)
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        """All three, as a notebook shows them."""
+        said = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{said}\nhint: {self.hint}" if self.hint else said
 
 
 class RunError(UserError):

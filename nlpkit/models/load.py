@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,21 @@ class Loaded:
     family: Family
     config: dict[str, Any]
     path: Path
+    _answering: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def answering(self, *, int8: bool, device: str) -> Loaded:
+        """A copy that only answers (`to_answer`); the module itself stays as it is. The copy is kept, and made anew
+        when a weight has changed (as torch counts changes: not those by way of ``.data``)."""
+        weights = (*self.model.parameters(), *self.model.buffers())
+        versions = [tensor._version for tensor in weights]
+        kept = self._answering
+        same = kept.get("options") == (int8, device) and kept["versions"] == versions
+        if not same or any(a is not b for a, b in zip(weights, kept["weights"], strict=True)):
+            copied = replace(self, model=copy.deepcopy(self.model).eval(), _answering={})
+            kept.update(options=(int8, device), versions=versions, weights=weights,
+                        copy=to_answer(copied, int8=int8, device=device))  # fmt: skip
+        answering: Loaded = kept["copy"]
+        return answering
 
     def need_tokenizer(self) -> Tokenizer:
         """The tokenizer. Errors: a model that came without one."""

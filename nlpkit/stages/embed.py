@@ -18,12 +18,11 @@ from torch import Tensor
 from nlpkit.artifact.provenance import Run
 from nlpkit.base import events
 from nlpkit.base.errors import UserError, choose, refuse
-from nlpkit.data import labelled
 from nlpkit.data.batch import Batch
-from nlpkit.exchange.opening import load
+from nlpkit.data.in_memory import Texts
 from nlpkit.machine.device import choose_device
-from nlpkit.models.load import Loaded, to_answer
-from nlpkit.stages.streaming import answers
+from nlpkit.models.load import Loaded
+from nlpkit.stages.streaming import answers, chunks, ready
 from nlpkit.tasks.pooling import POOLINGS, check_pooler
 from nlpkit.tasks.reading import encoder_of
 from nlpkit.tasks.scoring import each
@@ -33,8 +32,8 @@ Vectors = NDArray[np.float32]
 
 
 def embed(
-    model: Path,
-    data: Path = Path("-"),
+    model: Path | Loaded,
+    data: Path | Texts = Path("-"),
     *,
     text: str = "text",
     pooling: str | None = None,
@@ -48,8 +47,9 @@ def embed(
     force: bool = False,
     device: str = "cpu",
     threads: int | None = None,
-) -> Iterator[dict[str, Any]]:
-    """One record for each text, in order: ``embedding``, a list of D numbers, and ``id`` where the text has one.
+) -> Iterator[dict[str, Any]] | Vectors:
+    """One record for each text, in order: ``embedding``, a list of D numbers, and ``id`` where the text has one; of a
+    list of texts an array [n, D] of the same 32-bit numbers.
 
     ``data`` is read as `nlpkit.predict` reads it. ``pooling`` is of the tokens' vectors (default: the family's),
     ``layer`` the block they come from (default: the last; 0 is what the first block reads), ``normalize`` scales each
@@ -60,33 +60,41 @@ def embed(
     """
     device = choose_device(device)
     if output is not None:
+        if not (isinstance(data, Path) and isinstance(model, Path)):
+            raise UserError("a file records the files it was made from, and a model or texts in memory are none",
+                            where=output, hint="leave out output, or give paths")  # fmt: skip
         run = Run.start("embed", locals(), inputs=("model", "data"), libraries=("torch",))
         return iter([write(run, threads)])
     refuse({"force": force or None}, "no file is written", hint="-o names the file to write")
     options = {"text": text, "pooling": pooling, "layer": layer, "normalize": normalize, "on_error": on_error,
                "max_len": max_len, "batch_tokens": batch_tokens, "int8": int8, "device": device}  # fmt: skip
+    if not isinstance(data, Path):
+        return _array(ready(model, int8=int8, device=device), data, options, threads=threads)
     return chain.from_iterable(embed_batches(model, data, options, threads=threads))
 
 
 def embed_batches(
-    model: Path, data: Path, options: dict[str, Any], *, threads: int | None
+    model: Path | Loaded, data: Path | Texts, options: dict[str, Any], *, threads: int | None
 ) -> Iterator[list[dict[str, Any]]]:
     """`embed`, as many at a time as were there to be read. The model is opened now, the data when it is asked for."""
-    for records in vectors(_loaded(model, options), data, options, threads=threads):
+    loaded = ready(model, int8=options["int8"], device=choose_device(options["device"]))
+    for records in vectors(loaded, data, options, threads=threads):
         rows = np.stack([record["embedding"] for record in records]).astype("U32").tolist()
         yield [{**record, "embedding": [float(number) for number in row]}
                for record, row in zip(records, rows, strict=True)]  # fmt: skip
 
 
-def _loaded(model: Path, options: dict[str, Any]) -> Loaded:
-    return to_answer(load(model), int8=options["int8"], device=choose_device(options["device"]))
+def _array(loaded: Loaded, texts: Texts, options: dict[str, Any], *, threads: int | None) -> Vectors:
+    """The vectors of texts in memory, [n, D]."""
+    found = [record["embedding"] for records in vectors(loaded, texts, options, threads=threads) for record in records]
+    return np.stack(found) if found else np.zeros((0, loaded.model.config.d_model), np.float32)
 
 
 def write(run: Run, threads: int | None) -> dict[str, Any]:
     """The file of a run: ``embeddings`` [n, D], in the order of the texts; returns its summary."""
     model, data = run.path("model"), run.path("data")
     assert model is not None and data is not None
-    loaded = _loaded(model, run.options)
+    loaded = ready(model, int8=run.options["int8"], device=run.options["device"])
     rows: list[Vectors] = []
     for records in vectors(loaded, data, run.options, threads=threads):
         rows += [record["embedding"] for record in records]
@@ -100,14 +108,14 @@ def write(run: Run, threads: int | None) -> dict[str, Any]:
 
 
 def vectors(
-    loaded: Loaded, data: Path, options: dict[str, Any], *, threads: int | None
+    loaded: Loaded, data: Path | Texts, options: dict[str, Any], *, threads: int | None
 ) -> Iterator[list[dict[str, Any]]]:
     """Records whose ``embedding`` is an array [D] of 32-bit numbers."""
     pool = pooler(loaded, options["pooling"], options["layer"])
     encoder = encoder_of(loaded, options["max_len"])
     device, batch_tokens = choose_device(options["device"]), options["batch_tokens"]
     network = loaded.model.to(device)
-    rows = labelled.stream(data, text=options["text"], on_error=options["on_error"])
+    rows = chunks(data, text=options["text"], on_error=options["on_error"])
 
     def answer(sequences: Sequences) -> list[dict[str, Any]]:
         found = each(network, pool, sequences, batch_tokens=batch_tokens, device=device)

@@ -11,24 +11,25 @@ import numpy as np
 
 from nlpkit.base import events
 from nlpkit.base.errors import UserError
-from nlpkit.data import labelled
+from nlpkit.data import in_memory, labelled
 from nlpkit.data.framing import framing
+from nlpkit.data.in_memory import Texts
 from nlpkit.data.readers import Row
 from nlpkit.decoding.causal import Reader
 from nlpkit.decoding.sampling import Logits, Sampling, draws, next_token
 from nlpkit.decoding.text import Growing, find_stop, held_back
-from nlpkit.exchange.opening import load
 from nlpkit.machine.device import choose_device
 from nlpkit.machine.threads import use_threads
-from nlpkit.models.load import to_answer
+from nlpkit.models.load import Loaded
+from nlpkit.stages.streaming import ready
 from nlpkit.tokenizers.base import Tokenizer
 
 Hear = Callable[[str], None]
 
 
 def generate(
-    model: Path,
-    data: Path | None = None,
+    model: Path | Loaded,
+    data: Path | Texts | None = None,
     *,
     prompt: str | None = None,
     text: str = "prompt",
@@ -45,19 +46,19 @@ def generate(
     device: str = "cpu",
     threads: int | None = None,
     hear: Hear = lambda part: None,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[dict[str, Any]] | list[dict[str, Any]]:
     """One record for each continuation: ``prompt``, ``sample`` (0 to n - 1), ``text`` (without the prompt), ``tokens``
     (how many were chosen), ``finish``, ``seed``, and ``id`` where the prompt has one.
 
     The prompt is ``prompt``, or there is one in each row of ``data`` (read as `nlpkit.predict` reads it, column
-    ``text``), which may be "-" for stdin; ``prompt`` "-" says the same. An empty prompt is the beginning of a document.
-    ``finish`` is "end" (the end-of-text token), "stop" (one of the texts ``stop``, which is left out) or "length"
-    (max_new_tokens). A text that outgrows the model's max_len goes on, its beginning forgotten. How a token is chosen:
-    `nlpkit.decoding.sampling.Sampling`; each draw is a function of the seed and of the numbers of the prompt, the
-    sample and the token, so that no continuation depends on which others were asked for. ``hear`` is given the text as
-    it comes, the prompt first; ``int8`` computes with 8-bit products (nlpkit/layers/int8.py). Errors: UserError for a
-    model that cannot continue a text and for options that mean nothing, at once, and for bad lines, after the prompts
-    before them.
+    ``text``), which may be "-" for stdin; ``prompt`` "-" says the same. Or ``data`` is a list of prompts, and then the
+    records are a list too. An empty prompt is the beginning of a document. ``finish`` is "end" (the end-of-text token),
+    "stop" (one of the texts ``stop``, which is left out) or "length" (max_new_tokens). A text that outgrows the model's
+    max_len goes on, its beginning forgotten. How a token is chosen: `nlpkit.decoding.sampling.Sampling`; each draw is a
+    function of the seed and of the numbers of the prompt, the sample and the token, so that no continuation depends on
+    which others were asked for. ``hear`` is given the text as it comes, the prompt first; ``int8`` computes with 8-bit
+    products (nlpkit/layers/int8.py). Errors: UserError for a model that cannot continue a text and for options that
+    mean nothing, at once, and for bad lines, after the prompts before them.
     """
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
     if n < 1 or max_new_tokens < 1:
@@ -70,7 +71,7 @@ def generate(
     if stop and not all(stop):
         raise UserError("a stop text is empty, and would stop everything", hint="--stop TEXT, repeatable")
     device = choose_device(device)
-    loaded = to_answer(load(model), int8=int8, device=device)
+    loaded = ready(model, int8=int8, device=device)
     tokenizer = loaded.need_tokenizer()
     first = Reader(loaded, device=device)
     end = framing(loaded.family.framing, tokenizer).last
@@ -97,18 +98,21 @@ def generate(
                     events.note(f"a text outgrew the {own.max_len:,} tokens that the model reads; its beginning was "
                                 "forgotten as it went on")  # fmt: skip
 
-    return records()
+    return records() if data is None or isinstance(data, Path) else list(records())
 
 
-def prompts(data: Path | None, prompt: str | None, *, text: str, on_error: str) -> Iterator[Row]:
+def prompts(data: Path | Texts | None, prompt: str | None, *, text: str, on_error: str) -> Iterator[Row]:
     """Rows with ``text``, a prompt each. Errors: two sources, a prompt that is not text, a source without prompts."""
     if prompt is not None and data is not None:
-        raise UserError("prompts are read from a file or given with --prompt, not both", where=data)
+        raise UserError("prompts are read from a file or given with --prompt, not both",
+                        where=data if isinstance(data, Path) else None)  # fmt: skip
     if prompt is not None and prompt != "-":
         try:
             prompt.encode()
         except UnicodeEncodeError:
             raise UserError("is not UTF-8 text", where="--prompt") from None
+    if data is not None and not isinstance(data, Path):
+        return in_memory.rows(data, pairs=False)
     source = Path("-") if prompt == "-" else data
     return iter([{"text": prompt or ""}]) if source is None else _some(source, text, on_error)
 

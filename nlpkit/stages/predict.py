@@ -7,21 +7,19 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from nlpkit.data import labelled
-from nlpkit.exchange.opening import load
+from nlpkit.base.errors import refuse
+from nlpkit.data.in_memory import Texts
 from nlpkit.machine.device import choose_device
-from nlpkit.models.load import to_answer
-from nlpkit.stages.streaming import answers, as_they_come
+from nlpkit.models.load import Loaded
+from nlpkit.stages.streaming import answers, chunks, ready
 from nlpkit.tasks.reading import reader
 from nlpkit.tasks.scoring import score
 from nlpkit.tasks.sequences import Sequences
 
-__all__ = ["as_they_come", "predict", "predict_batches"]
-
 
 def predict(
-    model: Path,
-    data: Path = Path("-"),
+    model: Path | Loaded,
+    data: Path | Texts = Path("-"),
     *,
     text: str | None = None,
     pair: str | None = None,
@@ -31,23 +29,28 @@ def predict(
     int8: bool = False,
     device: str = "cpu",
     threads: int | None = None,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[dict[str, Any]] | list[dict[str, Any]]:
     """One record for each text, in order: ``label``, ``probabilities`` by label, and ``id`` where the text has one.
 
-    ``data`` is a file (JSONL, CSV, TSV, Parquet, or a text a line), or "-" for stdin. Texts are answered as they come,
-    so that a slow pipe is not kept waiting, and no answer depends on which texts were answered with it. ``int8``
-    computes with 8-bit products (nlpkit/layers/int8.py). Errors:
-    UserError for a model without a classifier, at once, and for bad lines, after the answers to those before them.
+    ``data`` is a file (JSONL, CSV, TSV, Parquet, or a text a line), or "-" for stdin, and the records are an iterator;
+    or a list of texts, of pairs (text, other) for a model of pairs, and the records are a list. Texts of a file are
+    answered as they come, so that a slow pipe is not kept waiting, and no answer depends on which texts were answered
+    with it. ``model`` may be what `nlpkit.load` gives; ``text`` and ``pair`` name columns of a file; ``int8`` computes
+    with 8-bit products (nlpkit/layers/int8.py). Errors: UserError for a model without a classifier, at once, and for
+    bad lines, after the answers to those before them.
     """
+    if not isinstance(data, Path):
+        refuse({"text": text, "pair": pair}, "texts in memory have no columns")
     options = {"text": text, "pair": pair, "on_error": on_error, "max_len": max_len}
-    return chain.from_iterable(
+    records = chain.from_iterable(
         predict_batches(model, data, options, batch_tokens=batch_tokens, int8=int8, device=device, threads=threads)
     )
+    return records if isinstance(data, Path) else list(records)
 
 
 def predict_batches(
-    model: Path,
-    data: Path,
+    model: Path | Loaded,
+    data: Path | Texts,
     options: dict[str, Any],
     *,
     batch_tokens: int,
@@ -57,10 +60,10 @@ def predict_batches(
 ) -> Iterator[list[dict[str, Any]]]:
     """`predict`, as many at a time as were there to be read. The model is opened now, the data when it is asked for."""
     device = choose_device(device)
-    loaded = to_answer(load(model), int8=int8, device=device)
+    loaded = ready(model, int8=int8, device=device)
     task, encoder = reader(loaded, options)
     network = loaded.model.to(device)
-    rows = labelled.stream(data, text=task.text, pair=task.pair, on_error=options["on_error"])
+    rows = chunks(data, text=task.text, pair=task.pair, on_error=options["on_error"])
 
     def answer(sequences: Sequences) -> list[dict[str, Any]]:
         return task.decode(score(network, task, sequences, batch_tokens=batch_tokens, device=device))

@@ -1,15 +1,21 @@
-"""Texts answered as they come: what `predict` and `embed` share."""
+"""Texts answered as they come, or all that are in memory: what `predict` and `embed` share."""
 
 from __future__ import annotations
 
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 from nlpkit.base import events
+from nlpkit.data import in_memory, labelled
+from nlpkit.data.in_memory import Texts
 from nlpkit.data.readers import Row
+from nlpkit.exchange.opening import load
 from nlpkit.machine.threads import use_threads
+from nlpkit.models.load import Loaded, to_answer
 from nlpkit.tasks.sequences import Encoder, Sequences
 
 T = TypeVar("T")
@@ -18,14 +24,14 @@ Record = dict[str, Any]
 
 
 def answers(
-    rows: Iterator[Row], encoder: Encoder, answer: Callable[[Sequences], list[Record]], *, threads: int | None
+    rows: Iterator[list[Row]], encoder: Encoder, answer: Callable[[Sequences], list[Record]], *, threads: int | None
 ) -> Iterator[list[Record]]:
-    """``answer``'s record for each row, after its ``id`` where it has one; as many at a time as were there to be read.
+    """``answer``'s record for each row, after its ``id`` where it has one; a chunk of rows at a time.
 
     Rows have ``text``, and ``pair`` if one has it. After the last, how many texts were cut is said.
     """
     cut = 0
-    for chunk in as_they_come(rows, CHUNK):
+    for chunk in rows:
         pairs = [row["pair"] for row in chunk] if "pair" in chunk[0] else None
         sequences = encoder.encode([row["text"] for row in chunk], pairs)
         with use_threads(threads):
@@ -37,6 +43,23 @@ def answers(
     if cut:
         texts = "text is" if cut == 1 else "texts are"
         events.note(f"{cut:,} {texts} longer than {encoder.max_len} tokens and {'was' if cut == 1 else 'were'} cut")
+
+
+def ready(model: Path | Loaded, *, int8: bool, device: str) -> Loaded:
+    """A model that only answers: that of a file or directory, or a copy of one that is loaded."""
+    if isinstance(model, Loaded):
+        return model.answering(int8=int8, device=device)
+    return to_answer(load(model), int8=int8, device=device)
+
+
+def chunks(
+    data: Path | Texts, *, text: str = "text", pair: str | None = None, on_error: str = "error"
+) -> Iterator[list[Row]]:
+    """Rows of a file as they come, or of texts in memory (pairs of them, where there is a column ``pair``)."""
+    if isinstance(data, Path):
+        return as_they_come(labelled.stream(data, text=text, pair=pair, on_error=on_error), CHUNK)
+    rows = in_memory.rows(data, pairs=pair is not None)
+    return iter(lambda: list(islice(rows, CHUNK)), [])
 
 
 class _End:

@@ -39,7 +39,7 @@ def read_all(path: Path, data: bytes) -> dict[str, bytes] | UserError:
         artifact.check()
         return {name: artifact.array(name).tobytes() for name in artifact.tensors}
     except UserError as error:
-        assert str(path) in str(error) and "\n" not in str(error) and len(error.what) < 300
+        assert str(path) in str(error) and "\n" not in error.what and len(error.what) < 300
         return error
 
 

@@ -9,8 +9,6 @@ import json
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -113,9 +111,9 @@ def test_command_lines_are_found_as_they_are_written() -> None:
     ]  # fmt: skip
 
 
-def examples() -> list[tuple[str, str]]:
-    """(page, code) of each Python block that stands under ``<!-- run -->``."""
-    return [(name, code) for name in NAMES for code in _EXAMPLE.findall(read(name))]
+def examples() -> dict[str, list[str]]:
+    """The Python blocks of each page that stand under ``<!-- run -->``."""
+    return {name: blocks for name in NAMES if (blocks := _EXAMPLE.findall(read(name)))}
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +128,15 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("name", "code"), examples())
-def test_every_example_runs(name: str, code: str, files: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", examples())
+def test_every_example_runs(name: str, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after the other, as in a notebook: what a block defines is there in the next."""
     shutil.copytree(files, tmp_path, dirs_exist_ok=True)
-    made = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert made.returncode == 0, f"{name}\n{made.stderr}"
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for code in examples()[name]:
+        exec(compile(code, name, "exec"), names)
+
+
+def test_examples_are_found() -> None:
+    assert len(examples()["docs/python.md"]) >= 4

@@ -1,0 +1,39 @@
+"""Texts that are in memory already, as the rows that a file of them gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from nlpkit.base.errors import UserError
+from nlpkit.data.readers import Row
+
+# Texts, or pairs of texts: a list, a column of a data frame, a generator.
+Texts = Iterable[str] | Iterable[tuple[str, str]]
+
+
+def rows(texts: Texts, *, pairs: bool) -> Iterator[Row]:
+    """A row for each text: ``text``, and ``pair`` where there are pairs. Errors: UserError with the item's number for
+    what is no text, or no pair of them."""
+    if isinstance(texts, (str, bytes)):
+        raise UserError("one text came, expected a list of texts", hint="[text] is a list of one")
+    for number, item in enumerate(texts):
+        if not pairs:
+            yield {"text": _text(item, f"texts[{number}]", expected="text")}
+        elif isinstance(item, (tuple, list)) and len(item) == 2:
+            first, second = (_text(part, f"texts[{number}]", expected="two texts") for part in item)
+            yield {"text": first, "pair": second}
+        else:
+            raise UserError(f"is a {type(item).__name__}, expected a pair of texts", where=f"texts[{number}]",
+                            hint="the model was taught with pairs: [(text, other), ...]")  # fmt: skip
+
+
+def _text(item: Any, where: str, *, expected: str) -> str:
+    if not isinstance(item, str):
+        hint = "the model was taught with single texts" if isinstance(item, (tuple, list)) else None
+        raise UserError(f"is a {type(item).__name__}, expected {expected}", where=where, hint=hint)
+    try:
+        item.encode()
+    except UnicodeEncodeError:
+        raise UserError("holds half of a surrogate pair, which is no character", where=where) from None
+    return str(item)
