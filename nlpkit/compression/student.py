@@ -21,6 +21,7 @@ from nlpkit.base.errors import UserError, choose, refuse
 from nlpkit.base.seeds import Address
 from nlpkit.compression.objectives import WIDEN
 from nlpkit.exchange.opening import load
+from nlpkit.layers.block import stacks
 from nlpkit.layers.linear import Linear
 from nlpkit.models.base import Config, Model
 from nlpkit.models.load import Loaded, add_classifier, with_dropout
@@ -35,6 +36,15 @@ def spaced(n_teacher: int, n_student: int) -> list[int]:
     if n_student == 1:
         return [0]
     return [round(number * (n_teacher - 1) / (n_student - 1)) for number in range(n_student)]
+
+
+def blocks(teacher: Model, student: Model, layers: list[int]) -> list[int]:
+    """The teacher's block that each of the student's begins with, where layer i begins with the teacher's layers[i]:
+    of a block that computes several layers its lowest counts."""
+    theirs, ours = stacks(teacher), stacks(student)
+    if len(theirs) != 1 or len(ours) != 1:
+        return layers
+    return [theirs[0].order[layers[ours[0].order.index(number)]] for number in range(len(ours[0].layers))]
 
 
 def initial(teacher: Mapping[str, Tensor], student: Mapping[str, Tensor], layers: list[int]) -> dict[str, Tensor]:
@@ -71,7 +81,7 @@ def make_student(loaded: Loaded, heads: tuple[str, ...], options: Mapping[str, A
     config = network.config
     if init is None and config.d_model == teacher.config.d_model:
         layers = spaced(teacher.config.n_layers, config.n_layers)
-        network.load_state_dict(initial(teacher.state_dict(), network.state_dict(), layers))
+        network.load_state_dict(initial(teacher.state_dict(), network.state_dict(), blocks(teacher, network, layers)))
         events.note(f"the student begins with the teacher's layers {', '.join(map(str, layers))}")
     elif init is None:
         events.note(f"the student is {config.d_model} wide, the teacher {teacher.config.d_model}: it begins at random")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from nlpkit.base.errors import UserError, choose
 from nlpkit.layers.heads import ClassificationHead
@@ -123,7 +124,7 @@ def with_dropout(loaded: Loaded, dropout: float) -> Model:
 
 def load_tensors(network: Model, tensors: Mapping[str, np.ndarray], *, where: Path | None = None) -> None:
     """Copy arrays into a model by name. Errors: the first name that is missing, unknown or of another shape."""
-    state = network.state_dict()
+    state = own_tensors(network)
     for name in sorted({*state, *tensors}):
         if name not in tensors:
             raise UserError(f'has no tensor "{name}", which its config asks for', where=where)
@@ -133,13 +134,28 @@ def load_tensors(network: Model, tensors: Mapping[str, np.ndarray], *, where: Pa
             expected = list(state[name].shape)
             raise UserError(f'tensor "{name}" is {list(tensors[name].shape)}, expected {expected}', where=where)
     # In the order of memory: a weight that lies across would be turned for every product, its sums be added otherwise.
-    values = {name: torch.from_numpy(np.array(value, np.float32, order="C")) for name, value in tensors.items()}
-    network.load_state_dict(values, assign=True)
+    values: dict[int, Tensor] = {}
+    for name, value in tensors.items():
+        tensor = torch.from_numpy(np.array(value, np.float32, order="C"))
+        is_parameter = isinstance(state[name], nn.Parameter)
+        values[id(state[name])] = nn.Parameter(tensor) if is_parameter else tensor
+    # By identity, so that modules that shared a tensor share it again.
+    names = network.state_dict(keep_vars=True)
+    network.load_state_dict({name: values[id(value)] for name, value in names.items()}, assign=True)
+
+
+def own_tensors(network: nn.Module) -> dict[str, Tensor]:
+    """A model's parameters and buffers by canonical name; one that several modules share stands under its first name
+    only, in files, in the state of an unfinished run, everywhere."""
+    found: dict[int, tuple[str, Tensor]] = {}
+    for name, value in network.state_dict(keep_vars=True).items():
+        found.setdefault(id(value), (name, value))
+    return dict(found.values())
 
 
 def state_tensors(network: Model) -> dict[str, np.ndarray]:
     """A model's tensors by canonical name, for a file."""
-    return {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}
+    return {name: value.detach().cpu().numpy() for name, value in own_tensors(network).items()}
 
 
 def model_config(network: Model, family: Family, *, task: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -23,7 +23,7 @@ import nlpkit
 from nlpkit.base.errors import UserError, choose
 from nlpkit.base.world import COMMANDS, world
 from nlpkit.data.order import Epochs, Part, Read
-from nlpkit.layers.block import use_checkpointing
+from nlpkit.layers.block import stacks, use_checkpointing
 from nlpkit.machine import heap
 from nlpkit.machine.device import local_device
 from nlpkit.models.base import Model
@@ -110,7 +110,7 @@ def cost(
     heap.trim()
     base, most = heap.held(), heap.most_held()
     tried: list[Way] = []
-    for way in ways(data, settings):
+    for way in ways(data, settings, both=bool(stacks(model))):
         tried.append(_needs(model, objective, *way, base=base, most=most, measures=measures))
         if limit is None or tried[-1].memory <= limit:
             break
@@ -144,16 +144,17 @@ def cost(
     return {**found, "memory_limit": limit, "change": change, "tried": [way.says(data) for way in tried]}
 
 
-def ways(data: Epochs, settings: Settings) -> Iterator[tuple[Epochs, Settings]]:
+def ways(data: Epochs, settings: Settings, *, both: bool = True) -> Iterator[tuple[Epochs, Settings]]:
     """Ways to compute a run, as asked first, then those that need less: the same bytes as long as that is possible,
-    then batches halved and halved again, as long as the longest sequence has room in one."""
+    then batches halved and halved again, as long as the longest sequence has room in one. ``both``: with checkpointing
+    as well, which not every model allows."""
     pieces, longest = 1, int(data.lengths.max())
     while data.batch_tokens % pieces == 0 and (pieces == 1 or data.batch_tokens // pieces >= longest):
         smaller = Epochs(
             data.lengths, data.make, batch_tokens=data.batch_tokens // pieces, seed=data.seed,
             accumulate=data.accumulate * pieces,
         )  # fmt: skip
-        for checkpointing in sorted({settings.checkpointing, True}):
+        for checkpointing in sorted({settings.checkpointing, settings.checkpointing or both}):
             yield smaller, replace(settings, checkpointing=checkpointing)
         pieces *= 2
 

@@ -30,6 +30,7 @@ from nlpkit.layers.block import use_checkpointing
 from nlpkit.machine import heap
 from nlpkit.machine.device import local_device
 from nlpkit.models.base import Model
+from nlpkit.models.load import own_tensors
 from nlpkit.objectives.base import Objective, Target
 from nlpkit.training import optimizers, precision, resume
 from nlpkit.training.compiling import compile_parts
@@ -314,12 +315,12 @@ def report(losses: Losses, step: int, settings: Settings, norm: float, objective
 
 def weights(model: Model) -> dict[str, np.ndarray]:
     """The model's tensors by canonical name, whole."""
-    return distributed.whole_arrays(model.state_dict())
+    return distributed.whole_arrays({name: value.detach() for name, value in own_tensors(model).items()})
 
 
 def load_weights(model: Model, tensors: resume.Arrays) -> None:
     """The way back."""
-    state = model.state_dict()
+    state = own_tensors(model)
     assert state.keys() == tensors.keys(), "they were saved by the same command"
     for name, value in state.items():
-        value.copy_(distributed.like(tensors[name], value))
+        value.detach().copy_(distributed.like(tensors[name], value.detach()))

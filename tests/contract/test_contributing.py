@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import re
-import sys
 from pathlib import Path
 
+import families
 import pytest
 from making import token_file
 
 import nlpkit
-from nlpkit import models
 from nlpkit.base import events
-
-TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text("utf-8")
 
 
 def test_the_example_family_trains_after_its_two_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = re.search(r"<!-- example: nlpkit/models/fnet\.py -->\n```python\n(.*?)```", TEXT, re.S)
-    line = re.search(r'```python\n {4}"(\w+)": "([\w.]+)",\n```', TEXT)
-    assert code and line
-    path = tmp_path / "fnet.py"
-    path.write_text(code[1], "utf-8")  # step one: the file
-    spec = importlib.util.spec_from_file_location(line[2], path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, line[2], module)
-    spec.loader.exec_module(module)
-    monkeypatch.setitem(models.FAMILIES, line[1], line[2])  # step two: the line
-
+    families.add(monkeypatch, tmp_path)
     tokens = token_file(tmp_path / "tokens.safetensors")
     losses: list[float] = []
 
@@ -38,7 +22,7 @@ def test_the_example_family_trains_after_its_two_steps(tmp_path: Path, monkeypat
         if record["event"] == "step":
             losses.append(record["loss"])
 
-    options = {"model": line[1], "n_layers": 1, "d_model": 32, "max_len": 32, "batch_tokens": 512, "lr": 1e-2}
+    options = {"model": "fnet", "n_layers": 1, "d_model": 32, "max_len": 32, "batch_tokens": 512, "lr": 1e-2}
     target = tmp_path / "fnet.safetensors"
     with events.listen(listener):
         first = nlpkit.pretrain([tokens], target, steps=60, mask_ratio=0.3, **options)

@@ -7,24 +7,30 @@ top). Nothing below the lowest layer that learns is kept for the backward, or ha
 from __future__ import annotations
 
 from nlpkit.base.errors import UserError
-from nlpkit.layers.block import Stack
+from nlpkit.layers.block import stacks
 from nlpkit.models.base import Model
 
 
 def freeze(model: Model, what: str | None) -> None:
     """Freeze "embeddings"; a number: the embeddings and so many layers; "all": the embeddings and all layers (with the
-    last norm), so that a pooler and the classifier learn. None: nothing. Errors: anything else, more layers than there
-    are."""
+    last norm), so that a pooler and the classifier learn. None: nothing. A block that computes several layers counts
+    once: it can only be frozen in all of them. Errors: anything else, more layers than there are, a model whose layers
+    are not one `Stack` on ``embeddings``."""
     if what is None:
         return
-    stack = next(module for module in model.modules() if isinstance(module, Stack))
-    layers = len(stack.layers)
-    if not (what in ("embeddings", "all") or (what.isdecimal() and 1 <= int(what) <= layers)):
+    found = stacks(model)
+    if len(found) != 1 or not hasattr(model, "embeddings"):
+        raise UserError(f"freeze is {what!r}, and this model is not one stack of blocks on embeddings",
+                        hint="leave out --freeze")  # fmt: skip
+    blocks = [found[0].layers[which] for which in dict.fromkeys(found[0].order)]  # from below
+    if not (what in ("embeddings", "all") or (what.isdecimal() and 1 <= int(what) <= len(blocks))):
+        uses = len(found[0].order)
+        shared = f" (that compute {uses})" if uses > len(blocks) else ""
         raise UserError(
-            f"freeze is {what!r}, and the model has {layers} layers",
-            hint=f"valid: embeddings; a number of layers from below, 1 to {layers}; all",
+            f"freeze is {what!r}, and the model has {len(blocks)} layers{shared}",
+            hint=f"valid: embeddings; a number of layers from below, 1 to {len(blocks)}; all",
         )
     frozen = [model.get_submodule("embeddings")]
-    frozen += [stack] if what == "all" else list(stack.layers)[: 0 if what == "embeddings" else int(what)]
+    frozen += [found[0]] if what == "all" else blocks[: 0 if what == "embeddings" else int(what)]
     for module in frozen:
         module.requires_grad_(False)

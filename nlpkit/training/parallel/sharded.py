@@ -71,11 +71,14 @@ class Sharded(Local):
         for module in model.modules():
             if isinstance(module, _library().FSDPModule):
                 module.reshard()  # an evaluation leaves weights gathered
+        made: dict[int, tuple[Any, nn.Parameter]] = {}  # modules that share a weight go on sharing it
         for module in model.modules():
             for name, parameter in list(module.named_parameters(recurse=False)):
                 sharded: Any = parameter
-                value = whole(sharded)
-                setattr(module, name, nn.Parameter(value if self.keeps else sharded.to_local().detach()))
+                if id(sharded) not in made:
+                    value = whole(sharded)
+                    made[id(sharded)] = sharded, nn.Parameter(value if self.keeps else sharded.to_local().detach())
+                setattr(module, name, made[id(sharded)][1])
 
 
 class _Scatter:
