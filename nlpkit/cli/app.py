@@ -23,7 +23,7 @@ from nlpkit.base.config import unknown_environment
 from nlpkit.base.errors import UserError, choose
 from nlpkit.base.world import COMMANDS as SHARED
 from nlpkit.base.world import world
-from nlpkit.cli import output, streams
+from nlpkit.cli import streams, terminal
 from nlpkit.cli.commands import COMMANDS, GROUPS
 from nlpkit.cli.options import complete, read_environment
 
@@ -267,7 +267,7 @@ def fail(what: str, *, where: str | None = None, hint: str | None = None, code: 
             return code
         if not world().leads:
             where = f"process {world().rank} of {world().size}" + (f": {where}" if where else "")
-    output.say(f"error: {where}: {what}" if where else f"error: {what}")
+    terminal.say(f"error: {where}: {what}" if where else f"error: {what}")
     if hint:
-        output.say(f"hint: {hint}")
+        terminal.say(f"hint: {hint}")
     return code

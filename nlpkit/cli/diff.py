@@ -12,6 +12,7 @@ from typer import Argument
 from nlpkit.base.errors import CheckFailed
 from nlpkit.cli import options
 from nlpkit.cli.output import call
+from nlpkit.cli.terminal import tell, visible
 
 WIDTH = 120
 
@@ -39,9 +40,9 @@ def command(
 def show(result: dict[str, Any]) -> None:
     """Whether the tensors are the same, then each difference by the part of the file it is in."""
     if result["equal"]:
-        print("the same bytes")
+        tell("the same bytes")
         return
-    print(f"tensors: {_summary(result)}")
+    tell(f"tensors: {_summary(result)}")
     parts: dict[str, dict[str, list[Any]]] = {}
     for key, values in result["metadata"].items():
         above = key.split(".")[: 2 if key.startswith("provenance.") else 1]
@@ -49,7 +50,7 @@ def show(result: dict[str, Any]) -> None:
         parts.setdefault(part, {})[key.removeprefix(f"{part}.")] = values
     for part, found in sorted(parts.items()):
         if part:
-            print(part)
+            tell(part)
         _metadata(found)
     _tensors(result["tensors"])
 
@@ -72,26 +73,27 @@ def _metadata(found: Mapping[str, list[Any]]) -> None:
 
     for key, (left, right) in found.items():
         if left is not None and right is not None:
-            print(f"  {key}: {quote(left)} | {quote(right)}")
+            tell(f"  {key}: {quote(left)} | {quote(right)}")
     for number, side in enumerate(("left", "right")):
         _only(side, [f"{key} {quote(values[number])}" for key, values in found.items() if values[1 - number] is None])
 
 
 def _tensors(found: Mapping[str, Mapping[str, Any]]) -> None:
     if found:
-        print("tensors")
+        tell("tensors")
     for name, what in found.items():
         if what["what"] == "values":
             by = "without measure" if what["largest"] is None else f"by at most {what['largest']:.4g}"
-            print(f"  {name}: {what['differing']:,} of {what['numbers']:,} numbers, {by} at {what['at']}")
+            tell(f"  {name}: {what['differing']:,} of {what['numbers']:,} numbers, {by} at {what['at']}")
         elif what["what"] == "shape":
-            print(f"  {name}: {' '.join(map(str, what['left']))} | {' '.join(map(str, what['right']))}")
+            tell(f"  {name}: {' '.join(map(str, what['left']))} | {' '.join(map(str, what['right']))}")
     for side, other in (("left", "right"), ("right", "left")):
         _only(side, [name for name, what in found.items() if what["what"] == "missing" and what["from"] == other])
 
 
 def _only(side: str, items: list[str]) -> None:
     if items:
-        text = f"only {side}: {', '.join(items)}"
-        print(textwrap.fill(text, WIDTH, initial_indent="  ", subsequent_indent="    ", break_long_words=False,
-                            break_on_hyphens=False))  # fmt: skip
+        text = f"only {side}: {', '.join(map(visible, items))}"
+        for line in textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ", break_long_words=False,
+                                  break_on_hyphens=False):  # fmt: skip
+            tell(line)

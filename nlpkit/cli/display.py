@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nlpkit.cli.terminal import visible
+
 HEARTBEAT = 60.0  # seconds between two lines of a long run that no terminal watches
 SPARKS = "▁▂▃▄▅▆▇█"
 REPORTS = 16  # of which the sparkline tells
@@ -203,7 +205,7 @@ class LiveLine:
         self.watched.hear(record)
         if record["event"] in ("note", "evaluation"):
             text = record["text"] if record["event"] == "note" else describe_evaluation(record)
-            self.display.console.print(text, markup=False, highlight=False)
+            self.display.console.print(visible(text), markup=False, highlight=False)
 
     def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
         """The line as it is now."""
@@ -214,5 +216,5 @@ class LiveLine:
         line = Text(no_wrap=True, overflow="crop", end="")
         line.append(wheel[int(now * 8) % len(wheel)], "green")
         for part in fitting(self.watched.parts(now, plain=plain), options.max_width - 3):
-            line.append("  ").append(part.text, part.style)
+            line.append("  ").append(visible(part.text), part.style)
         yield line

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, Option
 
-from nlpkit.cli import completion
+from nlpkit.cli import completion, terminal
 from nlpkit.cli import options as flags
 from nlpkit.cli import output as out
 
@@ -62,5 +61,5 @@ def command(
         options = {name: value for name, value in given.items() if name not in ("model", "data", "threads")}
         for records in embed_batches(model, data, options, threads=threads):
             for record in records:
-                print(json.dumps(record, ensure_ascii=False))
-            print(end="", flush=True)  # whoever waits for these vectors gets them now
+                terminal.record(record)
+            terminal.flush()  # whoever waits for these vectors gets them now

@@ -10,6 +10,7 @@ from typer import Argument, Option
 
 from nlpkit.cli import options
 from nlpkit.cli.output import call, human_bytes
+from nlpkit.cli.terminal import tell, visible
 
 
 def command(
@@ -68,21 +69,26 @@ def show(result: dict[str, Any]) -> None:
     """The same, for people."""
     model, data = result["model"], result["data"]
     what = f"{data['examples']:,} examples" if "examples" in data else f"{data['tokens']:,} tokens"
-    print(f"{_model(model)} on {data['name']}: {what}, intervals 95 %")
+    tell(f"{_model(model)} on {data['name']}: {what}, intervals 95 %")
     _table(result["metrics"])
     if "confusion" in result:
         _confusion(result["confusion"])
     for name, metrics in result.get("baselines", {}).items():
-        print(f"\nbaseline {name.replace('_', ' ')}")
+        _title(f"baseline {name.replace('_', ' ')}")
         _table(metrics)
     if "against" in result:
-        print(f"\nagainst {_model(result['against'])}")
+        _title(f"against {_model(result['against'])}")
         _table(result["against"]["metrics"])
-        print("\ndifference, model minus other, on the same examples")
+        _title("difference, model minus other, on the same examples")
         _table(result["difference"])
+    tell()
     for name, speed in result["speed"].items():
-        print(f"\n{name}: {speed['examples_per_second']:,.0f} sequences a second", end="")
-    print()
+        tell(f"{name}: {speed['examples_per_second']:,.0f} sequences a second")
+
+
+def _title(text: str) -> None:
+    tell()
+    tell(text)
 
 
 def _model(model: Mapping[str, Any]) -> str:
@@ -91,14 +97,15 @@ def _model(model: Mapping[str, Any]) -> str:
 
 def _table(metrics: Mapping[str, Mapping[str, float]]) -> None:
     for name, found in metrics.items():
-        print(f"  {name:<24} {found['value']:>9.4f}   [{found['low']:.4f}, {found['high']:.4f}]")
+        tell(f"  {visible(name):<24} {found['value']:>9.4f}   [{found['low']:.4f}, {found['high']:.4f}]")
 
 
 def _confusion(confusion: Mapping[str, Any]) -> None:
     """Rows are the truth, columns the guesses; a large matrix is left to --json."""
-    labels = [str(label)[:12] for label in confusion["labels"]]
+    labels = [visible(label)[:12] for label in confusion["labels"]]
     if len(labels) > 12:
         return
-    print("\n  " + " " * 12 + "".join(f" {label:>12}" for label in labels) + "  (guessed)")
+    tell()
+    tell("  " + " " * 12 + "".join(f" {label:>12}" for label in labels) + "  (guessed)")
     for label, row in zip(labels, confusion["counts"], strict=True):
-        print(f"  {label:<12}" + "".join(f" {count:>12,}" for count in row))
+        tell(f"  {label:<12}" + "".join(f" {count:>12,}" for count in row))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
-import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,11 +10,8 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from nlpkit.base import events
-from nlpkit.cli import options, output
+from nlpkit.cli import options, terminal
 from nlpkit.cli.tokenizer_encode import JsonLines
-
-# What a terminal would obey instead of showing; a model of bytes may write anything.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def command(
@@ -65,7 +60,7 @@ def command(
     with events.listen(page.note):
         for record in generate(**given, hear=_unheard if json else page.hear):
             if json:
-                print(jsonlib.dumps(record, ensure_ascii=False), flush=True)
+                terminal.record(record, flush=True)
             else:
                 page.end()
 
@@ -82,15 +77,13 @@ class _Page:
         self.watched = sys.stdout.isatty()
 
     def hear(self, part: str) -> None:
-        if self.watched:
-            part = _CONTROL.sub("\ufffd", part)
-        print(self.before + part, end="", flush=self.watched)
+        terminal.data(self.before + part, end="", flush=self.watched)
         self.before = ""
 
     def end(self) -> None:
-        print(flush=True)
+        terminal.data("", flush=True)
         self.before = "\n"
 
     def note(self, record: Mapping[str, Any]) -> None:
         if record["event"] == "note":
-            output.say(record["text"])
+            terminal.say(record["text"])

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from nlpkit.cli import options, output
+from nlpkit.cli import options, output, told
+from nlpkit.cli.terminal import tell, visible
 
 
 def command(
@@ -28,18 +29,14 @@ def command(
 
 def show(result: dict[str, Any]) -> None:
     """The same, for people."""
-    print(f"{result['path']}: {result['kind']}, {output.human_bytes(result['bytes'])}")
-    print(f"sha256   {result['sha256']}")
-    options = result["provenance"].get("options", {})
-    told = [
-        f" --{name.replace('_', '-')}" + ("" if value is True else f" {value}")
-        for name, value in options.items() if value is not None and value is not False
-    ]  # fmt: skip
-    print(f"made by  nlpkit {result['provenance']['command']}{''.join(told)}")
+    tell(f"{result['path']}: {result['kind']}, {output.human_bytes(result['bytes'])}")
+    tell(f"sha256   {result['sha256']}")
+    if result["provenance"].get("command"):
+        tell(f"made by  {told.command_line(result['provenance'], result['path'])}")
     for name, value in sorted(result["config"].items()):
-        print(f"  {name} = {short(value)}")
+        tell(f"  {name} = {short(value)}")
     for name, entry in result["tensors"].items():
-        print(f"  {name:<56} {entry['dtype']:<5} {entry['shape']}")
+        tell(f"  {visible(name):<56} {entry['dtype']:<5} {entry['shape']}")
 
 
 def short(value: Any) -> Any:

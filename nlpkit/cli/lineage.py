@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Argument
 
-from nlpkit.cli import options
+from nlpkit.cli import options, told
 from nlpkit.cli.output import call
+from nlpkit.cli.terminal import tell, visible
+
+LINE = 100  # characters of options on a terminal; all of them elsewhere
 
 
 def command(
@@ -27,20 +31,23 @@ def command(
 
 
 def show(result: dict[str, Any]) -> None:
-    """A tree, one file a line."""
-    _branch(result, "", "")
+    """A tree, one file a line. What stands behind a file is told once, and on a terminal a line has an end."""
+    width = LINE if sys.stdout.isatty() else None
+    _branch(result, "", "", width)
 
 
-def _branch(node: dict[str, Any], lead: str, below: str) -> None:
-    made = f"  <- nlpkit {node['command']}{_told(node['options'])}" if node.get("command") else ""
-    print(f"{lead}{node['name']}  {node['sha256'][:12]}{made}")
+def _branch(node: dict[str, Any], lead: str, below: str, width: int | None) -> None:
+    made = f"  <- nlpkit {node['command']}{_told(node, width)}" if node.get("command") else ""
+    again = "  (as above)" if node.get("repeated") else ""
+    tell(f"{lead}{node['name']}  {node['sha256'][:12]}{made}{again}")
     inputs = node.get("inputs", [])
     for number, given in enumerate(inputs):
         last = number + 1 == len(inputs)
-        _branch(given, f"{below}{'└─ ' if last else '├─ '}", f"{below}{'   ' if last else '│  '}")
+        _branch(given, f"{below}{'└─ ' if last else '├─ '}", f"{below}{'   ' if last else '│  '}", width)
 
 
-def _told(told: dict[str, Any]) -> str:
-    """The options that say the most: what is not None, up to a line."""
-    words = " ".join(f"{name.replace('_', '-')}={value}" for name, value in told.items() if value is not None)
-    return f" ({words[:97] + '...' if len(words) > 100 else words})" if words else ""
+def _told(node: dict[str, Any], width: int | None) -> str:
+    """The options: what differs from the defaults, then the others that say something."""
+    differing, others = told.options(node["command"], node["options"])
+    said = visible(told.words({**differing, **others}))
+    return f" ({said if width is None or len(said) <= width else said[: width - 3] + '...'})" if said else ""

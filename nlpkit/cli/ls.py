@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from typer import Argument
 
-from nlpkit.cli import completion, options, output
+from nlpkit.cli import completion, options, output, terminal
 
 
 def command(
@@ -35,7 +35,7 @@ def show(result: dict[str, Any]) -> None:
     """A table; of all kinds, a line each."""
     if len(result) > 1:
         for kind, rows in result.items():
-            print(f"{kind:<10}  {', '.join(row['name'] for row in rows)}")
+            terminal.tell(f"{kind:<10}  {', '.join(row['name'] for row in rows)}")
         return
     (rows,) = result.values()
     columns = list(rows[0])
@@ -45,7 +45,7 @@ def show(result: dict[str, Any]) -> None:
     for line in table:
         cells = [cell.rjust(width) if right else cell.ljust(width)
                  for cell, width, right in zip(line, widths, numbers, strict=True)]  # fmt: skip
-        print("  ".join(cells).rstrip())
+        terminal.tell("  ".join(cells).rstrip())
 
 
 def _cell(value: Any) -> str:

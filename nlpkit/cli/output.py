@@ -1,17 +1,17 @@
-"""How a command speaks: data on stdout, people on stderr, a live line only on a terminal."""
+"""How a command speaks: data on stdout, people on stderr, a live line only on a terminal (nlpkit/cli/terminal.py)."""
 
 from __future__ import annotations
 
-import json as jsonlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import nlpkit
 from nlpkit.base import events
 from nlpkit.base.world import world
 from nlpkit.cli import display
+from nlpkit.cli.terminal import record, say
 
 SCHEMA = 1  # of the objects that --json prints
 
@@ -34,7 +34,7 @@ def call(command: str, arguments: Mapping[str, Any], *, json: bool = False,
     if json:
         print_json(result)
     elif result.get("dry_run") and show is None:
-        print(jsonlib.dumps(result, indent=2, ensure_ascii=False))
+        record(result, indent=2)
     elif show is not None:
         show(result)
     elif "output" in result:
@@ -48,7 +48,7 @@ def _attribute(command: str) -> str:
 
 def print_json(value: Mapping[str, Any]) -> None:
     """One object, alone on stdout, with a ``schema`` number."""
-    print(jsonlib.dumps({"schema": SCHEMA, **value}, ensure_ascii=False))
+    record({"schema": SCHEMA, **value})
 
 
 def written(result: Mapping[str, Any]) -> None:
@@ -60,12 +60,6 @@ def written(result: Mapping[str, Any]) -> None:
     if "sha256" in result:
         parts.append(f"sha256 {result['sha256'][:16]}")
     say(", ".join(parts))
-
-
-def say(text: str) -> None:
-    """A sentence for people. A stderr that is full, or that nobody reads any more, ends no run."""
-    with suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
 
 
 def human_bytes(size: float) -> str:

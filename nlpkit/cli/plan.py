@@ -8,6 +8,7 @@ from typer import Argument, Option
 
 from nlpkit.cli import options
 from nlpkit.cli.output import call, human_bytes
+from nlpkit.cli.terminal import tell
 
 # The words of another command follow, and its flags are not ours.
 CONTEXT = {"ignore_unknown_options": True, "allow_interspersed_args": False}
@@ -39,25 +40,27 @@ def command(
 
 def show(found: dict[str, Any]) -> None:
     """The plan, for people."""
-    print(f"parameters  {found['parameters']:,}, {found['trained_parameters']:,} of them learn")
-    print(f"updates     {found['steps']:,} of about {found['tokens_per_step']:,} tokens")
-    print(f"operations  {found['operations_per_step'] * found['steps']:.2e}")
-    print(f"memory      {human_bytes(found['memory_bytes'])}")
-    print(f"time        {duration(found['seconds'])}, without evaluations")
+    tell(f"parameters  {found['parameters']:,}, {found['trained_parameters']:,} of them learn")
+    tell(f"updates     {found['steps']:,} of about {found['tokens_per_step']:,} tokens")
+    tell(f"operations  {found['operations_per_step'] * found['steps']:.2e}")
+    tell(f"memory      {human_bytes(found['memory_bytes'])}")
+    tell(f"time        {duration(found['seconds'])}, without evaluations")
     if "tried" not in found:
         return
-    print(f"\nin {human_bytes(found['memory_limit'])}:")
+    tell()
+    tell(f"in {human_bytes(found['memory_limit'])}:")
     first = found["tried"][0]["operations_per_step"]
     for way in found["tried"]:
         words = [f"--batch-tokens {way['batch_tokens']} --accumulate {way['accumulate']}"]
         words += ["--checkpointing"] if way["checkpointing"] else []
         verdict = "fits" if way["memory_bytes"] <= found["memory_limit"] else "does not fit"
         same = "same bytes" if way["same_bytes"] else "equal to 1e-6"
-        print(f"  {human_bytes(way['memory_bytes']):>9}  {way['operations_per_step'] / first:.2f} x the operations  "
-              f"{same:<13}  {' '.join(words)}: {verdict}")  # fmt: skip
+        tell(f"  {human_bytes(way['memory_bytes']):>9}  {way['operations_per_step'] / first:.2f} x the operations  "
+             f"{same:<13}  {' '.join(words)}: {verdict}")  # fmt: skip
     flags = [f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
              for name, value in found["change"].items()]  # fmt: skip
-    print("\nadd " + " ".join(flags) if flags else "\nnothing has to be changed")
+    tell()
+    tell("add " + " ".join(flags) if flags else "nothing has to be changed")
 
 
 def duration(seconds: float) -> str:

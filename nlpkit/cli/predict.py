@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, Option
 
-from nlpkit.cli import options, output
+from nlpkit.cli import options, output, terminal
 
 
 def command(
@@ -44,5 +43,5 @@ def command(
             model, data, chosen, batch_tokens=batch_tokens, int8=int8, device=device, threads=threads
         ):
             for record in records:
-                print(json.dumps(record, ensure_ascii=False))
-            print(end="", flush=True)  # whoever waits for these answers gets them now
+                terminal.record(record)
+            terminal.flush()  # whoever waits for these answers gets them now

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from nlpkit.cli import options
-from nlpkit.cli.output import call, human_bytes, say
+from nlpkit.cli.output import call, human_bytes
+from nlpkit.cli.terminal import say
 
 
 def command(

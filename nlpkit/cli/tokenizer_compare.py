@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from nlpkit.cli import options, output
+from nlpkit.cli.terminal import tell, visible
 
 
 def command(
@@ -37,15 +38,17 @@ def show_json(result: dict[str, Any]) -> None:
 
 def show(result: dict[str, Any]) -> None:
     """A table for people."""
-    print(f"{result['text']}: {output.human_bytes(result['bytes'])}, {result['words']:,} words\n")
-    width = max(len("tokenizer"), *(len(row["tokenizer"]) for row in result["tokenizers"]))
-    print(f"{'tokenizer':<{width}}  kind       pieces  tokens/word  bytes/token  bits/byte*  coverage   exact   MB/s")
+    tell(f"{result['text']}: {output.human_bytes(result['bytes'])}, {result['words']:,} words")
+    tell()
+    width = max(len("tokenizer"), *(len(visible(row["tokenizer"])) for row in result["tokenizers"]))
+    tell(f"{'tokenizer':<{width}}  kind       pieces  tokens/word  bytes/token  bits/byte*  coverage   exact   MB/s")
     for row in result["tokenizers"]:
         per_token = "-" if row["bytes_per_token"] is None else f"{row['bytes_per_token']:.2f}"
-        print(
-            f"{row['tokenizer']:<{width}}  {row['kind']:<9}{row['vocab_size']:>8,}{row['fertility']:>13.3f}"
+        tell(
+            f"{visible(row['tokenizer']):<{width}}  {row['kind']:<9}{row['vocab_size']:>8,}{row['fertility']:>13.3f}"
             f"{per_token:>13}{row['bits_per_byte']:>12.3f}{row['coverage']:>10.2%}{row['exact']:>8.1%}"
             f"{row['megabytes_per_second']:>7.1f}"
         )
-    print("\n* under a unigram model of the tokenizer's own pieces, fitted on this text: what a tokenizer drops or")
-    print("  does not know costs nothing, so read it beside coverage and exact (lines that decode to themselves).")
+    tell()
+    tell("* under a unigram model of the tokenizer's own pieces, fitted on this text: what a tokenizer drops or")
+    tell("  does not know costs nothing, so read it beside coverage and exact (lines that decode to themselves).")

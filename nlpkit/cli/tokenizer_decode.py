@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 from pathlib import Path
 from typing import Annotated
 
 from typer import Argument
 
+from nlpkit.cli import terminal
 from nlpkit.cli.tokenizer_encode import JsonLines, TokenizerFile
 
 
@@ -28,5 +28,8 @@ def command(
 
     for lines in decode_batches(tokenizer, file):
         for line in lines:
-            print(jsonlib.dumps({"text": line}, ensure_ascii=False) if json else line)
-        print(end="", flush=True)  # whoever waits for these lines gets them now
+            if json:
+                terminal.record({"text": line})
+            else:
+                terminal.data(line)
+        terminal.flush()

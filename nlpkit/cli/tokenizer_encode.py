@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, Option
+
+from nlpkit.cli import terminal
 
 TokenizerFile = Annotated[
     Path, Argument(help="A tokenizer, or any file or folder that holds one.", metavar="TOKENIZER")
@@ -35,5 +36,8 @@ def command(
     key = "pieces" if pieces else "ids"
     for lines in encode_batches(tokenizer, file, pieces=pieces):
         for line in lines:
-            print(jsonlib.dumps({key: line}, ensure_ascii=False) if json else " ".join(map(str, line)))
-        print(end="", flush=True)  # whoever waits for these lines gets them now
+            if json:
+                terminal.record({key: line})
+            else:
+                terminal.data(" ".join(map(str, line)))
+        terminal.flush()

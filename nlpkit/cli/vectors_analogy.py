@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from nlpkit.cli import options, output
+from nlpkit.cli import options, output, terminal
 
 
 def command(
@@ -33,4 +33,4 @@ def command(
 def show(result: dict[str, Any]) -> None:
     """A line for each answer: score and word."""
     for answer in result["answers"]:
-        print(f"{answer['score']:.4f}\t{answer['word']}")
+        terminal.data(f"{answer['score']:.4f}\t{answer['word']}")

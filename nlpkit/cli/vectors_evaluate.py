@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from nlpkit.cli import options, output
+from nlpkit.cli.terminal import tell, visible
 
 
 def command(
@@ -39,11 +40,12 @@ def command(
 def show(result: dict[str, Any]) -> None:
     """A line for each metric; then, for each set, what it lost to unknown words, and a line for each relation."""
     for name, metric in result["metrics"].items():
-        print(f"{name:<36} {metric['value']:.3f}  [{metric['low']:.3f}, {metric['high']:.3f}]")
+        tell(f"{visible(name):<36} {metric['value']:.3f}  [{metric['low']:.3f}, {metric['high']:.3f}]")
     for found in result["sets"]:
-        print(f"{found['set']}: {found['used']:,} of {found['items']:,} items used ({found['coverage']:.0%})")
+        tell(f"{found['set']}: {found['used']:,} of {found['items']:,} items used ({found['coverage']:.0%})")
         for relation in found.get("relations", ()):
-            print(f"  {relation['relation']:<34}{_measured(relation)}  ({relation['used']:,} of {relation['items']:,})")
+            named = visible(relation["relation"])
+            tell(f"  {named:<34}{_measured(relation)}  ({relation['used']:,} of {relation['items']:,})")
 
 
 def _measured(relation: dict[str, Any]) -> str:

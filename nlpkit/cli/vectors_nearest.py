@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from nlpkit.cli import options, output
+from nlpkit.cli import options, output, terminal
 
 
 def command(
@@ -34,4 +34,4 @@ def show(result: dict[str, Any]) -> None:
     more = "".join([f" + {word}" for word in result["plus"]] + [f" - {word}" for word in result["minus"]])
     for found in result["nearest"]:
         for near in found["words"]:
-            print(f"{found['word']}{more}\t{near['cosine']:.4f}\t{near['word']}")
+            terminal.data(f"{found['word']}{more}\t{near['cosine']:.4f}\t{near['word']}")

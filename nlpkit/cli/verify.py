@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from nlpkit.base.errors import CheckFailed
-from nlpkit.cli import options
+from nlpkit.cli import options, terminal
 from nlpkit.cli.output import call
 
 
@@ -37,8 +37,8 @@ def show(result: dict[str, Any]) -> None:
     """Each stage with its verdict."""
     for stage in result["stages"]:
         verdict = "same bytes" if stage["equal"] else f"OTHER BYTES ({stage['found'][:16]})"
-        print(f"{stage['name']}  {stage['sha256'][:16]}  nlpkit {stage['command']}: {verdict}")
+        terminal.tell(f"{stage['name']}  {stage['sha256'][:16]}  nlpkit {stage['command']}: {verdict}")
     if result["proven"]:
         count = len(result["stages"])
         where = ", in portable mode" if any(stage["portable"] for stage in result["stages"]) else ""
-        print(f"{result['path']}: proven, {count} {'stage' if count == 1 else 'stages'} run again{where}")
+        terminal.tell(f"{result['path']}: proven, {count} {'stage' if count == 1 else 'stages'} run again{where}")
