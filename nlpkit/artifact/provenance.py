@@ -30,6 +30,7 @@ from nlpkit.machine import portable
 
 # Files that stand for a stdin that was read before: `verify` gives them, and their name is "-" again.
 STDIN_AGAIN: set[Path] = set()
+KEPT: dict[Path, str] = {}  # where a stream was put, and what the person who gave it calls it
 PROMISE = "same files, options, seed, versions and processor type: same bytes"
 PORTABLE = "same files, options, seed and versions: same bytes on any x86-64 processor with AVX2"
 
@@ -142,6 +143,7 @@ class Run:
             folder = tempfile.TemporaryDirectory(prefix="nlpkit-stdin-")
             self._spool.append(folder)
             path = Path(folder.name) / "stdin"
+            KEPT[path] = "stdin"
             _keep(sys.stdin.buffer, path)
             return Input(role, "-", file.file_sha256(path), path, {})
         if path.is_dir():
@@ -155,6 +157,7 @@ class Run:
             folder = tempfile.TemporaryDirectory(prefix="nlpkit-pipe-")
             self._spool.append(folder)
             kept = Path(folder.name) / "pipe"
+            KEPT[kept] = str(path)
             with open(path, "rb") as source:
                 _keep(source, kept)
             return Input(role, "-", file.file_sha256(kept), kept, {})

@@ -20,7 +20,7 @@ ENVIRONMENT = "NLPKIT_"
 def read_toml(path: Path) -> dict[str, Any]:
     """A TOML file as a dict. Errors: a missing, unreadable or malformed file is a UserError with the line."""
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise UserError(f"cannot read: {error.strerror}", where=path) from None
     except UnicodeDecodeError:

@@ -50,6 +50,7 @@ def command(
     pair: Annotated[str | None, Option(help="The column of the second text (default: the teacher's).")] = None,
     label: Annotated[str | None, Option(help="The column of the label (default: the teacher's).")] = None,
     on_error: options.OnError = "error",
+    format: options.Format = None,
     metric: Annotated[
         str | None, Option(help="What --dev chooses by: macro_f1 (the default), accuracy, mcc, loss.")
     ] = None,

@@ -15,7 +15,7 @@ from nlpkit.cli import output as out
 def command(
     model: Annotated[Path, Argument(help="A model file or a Hugging Face directory.", metavar="MODEL")],
     data: Annotated[
-        Path, Argument(help="JSONL, CSV, TSV, Parquet, or a text a line; - is stdin.", metavar="[FILE]")
+        Path, Argument(help="JSONL, CSV, TSV, Parquet (.gz, .zst), or a text a line; - is stdin.", metavar="[FILE]")
     ] = Path("-"),
     text: Annotated[str, Option(help="The column of the text.")] = "text",
     pooling: Annotated[
@@ -30,6 +30,7 @@ def command(
     ] = None,
     normalize: Annotated[bool, Option("--normalize/--no-normalize", help="Scale each vector to length 1.")] = False,
     on_error: flags.OnError = "error",
+    format: flags.Format = None,
     max_len: Annotated[
         int | None, Option(help="Longest sequence in tokens, framing included (default: the model's).", min=1)
     ] = None,

@@ -22,6 +22,7 @@ def command(
     pair: Annotated[str | None, Option(help="The column of the second text (default: the model's).")] = None,
     label: Annotated[str | None, Option(help="The column of the label (default: the model's).")] = None,
     on_error: options.OnError = "error",
+    format: options.Format = None,
     max_len: Annotated[
         int | None, Option(help="Longest sequence in tokens, framing included (default: the model's).", min=1)
     ] = None,

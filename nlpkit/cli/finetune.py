@@ -23,6 +23,7 @@ def command(
     pair: Annotated[str | None, Option(help="The column of the second text (default: single texts).")] = None,
     label: Annotated[str, Option(help="The column of the label.")] = "label",
     on_error: options.OnError = "error",
+    format: options.Format = None,
     pooling: Annotated[str, Option(help="A text's vector: pooler (the model's own), cls, last, mean, max.")] = "pooler",
     freeze: Annotated[
         str | None, Option(help="What does not learn: embeddings; N, they and N layers; all, they and every layer.")

@@ -39,6 +39,7 @@ def command(
     ] = None,
     stop: Annotated[list[str] | None, Option(help="End before this text; repeatable.")] = None,
     on_error: options.OnError = "error",
+    format: options.Format = None,
     seed: options.Seed = 0,
     int8: options.Int8 = False,
     device: options.Device = "cpu",

@@ -35,6 +35,9 @@ Int8 = Annotated[
     bool, Option("--int8/--no-int8", help="Compute with products of 8-bit numbers: faster, and a little less exact.")
 ]
 Field = Annotated[str, Option(help="Which field or column of JSONL, CSV, TSV, Parquet is the text.")]
+Format = Annotated[
+    str | None, Option(help="Form of text and rows: text, jsonl, csv, tsv, parquet (default: by name, then content).")
+]
 OnError = Annotated[str, Option(help="A malformed line: 'error' stops, 'skip' counts and says them.")]
 AnalogyScore = Annotated[
     str | None, Option(help="add: cosine to B - A + C (3CosAdd, the default); mul: cosines multiplied (3CosMul).")

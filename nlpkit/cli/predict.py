@@ -13,11 +13,12 @@ from nlpkit.cli import options, output, terminal
 def command(
     model: Annotated[Path, Argument(help="A fine-tuned model.", metavar="MODEL")],
     data: Annotated[
-        Path, Argument(help="JSONL, CSV, TSV, Parquet, or a text a line; - is stdin.", metavar="[FILE]")
+        Path, Argument(help="JSONL, CSV, TSV, Parquet (.gz, .zst), or a text a line; - is stdin.", metavar="[FILE]")
     ] = Path("-"),
     text: Annotated[str | None, Option(help="The column of the text (default: the model's).")] = None,
     pair: Annotated[str | None, Option(help="The column of the second text (default: the model's).")] = None,
     on_error: options.OnError = "error",
+    format: options.Format = None,
     max_len: Annotated[
         int | None, Option(help="Longest sequence in tokens, framing included (default: the model's).", min=1)
     ] = None,
@@ -37,7 +38,7 @@ def command(
     given = dict(locals())
     from nlpkit.stages.predict import predict_batches
 
-    chosen = {name: given[name] for name in ("text", "pair", "on_error", "max_len")}
+    chosen = {name: given[name] for name in ("text", "pair", "on_error", "format", "max_len")}
     with output.progress(quiet=False):
         for records in predict_batches(
             model, data, chosen, batch_tokens=batch_tokens, int8=int8, device=device, threads=threads

@@ -14,6 +14,8 @@ from nlpkit.cli.terminal import tell, visible
 def command(
     tokenizers: Annotated[list[Path], Argument(help="Files or folders that hold one.", metavar="TOKENIZER...")],
     text: Annotated[Path, Option(help="The text to measure on, a line each; - is stdin.", metavar="FILE")],
+    field: options.Field = "text",
+    format: options.Format = None,
     json: options.Json = False,
 ) -> None:
     """Measure several tokenizers on one text: size, tokens a word, bits per byte, coverage, round trip, speed.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from nlpkit.cli import terminal
+from nlpkit.cli import options, output, terminal
 
 TokenizerFile = Annotated[
     Path, Argument(help="A tokenizer, or any file or folder that holds one.", metavar="TOKENIZER")
@@ -17,7 +17,9 @@ JsonLines = Annotated[bool, Option("--json/--no-json", help="Print one JSON obje
 
 def command(
     tokenizer: TokenizerFile,
-    file: Annotated[Path, Argument(help="Text, a line each; - is stdin.", metavar="[FILE]")] = Path("-"),
+    file: Annotated[Path, Argument(help="Text, a line each, or rows; - is stdin.", metavar="[FILE]")] = Path("-"),
+    field: options.Field = "text",
+    format: options.Format = None,
     pieces: Annotated[bool, Option("--pieces/--ids", help="Print the pieces instead of their ids.")] = False,
     json: JsonLines = False,
 ) -> None:
@@ -34,10 +36,11 @@ def command(
     from nlpkit.stages.tokenizer_stream import encode_batches
 
     key = "pieces" if pieces else "ids"
-    for lines in encode_batches(tokenizer, file, pieces=pieces):
-        for line in lines:
-            if json:
-                terminal.record({key: line})
-            else:
-                terminal.data(" ".join(map(str, line)))
-        terminal.flush()
+    with output.progress(quiet=False):
+        for lines in encode_batches(tokenizer, file, field=field, format=format, pieces=pieces):
+            for line in lines:
+                if json:
+                    terminal.record({key: line})
+                else:
+                    terminal.data(" ".join(map(str, line)))
+            terminal.flush()

@@ -36,6 +36,7 @@ def command(
     score: Annotated[str | None, Option(help="wordpiece: likelihood (the default), ratio or frequency.")] = None,
     field: options.Field = "text",
     on_error: options.OnError = "error",
+    format: options.Format = None,
     threads: options.Threads = None,
     log: options.Log = None,
     force: options.Force = False,

@@ -17,6 +17,7 @@ def command(
     tokenizer: Annotated[Path, Option(help="A tokenizer, a file that holds one, or a Hugging Face directory.")],
     field: options.Field = "text",
     on_error: options.OnError = "error",
+    format: options.Format = None,
     shard: Annotated[str | None, Option(help="Only this share of the documents, e.g. 3/16 (default: all).")] = None,
     threads: options.Threads = None,
     log: options.Log = None,

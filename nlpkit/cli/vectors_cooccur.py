@@ -31,6 +31,7 @@ def command(
     tokenizer: Annotated[Path | None, Option(help="Count this tokenizer's pieces (default: words).")] = None,
     field: options.Field = "text",
     on_error: options.OnError = "error",
+    format: options.Format = None,
     memory_mb: Annotated[
         int, Option("--memory-mb", help="Memory for text and counts, the vocabulary apart; changes no byte.", min=1)
     ] = 1024,

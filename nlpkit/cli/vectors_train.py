@@ -83,6 +83,7 @@ def command(
     ] = None,
     field: options.Field = "text",
     on_error: options.OnError = "error",
+    format: options.Format = None,
     seed: options.Seed = 0,
     threads: options.Threads = None,
     save_every: Annotated[

@@ -1,7 +1,7 @@
 """Corpora: files of text as documents of sentences, one at a time.
 
 Plain text: an empty line separates documents, each other line is a sentence (or a paragraph; BERT's convention). JSONL,
-CSV, TSV, Parquet: a row's field is a document, its lines are sentences. All may be packed (.gz, .zst).
+CSV, TSV, Parquet: a row's field is a document, its lines are sentences. Which form a file has: forms.py.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import BinaryIO
 
 from nlpkit.base.errors import UserError
-from nlpkit.data.packed import suffixes
+from nlpkit.data import forms
 from nlpkit.data.readers import ROWS, Faults, blocks, text_of
 
 PART = 1 << 20  # characters of a document that are handed on together
@@ -31,33 +32,45 @@ class Document:
         return "\n".join(self.sentences)
 
 
-def documents(paths: Sequence[Path], *, field: str = "text", on_error: str = "error") -> Iterator[Document]:
+FIELD = "text"  # the column that is read when none is named
+
+
+def documents(
+    paths: Sequence[Path], *, field: str = FIELD, on_error: str = "error", format: str | None = None
+) -> Iterator[Document]:
     """Every document of the files, in order; what holds no text is no document.
 
     Errors: UserError with file and line for what is not UTF-8, malformed, or without the field; with
-    ``on_error="skip"`` such lines are left out, counted and said. A file suffix that is not known is plain text.
+    ``on_error="skip"`` such lines are left out, counted and said. A field that no file has a use for.
     """
+    check_field(paths, field, format)
     for path in paths:
-        faults = Faults(Path(path), on_error)
-        kind = suffixes(Path(path))[0]
-        if kind in ROWS:
-            for line, row in ROWS[kind](Path(path), faults):
-                text = text_of(row, field, line, faults)
-                if text is not None and (sentences := _sentences(text)):
-                    yield Document(sentences)
-        else:
-            yield from _plain(Path(path), faults)
+        faults = forms.faults_of(path, on_error)
+        with forms.reading(path, faults, format=format, columns=(field,)) as (form, file):
+            if form in ROWS:
+                for line, row in ROWS[form](file, faults):
+                    text = text_of(row, field, line, faults)
+                    if text is not None and (sentences := _sentences(text)):
+                        yield Document(sentences)
+            else:
+                yield from _plain(file, faults)
         faults.say()
+
+
+def check_field(paths: Sequence[Path], field: str, format: str | None) -> None:
+    """Errors: a field is named, and all files are plain text."""
+    if field != FIELD and not forms.has_rows(paths, format, (field,)):
+        forms.refuse_column(field, forms.faults_of(paths[0], "error").path)
 
 
 def _sentences(text: str) -> list[str]:
     return [part for line in text.split("\n") if (part := line.strip())]
 
 
-def _plain(path: Path, faults: Faults) -> Iterator[Document]:
+def _plain(file: BinaryIO, faults: Faults) -> Iterator[Document]:
     sentences: list[str] = []
     size = 0
-    for text in map(str.strip, chain.from_iterable(blocks(path, faults))):
+    for text in map(str.strip, chain.from_iterable(blocks(file, faults))):
         if size >= PART and text:  # here, not when it became long: a part that is not the last has a successor
             yield Document(sentences, ends=False)
             sentences, size = [], 0

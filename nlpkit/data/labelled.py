@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nlpkit.base import events
 from nlpkit.base.errors import UserError
-from nlpkit.data.packed import suffixes
-from nlpkit.data.readers import ROWS, Faults, Row, json_row, lines, text_of, value_of
+from nlpkit.data import forms
+from nlpkit.data.readers import ROWS, Faults, Row, lines, text_of, value_of
 
 
 @dataclass(frozen=True)
@@ -31,84 +31,109 @@ class Examples:
 
 
 def read(
-    path: Path, *, text: str = "text", pair: str | None = None, label: str | None = "label", on_error: str = "error"
+    path: Path,
+    *,
+    text: str = "text",
+    pair: str | None = None,
+    label: str | None = "label",
+    on_error: str = "error",
+    format: str | None = None,
 ) -> Examples:
     """All examples of a file. ``pair`` and ``label`` None are not read.
 
     Errors: UserError with file and line for a malformed row, a missing column (the nearest is named), a text that is
-    not text, a label that is neither text, number nor truth value; a file without examples. An empty text is an
-    example, counted and said.
+    not text, a label that is neither text, number nor truth value, or empty; a file without examples. An empty text is
+    an example, counted and said; white space around a label is no part of it, counted and said.
     """
-    path = Path(path)
-    kind = suffixes(path)[0]
-    if kind not in ROWS:
-        raise UserError(f'suffix "{kind}" says no format', where=path, hint=f"labelled files: {', '.join(ROWS)}")
-    faults = Faults(path, on_error)
+    faults = forms.faults_of(path, on_error)
     texts: list[str] = []
     pairs: list[str] = []
     labels: list[str] = []
     numbers: list[int] = []
-    for line, row in ROWS[kind](path, faults):
-        first = text_of(row, text, line, faults)
-        second = text_of(row, pair, line, faults) if first is not None and pair is not None else ""
-        named = _label(row, label, line, faults) if second is not None and first is not None and label else ""
-        if first is None or second is None or named is None:
-            continue
-        texts.append(first)
-        pairs.append(second)
-        labels.append(named)
-        numbers.append(line)
+    stripped: list[str] = []
+    columns = [name for name in (text, pair, label) if name]
+    with forms.reading(path, faults, format=format, columns=columns) as (form, file):
+        if form not in ROWS:
+            raise _needs_rows(faults.path, columns)
+        for line, row in ROWS[form](file, faults):
+            first = text_of(row, text, line, faults)
+            second = text_of(row, pair, line, faults) if first is not None and pair is not None else ""
+            named = _label(row, label, line, faults) if second is not None and first is not None and label else ""
+            if first is None or second is None or named is None:
+                continue
+            texts.append(first)
+            pairs.append(second)
+            labels.append(named.strip())
+            numbers.append(line)
+            stripped += [named] if named != labels[-1] else []
     faults.say()
     if not texts:
-        raise UserError("holds no examples", where=path, hint="give a file with at least one row")
+        raise UserError("holds no examples", where=faults.path, hint="give a file with at least one row")
     if empty := sum(not item.strip() for item in texts):
-        events.note(f"{path}: {empty:,} of {len(texts):,} texts are empty")
-    return Examples(path, texts, pairs if pair is not None else None, labels if label else None, numbers)
+        events.note(f"{faults.path}: {empty:,} of {len(texts):,} texts are empty")
+    if stripped:
+        events.note(f"{faults.path}: {len(stripped):,} labels have white space around them, which is left out; "
+                    f"the first is {stripped[0]!r}")  # fmt: skip
+    return Examples(faults.path, texts, pairs if pair is not None else None, labels if label else None, numbers)
+
+
+def texts_of(rows: Iterable[tuple[int, Row]], field: str, faults: Faults) -> Iterator[str]:
+    """One column of rows."""
+    return (text for line, row in rows if (text := text_of(row, field, line, faults)) is not None)
+
+
+def _needs_rows(path: Path, columns: Sequence[str]) -> UserError:
+    hint = f"{', '.join(ROWS)} with the columns {', '.join(columns)}; --format names another form"
+    return UserError("is plain text, expected rows", where=path, hint=hint)
 
 
 def _label(row: Row, field: str, line: int, faults: Faults) -> str | None:
     value = value_of(row, field, line, faults)
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, (bool, int)):
-        return str(value).lower() if isinstance(value, bool) else str(value)
-    faults.at(line, f'field "{field}" is a {type(value).__name__}, expected text, a whole number or a truth value')
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str):
+        if value.strip() and "\0" not in value:
+            return value
+        faults.at(line, f'its label, field "{field}", {"holds a NUL character" if value.strip() else "is empty"}')
+    elif value is not None:
+        faults.at(line, f'field "{field}" is a {type(value).__name__}, expected text, a whole number or a truth value')
     return None
 
 
-def stream(path: Path, *, text: str = "text", pair: str | None = None, on_error: str = "error") -> Iterator[Row]:
+def stream(
+    path: Path,
+    *,
+    text: str = "text",
+    pair: str | None = None,
+    on_error: str = "error",
+    format: str | None = None,
+    named: bool = False,
+) -> Iterator[Row]:
     """Rows as they come, for prediction: each has ``text`` (and ``pair``), and ``id`` where the input has one.
 
-    ``-`` is stdin. Lines that begin with ``{`` are JSON objects, other lines are the text itself, an empty line too, so
-    that there is a row for each line; JSONL, CSV, TSV and Parquet files are read by their columns. Where pairs are
-    asked for there are JSON objects only, and empty lines mean nothing, as in a JSONL file.
+    ``-`` is stdin. Plain text has a row for each line, an empty one too. ``named`` says that the column ``text`` was
+    asked for, which plain text refuses, and so does a ``pair``.
     """
-    path = Path(path)
-    faults = Faults(Path("stdin") if str(path) == "-" else path, on_error)
-    kind = suffixes(path)[0]
-    if str(path) != "-" and kind in ROWS:
-        rows: Iterator[tuple[int, Row]] = ROWS[kind](path, faults)
-    else:
-        rows = _mixed(lines(path, faults), text, faults, empty=pair is None)
-    for line, row in rows:
-        first = text_of(row, text, line, faults)
-        second = text_of(row, pair, line, faults) if pair is not None and first is not None else None
-        if first is None or (pair is not None and second is None):
-            continue
-        kept: Row = {"text": first}
-        if pair is not None:
-            kept["pair"] = second
-        if "id" in row:
-            kept["id"] = row["id"]
-        yield kept
+    faults = forms.faults_of(path, on_error)
+    columns = [name for name in (text, pair) if name]
+    with forms.reading(path, faults, format=format, columns=columns) as (form, file):
+        if form not in ROWS:
+            if pair is not None:
+                raise _needs_rows(faults.path, columns)
+            if named:
+                forms.refuse_column(text, faults.path)
+            yield from ({"text": line} for _, line in lines(file, faults))
+        else:
+            for line, row in ROWS[form](file, faults):
+                first = text_of(row, text, line, faults)
+                second = text_of(row, pair, line, faults) if pair is not None and first is not None else None
+                if first is None or (pair is not None and second is None):
+                    continue
+                yield {
+                    "text": first,
+                    **({} if pair is None else {"pair": second}),
+                    **({"id": row["id"]} if "id" in row else {}),
+                }
     faults.say()
-
-
-def _mixed(source: Iterator[tuple[int, str]], text: str, faults: Faults, *, empty: bool) -> Iterator[tuple[int, Row]]:
-    for number, line in source:
-        if not empty and not line.strip():
-            continue
-        if not line.lstrip().startswith("{"):
-            yield number, {text: line}
-        elif (row := json_row(number, line, faults)) is not None:
-            yield number, row

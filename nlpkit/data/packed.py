@@ -1,15 +1,17 @@
-"""Files as bytes, packed (.gz, .zst) or not, unpacked as they are read."""
+"""Files, pipes and stdin as bytes, packed (.gz, .zst) or not, unpacked as they are read."""
 
 from __future__ import annotations
 
 import gzip
 import io
+import sys
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from nlpkit.base import contents
 from nlpkit.base.errors import UserError
 
 _READ = 1 << 12  # packed bytes at a time: zstd may unpack each to 30,000
@@ -23,22 +25,68 @@ def suffixes(path: Path) -> tuple[str, str]:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
-    """A file's bytes, unpacked. Errors: unreadable, damaged or truncated files are a UserError."""
-    packed = suffixes(path)[1]
+def opened(path: Path, *, name: Path | None = None) -> Iterator[BinaryIO]:
+    """A file's bytes, unpacked; ``-`` is stdin. What is packed is known by its name or by its first bytes.
+
+    ``name`` is what errors call it. Errors: unreadable, damaged or truncated files are a UserError.
+    """
+    packed, name = suffixes(path)[1], path if name is None else name
     try:
-        with open(path, "rb") as raw:
+        with nullcontext(sys.stdin.buffer) if str(path) == "-" else open(path, "rb") as raw:
+            head, raw = ahead(raw, _packing_known)
+            packed = packed or next((f".{kind}" for magic, kind in _PACKED.items() if head.startswith(magic)), "")
             if packed == ".gz":
                 with gzip.GzipFile(fileobj=raw) as file:
                     yield cast(BinaryIO, io.BufferedReader(file, 1 << 20))  # type: ignore[type-var]
             elif packed == ".zst":
-                yield cast(BinaryIO, io.BufferedReader(_Zstd(raw, path), 1 << 20))
+                yield cast(BinaryIO, io.BufferedReader(_Zstd(raw, name), 1 << 20))
             else:
                 yield raw
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise _damaged(path, f"is not valid {packed[1:]}, or ends too early: {error}") from None
+        raise _damaged(name, f"is not valid {packed[1:]}, or ends too early: {error}") from None
     except OSError as error:
-        raise UserError(f"cannot read: {error.strerror or error}", where=path) from None
+        raise UserError(f"cannot read: {error.strerror or error}", where=name) from None
+
+
+_PACKED = {magic: kind for magic, kind in contents.MAGIC.items() if kind in ("gz", "zst")}
+
+
+def _packing_known(head: bytes) -> bool:
+    return not any(len(head) < len(magic) and magic.startswith(head) for magic in _PACKED)
+
+
+def ahead(file: BinaryIO, enough: Callable[[bytes], bool]) -> tuple[bytes, BinaryIO]:
+    """The first bytes of a file, as few as are ``enough`` (or all there are), and the file from its beginning. A pipe
+    is never read further than that, so that its first line is answered before the second comes."""
+    head = b""
+    while not enough(head) and (more := file.read1(contents.LOOK)):  # type: ignore[attr-defined]
+        head += more
+    if isinstance(file, io.BufferedReader) and not isinstance(file.raw, _Begun) and _plain_file(file):
+        file.seek(-len(head), io.SEEK_CUR)
+        return head, file
+    return head, cast(BinaryIO, io.BufferedReader(_Begun(head, file), 1 << 20))
+
+
+def _plain_file(file: io.BufferedReader) -> bool:
+    return isinstance(file.raw, io.FileIO) and file.seekable()
+
+
+class _Begun(io.RawIOBase):
+    """A stream of which some bytes were read."""
+
+    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+        self.head, self.rest = head, rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self.head:
+            size = min(len(buffer), len(self.head))
+            buffer[:size] = self.head[:size]
+            self.head = self.head[size:]
+            return size
+        return int(self.rest.readinto1(buffer))  # type: ignore[attr-defined]
 
 
 def _damaged(path: Path, what: str) -> UserError:

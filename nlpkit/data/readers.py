@@ -1,7 +1,9 @@
-"""Files of text, line by line and row by row, in bounded memory.
+"""Text line by line and rows of JSONL, CSV, TSV and Parquet, in bounded memory.
 
 Everything from outside is checked here: bad UTF-8, binary content, malformed rows and missing columns are errors that
-name file and line, or are skipped, counted and said.
+name file and line, or are skipped, counted and said. Every form has the same rules: a line or a row has at most
+`MAX_LINE` bytes; a column is named once, and one without a name is passed over; a NUL is no character of a text; a byte
+order mark begins a file and is no part of it; a row has all the columns that the header names.
 """
 
 from __future__ import annotations
@@ -10,18 +12,17 @@ import codecs
 import csv
 import io
 import json
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
-from nlpkit.base import events
+from nlpkit.base import contents, events
 from nlpkit.base.errors import UserError, choose, nearest
-from nlpkit.data.packed import opened
 
-MAX_LINE = 1 << 28  # bytes; a longer line is a file of another kind
+MAX_LINE = 1 << 26  # bytes of a line or a row, 64 MB; a longer one is a file of another kind
 BLOCK = 1 << 19  # bytes of lines that are decoded together
 _PIECE = 1 << 14  # bytes of them that are looked at together
 Row = dict[str, Any]
@@ -57,52 +58,53 @@ def decoded(file: BinaryIO, faults: Faults, number: int = 0) -> Iterator[tuple[i
     while raw := file.readline(MAX_LINE + 1):
         number += 1
         if len(raw) > MAX_LINE:
-            raise UserError(f"a line of more than {MAX_LINE:,} bytes: is this text?", where=f"{faults.path}:{number}")
+            raise too_long(f"{faults.path}:{number}")
         if b"\0" in raw:
             faults.at(number, "holds a NUL byte: binary, or not UTF-8")
             continue
         try:
             text = raw.decode("utf-8")
         except UnicodeDecodeError as error:
-            faults.at(number, f"is not UTF-8 (byte 0x{raw[error.start]:02x} at column {error.start + 1})")
+            latin = contents.single_bytes(raw)
+            hint = f"it looks like {latin}: {contents.iconv(latin, faults.path)}" if latin else None
+            faults.at(number, f"is not UTF-8 (byte 0x{raw[error.start]:02x} at column {error.start + 1})", hint)
             continue
         yield number, text.removeprefix("\ufeff") if number == 1 else text
 
 
-def _source(path: Path) -> AbstractContextManager[BinaryIO]:
-    return nullcontext(sys.stdin.buffer) if str(path) == "-" else opened(path)
+def too_long(where: str) -> UserError:
+    """The error for a line or a row larger than `MAX_LINE`."""
+    return UserError(f"is larger than {MAX_LINE:,} bytes, the limit of a line or a row: is this text?", where=where,
+                     hint="text has line ends; put the parts of a larger document in several rows")  # fmt: skip
 
 
-def lines(path: Path, faults: Faults) -> Iterator[tuple[int, str]]:
-    """(number from 1, text without its line end) of each line that is UTF-8 text; ``-`` is stdin, whose lines come as
-    soon as each is there."""
-    with _source(path) as file:
-        for number, text in decoded(file, faults):
-            yield number, text.rstrip("\r\n")
+def lines(file: BinaryIO, faults: Faults) -> Iterator[tuple[int, str]]:
+    """(number from 1, text without its line end) of each line that is UTF-8 text, as soon as each is there."""
+    for number, text in decoded(file, faults):
+        yield number, text.rstrip("\r\n")
 
 
-def blocks(path: Path, faults: Faults) -> Iterator[list[str]]:
+def blocks(file: BinaryIO, faults: Faults) -> Iterator[list[str]]:
     """The lines of a file, a list for each block of bytes; `lines` gives the same slowly. Each has its white space at
     both ends, but for the line feed."""
-    for raw in raw_blocks(path, faults):
+    for raw in raw_blocks(file, faults):
         yield raw.decode("utf-8").removesuffix("\n").split("\n")
 
 
-def raw_blocks(path: Path, faults: Faults) -> Iterator[bytes]:
+def raw_blocks(file: BinaryIO, faults: Faults) -> Iterator[bytes]:
     """The lines of a file as blocks of UTF-8, each line with a line feed."""
     number = 0
-    with _source(path) as file:
-        while raw := file.read(BLOCK):
-            raw += file.readline(MAX_LINE + 1)
-            count = raw.count(b"\n")
-            if number == 0 or len(raw) > 2 * BLOCK or not _is_text(raw):  # then each line has to be looked at
-                found = [line for _, line in decoded(io.BytesIO(raw), faults, number)]
-                raw = "".join(found).encode()
-                if found and not raw:  # a byte order mark alone
-                    raw = b"\n"
-            number += count
-            if raw:
-                yield raw if raw.endswith(b"\n") else raw + b"\n"
+    while raw := file.read(BLOCK):
+        raw += file.readline(MAX_LINE + 1)
+        count = raw.count(b"\n")
+        if number == 0 or len(raw) > 2 * BLOCK or not _is_text(raw):  # then each line has to be looked at
+            found = [line for _, line in decoded(io.BytesIO(raw), faults, number)]
+            raw = "".join(found).encode()
+            if found and not raw:  # a byte order mark alone
+                raw = b"\n"
+        number += count
+        if raw:
+            yield raw if raw.endswith(b"\n") else raw + b"\n"
 
 
 def _is_text(raw: bytes) -> bool:
@@ -123,11 +125,13 @@ def _is_text(raw: bytes) -> bool:
 def json_row(number: int, text: str, faults: Faults) -> Row | None:
     """The object on a line; None, entered as a fault, when there is none."""
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_object)
         if "\\ud" in text.lower():  # an escape may be half of a pair, which is no character and has no bytes
             json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         faults.at(number, f"is not JSON: {error.msg}")
+    except _NamedTwice as error:
+        faults.at(number, _twice(str(error)))
     except UnicodeEncodeError as error:
         faults.at(number, f"holds {error.object[error.start]!a}, half of a surrogate pair, which is no character")
     except ValueError:  # Python's limit to the digits of a number
@@ -136,52 +140,78 @@ def json_row(number: int, text: str, faults: Faults) -> Row | None:
         faults.at(number, "is not JSON: nested too deeply")
     else:
         if isinstance(value, dict):
+            value.pop("", None)
             return value
         faults.at(number, f"is a JSON {type(value).__name__}, expected an object")
     return None
 
 
-def jsonl_rows(path: Path, faults: Faults) -> Iterator[tuple[int, Row]]:
+class _NamedTwice(ValueError):
+    """A name that an object has twice."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Row:
+    row = dict(pairs)
+    if len(row) != len(pairs) and (name := _repeated([name for name, _ in pairs])):
+        raise _NamedTwice(name)
+    return row
+
+
+def _repeated(names: Sequence[str]) -> str | None:
+    """The first name that comes twice; an empty one names nothing."""
+    return next((name for number, name in enumerate(names) if name and name in names[:number]), None)
+
+
+def _twice(name: str) -> str:
+    return f'names the column "{name}" twice'
+
+
+def jsonl_rows(file: BinaryIO, faults: Faults) -> Iterator[tuple[int, Row]]:
     """(line, object) of each line of a JSONL file; empty lines are passed over."""
-    for number, text in lines(path, faults):
+    for number, text in lines(file, faults):
         if text.strip() and (row := json_row(number, text, faults)) is not None:
             yield number, row
 
 
-def _delimited(path: Path, faults: Faults, delimiter: str, quoting: Any) -> Iterator[tuple[int, Row]]:
+def _delimited(file: BinaryIO, faults: Faults, delimiter: str, quoting: Any) -> Iterator[tuple[int, Row]]:
     """Rows by the names in the first line. TSV has no quotes; in CSV a quoted field may hold line ends."""
     csv.field_size_limit(MAX_LINE)
     taken: list[int] = []  # numbers of the lines that the row being read is made of
+    size = 0
 
-    def source(file: BinaryIO) -> Iterator[str]:
+    def source() -> Iterator[str]:
+        nonlocal size
         for number, text in decoded(file, faults):
             taken.append(number)
+            size += len(text)
+            if size > MAX_LINE:  # of a quoted field that goes on and on
+                raise too_long(f"{faults.path}:{taken[0]}")
             yield text
 
-    with opened(path) as file:
-        reader = csv.reader(source(file), delimiter=delimiter, quoting=quoting, strict=True)
-        header: list[str] | None = None
-        while True:
-            taken.clear()
-            try:
-                row = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                what = _CSV_ERRORS.get(str(error).partition(" - ")[0], str(error))
-                faults.at(taken[0], f"is malformed: {what}", lines=len(taken))
-                continue
-            if not row:
-                continue
-            if header is None:
-                header = row
-                if len(set(header)) != len(header):
-                    raise UserError("names a column twice in its first line", where=f"{path}:{taken[0]}")
-            elif len(row) != len(header):
-                columns = f"has {len(row)} columns, the first line names {len(header)}"
-                faults.at(taken[0], columns, lines=len(taken))
-            else:
-                yield taken[0], dict(zip(header, row, strict=True))
+    reader = csv.reader(source(), delimiter=delimiter, quoting=quoting, strict=True)
+    header: list[str] | None = None
+    while True:
+        taken.clear()
+        size = 0
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            what = _CSV_ERRORS.get(str(error).partition(" - ")[0], str(error))
+            faults.at(taken[0], f"is malformed: {what}", lines=len(taken))
+            continue
+        if not row:
+            continue
+        if header is None:
+            header = row
+            if name := _repeated(header):
+                raise UserError(_twice(name), where=f"{faults.path}:{taken[0]}", hint="name each column once")
+        elif len(row) != len(header):
+            columns = f"has {len(row)} columns, the first line names {len(header)}"
+            faults.at(taken[0], columns, lines=len(taken))
+        else:
+            yield taken[0], {name: value for name, value in zip(header, row, strict=True) if name}
 
 
 # What Python's csv module says -> what it means to a person.
@@ -191,28 +221,36 @@ _CSV_ERRORS = {
 }
 
 
-def csv_rows(path: Path, faults: Faults) -> Iterator[tuple[int, Row]]:
-    return _delimited(path, faults, ",", csv.QUOTE_MINIMAL)
+def csv_rows(file: BinaryIO, faults: Faults) -> Iterator[tuple[int, Row]]:
+    return _delimited(file, faults, ",", csv.QUOTE_MINIMAL)
 
 
-def tsv_rows(path: Path, faults: Faults) -> Iterator[tuple[int, Row]]:
-    return _delimited(path, faults, "\t", csv.QUOTE_NONE)
+def tsv_rows(file: BinaryIO, faults: Faults) -> Iterator[tuple[int, Row]]:
+    return _delimited(file, faults, "\t", csv.QUOTE_NONE)
 
 
-def parquet_rows(path: Path, faults: Faults) -> Iterator[tuple[int, Row]]:
-    """(row from 1, its fields), a batch in memory at a time."""
+def parquet_rows(file: BinaryIO, faults: Faults) -> Iterator[tuple[int, Row]]:
+    """(row from 1, its fields), a batch in memory at a time. Its table of contents is at its end: a stream is put in a
+    temporary file first."""
+    path = faults.path
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
         raise UserError("needs pyarrow to be read", where=path, hint="pip install 'nlpkit[parquet]'") from None
     number = 0
-    with opened(path) as raw:
+    with tempfile.TemporaryFile() as kept:
+        if not file.seekable():
+            shutil.copyfileobj(file, kept)
+            file = cast(BinaryIO, kept)
         try:
-            with pyarrow.parquet.ParquetFile(raw) as file:
-                for batch in file.iter_batches(batch_size=4096):
+            with pyarrow.parquet.ParquetFile(file) as found:
+                if name := _repeated(found.schema_arrow.names):
+                    raise UserError(_twice(name), where=path, hint="name each column once")
+                for batch in found.iter_batches(batch_size=4096):
                     for row in batch.to_pylist():
                         number += 1
+                        row.pop("", None)
                         yield number, row
         except (pyarrow.ArrowException, OSError) as error:
             raise UserError(f"is not valid Parquet: {error}", where=path) from None
@@ -220,14 +258,8 @@ def parquet_rows(path: Path, faults: Faults) -> Iterator[tuple[int, Row]]:
             raise UserError(f"holds text that is not UTF-8 after row {number:,}", where=path) from None
 
 
-Rows = Callable[[Path, Faults], Iterator[tuple[int, Row]]]
-ROWS: dict[str, Rows] = {
-    ".jsonl": jsonl_rows,
-    ".ndjson": jsonl_rows,
-    ".csv": csv_rows,
-    ".tsv": tsv_rows,
-    ".parquet": parquet_rows,
-}
+Rows = Callable[[BinaryIO, Faults], Iterator[tuple[int, Row]]]
+ROWS: dict[str, Rows] = {"jsonl": jsonl_rows, "csv": csv_rows, "tsv": tsv_rows, "parquet": parquet_rows}
 
 
 def value_of(row: Row, field: str, line: int, faults: Faults) -> Any | None:
@@ -246,7 +278,12 @@ def value_of(row: Row, field: str, line: int, faults: Faults) -> Any | None:
 def text_of(row: Row, field: str, line: int, faults: Faults) -> str | None:
     """A field that must be text."""
     value = value_of(row, field, line, faults)
-    if value is None or isinstance(value, str):
-        return value
-    faults.at(line, f'field "{field}" is a {type(value).__name__}, expected text')
+    if isinstance(value, str):
+        if len(value) > MAX_LINE:
+            raise too_long(f"{faults.path}:{line}")
+        if "\0" not in value:
+            return value
+        faults.at(line, f'field "{field}" holds a NUL character')
+    elif value is not None:
+        faults.at(line, f'field "{field}" is a {type(value).__name__}, expected text')
     return None

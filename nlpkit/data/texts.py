@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit.base.errors import UserError
-from nlpkit.data.corpus import Document, documents
-from nlpkit.data.packed import suffixes
-from nlpkit.data.readers import ROWS, Faults, raw_blocks
+from nlpkit.data import forms
+from nlpkit.data.corpus import Document, check_field, documents
+from nlpkit.data.readers import raw_blocks
 
 BATCH = 1 << 20  # characters a worker tokenises at a time
 
@@ -25,25 +25,30 @@ class Texts:
     paths: Sequence[Path]
     field: str
     on_error: str
-    part: tuple[int, int]
+    part: tuple[int, int] = (0, 1)
+    format: str | None = None
 
     def batches(self) -> Iterator[list[Document]]:
         """In lists of about `BATCH` characters."""
-        return batches(share(documents(self.paths, field=self.field, on_error=self.on_error), self.part))
+        found = documents(self.paths, field=self.field, on_error=self.on_error, format=self.format)
+        return batches(share(found, self.part))
 
     def lines(self) -> Iterator[tuple[bytes, NDArray[np.int64] | None]]:
         """As UTF-8 lines, and where documents end as `document_ends`; None: at each line without text."""
+        check_field(self.paths, self.field, self.format)
         whole = self.part == (0, 1)
         for paths in [[path] for path in self.paths] if whole else [self.paths]:
             path = Path(paths[0])
-            if whole and suffixes(path)[0] not in ROWS:
-                faults = Faults(path, self.on_error)
-                for raw in raw_blocks(path, faults):
-                    yield raw, None
+            if whole and forms.form_of(path, self.format, (self.field,)) == forms.TEXT:
+                faults = forms.faults_of(path, self.on_error)
+                with forms.reading(path, faults, format=self.format, columns=(self.field,)) as (_, file):
+                    for raw in raw_blocks(file, faults):
+                        yield raw, None
                 faults.say()
                 yield b"\n", None  # the end of a file ends a document
                 continue
-            for batch in Texts(paths, self.field, self.on_error, self.part).batches():
+            found = documents(paths, field=self.field, on_error=self.on_error, format=self.format)
+            for batch in batches(share(found, self.part)):
                 text = "".join(f"{sentence}\n" for document in batch for sentence in document.sentences)
                 yield text.encode(), document_ends(batch)
 

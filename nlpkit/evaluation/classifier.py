@@ -44,7 +44,8 @@ def evaluate(loaded: Loaded, data: Path, other: Loaded | None, options: Mapping[
     refuse({name: options[name] for name in ("stride", "cut", "mask_ratio", "mask_mix")}, "the model is a classifier")
     task, encoder = _reader(loaded, options)
     rival = None if other is None else _rival(other, task, options)
-    columns = {"text": task.text, "pair": task.pair, "label": task.label, "on_error": options["on_error"]}
+    columns = {"text": task.text, "pair": task.pair, "label": task.label, "on_error": options["on_error"],
+               "format": options["format"]}  # fmt: skip
     examples = labelled.read(data, **columns)
     truth = task.classes(examples)
     taught = None if options["train"] is None else labelled.read(options["train"], **columns)

@@ -61,6 +61,7 @@ def distill(
     pair: str | None = None,
     label: str | None = None,
     on_error: str = "error",
+    format: str | None = None,
     metric: str | None = None,
     mask_ratio: float | None = None,
     mask_mix: str | None = None,
@@ -187,7 +188,7 @@ def task_lesson(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Lesson:
                         hint="leave out --weight-hard or --no-labels")  # fmt: skip
     task, encoder = reading.reader(loaded, options)
     kind = tasks.kind(task.name)
-    columns = {"text": task.text, "pair": task.pair, "on_error": options["on_error"]}
+    columns = {"text": task.text, "pair": task.pair, "on_error": options["on_error"], "format": options["format"]}
     examples = labelled.read(path, label=task.label if options["labels"] else None, **columns)
     sequences = reading.encode(task, examples, encoder, "data")
     evaluate = None
@@ -205,7 +206,8 @@ def task_lesson(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Lesson:
 def _unusual(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options of labelled files that are not as they are when nothing is said."""
     return {"no_labels": None if options["labels"] else True,
-            "on_error": None if options["on_error"] == "error" else options["on_error"]}  # fmt: skip
+            "on_error": None if options["on_error"] == "error" else options["on_error"],
+            "format": options["format"]}  # fmt: skip
 
 
 def weights(options: Mapping[str, Any]) -> dict[str, float]:

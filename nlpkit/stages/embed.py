@@ -40,6 +40,7 @@ def embed(
     layer: int | None = None,
     normalize: bool = False,
     on_error: str = "error",
+    format: str | None = None,
     max_len: int | None = None,
     batch_tokens: int = 4096,
     int8: bool = False,
@@ -67,7 +68,8 @@ def embed(
         return iter([write(run, threads)])
     refuse({"force": force or None}, "no file is written", hint="-o names the file to write")
     options = {"text": text, "pooling": pooling, "layer": layer, "normalize": normalize, "on_error": on_error,
-               "max_len": max_len, "batch_tokens": batch_tokens, "int8": int8, "device": device}  # fmt: skip
+               "format": format, "max_len": max_len, "int8": int8, "device": device,
+               "batch_tokens": batch_tokens}  # fmt: skip
     if not isinstance(data, Path):
         return _array(ready(model, int8=int8, device=device), data, options, threads=threads)
     return chain.from_iterable(embed_batches(model, data, options, threads=threads))
@@ -115,7 +117,8 @@ def vectors(
     encoder = encoder_of(loaded, options["max_len"])
     device, batch_tokens = choose_device(options["device"]), options["batch_tokens"]
     network = loaded.model.to(device)
-    rows = chunks(data, text=options["text"], on_error=options["on_error"])
+    rows = chunks(data, text=options["text"], on_error=options["on_error"], format=options["format"],
+                  named=options["text"] != "text")  # fmt: skip
 
     def answer(sequences: Sequences) -> list[dict[str, Any]]:
         found = each(network, pool, sequences, batch_tokens=batch_tokens, device=device)

@@ -32,6 +32,7 @@ def evaluate(
     pair: str | None = None,
     label: str | None = None,
     on_error: str = "error",
+    format: str | None = None,
     max_len: int | None = None,
     stride: int | None = None,
     cut: str | None = None,
@@ -99,13 +100,13 @@ def tokens_of(data: Path, loaded: Loaded, options: Mapping[str, Any]) -> Iterato
     data = Path(data)
     if data.suffix == ".safetensors":
         skip = None if options["on_error"] == "error" else options["on_error"]
-        refuse({"text": options["text"], "on_error": skip}, f"{data.name} is no text")
+        refuse({"text": options["text"], "on_error": skip, "format": options["format"]}, f"{data.name} is no text")
         yield language.Text(data, data.name, sha256(data))
         return
     with tempfile.TemporaryDirectory(prefix="nlpkit-evaluate-") as folder:
         made = Path(folder) / "tokens.safetensors"
         tokens([data], made, tokenizer=loaded.path, field=options["text"] or "text", on_error=options["on_error"],
-               threads=options["threads"])  # fmt: skip
+               format=options["format"], threads=options["threads"])  # fmt: skip
         # The hash of what was read: a pipe cannot be read a second time.
         read = file.read(made).provenance["inputs"][0]
         yield language.Text(made, read["name"], read["sha256"])

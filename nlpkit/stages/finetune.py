@@ -50,6 +50,7 @@ def finetune(
     pair: str | None = None,
     label: str = "label",
     on_error: str = "error",
+    format: str | None = None,
     pooling: str = "pooler",
     freeze: str | None = None,
     metric: str | None = None,
@@ -73,7 +74,8 @@ def finetune(
         check_dev(given)
         loaded = load(run.paths("model")[0])
         encoder = encoder_of(loaded, max_len)
-        columns: dict[str, Any] = {"text": text, "pair": pair, "label": label, "on_error": on_error}
+        columns: dict[str, Any] = {"text": text, "pair": pair, "label": label, "on_error": on_error,
+                                   "format": format}  # fmt: skip
         examples = labelled.read(run.paths("train")[0], **columns)
         asked = kind.learn(examples, {**given, "max_len": encoder.max_len})
         known = (loaded.config.get("task") or {}).get("labels", ())

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nlpkit.base import events
-from nlpkit.base.errors import UserError
+from nlpkit.base.errors import UserError, refuse
 from nlpkit.data import in_memory, labelled
 from nlpkit.data.framing import framing
 from nlpkit.data.in_memory import Texts
@@ -41,6 +41,7 @@ def generate(
     repetition_penalty: float | None = None,
     stop: Sequence[str] | None = None,
     on_error: str = "error",
+    format: str | None = None,
     seed: int = 0,
     int8: bool = False,
     device: str = "cpu",
@@ -76,7 +77,7 @@ def generate(
     first = Reader(loaded, device=device)
     end = framing(loaded.family.framing, tokenizer).last
     writer = Writer(tokenizer, sampling, end, max_new_tokens, tuple(stop or ()), seed, hear)
-    rows = prompts(data, prompt, text=text, on_error=on_error)
+    rows = prompts(data, prompt, text=text, on_error=on_error, format=format)
 
     def records() -> Iterator[dict[str, Any]]:
         forgot = False
@@ -101,7 +102,9 @@ def generate(
     return records() if data is None or isinstance(data, Path) else list(records())
 
 
-def prompts(data: Path | Texts | None, prompt: str | None, *, text: str, on_error: str) -> Iterator[Row]:
+def prompts(
+    data: Path | Texts | None, prompt: str | None, *, text: str, on_error: str, format: str | None = None
+) -> Iterator[Row]:
     """Rows with ``text``, a prompt each. Errors: two sources, a prompt that is not text, a source without prompts."""
     if prompt is not None and data is not None:
         raise UserError("prompts are read from a file or given with --prompt, not both",
@@ -114,12 +117,15 @@ def prompts(data: Path | Texts | None, prompt: str | None, *, text: str, on_erro
     if data is not None and not isinstance(data, Path):
         return in_memory.rows(data, pairs=False)
     source = Path("-") if prompt == "-" else data
-    return iter([{"text": prompt or ""}]) if source is None else _some(source, text, on_error)
+    if source is None:
+        refuse({"format": format}, "no file of prompts is read")
+        return iter([{"text": prompt or ""}])
+    return _some(source, text, on_error, format)
 
 
-def _some(source: Path, text: str, on_error: str) -> Iterator[Row]:
+def _some(source: Path, text: str, on_error: str, format: str | None) -> Iterator[Row]:
     count = 0
-    for row in labelled.stream(source, text=text, on_error=on_error):
+    for row in labelled.stream(source, text=text, on_error=on_error, format=format, named=text != "prompt"):
         count += 1
         yield row
     if not count:

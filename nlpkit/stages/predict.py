@@ -24,6 +24,7 @@ def predict(
     text: str | None = None,
     pair: str | None = None,
     on_error: str = "error",
+    format: str | None = None,
     max_len: int | None = None,
     batch_tokens: int = 4096,
     int8: bool = False,
@@ -40,8 +41,8 @@ def predict(
     bad lines, after the answers to those before them.
     """
     if not isinstance(data, Path):
-        refuse({"text": text, "pair": pair}, "texts in memory have no columns")
-    options = {"text": text, "pair": pair, "on_error": on_error, "max_len": max_len}
+        refuse({"text": text, "pair": pair, "format": format}, "texts in memory have no columns")
+    options = {"text": text, "pair": pair, "on_error": on_error, "format": format, "max_len": max_len}
     records = chain.from_iterable(
         predict_batches(model, data, options, batch_tokens=batch_tokens, int8=int8, device=device, threads=threads)
     )
@@ -63,7 +64,8 @@ def predict_batches(
     loaded = ready(model, int8=int8, device=device)
     task, encoder = reader(loaded, options)
     network = loaded.model.to(device)
-    rows = chunks(data, text=task.text, pair=task.pair, on_error=options["on_error"])
+    rows = chunks(data, text=task.text, pair=task.pair, on_error=options["on_error"], format=options["format"],
+                  named=options["text"] is not None)  # fmt: skip
 
     def answer(sequences: Sequences) -> list[dict[str, Any]]:
         return task.decode(score(network, task, sequences, batch_tokens=batch_tokens, device=device))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from nlpkit.base import events
 from nlpkit.data import in_memory, labelled
@@ -16,9 +14,9 @@ from nlpkit.data.readers import Row
 from nlpkit.exchange.opening import load
 from nlpkit.machine.threads import use_threads
 from nlpkit.models.load import Loaded, to_answer
+from nlpkit.stages.arriving import as_they_come
 from nlpkit.tasks.sequences import Encoder, Sequences
 
-T = TypeVar("T")
 CHUNK = 512  # texts that are answered together, at most
 Record = dict[str, Any]
 
@@ -53,50 +51,17 @@ def ready(model: Path | Loaded, *, int8: bool, device: str) -> Loaded:
 
 
 def chunks(
-    data: Path | Texts, *, text: str = "text", pair: str | None = None, on_error: str = "error"
+    data: Path | Texts,
+    *,
+    text: str = "text",
+    pair: str | None = None,
+    on_error: str = "error",
+    format: str | None = None,
+    named: bool = False,
 ) -> Iterator[list[Row]]:
     """Rows of a file as they come, or of texts in memory (pairs of them, where there is a column ``pair``)."""
     if isinstance(data, Path):
-        return as_they_come(labelled.stream(data, text=text, pair=pair, on_error=on_error), CHUNK)
+        rows = labelled.stream(data, text=text, pair=pair, on_error=on_error, format=format, named=named)
+        return as_they_come(rows, CHUNK)
     rows = in_memory.rows(data, pairs=pair is not None)
     return iter(lambda: list(islice(rows, CHUNK)), [])
-
-
-class _End:
-    """Put after the last item: what ended the reading, None when nothing more was there."""
-
-    def __init__(self, error: BaseException | None) -> None:
-        self.error = error
-
-
-def as_they_come(items: Iterator[T], most: int) -> Iterator[list[T]]:
-    """Lists of at least one and at most ``most`` items: those that are there when the last list has been dealt with.
-
-    A thread reads ahead, ``most`` items at most. What it raises is raised here, after the items before it.
-    """
-    waiting: queue.Queue[T | _End] = queue.Queue(most)
-
-    def read() -> None:
-        error: BaseException | None = None
-        try:
-            for item in items:
-                waiting.put(item)
-        except BaseException as reason:  # noqa: BLE001 - it is raised again, by the one who waits
-            error = reason
-        waiting.put(_End(error))
-
-    threading.Thread(target=read, daemon=True).start()
-    while True:
-        chunk: list[T] = []
-        item = waiting.get()
-        while not isinstance(item, _End):
-            chunk.append(item)
-            if len(chunk) == most or waiting.empty():
-                break
-            item = waiting.get()
-        if chunk:
-            yield chunk
-        if isinstance(item, _End):
-            if item.error is not None:
-                raise item.error
-            return

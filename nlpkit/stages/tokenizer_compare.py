@@ -19,8 +19,10 @@ from nlpkit.tokenizers.base import Tokenizer
 _BATCH = 2000  # lines
 
 
-def compare(tokenizers: Sequence[Path], *, text: Path) -> dict[str, Any]:
-    """Measure tokenizers (files or folders that hold one) on the lines of a text.
+def compare(
+    tokenizers: Sequence[Path], *, text: Path, field: str = "text", format: str | None = None
+) -> dict[str, Any]:
+    """Measure tokenizers (files or folders that hold one) on the lines of a text, or on the column ``field`` of rows.
 
     A word is what white space separates. For each tokenizer:
 
@@ -33,7 +35,7 @@ def compare(tokenizers: Sequence[Path], *, text: Path) -> dict[str, Any]:
     tallies = [_Tally(str(path), load_tokenizer(path)) for path in tokenizers]
     words: Counter[str] = Counter()
     size = 0
-    lines = read_lines(text)
+    lines = read_lines(text, field=field, format=format)
     while batch := list(islice(lines, _BATCH)):
         size += sum(len(line.encode()) for line in batch)
         words.update(word for line in batch for word in line.split())

@@ -1,4 +1,4 @@
-"""Text to ids and back, line by line, as fast as the lines come.
+"""Text to ids and back, line by line or row by row, as fast as they come.
 
 `encode` and `decode` read a file, stdin ("-") or any iterable and yield as they go. A pipe is read in whatever parts
 are there: a slow producer's line is answered at once, a fast one's go through in large batches.
@@ -8,31 +8,41 @@ from __future__ import annotations
 
 import codecs
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+from nlpkit.base import contents
 from nlpkit.base.errors import UserError
+from nlpkit.data import forms, labelled, readers
 from nlpkit.exchange.opening import load_tokenizer
+from nlpkit.stages.arriving import as_they_come
 from nlpkit.tokenizers.base import Tokenizer
 
 T = TypeVar("T")
 Source = Path | str | Iterable[Any]
 STDIN = Path("-")
 _CHUNK = 1 << 20  # bytes; a fraction of a second of work
+_ROWS = 512  # that are encoded together, at most
 _NUMBER = re.compile(rb"[0-9]{1,12}")
 
 
-def encode(tokenizer: Path | Tokenizer, file: Source = STDIN, *, pieces: bool = False) -> Iterator[list[Any]]:
-    """The ids (or ``pieces``) of each line of a text, without framing tokens and its end (\\n or \\r\\n).
+def encode(
+    tokenizer: Path | Tokenizer,
+    file: Source = STDIN,
+    *,
+    field: str = "text",
+    format: str | None = None,
+    pieces: bool = False,
+) -> Iterator[list[Any]]:
+    """The ids (or ``pieces``) of each line of a text, without framing tokens and its end (\\n or \\r\\n), or of the
+    column ``field`` of each row.
 
     ``tokenizer`` is a tokenizer or a file or folder that holds one; ``file`` a path, "-" or an iterable of texts.
     Errors: UserError with file and line for bad UTF-8, after the lines before it.
     """
-    return chain.from_iterable(encode_batches(tokenizer, file, pieces=pieces))
+    return chain.from_iterable(encode_batches(tokenizer, file, field=field, format=format, pieces=pieces))
 
 
 def decode(tokenizer: Path | Tokenizer, file: Source = STDIN) -> Iterator[str]:
@@ -43,10 +53,17 @@ def decode(tokenizer: Path | Tokenizer, file: Source = STDIN) -> Iterator[str]:
     return chain.from_iterable(decode_batches(tokenizer, file))
 
 
-def encode_batches(tokenizer: Path | Tokenizer, file: Source, *, pieces: bool = False) -> Iterator[list[list[Any]]]:
+def encode_batches(
+    tokenizer: Path | Tokenizer,
+    file: Source,
+    *,
+    field: str = "text",
+    format: str | None = None,
+    pieces: bool = False,
+) -> Iterator[list[list[Any]]]:
     """`encode`, as many lines at a time as were there to be read."""
     given = _open(tokenizer)
-    for texts in _batches(file, _text):
+    for texts in _texts(file, field, format):
         ids = (item.tolist() for item in given.encode_batch(texts))
         yield [[given.pieces[number] for number in line] for line in ids] if pieces else list(ids)
 
@@ -58,9 +75,26 @@ def decode_batches(tokenizer: Path | Tokenizer, file: Source) -> Iterator[list[s
         yield [given.decode(ids) for ids in lines]
 
 
-def read_lines(file: Source) -> Iterator[str]:
-    """The lines of a text, without their ends. Errors: UserError with file and line for bad UTF-8."""
-    return chain.from_iterable(_batches(file, _text))
+def read_lines(file: Source, *, field: str = "text", format: str | None = None) -> Iterator[str]:
+    """The lines of a text, without their ends, or the texts of rows. Errors: UserError with file and line for bad
+    UTF-8."""
+    return chain.from_iterable(_texts(file, field, format))
+
+
+def _texts(source: Source, field: str, format: str | None) -> Iterator[list[str]]:
+    """Lines or the texts of rows, as many at a time as are there."""
+    if not isinstance(source, (Path, str)):
+        yield from _batches(source, _text)
+        return
+    faults = forms.faults_of(source, "error")
+    with forms.reading(source, faults, format=format, columns=(field,)) as (form, file):
+        if form == forms.TEXT:
+            if field != "text":
+                forms.refuse_column(field, faults.path)
+            yield from _parsed(str(faults.path), _unmarked(file, str(faults.path)), _text)
+        else:
+            rows = labelled.texts_of(readers.ROWS[form](file, faults), field, faults)
+            yield from as_they_come(rows, _ROWS)
 
 
 def _text(line: Any) -> str:
@@ -74,10 +108,14 @@ def _open(tokenizer: Path | str | Tokenizer) -> Tokenizer:
 def _batches(source: Source, parse: Callable[[Any], T]) -> Iterator[list[T]]:
     """Lines, parsed, in batches. Where ``parse`` raises ValueError, what came before is yielded first."""
     if isinstance(source, (Path, str)):
-        place = "stdin" if str(source) == "-" else str(source)
-        parts: Iterator[Sequence[Any]] = _read(source)
+        faults = forms.faults_of(source, "error")
+        with forms.reading(source, faults, format=forms.TEXT) as (_, file):
+            yield from _parsed(str(faults.path), _unmarked(file, str(faults.path)), parse)
     else:
-        place, parts = "line", ([item] for item in source)
+        yield from _parsed("line", ([item] for item in source), parse)
+
+
+def _parsed(where: str, parts: Iterable[Sequence[Any]], parse: Callable[[Any], T]) -> Iterator[list[T]]:
     number = 0
     for lines in parts:
         done: list[T] = []
@@ -87,36 +125,34 @@ def _batches(source: Source, parse: Callable[[Any], T]) -> Iterator[list[T]]:
             try:
                 done.append(parse(line))
             except ValueError as reason:
-                error = UserError(_words(reason), where=f"{place}:{number}")
+                error = UserError(_words(reason), where=f"{where}:{number}", hint=_hint(reason, where))
                 break
         yield done
         if error is not None:
             raise error
 
 
-def _read(path: Path | str) -> Iterator[Sequence[bytes]]:
+def _unmarked(file: BinaryIO, where: str) -> Iterator[Sequence[bytes]]:
     """The lines of a file, without their ends and without a byte order mark, as they become available."""
-    stdin = str(path) == "-"
-    try:
-        opened: Any = nullcontext(sys.stdin.buffer) if stdin else open(path, "rb")  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise UserError(f"cannot read: {error.strerror}", where=path) from None
-    with opened as file:
-        mark = codecs.BOM_UTF8
-        for first, *rest in _split(file):
-            yield [first.removeprefix(mark), *rest]
-            mark = b""
+    mark = codecs.BOM_UTF8
+    for first, *rest in _split(file, where):
+        yield [first.removeprefix(mark), *rest]
+        mark = b""
 
 
-def _split(file: BinaryIO) -> Iterator[Sequence[bytes]]:
+def _split(file: BinaryIO, where: str) -> Iterator[Sequence[bytes]]:
     begun: list[bytes] = []  # parts of a line whose end has not come yet
+    size = 0
     while part := file.read1(_CHUNK):  # type: ignore[attr-defined]
         first, newline, rest = part.partition(b"\n")
         begun.append(first)
+        size += len(first)
+        if size > readers.MAX_LINE:
+            raise readers.too_long(where)
         if newline:
             *lines, last = rest.split(b"\n")
             yield [b"".join(begun), *lines]
-            begun = [last]
+            begun, size = [last], len(last)
     if any(begun):
         yield [b"".join(begun)]
 
@@ -140,3 +176,9 @@ def _words(reason: ValueError) -> str:
     if isinstance(reason, UnicodeDecodeError):
         return f"is not UTF-8 text: byte 0x{reason.object[reason.start]:02x} at column {reason.start + 1}"
     return str(reason)
+
+
+def _hint(reason: ValueError, where: str) -> str | None:
+    """What makes UTF-8 of text in another encoding."""
+    latin = contents.single_bytes(reason.object) if isinstance(reason, UnicodeDecodeError) else None
+    return f"it looks like {latin}: {contents.iconv(latin, where)}" if latin else None

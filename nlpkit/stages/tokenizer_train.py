@@ -67,6 +67,7 @@ def train(
     score: str | None = None,
     field: str = "text",
     on_error: str = "error",
+    format: str | None = None,
     threads: int | None = None,
     log: Path | None = None,
     force: bool = False,
@@ -93,7 +94,7 @@ def train(
     if dry_run:
         return run.plan(special=_SPECIAL)
     with events.log_to(log):
-        texts = _texts(run.paths("corpus"), field, on_error)
+        texts = _texts(run.paths("corpus"), field, on_error, format)
         counts = count_words(texts, trainer.split(options), threads=threads)
         if not counts:
             raise UserError("the corpus holds no words", where=str(corpus[0]))
@@ -104,9 +105,9 @@ def train(
         return run.write({}, kind="tokenizer", config=config, tokenizer=tokenizer.to_json())
 
 
-def _texts(paths: Sequence[Path], field: str, on_error: str) -> Iterator[str]:
+def _texts(paths: Sequence[Path], field: str, on_error: str, format: str | None) -> Iterator[str]:
     """Lines of documents, with the line end where another follows: it is a character of the text too."""
-    for document in documents(paths, field=field, on_error=on_error):
+    for document in documents(paths, field=field, on_error=on_error, format=format):
         *lines, last = document.sentences
         yield from (f"{line}\n" for line in lines)
         yield last if document.ends else f"{last}\n"

@@ -39,6 +39,7 @@ def tokens(
     tokenizer: Path,
     field: str = "text",
     on_error: str = "error",
+    format: str | None = None,
     shard: str | None = None,
     threads: int | None = None,
     log: Path | None = None,
@@ -59,7 +60,7 @@ def tokens(
     width = np.dtype("<u2") if made.vocab_size <= 1 << 16 else np.dtype("<u4")
     with events.log_to(log), spool(run.output) as column:
         paths = run.paths("corpus")
-        found = Texts(paths, field, on_error, part)
+        found = Texts(paths, field, on_error, part, format)
         encoded = _encoded(found, made, width, threads, _size(paths))
         totals = _spool(encoded, made.line_end.astype(width), column)
         need_text(totals.sentences, [Path(path) for path in corpus])

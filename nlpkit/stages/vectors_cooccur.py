@@ -32,6 +32,7 @@ def cooccur(
     tokenizer: Path | None = None,
     field: str = "text",
     on_error: str = "error",
+    format: str | None = None,
     memory_mb: int = 1024,
     threads: int | None = None,
     log: Path | None = None,

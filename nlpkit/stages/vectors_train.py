@@ -64,6 +64,7 @@ def train(
     dev: Path | None = None,
     field: str = "text",
     on_error: str = "error",
+    format: str | None = None,
     seed: int = 0,
     threads: int | None = None,
     save_every: int | None = None,

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from nlpkit.base import events
 from nlpkit.base.errors import UserError
-from nlpkit.data import corpus, labelled, readers
+from nlpkit.data import corpus, forms, labelled, readers
 from nlpkit.data.corpus import Document, documents
 from nlpkit.data.readers import ROWS, Faults, lines
 
@@ -48,6 +48,17 @@ def notes() -> Iterator[list[str]]:
         yield said
 
 
+def lines_of(path: Path, faults: Faults) -> list[tuple[int, str]]:
+    with open(path, "rb") as file:
+        return list(lines(file, faults))
+
+
+def rows_of(path: Path) -> list[tuple[int, Any]]:
+    faults = Faults(path, "error")
+    with forms.reading(path, faults) as (form, file):
+        return list(ROWS[form](file, faults))
+
+
 def sentences(path: Path, **options: Any) -> list[list[str]]:
     return [document.sentences for document in documents([path], **options)]
 
@@ -64,7 +75,10 @@ def test_only_line_feeds_end_lines(tmp_path: Path) -> None:
     odd = "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\rh"
     assert sentences(put(tmp_path, "a.txt", f"{odd}\nb\n")) == [[odd, "b"]]
     assert sentences(put(tmp_path, "a.jsonl", json.dumps({"text": odd}, ensure_ascii=False) + "\n")) == [[odd]]
-    assert [line for _, line in lines(put(tmp_path, "b.txt", "x\r\r\ny\r"), Faults(Path("b"), "error"))] == ["x", "y"]
+    assert [line for _, line in lines_of(put(tmp_path, "b.txt", "x\r\r\ny\r"), Faults(Path("b"), "error"))] == [
+        "x",
+        "y",
+    ]
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"\xef\xbb\xbf", b" \r\n\t\n"])
@@ -116,7 +130,7 @@ def test_csv_rows_come_back_with_every_character(folder: Path, rows: list[tuple[
     target = io.StringIO(newline="")
     csv.writer(target, lineterminator=end, quoting=csv.QUOTE_ALL).writerows([("text", "label"), *rows])
     path = put(folder, "a.csv", target.getvalue())
-    found = [(row["text"], row["label"]) for _, row in ROWS[".csv"](path, Faults(path, "error"))]
+    found = [(row["text"], row["label"]) for _, row in rows_of(path)]
     assert found == rows
 
 
@@ -124,7 +138,7 @@ def test_csv_rows_come_back_with_every_character(folder: Path, rows: list[tuple[
 @settings(max_examples=50, deadline=None)
 def test_tsv_has_no_quotes(folder: Path, rows: list[tuple[str, str]], end: str) -> None:
     path = put(folder, "a.tsv", "".join("\t".join(row) + end for row in [("text", "label"), *rows]))
-    found = [(row["text"], row["label"]) for _, row in ROWS[".tsv"](path, Faults(path, "error"))]
+    found = [(row["text"], row["label"]) for _, row in rows_of(path)]
     assert found == rows
 
 
@@ -133,7 +147,7 @@ def test_tsv_has_no_quotes(folder: Path, rows: list[tuple[str, str]], end: str) 
 def test_parquet_rows_come_back(folder: Path, texts: list[str]) -> None:
     path = folder / "a.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"text": texts, "n": list(range(len(texts)))}), path)
-    found = list(ROWS[".parquet"](path, Faults(path, "error")))
+    found = rows_of(path)
     assert found == [(number + 1, {"text": text, "n": number}) for number, text in enumerate(texts)]
 
 
@@ -192,7 +206,7 @@ PARTS = [
 def test_lines_read_in_blocks_are_those_read_one_by_one(
     folder: Path, parts: list[bytes], block: int, on_error: str
 ) -> None:
-    path = put(folder, "blocks.txt", b"".join(parts))
+    path, raw = folder / "blocks.txt", b"".join(parts)
 
     def outcome(read: Callable[[Faults], list[str]]) -> tuple[Any, ...]:
         faults = Faults(path, on_error)
@@ -203,8 +217,8 @@ def test_lines_read_in_blocks_are_those_read_one_by_one(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(readers, "BLOCK", block)
-        found = outcome(lambda faults: [text for some in readers.blocks(path, faults) for text in some])
-    assert found == outcome(lambda faults: [text for _, text in lines(path, faults)])
+        found = outcome(lambda faults: [text for some in readers.blocks(io.BytesIO(raw), faults) for text in some])
+    assert found == outcome(lambda faults: [text for _, text in lines(io.BytesIO(raw), faults)])
 
 
 FAULTS = [
@@ -247,7 +261,7 @@ def test_the_lines_behind_an_open_quote_are_counted(tmp_path: Path, notes: list[
 
 
 def test_a_column_named_twice_and_a_wrong_word_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="names a column twice"):
+    with pytest.raises(UserError, match='names the column "text" twice'):
         sentences(put(tmp_path, "a.csv", "text,text\na,b\n"))
     with pytest.raises(UserError, match='did you mean "skip"'):
         sentences(put(tmp_path, "a.txt", "a"), on_error="skp")
@@ -298,7 +312,7 @@ def test_a_missing_file_and_a_folder_are_errors(tmp_path: Path, name: str) -> No
 def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readers, "MAX_LINE", 10)
     assert sentences(put(tmp_path, "a.txt", "x" * 10)) == [["x" * 10]]
-    with pytest.raises(UserError, match="a line of more than 10 bytes"):
+    with pytest.raises(UserError, match="is larger than 10 bytes"):
         sentences(put(tmp_path, "a.txt", "ok\n" + "x" * 11))
 
 
@@ -342,7 +356,7 @@ def test_empty_texts_are_examples_and_said(tmp_path: Path, notes: list[str]) -> 
 
 
 @pytest.mark.parametrize(("name", "content", "says"), [
-    ("a.txt", "text\n", 'suffix ".txt" says no format'),
+    ("a.txt", "text\n", "is plain text, expected rows"),
     ("a.csv", "text,label\n", "holds no examples"),
     ("a.jsonl", "", "holds no examples"),
     ("a.csv", "texts,label\na,b\n", 'has no field "text"; did you mean "texts"'),
@@ -359,16 +373,20 @@ class Stdin:
         self.buffer = buffer
 
 
-def test_stdin_is_text_and_json_mixed(monkeypatch: pytest.MonkeyPatch, notes: list[str]) -> None:
-    content = b'\xef\xbb\xbfone\r\n\n{"text": "two", "id": 7, "x": 1}\n{bad\n\xff\n  {"text": "a\\nb", "b": "c"}\nlast'
+def test_stdin_is_text_or_rows_by_its_first_line(monkeypatch: pytest.MonkeyPatch, notes: list[str]) -> None:
+    monkeypatch.setattr("sys.stdin", Stdin(io.BytesIO(b'\xef\xbb\xbfone\r\n\n{"text": "two"}\nlast')))
+    assert [row["text"] for row in labelled.stream(Path("-"))] == ["one", "", '{"text": "two"}', "last"]
+    content = b'\n{"text": "two", "id": 7, "x": 1}\n{bad\n\xff\n  {"text": "a\\nb", "b": "c"}'
     monkeypatch.setattr("sys.stdin", Stdin(io.BytesIO(content)))
     with pytest.raises(UserError) as caught:
         list(labelled.stream(Path("-")))
-    assert caught.value.where == "stdin:4"
+    assert caught.value.where == "stdin:3"
     monkeypatch.setattr("sys.stdin", Stdin(io.BytesIO(content)))
     found = list(labelled.stream(Path("-"), on_error="skip"))
-    assert found == [{"text": "one"}, {"text": ""}, {"text": "two", "id": 7}, {"text": "a\nb"}, {"text": "last"}]
-    assert "stdin: skipped 2 lines, the first at line 4" in notes[0]
+    assert found == [{"text": "two", "id": 7}, {"text": "a\nb"}]
+    assert (
+        notes[-2:] == ["stdin: read as JSONL", notes[-1]] and "stdin: skipped 2 lines, the first at line 3" in notes[-1]
+    )
     monkeypatch.setattr("sys.stdin", Stdin(io.BytesIO(b'\n{"text": "a", "b": "c"}\n \n')))
     assert list(labelled.stream(Path("-"), pair="b")) == [{"text": "a", "pair": "c"}]
 
@@ -398,4 +416,4 @@ def test_streamed_files_are_read_by_their_columns(tmp_path: Path) -> None:
     path = put(tmp_path, "a.csv", "id,text\n7,one\n8,\n")
     assert list(labelled.stream(path)) == [{"text": "one", "id": "7"}, {"text": "", "id": "8"}]
     plain = put(tmp_path, "a.txt", 'one\n\n{"text": "two"}\n')
-    assert list(labelled.stream(plain)) == [{"text": "one"}, {"text": ""}, {"text": "two"}]
+    assert list(labelled.stream(plain)) == [{"text": "one"}, {"text": ""}, {"text": '{"text": "two"}'}]

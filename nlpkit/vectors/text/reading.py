@@ -48,7 +48,8 @@ class Reading:
 def read(run: Run, tokenizer: Tokenizer | None, *, threads: int | None, dry_run: bool) -> Reading:
     """Read the corpus of a run, by these of its options. ``tokenizer`` is its input of this name, opened.
 
-    ``lowercase``, the ``tokenizer``, ``field`` and ``on_error`` say what the words of text are; token files know.
+    ``lowercase``, the ``tokenizer``, ``field``, ``format`` and ``on_error`` say what the words of text are; token files
+    know.
     ``phrases`` is how often pairs of words are joined (None: never), those that score more than ``phrase_threshold``
     (None: 100), with ``min_count`` as the discount (`nlpkit.vectors.text.phrases`). Then ``min_count`` and
     ``vocab_size`` choose the words. Errors: UserError for an option that changes nothing, text beside token files,
@@ -130,7 +131,8 @@ def _text(run: Run, tokenizer: Tokenizer | None, role: str, threads: int | None,
         refuse({"lowercase": options["lowercase"]}, "the tokenizer decides about case")
     lower = options["lowercase"] is not False
     split = Words(lowercase=lower) if tokenizer is None else Pieces(tokenizer)
-    lines = (text for text, _ in Texts(run.paths(role), options["field"], options["on_error"], (0, 1)).lines())
+    found = Texts(run.paths(role), options["field"], options["on_error"], format=options["format"])
+    lines = (text for text, _ in found.lines())
     if isinstance(split, Words) and (threads or default_threads()) > 1:
         blocks = in_threads(split.apart, lines, threads=threads)
     else:
@@ -145,7 +147,7 @@ def _tokens(run: Run, role: str) -> _Found:
     given = {
         "lowercase": options["lowercase"], "tokenizer": run.path("tokenizer"),
         "field": None if options["field"] == "text" else options["field"],
-        "on_error": None if options["on_error"] == "error" else options["on_error"],
+        "on_error": None if options["on_error"] == "error" else options["on_error"], "format": options["format"],
     }  # fmt: skip
     refuse(given, "the corpus is token files, in which the text is tokens already")
     source = TokenSource(TokenFiles.open(run.paths(role)))

@@ -1,0 +1,99 @@
+"""Which form the text or the rows of a file have: by ``--format``, else by the name, else by the content.
+
+Every command that reads text or rows opens it here, from files, pipes and stdin alike, so that all read the same thing
+alike: plain text (a line each), JSONL, CSV, TSV, Parquet, packed (.gz, .zst) or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from nlpkit.artifact.provenance import KEPT, STDIN_AGAIN
+from nlpkit.base import contents, events
+from nlpkit.base.errors import UserError, choose
+from nlpkit.data.packed import ahead, opened, suffixes
+from nlpkit.data.readers import ROWS, Faults
+
+TEXT = "text"
+FORMATS = (TEXT, *ROWS)
+_SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
+
+
+def check(format: str | None) -> None:
+    """Errors: a ``--format`` that is none."""
+    if format is not None:
+        choose(dict.fromkeys(FORMATS), format, field="format")
+
+
+def faults_of(path: Path | str, on_error: str) -> Faults:
+    """The faults of a file, under the name it has for the person who gave it."""
+    path = Path(path)
+    return Faults(Path("stdin") if str(path) == "-" else Path(KEPT.get(path, path)), on_error)
+
+
+@contextmanager
+def reading(
+    path: Path | str, faults: Faults, *, format: str | None = None, columns: Collection[str] = (), say: bool = True
+) -> Iterator[tuple[str, BinaryIO]]:
+    """The form of a file and its bytes, unpacked. What was found by content is said, but for plain text.
+
+    ``columns`` are the names that are asked for, by which a header is known. Errors: what is neither text nor rows,
+    text in another encoding, a JSON document that is not a row a line, columns between semicolons.
+    """
+    check(format)
+    path = Path(path)
+    with opened(path, name=faults.path) as file:
+        head, file = ahead(file, _enough)
+        by_name = None if path in KEPT or path in STDIN_AGAIN else _SUFFIXES.get(suffixes(path)[0])
+        form = format or by_name or contents.form(head, columns)
+        _refuse(head, form, faults.path)
+        if form not in FORMATS:
+            raise _other_form(form, faults.path)
+        if say and form != TEXT and not (format or by_name):
+            events.note(f"{faults.path}: read as {contents.NAMES[form]}")
+        yield form, file
+
+
+def form_of(path: Path | str, format: str | None = None, columns: Collection[str] = ()) -> str:
+    """The form of a file that can be read twice, without a word."""
+    with reading(path, faults_of(path, "error"), format=format, columns=columns, say=False) as (form, _):
+        return form
+
+
+def has_rows(paths: Collection[Path], format: str | None, columns: Collection[str]) -> bool:
+    """Whether a column means something to one of the files; those that can be read only once are not asked."""
+    return any(not Path(path).is_file() or form_of(path, format, columns) in ROWS for path in paths)
+
+
+def refuse_column(column: str, path: Path | str) -> None:
+    """The error for a column that is named where there are none."""
+    raise UserError(f'the column "{column}" is asked for, and this is plain text, which has no columns', where=path,
+                    hint=f"leave it out, or name the form: --format {', '.join(ROWS)}")  # fmt: skip
+
+
+def _enough(head: bytes) -> bool:
+    """Whether these bytes say what the form is: one line does, magic bytes do, and a mark does."""
+    return contents.first_line(head) is not None or len(head) >= contents.LOOK
+
+
+def _refuse(head: bytes, form: str, path: Path) -> None:
+    """Errors: what is no text at all, or not in UTF-8."""
+    if form == "parquet":
+        return
+    if name := contents.encoding(head):
+        raise UserError(f"is {name} text, expected UTF-8", where=path, hint=contents.iconv(name, path))
+    if what := contents.other(head):
+        hint = "nlpkit info says what it is" if "safetensors" in what else "unpack or convert it first"
+        raise UserError(f"is {what}, expected text or rows ({', '.join(FORMATS)}; .gz and .zst)", where=path, hint=hint)
+
+
+def _other_form(form: str, path: Path) -> UserError:
+    if form == "json":
+        return UserError("is a JSON document, expected JSONL: an object a line", where=path,
+                         hint=f"jq -c '.[]' {path} > {path.stem}.jsonl makes rows of an array")  # fmt: skip
+    script = "import csv,sys; csv.writer(sys.stdout).writerows(csv.reader(sys.stdin, delimiter=';'))"
+    return UserError("has semicolons between its columns, expected commas (CSV) or tabs (TSV)", where=path,
+                     hint=f'python3 -c "{script}" < {path} > {path.stem}.comma.csv')  # fmt: skip
