@@ -31,6 +31,8 @@ from nlpkit.machine import portable
 # Files that stand for a stdin that was read before: `verify` gives them, and their name is "-" again.
 STDIN_AGAIN: set[Path] = set()
 KEPT: dict[Path, str] = {}  # where a stream was put, and what the person who gave it calls it
+# Kinds of tokenizer that another package runs, whose version may then change the bytes.
+_RUN_BY = {"pipeline": "tokenizers"}
 PROMISE = "same files, options, seed, versions and processor type: same bytes"
 PORTABLE = "same files, options, seed and versions: same bytes on any x86-64 processor with AVX2"
 
@@ -165,8 +167,15 @@ class Run:
         history: dict[str, Any] = {}
         if path.suffix == ".safetensors":
             artifact = file.read(path)
+            self._uses(artifact.tokenizer)
             history = {**artifact.metadata["history"], sha: artifact.provenance}
         return Input(role, "-" if path in STDIN_AGAIN else path.name, sha, path, history)
+
+    def _uses(self, tokenizer: Mapping[str, Any] | None) -> None:
+        """Record the version of the package that runs a tokenizer, where one does."""
+        library = _RUN_BY.get(str((tokenizer or {}).get("kind")))
+        if library is not None and library not in self.libraries:
+            self.libraries = (*self.libraries, library)
 
     def provenance(self) -> dict[str, Any]:
         """What is recorded of this run, and what must agree when it is resumed."""
@@ -193,6 +202,7 @@ class Run:
     ) -> dict[str, Any]:
         """Write the result and say so; returns the stage's summary (output, kind, sha256, bytes). Of several processes
         one writes; the others know the first two only."""
+        self._uses(tokenizer)
         if not world().leads:
             return {"output": str(self.output), "kind": kind}
         file.write(

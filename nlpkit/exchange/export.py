@@ -116,8 +116,8 @@ def import_(
     tokenizer: bool = True,
     force: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
-    """Read a Hugging Face directory into a model file, or another tool's word vectors into a vectors file; returns the
-    summary of the file.
+    """Read a Hugging Face directory into a model file (one with a tokenizer and no weights into a tokenizer file), or
+    another tool's word vectors into a vectors file; returns the summary of the file.
 
     A directory that nlpkit exported, weights unchanged, brings its history along. ``tokenizer`` False leaves its
     tokenizer out. ``format`` of vectors is word2vec, word2vec-binary, glove or fasttext (its model.bin); None looks at
@@ -130,10 +130,16 @@ def import_(
         return _import_vectors(run, format, on_error)
     given = {"format": format, "on_error": None if on_error == "error" else on_error}
     refuse(given, f"{source} is a folder, and read as a Hugging Face model")
-    from nlpkit.exchange import huggingface
+    from nlpkit.exchange import huggingface, tokenizer_files
+
+    folder = run.inputs[0].path
+    if tokenizer and huggingface.holds_tokenizer_only(folder):
+        made = tokenizer_files.read(folder)
+        config = {"kind": made.kind, "vocab_size": made.vocab_size, "fingerprint": made.fingerprint}
+        return run.write({}, kind="tokenizer", config=config, tokenizer=made.to_json())
     from nlpkit.models.load import state_tensors
 
-    loaded = huggingface.read(run.inputs[0].path, tokenizer=tokenizer)
+    loaded = huggingface.read(folder, tokenizer=tokenizer)
     if loaded.tokenizer is None:
         events.note(f"{source}: no tokenizer; the model can be exported and compared, but not read text")
     kept = None if loaded.tokenizer is None else loaded.tokenizer.to_json()

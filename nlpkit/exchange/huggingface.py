@@ -20,6 +20,7 @@ from nlpkit.artifact import exported, file, safetensors
 from nlpkit.artifact.exported import SIDE, WEIGHTS
 from nlpkit.base.errors import UserError, choose
 from nlpkit.exchange import tokenizer_files
+from nlpkit.exchange.tokenizer_directory import holds_tokenizer
 from nlpkit.models import FAMILIES
 from nlpkit.models import family as family_of
 from nlpkit.models.base import Family
@@ -29,10 +30,14 @@ from nlpkit.tokenizers.base import Tokenizer
 
 _INDEX = WEIGHTS + ".index.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack")
-_TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "tokenizer.model", "spiece.model",
-               "sentencepiece.bpe.model")  # fmt: skip
 
 Arrays = dict[str, NDArray[Any]]
+
+
+def holds_tokenizer_only(folder: Path) -> bool:
+    """Whether a directory has a tokenizer's files and no weights, not even some that are refused."""
+    weights = (folder / WEIGHTS).exists() or (folder / _INDEX).exists() or _pickles(folder)
+    return holds_tokenizer(folder) and not weights
 
 
 def known() -> dict[str, Family]:
@@ -59,7 +64,7 @@ def read(folder: Path, *, tokenizer: bool = True) -> Loaded:
     if training := exported.training(folder):
         ours["training"] = training
     found = None
-    if tokenizer and any((folder / name).exists() for name in _TOKENIZERS):
+    if tokenizer and holds_tokenizer(folder):
         found = tokenizer_files.read(folder)
         if found.vocab_size > network.config.vocab_size:
             pieces = f"its tokenizer has {found.vocab_size:,} pieces, the model {network.config.vocab_size:,}"
@@ -194,8 +199,12 @@ def _float32(values: NDArray[Any], dtype: str) -> NDArray[Any]:
     return values.astype(np.float32) if dtype in ("F16", "F64") else values
 
 
+def _pickles(folder: Path) -> list[str]:
+    return sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+
+
 def _no_weights(folder: Path) -> UserError:
-    pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+    pickles = _pickles(folder)
     if pickles:
         return UserError(f"holds its weights as a pickle or another format ({pickles[0]}), which nlpkit never opens",
                          where=folder, hint="transformers' save_pretrained writes them as safetensors")  # fmt: skip

@@ -1,114 +1,22 @@
-"""How each kind of tokenizer is spelled in a Hugging Face tokenizer.json, and back.
+"""Our tokenizer for a tokenizer.json, where one of our kinds repeats it exactly.
 
-`describe` gives the parts that decide the ids: normalizer, pre_tokenizer, model, decoder. `build` finds the tokenizer
-of ours whose description is the one given; where there is none, it refuses, so that what it returns is exact.
+`build` finds the tokenizer of ours whose description (nlpkit/tokenizers/describe.py) is the one given; where there is
+none, it refuses, so that what it returns is exact.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from nlpkit.base.errors import UserError, choose
 from nlpkit.tokenizers.base import Tokenizer
-from nlpkit.tokenizers.bpe import BPE, END
+from nlpkit.tokenizers.bpe import BPE
 from nlpkit.tokenizers.char import Character
-from nlpkit.tokenizers.unigram import SPACE, Unigram
+from nlpkit.tokenizers.describe import BERT_WORDS, QUOTES, STEPS, Json, describe
+from nlpkit.tokenizers.unigram import Unigram
 from nlpkit.tokenizers.word import Word
-from nlpkit.tokenizers.wordpiece import CONTINUATION, LONGEST, WordPiece
-
-Json = dict[str, Any]
-_STEPS = {
-    "nfc": "NFC", "nfd": "NFD", "nfkc": "NFKC", "nfkd": "NFKD", "strip_accents": "StripAccents",
-    "lowercase": "Lowercase",
-}  # fmt: skip
-_QUOTES: list[Json] = [{"type": "Replace", "pattern": {"String": old}, "content": '"'} for old in ("``", "''")]
-_METASPACE: Json = {"type": "Metaspace", "replacement": SPACE, "prepend_scheme": "always", "split": True}
-_EACH_CHARACTER: Json = {
-    "type": "Split", "pattern": {"Regex": r"[\s\S]"}, "behavior": "Isolated", "invert": False,
-}  # fmt: skip
-_BERT_WORDS: Json = {"type": "BertPreTokenizer"}
-_BYTES: Json = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
-
-
-def describe(tokenizer: Tokenizer) -> Json:
-    """The four parts of tokenizer.json that say what a tokenizer does."""
-    return choose(_DESCRIBE, tokenizer.kind, field="tokenizer kind")(tokenizer)
-
-
-def _normalizer(steps: Sequence[str]) -> Json | None:
-    chain = [part for step in steps for part in (_QUOTES if step == "quotes" else [{"type": _STEPS[step]}])]
-    return {"type": "Sequence", "normalizers": chain} if chain else None
-
-
-def _unigram(tokenizer: Any) -> Json:
-    return {
-        "normalizer": _normalizer(tokenizer.steps),
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, _METASPACE]},
-        "model": {
-            "type": "Unigram", "unk_id": tokenizer.role("unk"),
-            "vocab": [list(pair) for pair in zip(tokenizer.pieces, tokenizer.scores, strict=True)],
-            "byte_fallback": False,
-        },
-        "decoder": _METASPACE,
-    }  # fmt: skip
-
-
-def _char(tokenizer: Any) -> Json:
-    return {
-        "normalizer": _normalizer(tokenizer.steps),
-        "pre_tokenizer": _EACH_CHARACTER,
-        "model": {"type": "WordLevel", "vocab": tokenizer.ids, "unk_token": tokenizer.special["unk"]},
-        "decoder": {"type": "Fuse"},
-    }
-
-
-def _basic(lowercase: bool) -> Json:
-    return {
-        "type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None,
-        "lowercase": lowercase,
-    }  # fmt: skip
-
-
-def _word(tokenizer: Any) -> Json:
-    return {
-        "normalizer": _basic(tokenizer.lowercase),
-        "pre_tokenizer": _BERT_WORDS,
-        "model": {"type": "WordLevel", "vocab": tokenizer.ids, "unk_token": tokenizer.special["unk"]},
-        "decoder": None,
-    }
-
-
-def _wordpiece(tokenizer: Any) -> Json:
-    return {
-        "normalizer": _basic(tokenizer.lowercase),
-        "pre_tokenizer": _BERT_WORDS,
-        "model": {
-            "type": "WordPiece", "unk_token": tokenizer.special["unk"], "continuing_subword_prefix": CONTINUATION,
-            "max_input_chars_per_word": LONGEST, "vocab": tokenizer.ids,
-        },
-        "decoder": {"type": "WordPiece", "prefix": CONTINUATION, "cleanup": False},
-    }  # fmt: skip
-
-
-def _bpe(tokenizer: Any) -> Json:
-    on_bytes = tokenizer.byte_level
-    return {
-        "normalizer": None if on_bytes else _basic(tokenizer.lowercase),
-        "pre_tokenizer": _BYTES if on_bytes else _BERT_WORDS,
-        "model": {
-            "type": "BPE", "dropout": None, "unk_token": None if on_bytes else tokenizer.special["unk"],
-            "continuing_subword_prefix": None, "end_of_word_suffix": None if on_bytes else END, "fuse_unk": False,
-            "byte_fallback": False, "ignore_merges": False, "vocab": tokenizer.ids,
-            "merges": [list(pair) for pair in tokenizer.merges],
-        },
-        "decoder": _BYTES if on_bytes else {"type": "BPEDecoder", "suffix": END},
-    }  # fmt: skip
-
-
-_DESCRIBE: dict[str, Callable[[Any], Json]] = {
-    "unigram": _unigram, "char": _char, "word": _word, "wordpiece": _wordpiece, "bpe": _bpe,
-}  # fmt: skip
+from nlpkit.tokenizers.wordpiece import WordPiece
 
 
 def build(document: Json, pieces: list[str], special: dict[str, str]) -> Tokenizer:
@@ -155,10 +63,10 @@ def _flat(part: Json | None) -> list[Json]:
 def _steps(document: Json) -> list[str]:
     """The names of a normalizer's steps. What only touches white space is left out: words are split there anyway."""
     parts, steps = _flat(document.get("normalizer")), []
-    names = {value: key for key, value in _STEPS.items()}
+    names = {value: key for key, value in STEPS.items()}
     while parts:
         part = parts.pop(0)
-        if parts and [part, parts[0]] == _QUOTES:
+        if parts and [part, parts[0]] == QUOTES:
             steps.append("quotes")
             parts.pop(0)
         elif part.get("type") in names:
@@ -177,7 +85,7 @@ def _build_unigram(document: Json, pieces: list[str], special: dict[str, str]) -
 
 
 def _build_word_level(document: Json, pieces: list[str], special: dict[str, str]) -> Tokenizer:
-    if _flat(document.get("pre_tokenizer")) == [_BERT_WORDS]:
+    if _flat(document.get("pre_tokenizer")) == [BERT_WORDS]:
         return Word(pieces, special, _lowercase(document))
     return Character(pieces, special, _steps(document))
 

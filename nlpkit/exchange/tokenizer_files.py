@@ -4,8 +4,9 @@ Two things to know (docs/file-format.md):
 
 - ``tokenizer_config.json`` names ``PreTrainedTokenizerFast``. Without it transformers picks a class by the model's
   type, and that class rebuilds the pipeline: a cased BERT vocabulary would be lower-cased without a word.
-- A special piece written in a text, such as "[MASK]", is that special token to Hugging Face and ordinary text to us.
-  ``AutoTokenizer.from_pretrained(folder, split_special_tokens=True)`` reads it as we do (but for unigram and word
+- A special piece written in a text, such as "[MASK]", is that special token to Hugging Face, and so it is to a
+  tokenizer that is read from elsewhere; to our own it is ordinary text. ``nlpkit`` in tokenizer_config.json says so,
+  and ``AutoTokenizer.from_pretrained(folder, split_special_tokens=True)`` reads it as we do (but for unigram and word
   vocabularies, whose models find it in their table all the same).
 """
 
@@ -14,14 +15,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from nlpkit.artifact import atomic
+from nlpkit.base import events
 from nlpkit.base.errors import UserError, choose
-from nlpkit.exchange.pipelines import Json, build, describe
+from nlpkit.exchange.pipelines import build
+from nlpkit.exchange.tokenizer_directory import FILES, MARK, Directory, resolve
 from nlpkit.tokenizers.base import ROLES, Tokenizer
-from nlpkit.tokenizers.bpe import BPE
-from nlpkit.tokenizers.wordpiece import WordPiece
+from nlpkit.tokenizers.describe import Json, describe
+from nlpkit.tokenizers.pipeline import Pipeline
+from nlpkit.tokenizers.special import FindsSpecial
 
 # What files that name no roles mean by the usual pieces: GPT-2's, BERT's, and those of RoBERTa, T5 and XLNet.
 _USUAL = {
@@ -36,9 +39,40 @@ def write(tokenizer: Tokenizer, folder: Path, *, max_len: int, framing: str, seg
 
     ``max_len`` is the model's longest sequence. ``framing`` "encoder" adds [CLS] A [SEP] B [SEP], "decoder" nothing,
     "decoder-end" the end of text.
-    ``segments`` False is for encoders that know no segment ids (DistilBERT). Errors: UserError.
+    ``segments`` False is for encoders that know no segment ids (DistilBERT). A pipeline's tokenizer.json is written as
+    it came, its own framing included. Errors: UserError.
     """
-    document = {
+    if isinstance(tokenizer, Pipeline):
+        text, own = (
+            tokenizer.document,
+            {} if tokenizer.chat_template is None else {"chat_template": tokenizer.chat_template},
+        )
+        if tokenizer.split_special:
+            own["split_special_tokens"] = True
+    else:
+        text, own = _json(_document(tokenizer, framing)), {}
+        if not tokenizer.finds_special:
+            own[MARK] = {"special_pieces": "text"}
+    typed = framing == "encoder" and segments
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": max_len,
+        "model_input_names": ["input_ids", *(["token_type_ids"] if typed else []), "attention_mask"],
+        "clean_up_tokenization_spaces": False,
+        **{f"{role}_token": tokenizer.special[role] for role in ROLES if role in tokenizer.special},
+        **own,
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write here: {error.strerror}", where=folder) from None
+    for name, content in {"tokenizer.json": text, "tokenizer_config.json": _json(config)}.items():
+        atomic.write_text(folder / name, content, force=True)
+
+
+def _document(tokenizer: Tokenizer, framing: str) -> Json:
+    """tokenizer.json of a tokenizer of ours."""
+    return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
@@ -50,21 +84,6 @@ def write(tokenizer: Tokenizer, folder: Path, *, max_len: int, framing: str, seg
         "post_processor": choose(_TEMPLATES, framing, field="framing")(tokenizer),
         **describe(tokenizer),
     }  # fmt: skip
-    typed = framing == "encoder" and segments
-    config = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": max_len,
-        "model_input_names": ["input_ids", *(["token_type_ids"] if typed else []), "attention_mask"],
-        "clean_up_tokenization_spaces": False,
-        **{f"{role}_token": tokenizer.special[role] for role in ROLES if role in tokenizer.special},
-    }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write here: {error.strerror}", where=folder) from None
-    files = {"tokenizer.json": _json(document), "tokenizer_config.json": _json(config)}
-    for name, text in files.items():
-        atomic.write_text(folder / name, text, force=True)
 
 
 def _json(value: Json) -> str:
@@ -114,107 +133,77 @@ _TEMPLATES: dict[str, Callable[[Tokenizer], Json | None]] = {
 
 
 def read(folder: Path) -> Tokenizer:
-    """The tokenizer of a Hugging Face directory: tokenizer.json, or vocab.txt, or vocab.json with merges.txt.
+    """The tokenizer of a Hugging Face directory, as transformers reads it: one of our kinds where one repeats it
+    exactly, else a pipeline of the tokenizers library. Its ids are transformers' on any text; special pieces in a text
+    are found, unless the directory says split_special_tokens or was written by nlpkit.
 
-    Errors: UserError for a missing or malformed file, and for a pipeline that none of our kinds repeats exactly.
+    Errors: UserError for a missing, malformed or contradictory file.
     """
-    for name, reader in _READERS.items():
-        if (folder / name).is_file():
-            try:
-                return reader(folder)
-            except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-                raise UserError(f"is not a file that the tokenizers library writes: {type(error).__name__} {error}",
-                                where=folder / name) from None  # fmt: skip
-            except UserError as error:
-                if error.where is None:
-                    error = UserError(error.what, where=folder / name, hint=error.hint)
-                raise error from None
-    raise UserError("holds no tokenizer", where=folder,
-                    hint="expected tokenizer.json, or vocab.txt, or vocab.json with merges.txt")  # fmt: skip
-
-
-def _load(path: Path) -> Any:
+    found = resolve(folder)
+    where = folder / next(name for name in FILES if (folder / name).is_file())
     try:
-        return json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read: {error.strerror}", where=path) from None
-    except (ValueError, RecursionError):
-        raise UserError("is not a JSON file", where=path) from None
+        pipeline = Pipeline(
+            found.text, _named(found), found.settings.get("split_special_tokens") is True, found.chat_template
+        )
+        tokenizer = _ours(found, pipeline)
+    except UserError as error:
+        raise UserError(error.what, where=error.where or where, hint=error.hint) from None
+    if tokenizer is None:
+        return pipeline
+    if found.chat_template is not None:
+        events.note(f"{folder}: its chat template is not kept")
+    return tokenizer if found.ours or pipeline.split_special else FindsSpecial(tokenizer)
 
 
-def _settings(folder: Path) -> Json:
-    """What tokenizer_config.json and special_tokens_map.json say, the first before the second."""
-    found: Json = {}
-    for name in ("special_tokens_map.json", "tokenizer_config.json"):
-        if (folder / name).is_file():
-            found.update(_load(folder / name))
-    return found
-
-
-def _tokenizer_json(folder: Path) -> Tokenizer:
-    document = _load(folder / "tokenizer.json")
+def _named(found: Directory) -> dict[str, str]:
+    """Role -> piece; an added special token that has no role stands under its own name."""
+    document, special = found.document, dict(found.special)
     model, added = document["model"], document.get("added_tokens") or []
     vocab = model["vocab"]
-    ids = vocab if isinstance(vocab, dict) else {piece: number for number, (piece, _) in enumerate(vocab)}
-    for token in added:
-        if not token["special"]:
-            raise UserError(f"cuts the added token {token['content']!r} out of texts before its pipeline, which nlpkit "
-                            "does not", hint="only special tokens can be added to a vocabulary")  # fmt: skip
-    ids = {**ids, **{token["content"]: token["id"] for token in added}}
-    pieces = sorted(ids, key=ids.__getitem__)
-    if [ids[piece] for piece in pieces] != list(range(len(pieces))):
-        raise UserError("its ids are not 0, 1, 2, ... without gaps or repeats")
-    special = _special(_settings(folder), [token["content"] for token in added], ids)
-    unknown = pieces[model["unk_id"]] if model.get("unk_id") is not None else model.get("unk_token")
-    if unknown is not None:
-        special["unk"] = unknown
-    return build(document, pieces, special)
-
-
-def _special(settings: Json, added: list[str], ids: dict[str, int]) -> dict[str, str]:
-    """Role -> piece; an added special token that has no role stands under its own name."""
-    special: dict[str, str] = {}
-    for role in ROLES:
-        given = settings.get(f"{role}_token")
-        piece = given.get("content") if isinstance(given, dict) else given
-        if piece is not None:
-            if piece not in ids:
-                raise UserError(f"its {role}_token {piece!r} has no id")
-            special[role] = piece
+    if isinstance(vocab, list):
+        vocab = {piece: number for number, (piece, _) in enumerate(vocab)}
+    ids = {**vocab, **{token["content"]: token["id"] for token in added}}
+    for role, piece in special.items():
+        if piece not in ids:
+            raise UserError(f"its {role}_token {piece!r} has no id")
     if not special:
         special = {role: piece for piece in ids if piece in _USUAL for role in _USUAL[piece]}
-    return special | {piece: piece for piece in added if piece not in special.values()}
+    if model.get("unk_id") is not None:
+        special["unk"] = next(piece for piece, number in vocab.items() if number == model["unk_id"])
+    elif model.get("unk_token") is not None:
+        special["unk"] = model["unk_token"]
+    return special | {
+        token["content"]: token["content"]
+        for token in added if token.get("special") and token["content"] not in special.values()
+    }  # fmt: skip
 
 
-def _vocab_txt(folder: Path) -> Tokenizer:
-    """A BERT vocabulary, a piece a line; tokenizer_config.json says whether it lower-cases (by custom it does)."""
-    settings = _settings(folder)
-    lower = bool(settings.get("do_lower_case", True))
-    if settings.get("tokenize_chinese_chars", True) is not True or settings.get("strip_accents") not in (None, lower):
-        raise UserError("its tokenizer_config.json asks for a variant of BERT's words that nlpkit does not compute")
-    pieces = (folder / "vocab.txt").read_text("utf-8").removesuffix("\n").split("\n")
-    return WordPiece(pieces, _of_pieces(settings, pieces), lower)
+def _ours(found: Directory, pipeline: Pipeline) -> Tokenizer | None:
+    """The same tokenizer as one of our kinds; None where none gives its ids on every text."""
+    added = found.document.get("added_tokens") or []
+    normalizer = found.document.get("normalizer")
+    for token in added:
+        moved = token.get("lstrip") or token.get("rstrip") or token.get("single_word")
+        if not token.get("special") or moved or (token.get("normalized") and normalizer is not None):
+            return None
+    reserved = set(pipeline.special.values())
+    if not found.ours and reserved != {token["content"] for token in added}:
+        return None  # the library would not find a piece of a role in a text
+    if sorted(pipeline.ids.values()) != list(range(len(pipeline.ids))):
+        return None
+    try:
+        tokenizer = build(found.document, pipeline.pieces, pipeline.special)
+    except UserError:
+        return None
+    if not found.ours and _can_be_written(tokenizer, reserved):
+        return None
+    return tokenizer
 
 
-def _vocab_json(folder: Path) -> Tokenizer:
-    """GPT-2's files: pieces with their ids, and merges, a pair a line."""
-    settings, ids = _settings(folder), _load(folder / "vocab.json")
-    if settings.get("add_prefix_space"):
-        raise UserError("its tokenizer_config.json adds a space in front of texts, which nlpkit does not")
-    if not (folder / "merges.txt").is_file():
-        raise UserError("has no merges.txt beside it")
-    pieces = sorted(ids, key=ids.__getitem__)
-    if [ids[piece] for piece in pieces] != list(range(len(pieces))):
-        raise UserError("its ids are not 0, 1, 2, ... without gaps or repeats")
-    lines = (folder / "merges.txt").read_text("utf-8").split("\n")
-    merges = [line.split(" ") for line in lines if line and not line.startswith("#version")]
-    return BPE(pieces, _of_pieces(settings, pieces), merges)
-
-
-def _of_pieces(settings: Json, pieces: list[str]) -> dict[str, str]:
-    return _special(settings, [], {piece: number for number, piece in enumerate(pieces)})
-
-
-_READERS: dict[str, Callable[[Path], Tokenizer]] = {
-    "tokenizer.json": _tokenizer_json, "vocab.txt": _vocab_txt, "vocab.json": _vocab_json,
-}  # fmt: skip
+def _can_be_written(tokenizer: Tokenizer, reserved: set[str]) -> bool:
+    """Whether normalisation or the model may make a special piece of ordinary text: to ours it never is one."""
+    if tokenizer.kind == "unigram":
+        return bool(getattr(tokenizer, "steps", None))
+    if tokenizer.kind == "bpe":
+        return any(left + right in reserved for left, right in getattr(tokenizer, "merges", ()))
+    return any(len(piece) == 1 or piece.removeprefix("##").isalnum() for piece in reserved)

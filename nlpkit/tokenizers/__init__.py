@@ -20,12 +20,20 @@ KINDS: dict[str, str] = {
     "word": "nlpkit.tokenizers.word:Word",
     "char": "nlpkit.tokenizers.char:Character",
 }
+# Those that are not trained here, only imported.
+IMPORTED = {"pipeline": "nlpkit.tokenizers.pipeline:Pipeline"}
 
 
 def from_json(value: Mapping[str, Any]) -> Tokenizer:
     """The tokenizer that a file's metadata describes. Errors: an unknown kind."""
-    module, name = choose(KINDS, str(value.get("kind")), field="tokenizer kind").split(":")
+    module, name = choose(KINDS | IMPORTED, str(value.get("kind")), field="tokenizer kind").split(":")
+    finds_special = value.get("finds_special") is True
+    value = {key: item for key, item in value.items() if key != "finds_special"}
     made: Tokenizer = getattr(import_module(module), name).from_json(value)
+    if finds_special:
+        from nlpkit.tokenizers.special import FindsSpecial
+
+        return FindsSpecial(made)
     return made
 
 

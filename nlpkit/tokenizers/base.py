@@ -17,6 +17,8 @@ from nlpkit.base.errors import UserError
 if TYPE_CHECKING:
     from nlpkit.tokenizers.fast import Plan
 
+Offsets = NDArray[np.int64]  # [T, 2]: where each token begins in its text and where it ends, in characters
+
 # What a special piece is for. bos and eos may be the same pieces as cls and sep.
 ROLES = ("pad", "unk", "cls", "sep", "mask", "bos", "eos")
 DEFAULT_SPECIAL = {
@@ -28,11 +30,17 @@ class Tokenizer(ABC):
     """Pieces and their ids. ``special`` maps a role to its piece; ids are places in ``pieces``."""
 
     kind: ClassVar[str]
+    finds_special: ClassVar[bool] = False  # whether a special piece written in a text is that token, or ordinary text
 
     def __init__(self, pieces: Sequence[str], special: dict[str, str]) -> None:
         self.pieces = list(pieces)
         self.special = dict(special)
         self.ids = {piece: number for number, piece in enumerate(self.pieces)}
+
+    @property
+    def plain(self) -> Tokenizer:
+        """The same tokenizer, to which a special piece written in a text is ordinary text."""
+        return self
 
     @property
     def vocab_size(self) -> int:
@@ -62,7 +70,8 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
-        """Ids of each text, without framing tokens. A special piece written in a text is ordinary text."""
+        """Ids of each text, without framing tokens. A special piece written in a text is ordinary text, unless
+        ``finds_special``."""
 
     def plan(self) -> Plan | None:
         """What compiled code has to know to give the same ids (fast.py); None where there is none for this kind."""

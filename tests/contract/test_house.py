@@ -23,7 +23,10 @@ ROOMS = (
     "tasks", "vectors", "exchange", "decoding", "training", "compression", "evaluation", "reporting", "stages", "cli",
 )  # fmt: skip
 TOP = {"__init__.py", "__main__.py", "_version.py", "py.typed"}
-HEAVY = {"torch", "numpy", "numba", "gensim", "transformers", "sklearn", "scipy", "pyarrow", "matplotlib"}
+HEAVY = {
+    "torch", "numpy", "numba", "gensim", "transformers", "tokenizers", "safetensors", "sklearn", "scipy", "pyarrow",
+    "matplotlib",
+}  # fmt: skip
 
 
 def imports(path: Path) -> list[tuple[str, int]]:
