@@ -216,9 +216,11 @@ class Run:
         events.emit("done", name=self.command, **summary)
         return summary
 
-    def plan(self, **details: Any) -> dict[str, Any]:
-        """What ``--dry-run`` prints: the resolved run and whatever the stage knows of its cost."""
-        return {"dry_run": True, "output": str(self.output), **self.provenance(), **details}
+    def plan(self, resolved: Mapping[str, Any] | None = None, **details: Any) -> dict[str, Any]:
+        """What ``--dry-run`` prints: the run, and whatever the stage knows of its cost. ``resolved`` are options that
+        were left to the stage, and what it takes for them."""
+        options = {name: (resolved or {}).get(name, value) for name, value in self.options.items()}
+        return {"dry_run": True, "output": str(self.output), **self.provenance(), "options": options, **details}
 
 
 def _keep(source: BinaryIO, path: Path) -> None:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
@@ -23,9 +24,11 @@ from nlpkit.base.config import unknown_environment
 from nlpkit.base.errors import UserError, choose
 from nlpkit.base.world import COMMANDS as SHARED
 from nlpkit.base.world import world
-from nlpkit.cli import streams, terminal
+from nlpkit.cli import mistakes, streams, terminal
 from nlpkit.cli.commands import COMMANDS, GROUPS
 from nlpkit.cli.options import complete, read_environment
+from nlpkit.cli.panels import RUNNING, arrange
+from nlpkit.cli.renamed import RENAMED, today
 
 _UsageError: Any = typer.BadParameter.__bases__[0]
 _ClickException: Any = _UsageError.__bases__[0]
@@ -41,7 +44,9 @@ def load(name: str, instead: Callable[..., None] | None = None) -> Any:
         complete(found.command, name, instead)
     )
     command: Any = get_command(app)
-    read_environment(command)
+    command.known_as = name
+    read_environment(command, name)
+    command.params = arrange(name, command.params)
     for param in command.params:
         if param.param_type_name == "argument" and param.metavar is None:
             param.metavar = str(param.name).upper() + ("..." if param.nargs != 1 else "")
@@ -51,20 +56,49 @@ def load(name: str, instead: Callable[..., None] | None = None) -> Any:
 def parsed(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """The command of a command line that trains, and what its function would be called with. Errors: another command,
     and the parser's own."""
-    name = choose({name: name for name in SHARED}, words[0], field="command")
+    name = words[0]
+    if name not in SHARED:
+        if name in COMMANDS or not os.path.exists(name):
+            choose(dict.fromkeys(SHARED), name, field="command")
+        raise UserError(f'"{name}" is a file, expected the command to plan', where="plan",
+                        hint=f"nlpkit plan {guess(Path(name))} {' '.join(words)}")  # fmt: skip
     given: dict[str, Any] = {}
-    load(name, lambda **arguments: given.update(arguments)).main(
-        list(words[1:]), prog_name=f"nlpkit {name}", standalone_mode=False
-    )
-    return name, {key: value for key, value in given.items() if key != "json"}
+    command = load(name, lambda **arguments: given.update(arguments))
+    (output,) = (param for param in command.params if param.name == "output")
+    output.required = False
+    command.main(list(words[1:]), prog_name=f"nlpkit {name}", standalone_mode=False)
+    ignored = {"json"} | ({"output"} if given.get("output") is None else set())
+    return name, {key: value for key, value in given.items() if key not in ignored}
+
+
+def guess(path: Path) -> str:
+    """The training command that begins with such a file: token files are pre-trained on, models fine-tuned."""
+    from nlpkit.artifact import file
+
+    try:
+        return "pretrain" if path.is_file() and file.read(path).kind == "tokens" else "finetune"
+    except UserError:  # text, or no file of ours
+        return "pretrain"
 
 
 class Command(TyperCommand):
-    """A command whose usage line says its arguments as their metavars do: FILE, [FILE], FILE..."""
+    """A command whose usage line says its arguments as their metavars do (FILE, [FILE], FILE...), whose help has its
+    options in panels, and which understands names that its flags had."""
+
+    known_as = ""  # its name in the table of commands
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         arguments = [param for param in self.get_params(ctx) if param.param_type_name == "argument"]
         return [str(self.options_metavar), *(str(param.metavar) for param in arguments)]
+
+    def get_help_option(self, ctx: Any) -> Any:
+        found: Any = super().get_help_option(ctx)
+        if found is not None:
+            found.rich_help_panel = RUNNING
+        return found
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, today(self.known_as, args, terminal.say))
 
 
 class Lazy(TyperGroup):
@@ -144,6 +178,7 @@ def check_environment() -> None:
     """Refuse NLPKIT_* variables that no command reads."""
     if any(name.startswith("NLPKIT_") for name in os.environ):
         flags = {str(option.name) for name in COMMANDS for option in load(name).params if option.envvar} | {"portable"}
+        flags |= {old for names in RENAMED.values() for old in names}
         if error := unknown_environment(os.environ.keys(), flags):
             raise error
 
@@ -241,7 +276,7 @@ def unexpected(error: Exception) -> int:
 
 def usage(error: Any) -> int:
     """Wrong arguments, as the parser found them; a bare group shows its help."""
-    message = error.format_message()
+    message = mistakes.message(error)
     if type(error).__name__ == "NoArgsIsHelpError":
         if message:
             print(message)

@@ -42,6 +42,7 @@ def command(
     force: flags.Force = False,
     device: flags.Device = "cpu",
     threads: flags.Threads = None,
+    json: flags.JsonOnly = True,
 ) -> None:
     """Print a JSON object for each text, as the texts come: its embedding, and its id where it has one.
 
@@ -51,7 +52,8 @@ def command(
 
     echo "O happy dagger!" | nlpkit embed bert.safetensors --pooling mean | jq '.embedding | length'
     """  # fmt: skip
-    given = dict(locals())
+    given = {name: value for name, value in locals().items() if name != "json"}
+    flags.json_only(json)
     from nlpkit.stages.embed import embed, embed_batches
 
     with out.progress(quiet=False):

@@ -11,7 +11,6 @@ from typer import Argument, Option
 
 from nlpkit.base import events
 from nlpkit.cli import options, terminal
-from nlpkit.cli.tokenizer_encode import JsonLines
 
 
 def command(
@@ -23,7 +22,7 @@ def command(
         str | None, Option(help="The text to continue; - is a prompt a line on stdin (default: begin a document).")
     ] = None,
     text: Annotated[str, Option(help="The column of the prompt.")] = "prompt",
-    n: Annotated[int, Option("--n", help="Continuations of each prompt.", min=1)] = 1,
+    samples: Annotated[int, Option(help="Continuations of each prompt.", min=1)] = 1,
     max_new_tokens: Annotated[
         int, Option(help="End a continuation here; past the model's max_len its beginning is forgotten.", min=1)
     ] = 100,
@@ -44,7 +43,7 @@ def command(
     int8: options.Int8 = False,
     device: options.Device = "cpu",
     threads: options.Threads = None,
-    json: JsonLines = False,
+    json: options.JsonLines = False,
 ) -> None:
     """Continue a text, and print it with its prompt as it comes. The same seed gives the same text.
 
@@ -52,7 +51,7 @@ def command(
 
     nlpkit generate gpt2.safetensors --prompt "O happy dagger!" --temperature 0.8 --top-p 0.95
 
-    nlpkit generate gpt2.safetensors prompts.txt --n 3 --json | jq -r .text
+    nlpkit generate gpt2.safetensors prompts.txt --samples 3 --json | jq -r .text
     """
     given = {name: value for name, value in locals().items() if name != "json"}
     from nlpkit.stages.generate import generate

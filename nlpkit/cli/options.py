@@ -8,19 +8,27 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 from typer import BadParameter, Context, Option
+from typer.models import ArgumentInfo
 
 from nlpkit.base.config import ENVIRONMENT, command_options
 from nlpkit.base.errors import UserError
-from nlpkit.cli import completion
+from nlpkit.cli import completion, renamed, terminal
 from nlpkit.cli.commands import COMMANDS
 from nlpkit.training import options as training_options
 from nlpkit.training.options import OPTIONS, Training, default_of
 
 OWN = frozenset({"config", "debug", "help"})  # understood by every command, never passed to its function
+# What every command has, and the two ways in which some differ; README and docs/commands.md say the same, and
+# tests/cli/test_everywhere.py holds it. -n: of a command that makes a file in a run of its own, what the run would
+# cost; of any other, its options as they are resolved. --json: one object; of those that answer text by text, an object
+# a line, which `predict` and `embed` print anyway.
+EVERYWHERE = ("--config", "--debug", "--dry-run", "--help", "--json")
+JSON_LINES = ("tokenizer encode", "tokenizer decode", "predict", "generate", "embed")
 
 Output = Annotated[Path, Option("-o", "--output", help="The file to write; it appears when it is complete.")]
 Seed = Annotated[int, Option(help="Every random draw is a function of this number.", min=0)]
@@ -30,6 +38,8 @@ Fresh = Annotated[bool, Option("--fresh/--no-fresh", help="Start over instead of
 Log = Annotated[Path | None, Option(help="Append events to this JSONL file, one a line.")]
 DryRun = Annotated[bool, Option("-n", "--dry-run/--no-dry-run", help="Print the resolved run and touch nothing.")]
 Json = Annotated[bool, Option("--json/--no-json", help="Print one JSON object on stdout and nothing else.")]
+JsonLines = Annotated[bool, Option("--json/--no-json", help="Print one JSON object a line.")]
+JsonOnly = Annotated[bool, Option("--json/--no-json", help="Print one JSON object a line, which is all there is.")]
 Device = Annotated[str, Option(help="Where to compute: cpu, cuda, cuda:1, mps, or auto: the first that is there.")]
 Int8 = Annotated[
     bool, Option("--int8/--no-int8", help="Compute with products of 8-bit numbers: faster, and a little less exact.")
@@ -68,17 +78,23 @@ def trains(command: str) -> Callable[[Callable[..., None]], Callable[..., None]]
 def complete(
     function: Callable[..., None], name: str, instead: Callable[..., None] | None = None
 ) -> Callable[..., None]:
-    """A command's function with what every command understands: --config, which sets defaults, and --debug. ``instead``
-    is called in its place, with the same arguments."""
+    """A command's function with what every command understands: --config, which sets defaults, --debug, and -n, if its
+    function knows no dry run, which prints its options. ``instead`` is called in its place, with the same arguments."""
+    own_names = OWN if "dry_run" in inspect.signature(function).parameters else OWN | {"dry_run"}
 
     def wrapper(**arguments: Any) -> None:
-        (instead or function)(**{key: value for key, value in arguments.items() if key not in OWN})
+        given = {key: value for key, value in arguments.items() if key not in own_names}
+        if "dry_run" in own_names and arguments["dry_run"]:
+            resolved(name, given, json=bool(arguments.get("json")))
+        else:
+            (instead or function)(**given)
 
     def read_config(ctx: Context, value: str | None) -> str | None:
         if value is not None and not ctx.resilient_parsing:
             params = {str(item.name): item for item in ctx.command.params if item.param_type_name == "option"}
             flags = [flag for flag in params if flag not in OWN]
-            found = command_options(Path(value), name, flags, COMMANDS)
+            known = [*flags, *renamed.RENAMED.get(name, {})]
+            found = renamed.with_todays_names(name, command_options(Path(value), name, known, COMMANDS))
             typed = {flag: as_typed(params[flag], given, value, ctx) for flag, given in found.items()}
             ctx.default_map = {**(ctx.default_map or {}), **typed}
         return value
@@ -89,6 +105,7 @@ def complete(
             str | None, Option("--config", metavar="FILE", is_eager=True, callback=read_config, help=text)
         ],
         "debug": Annotated[bool, Option("--debug", help="Show the traceback of an error.")],
+        **({"dry_run": DryRun} if "dry_run" in own_names else {}),
     }
     hints = {**get_type_hints(function, include_extras=True), **own}
     defaults = {key: item.default for key, item in inspect.signature(function).parameters.items()}
@@ -96,12 +113,38 @@ def complete(
     wrapper.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [
             inspect.Parameter(key, keyword, default=default, annotation=hints[key])
-            for key, default in {**defaults, "config": None, "debug": False}.items()
+            for key, default in {**defaults, **dict.fromkeys(own, False), "config": None}.items()
         ]
     )
     wrapper.__annotations__ = hints
     wrapper.__doc__ = function.__doc__
     return wrapper
+
+
+def resolved(command: str, options: dict[str, Any], *, json: bool) -> None:
+    """Print what a command would be told, and do nothing. Errors: an input that is not there."""
+    hints = get_type_hints(import_module(f"nlpkit.cli.{COMMANDS[command][0]}").command, include_extras=True)
+    for name, value in options.items():
+        if any(isinstance(item, ArgumentInfo) for item in getattr(hints[name], "__metadata__", ())):
+            for path in value if isinstance(value, list) else [value]:
+                if isinstance(path, Path) and str(path) != "-" and not path.exists():
+                    raise UserError("no such file", where=path)
+    told = {name: plain(value) for name, value in options.items() if name != "json"}
+    record = {"schema": 1, "dry_run": True, "command": command, "options": told}
+    terminal.record(record, indent=None if json else 2)
+
+
+def plain(value: Any) -> Any:
+    """A value of an option as JSON has it."""
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def json_only(json: bool) -> None:
+    """Errors: --no-json of a command that prints nothing else."""
+    if not json:
+        raise UserError("prints JSON objects only", where="--no-json", hint="jq picks out a field: | jq .label")
 
 
 def as_typed(param: Any, value: Any, path: str, ctx: Context) -> Any:
@@ -121,9 +164,10 @@ def as_typed(param: Any, value: Any, path: str, ctx: Context) -> Any:
     return texts if several else texts[0]
 
 
-def read_environment(command: Any) -> None:
+def read_environment(command: Any, name: str) -> None:
     """Let every option of a command be set by NLPKIT_NAME."""
     for param in command.params:
         if param.param_type_name == "option" and param.name not in ("help", "debug"):
-            param.envvar = ENVIRONMENT + str(param.name).upper()
+            names = [str(param.name), *renamed.old_names(name, str(param.name))]
+            param.envvar = [ENVIRONMENT + known.upper() for known in names]
             param.show_envvar = False

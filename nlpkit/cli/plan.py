@@ -28,9 +28,9 @@ def command(
 
     Examples:
 
-    nlpkit plan pretrain tokens.safetensors -o bert.safetensors --size base
+    nlpkit plan pretrain tokens.safetensors --size base
 
-    nlpkit plan --memory 2G finetune bert.safetensors train.jsonl -o clf.safetensors --batch-tokens 8192
+    nlpkit plan --memory 2G finetune bert.safetensors train.jsonl --batch-tokens 8192
     """
     from nlpkit.cli.app import parsed
 

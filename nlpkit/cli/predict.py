@@ -26,6 +26,7 @@ def command(
     int8: options.Int8 = False,
     device: options.Device = "cpu",
     threads: options.Threads = None,
+    json: options.JsonOnly = True,
 ) -> None:
     """Print a JSON object for each text, as the texts come: label, probabilities, and the text's id where it has one.
 
@@ -36,6 +37,7 @@ def command(
     echo "O happy dagger!" | nlpkit predict clf.safetensors | jq -r .label
     """
     given = dict(locals())
+    options.json_only(json)
     from nlpkit.stages.predict import predict_batches
 
     chosen = {name: given[name] for name in ("text", "pair", "on_error", "format", "max_len")}

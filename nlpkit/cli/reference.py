@@ -13,12 +13,18 @@ HEAD = """# Commands
 Written by `python -m nlpkit.cli.reference`; a test holds it equal to the program.
 
 Every command also takes `--config FILE.toml` (its options by name, at the top or in a table named after the command),
-`--debug` (show the traceback of an error) and `--help`. Every option can be set by the environment:
+`--debug` (show the traceback of an error), `--help`, `--json` and `-n`. Every option can be set by the environment:
 `NLPKIT_BATCH_TOKENS=8192`. A flag comes before the environment, that before the file, that before the default; a
 name that is not known is an error.
 
 `nlpkit --portable COMMAND`, or `NLPKIT_PORTABLE=1`, gives the same bytes on any x86-64 processor with AVX2
 ([reproducibility.md](reproducibility.md#portable-mode)).
+
+`--json` prints one object; commands that answer text by text (`predict`, `embed`, `generate`, `tokenizer encode`,
+`tokenizer decode`) print one a line, `predict` and `embed` in any case. `-n` touches nothing: of a command that makes a
+file in a run of its own (`tokenizer train`, `tokens`, `vectors train`, `vectors cooccur`, `vectors glove`, `pretrain`,
+`finetune`, `distill`) it says what the run would cost, every option resolved; of any other it prints the options and
+looks whether the inputs are there.
 
 Data goes to stdout, words for people to stderr. `-` is stdin. Exit codes: 0 done; 1 the run failed; 2 wrong usage,
 configuration or input; 3 a check failed (`verify`, `diff`, `evaluate --min`); 130 interrupted (the same command goes

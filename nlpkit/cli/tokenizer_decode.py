@@ -7,14 +7,14 @@ from typing import Annotated
 
 from typer import Argument
 
-from nlpkit.cli import terminal
-from nlpkit.cli.tokenizer_encode import JsonLines, TokenizerFile
+from nlpkit.cli import options, terminal
+from nlpkit.cli.tokenizer_encode import TokenizerFile
 
 
 def command(
     tokenizer: TokenizerFile,
     file: Annotated[Path, Argument(help="Ids, a line for each text; - is stdin.", metavar="[FILE]")] = Path("-"),
-    json: JsonLines = False,
+    json: options.JsonLines = False,
 ) -> None:
     """Turn lines of ids back into lines of text, as they come. Special pieces are left out.
 

@@ -12,7 +12,6 @@ from nlpkit.cli import options, output, terminal
 TokenizerFile = Annotated[
     Path, Argument(help="A tokenizer, or any file or folder that holds one.", metavar="TOKENIZER")
 ]
-JsonLines = Annotated[bool, Option("--json/--no-json", help="Print one JSON object a line.")]
 
 
 def command(
@@ -21,7 +20,7 @@ def command(
     field: options.Field = "text",
     format: options.Format = None,
     pieces: Annotated[bool, Option("--pieces/--ids", help="Print the pieces instead of their ids.")] = False,
-    json: JsonLines = False,
+    json: options.JsonLines = False,
 ) -> None:
     """Turn lines of text into lines of ids, separated by spaces, as they come.
 

@@ -117,6 +117,12 @@ def build(vocabulary: Vocabulary, options: Mapping[str, Any]) -> MaskedLM:
     )
 
 
+def resolved(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The same options, with what is taken where none was given."""
+    taken = {"mask_ratio": RATIO, "mask_mix": MIX, "masks": "dynamic", "mask_copies": copies(options)}
+    return {name: taken[name] if options[name] is None else options[name] for name in OPTIONS}
+
+
 def copies(options: Mapping[str, Any]) -> int | None:
     """How many epochs static masks have before they repeat; None for dynamic ones."""
     masks, number = options["masks"] or "dynamic", options["mask_copies"]

@@ -14,11 +14,13 @@ from nlpkit.base.world import world
 from nlpkit.exchange.opening import load_tokenizer
 from nlpkit.machine.device import choose_device
 from nlpkit.machine.threads import use_threads
+from nlpkit.models.base import Model
+from nlpkit.models.sizes import SIZES
 from nlpkit.tokenizers.base import Tokenizer
 from nlpkit.training import resume
 from nlpkit.training.compiling import check_compile
 from nlpkit.training.precision import check_precision
-from nlpkit.training.settings import check_parallel
+from nlpkit.training.settings import Settings, check_parallel
 
 
 @contextmanager
@@ -37,6 +39,15 @@ def training_run(
     run = Run.start(command, given, inputs=inputs, libraries=("torch", "numpy"))
     with use_threads(given["threads"]), events.log_to(given["log"]):
         yield run, given
+
+
+def resolved(network: Model, settings: Settings, **more: Any) -> dict[str, Any]:
+    """What a run that trains takes for options that were left open: the model's shape, steps, ``more``."""
+    config = network.config
+    shape = {name: getattr(config, name) for name in ("n_layers", "d_model", "n_heads", "d_ff", "max_len", "dropout")}
+    named = (name for name, size in SIZES.items() if (size.n_layers, size.d_model) == (config.n_layers, config.d_model))
+    size = next(named, f"{config.n_layers} x {config.d_model}")
+    return {"model": network.family, "size": size, **shape, "steps": settings.steps, "parts": settings.parts, **more}
 
 
 def tokenizer_of(run: Run) -> Tokenizer | None:

@@ -29,7 +29,7 @@ from nlpkit.models.base import Model
 from nlpkit.models.load import Loaded, model_config, state_tensors
 from nlpkit.objectives.base import Objective, vocabulary
 from nlpkit.stages import finetune, plan, pretrain
-from nlpkit.stages.base import training_run
+from nlpkit.stages.base import resolved, training_run
 from nlpkit.tasks import reading
 from nlpkit.training import loop
 from nlpkit.training.loop import Evaluation
@@ -94,7 +94,8 @@ def distill(
         sizes = {"parameters": parameters(network), "teacher_parameters": estimate.parameters(loaded.model)}
         if options["dry_run"]:
             cost = plan.cost(network, teach, taught, settings, measures=lesson.evaluate is not None)
-            return run.plan(**cost | sizes)
+            taken = resolved(network, settings, max_len=lesson.max_len, weight_cos=given["weight_cos"])
+            return run.plan(taken, **cost | sizes)
         device = local_device(options["device"])
         loaded.model.to(device)
         if replay is not None:

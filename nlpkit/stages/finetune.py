@@ -20,7 +20,7 @@ from nlpkit.machine.device import local_device
 from nlpkit.models.base import Model
 from nlpkit.models.load import Loaded, add_classifier, model_config, state_tensors, with_dropout
 from nlpkit.stages import plan
-from nlpkit.stages.base import training_run
+from nlpkit.stages.base import resolved, training_run
 from nlpkit.stages.pretrain import total_steps
 from nlpkit.tasks.base import Task
 from nlpkit.tasks.pooling import check_pooler
@@ -94,7 +94,8 @@ def finetune(
         settings = settings_of(given, data)
         if given["dry_run"]:
             cost = plan.cost(network, asked, data, settings, measures=evaluate is not None)
-            return run.plan(labels=list(asked.labels), **cost)
+            taken = resolved(network, settings, metric=chosen, max_len=encoder.max_len)
+            return run.plan(taken, labels=list(asked.labels), **cost)
         progress = loop.train(network, asked, data, settings, run, evaluate=evaluate)
         made = model_config(network, loaded.family, task=asked.to_json())
         made["training"] = {"objective": asked.name, "steps": progress.step, "best_step": progress.best_step}

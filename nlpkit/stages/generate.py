@@ -33,7 +33,7 @@ def generate(
     *,
     prompt: str | None = None,
     text: str = "prompt",
-    n: int = 1,
+    samples: int = 1,
     max_new_tokens: int = 100,
     temperature: float = 1.0,
     top_k: int | None = None,
@@ -48,7 +48,7 @@ def generate(
     threads: int | None = None,
     hear: Hear = lambda part: None,
 ) -> Iterator[dict[str, Any]] | list[dict[str, Any]]:
-    """One record for each continuation: ``prompt``, ``sample`` (0 to n - 1), ``text`` (without the prompt), ``tokens``
+    """One record for each continuation: ``prompt``, ``sample`` (from 0), ``text`` (without the prompt), ``tokens``
     (how many were chosen), ``finish``, ``seed``, and ``id`` where the prompt has one.
 
     The prompt is ``prompt``, or there is one in each row of ``data`` (read as `nlpkit.predict` reads it, column
@@ -62,12 +62,12 @@ def generate(
     mean nothing, at once, and for bad lines, after the prompts before them.
     """
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
-    if n < 1 or max_new_tokens < 1:
-        name, value = ("n", n) if n < 1 else ("max-new-tokens", max_new_tokens)
+    if samples < 1 or max_new_tokens < 1:
+        name, value = ("samples", samples) if samples < 1 else ("max-new-tokens", max_new_tokens)
         raise UserError(f"{name} is {value}, expected at least 1")
-    if n > 1 and sampling.greedy:
+    if samples > 1 and sampling.greedy:
         raise UserError(
-            f"with temperature 0 all {n} continuations are the same", hint="--n 1, or a temperature above 0"
+            f"with temperature 0 all {samples} continuations are the same", hint="--samples 1, or a temperature above 0"
         )
     if stop and not all(stop):
         raise UserError("a stop text is empty, and would stop everything", hint="--stop TEXT, repeatable")
@@ -87,8 +87,8 @@ def generate(
             reader = first.copy()
             with use_threads(threads):
                 logits = reader.read(ids)
-            for sample in range(n):
-                own = reader if sample == n - 1 else reader.copy()
+            for sample in range(samples):
+                own = reader if sample == samples - 1 else reader.copy()
                 hear(given)
                 with use_threads(threads):
                     written = writer.write(own, logits, Growing(tokenizer, ids), number, sample)

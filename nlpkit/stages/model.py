@@ -44,17 +44,17 @@ class LoadedModel(Loaded):
         return cast(Vectors, found)
 
     def generate(
-        self, prompt: str | Texts = "", *, n: int = 1, max_new_tokens: int = 100, temperature: float = 1.0,
+        self, prompt: str | Texts = "", *, samples: int = 1, max_new_tokens: int = 100, temperature: float = 1.0,
         top_k: int | None = None, top_p: float | None = None, repetition_penalty: float | None = None,
         stop: Sequence[str] | None = None, seed: int = 0, int8: bool = False, device: str = "cpu",
         threads: int | None = None,
     ) -> list[dict[str, Any]]:  # fmt: skip
-        """``n`` continuations of a prompt, or of each of a list of prompts: ``text``, ``finish`` and the rest
+        """``samples`` continuations of a prompt, or of each of a list of prompts: ``text``, ``finish`` and the rest
         (`nlpkit.generate`)."""
         prompts = [prompt] if isinstance(prompt, str) else prompt
-        found = generate(self, prompts, n=n, max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k,
-                         top_p=top_p, repetition_penalty=repetition_penalty, stop=stop, seed=seed, int8=int8,
-                         device=device, threads=threads)  # fmt: skip
+        found = generate(self, prompts, samples=samples, max_new_tokens=max_new_tokens, temperature=temperature,
+                         top_k=top_k, top_p=top_p, repetition_penalty=repetition_penalty, stop=stop, seed=seed,
+                         int8=int8, device=device, threads=threads)  # fmt: skip
         return list(found)
 
     def __repr__(self) -> str:

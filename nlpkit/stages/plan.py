@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ from nlpkit.training.settings import Settings
 
 HOLES = 0.5  # of what comes and goes on the heap, so much more is held: 0.2 to 2 (benchmarks/plan.py)
 SAMPLE_TOKENS, SAMPLES, SECONDS = 2048, 5, 3.0  # of a measured batch; how often it is measured, and for how long
+NOWHERE = Path("nlpkit-plan.safetensors")  # in place of an output that was not given: nothing is written
 _LIMIT: ContextVar[int | None] = ContextVar("limit", default=None)
 
 
@@ -43,12 +45,13 @@ def plan(command: str, options: Mapping[str, Any], *, memory: str | None = None)
     to change so that it fits: checkpointing, which changes no byte; then smaller batches that make the same updates,
     equal to 1e-6. Errors: a command that does not train, a size that is none, a run that does not fit at all."""
     choose(dict.fromkeys(COMMANDS), command, field="command")
+    options = {"output": NOWHERE, **options}
     token = _LIMIT.set(None if memory is None else size_of(memory))
     try:
         found: dict[str, Any] = getattr(nlpkit, command)(**{**options, "dry_run": True})
     finally:
         _LIMIT.reset(token)
-    return found
+    return {**found, "output": None} if options["output"] == NOWHERE else found
 
 
 def size_of(text: str) -> int:

@@ -28,7 +28,7 @@ from nlpkit.models.sizes import config_for
 from nlpkit.objectives import mlm
 from nlpkit.objectives.base import Objective, vocabulary
 from nlpkit.stages import plan, recipes
-from nlpkit.stages.base import training_run
+from nlpkit.stages.base import resolved, training_run
 from nlpkit.tokenizers.base import Tokenizer
 from nlpkit.training.adapt.vectors import begin_with_vectors
 from nlpkit.training.loop import Evaluation, train
@@ -130,7 +130,9 @@ def pretrain(
             check_tokenizer(held, tokenizer, "the training text's", where=dev)
             evaluate = evaluator(sequences(held), task, seed, device)
         if options["dry_run"]:
-            return run.plan(**plan.cost(network, task, data, settings, measures=evaluate is not None))
+            taken = resolved(network, settings, objective=task.name, cut=how, max_len=max_len)
+            taken |= mlm.resolved(masking) if "mlm" in task.heads else {}
+            return run.plan(taken, **plan.cost(network, task, data, settings, measures=evaluate is not None))
         progress = train(network, task, lesson, settings, run, evaluate=evaluate)
         made = model_config(network, family)
         made["training"] = {"objective": task.name, "cut": how, "steps": progress.step, "best_step": progress.best_step}

@@ -129,16 +129,16 @@ def test_a_continuation_depends_on_its_address_only(folder: Path, tmp_path: Path
     data.write_text("".join(json.dumps({"prompt": prompt, "id": f"p{i}"}) + "\n" for i, prompt in enumerate(prompts)))
     model = folder / "long.safetensors"
     options: dict[str, Any] = {"max_new_tokens": 12, "temperature": 1.5}
-    whole = list(nlpkit.generate(model, data, n=3, threads=1, **options))
+    whole = list(nlpkit.generate(model, data, samples=3, threads=1, **options))
     assert [(record["id"], record["sample"]) for record in whole] == [(f"p{i}", j) for i in range(4) for j in range(3)]
     assert [list(record) for record in whole[:1]] == [["id", "prompt", "sample", "text", "tokens", "finish", "seed"]]
     for threads in (1, 2):
-        assert list(nlpkit.generate(model, data, n=3, threads=threads, **options)) == whole
-    assert list(nlpkit.generate(model, data, n=1, **options)) == whole[::3]
-    alone = list(nlpkit.generate(model, prompt=PROMPT, n=3, **options))
+        assert list(nlpkit.generate(model, data, samples=3, threads=threads, **options)) == whole
+    assert list(nlpkit.generate(model, data, samples=1, **options)) == whole[::3]
+    alone = list(nlpkit.generate(model, prompt=PROMPT, samples=3, **options))
     assert [record["text"] for record in alone] == [record["text"] for record in whole[:3]]
     assert len({record["text"] for record in [*whole[:3], *whole[6:9]]}) == 6, "one prompt, six addresses"
-    other = list(nlpkit.generate(model, data, n=3, seed=1, **options))
+    other = list(nlpkit.generate(model, data, samples=3, seed=1, **options))
     assert all(left["text"] != right["text"] for left, right in zip(whole, other, strict=True))
 
 
@@ -238,12 +238,12 @@ def test_the_command_prints_texts_for_people_and_objects_for_programs(
 ) -> None:
     model = str(folder / "gpt2.safetensors")
     (tmp_path / "p.txt").write_text("the king\nwith his sword\n")
-    given = ["generate", model, str(tmp_path / "p.txt"), "--max-new-tokens", "4", "--n", "2", "--seed", "5"]
+    given = ["generate", model, str(tmp_path / "p.txt"), "--max-new-tokens", "4", "--samples", "2", "--seed", "5"]
     assert run([*given, "--json"]) == 0
     records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [record["prompt"] for record in records] == ["the king"] * 2 + ["with his sword"] * 2
     assert all(record["seed"] == 5 and record["tokens"] <= 4 for record in records)
-    assert records == list(nlpkit.generate(model, tmp_path / "p.txt", max_new_tokens=4, n=2, seed=5))
+    assert records == list(nlpkit.generate(model, tmp_path / "p.txt", max_new_tokens=4, samples=2, seed=5))
     assert run(given) == 0
     assert capsys.readouterr().out == "\n".join(f"{record['prompt']}{record['text']}\n" for record in records)
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"the king\n")))
@@ -280,7 +280,7 @@ def test_a_terminal_is_shown_each_token_and_obeys_none(monkeypatch: pytest.Monke
         (["clf"], "has no language-model head"),
         (["bare"], "holds no tokenizer"),
         (["gpt2", "--temperature", "0", "--top-k", "3"], "--top-k changes nothing"),
-        (["gpt2", "--temperature", "0", "--n", "3"], "with temperature 0 all 3 continuations are the same"),
+        (["gpt2", "--temperature", "0", "--samples", "3"], "with temperature 0 all 3 continuations are the same"),
         (["gpt2", "--top-p", "1.5"], "top-p is 1.5, expected more than 0 and at most 1"),
         (["gpt2", "--repetition-penalty", "-1"], "repetition-penalty is -1.0"),
         (["gpt2", "--stop", ""], "a stop text is empty"),
@@ -307,7 +307,7 @@ def test_what_cannot_be_done_is_said(folder: Path, capsys: Any, options: list[st
 
 
 def test_the_library_refuses_counts_below_one(folder: Path) -> None:
-    for options in ({"n": 0}, {"max_new_tokens": 0}):
+    for options in ({"samples": 0}, {"max_new_tokens": 0}):
         with pytest.raises(UserError, match="expected at least 1"):
             nlpkit.generate(folder / "gpt2.safetensors", **options)
 

@@ -138,9 +138,9 @@ def test_methods_give_the_numbers_of_the_command_line(made: Path, capsys: pytest
     assert pairs.predict(PAIRS) == pairs.predict([list(pair) for pair in PAIRS]) == answers
     assert nlpkit.predict(pairs, PAIRS) == answers
     writer = nlpkit.load(made / "gpt2.safetensors")
-    words = ["--max-new-tokens", "5", "--n", "2", "--seed", "3", "--json"]
+    words = ["--max-new-tokens", "5", "--samples", "2", "--seed", "3", "--json"]
     written = records(capsys, "generate", str(writer.path), texts, *words)
-    options = {"max_new_tokens": 5, "n": 2, "seed": 3}
+    options = {"max_new_tokens": 5, "samples": 2, "seed": 3}
     assert writer.generate(TEXTS, **options) == written == nlpkit.generate(str(writer.path), TEXTS, **options)
     assert writer.generate(TEXTS[0], **options) == written[:2] and writer.generate(max_new_tokens=1)[0]["prompt"] == ""
 
