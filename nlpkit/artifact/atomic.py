@@ -1,10 +1,17 @@
-"""Files appear whole or not at all: a temporary file in the same folder, fsync, rename."""
+"""Files appear whole or not at all: a temporary file in the target's own folder, fsync, rename.
+
+The temporary file has a name that nobody can guess and is made anew (O_EXCL, no link is followed), so that no link
+planted in a shared folder is written through. Its writer holds a lock on it. What a killed run left is therefore known
+by its name and by not being locked, and `clean` removes it.
+"""
 
 from __future__ import annotations
 
 import errno
 import fcntl
 import os
+import re
+import secrets
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,14 +22,18 @@ from typing import BinaryIO, cast
 from nlpkit.base.errors import RunError, UserError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_TOKEN = 8  # bytes of the part of a temporary name that is drawn; twice as many hex digits
+LONGEST = ".{}.resume." + "0" * 2 * _TOKEN + ".partial"  # of the names that may stand beside a target
 
 
 def check_target(path: Path, *, force: bool) -> None:
     """Refuse before any work what would fail after it: a folder, a device, a finished file without --force."""
     mode: int | None = None
+    real = target_of(path)
     try:
-        partial(path.with_name(path.name + ".resume")).exists()  # the longest name that may stand beside it
-        mode = path.stat().st_mode
+        with suppress(FileNotFoundError):
+            real.with_name(LONGEST.format(real.name)).lstat()
+        mode = real.stat().st_mode
     except FileNotFoundError:
         pass
     except ValueError:  # "", "." and "/" have no name
@@ -34,64 +45,106 @@ def check_target(path: Path, *, force: bool) -> None:
         raise UserError(f"{what}; a result needs a file name of its own", where=path)
     if mode is not None and not force:
         raise UserError("exists already", where=path, hint="--force overwrites it, or name another file with -o")
-    folder = path.parent
+    folder = real.parent
     if not folder.is_dir():
         raise UserError("the folder does not exist", where=folder, hint=f"mkdir -p {folder}")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UserError("the folder is not writable", where=folder)
 
 
-def partial(path: Path) -> Path:
-    """The name a file has while it is written: fixed, so that what a killed run left is overwritten by the next."""
-    return path.with_name(f".{path.name}.partial")
+def target_of(path: Path) -> Path:
+    """The file that ``path`` means: through symbolic links, also to a file that is not there yet. Errors: links that go
+    in circles, or lead into /dev or /proc, such as /dev/stdout: what they name is no file that could be replaced."""
+    step = path
+    for _ in range(40):
+        if str(path) in ("", ".", "/") or step.name == "..":
+            return path
+        folder = os.path.realpath(step.parent)
+        if folder == "/dev" or folder == "/proc" or folder.startswith("/proc/"):
+            raise UserError("is not an ordinary file; a result needs a file name of its own", where=path)
+        try:
+            link = os.readlink(step)
+        except OSError:  # not a link, or nothing
+            return step
+        step = step.parent / link
+    raise UserError("is a link that leads to itself", where=path)
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write in; it takes the name ``path`` at the end of the block, if nothing went wrong.
+    """A file to write in; it takes the name ``path`` at the end of the block, if nothing went wrong. A symbolic link is
+    written through: its target is replaced, in its own folder. The permissions of a file that is replaced stay.
 
-    Errors: RunError when the disk is full or another process is writing the same file, UserError when the folder
-    cannot be written.
+    Errors: RunError when the disk is full, UserError when the folder cannot be written.
     """
-    name = partial(path)
+    real = target_of(path)
+    clean(real)
+    name: Path | None = None
     try:
-        file = _alone(name, path)
-    except OSError as error:
-        raise cannot_write(error, path) from None
-    try:
-        with file:
+        with _fresh(real) as file:
+            name = Path(file.name)
             yield file
+            with suppress(FileNotFoundError):
+                os.fchmod(file.fileno(), stat.S_IMODE(real.stat().st_mode))
             file.flush()
             os.fsync(file.fileno())
-            os.replace(name, path)  # before the file is closed, which would let another process write in it
-        _sync_folder(path.parent)
+            os.replace(name, real)
+            name = None
+        sync_folder(real.parent)
     except BaseException as error:
-        with suppress(OSError):
-            name.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise cannot_write(error, path) from None
         raise
+    finally:
+        if name is not None:
+            with suppress(OSError):
+                name.unlink(missing_ok=True)
 
 
-def _alone(name: Path, path: Path) -> BinaryIO:
-    """Open ``name`` for one process: two that wrote in it at the same time would give ``path`` the bytes of both."""
-    while True:
-        file = cast(BinaryIO, os.fdopen(os.open(name, os.O_RDWR | os.O_CREAT, 0o666), "r+b"))
+def temporary(path: Path) -> Path:
+    """A name beside ``path`` that nobody can guess."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(_TOKEN)}.partial")
+
+
+def _fresh(path: Path) -> BinaryIO:
+    """A new file beside ``path``, locked; nobody may read it whom the umask or the file it will replace keeps out."""
+    name = temporary(path)
+    mode = 0o600 if path.exists() else 0o666  # and then the mode of what is there
+    handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    with suppress(OSError):  # some file systems have no locks
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return cast(BinaryIO, open(name, "r+b", opener=lambda *_: handle))
+
+
+def clean(path: Path) -> None:
+    """Remove the temporary files, and folders of an export, that runs killed while they wrote ``path`` have left."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{{2 * _TOKEN}}}\.partial")
+    with suppress(OSError):
+        for name in os.listdir(path.parent):
+            if pattern.fullmatch(name):
+                _remove_dead(path.with_name(name))
+
+
+def _remove_dead(path: Path) -> None:
+    """Remove a temporary file or folder, unless the run that writes it is alive."""
+    with suppress(OSError):
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            raise RunError("is being written by another run", where=path, hint="wait for it, or stop it") from None
-        except OSError:
-            pass  # some file systems have no locks
-        try:
-            same = os.path.samestat(os.fstat(file.fileno()), os.stat(name))
-        except FileNotFoundError:
-            same = False
-        if same:
-            file.truncate(0)
-            return file
-        file.close()  # it got its final name, or was removed, between our two system calls
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if stat.S_ISDIR(os.fstat(handle).st_mode):
+                remove_folder(path)
+            else:
+                path.unlink()
+        finally:
+            os.close(handle)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder of files that nlpkit made; one that holds folders is left."""
+    with suppress(OSError):
+        for inside in path.iterdir():
+            inside.unlink()
+        path.rmdir()
 
 
 def cannot_write(error: OSError, path: Path) -> UserError:
@@ -102,8 +155,8 @@ def cannot_write(error: OSError, path: Path) -> UserError:
     return UserError(f"cannot write: {error.strerror}", where=path)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable."""
+def sync_folder(folder: Path) -> None:
+    """Make a rename durable."""
     with suppress(OSError):  # some folders cannot be read, or not be synced; the rename is still atomic
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -122,7 +175,7 @@ def spool(target: Path) -> Iterator[Callable[[str], BinaryIO]]:
 
             def named(name: str) -> BinaryIO:
                 if name not in files:
-                    folder = target.absolute().parent
+                    folder = target_of(target).absolute().parent
                     files[name] = cast(BinaryIO, stack.enter_context(tempfile.TemporaryFile(dir=folder)))
                 return files[name]
 

@@ -28,6 +28,9 @@ def history(folder: Path, sha256: str) -> dict[str, Any]:
     if not same:
         events.note(f"{folder}: its weights were changed after nlpkit exported them; where they came from is not known")
         return {}
+    if "files" in side and not same_files(folder):
+        events.note(f"{folder}: holds other files than nlpkit exported; where they came from is not known")
+        return {}
     source = {"role": "model", "name": side.get("name"), "sha256": side.get("sha256")}
     export = {"command": "export", "options": {"to": "huggingface"}, "seed": None, "inputs": [source],
               "versions": {"nlpkit": side.get("version")}}  # fmt: skip
@@ -37,11 +40,39 @@ def history(folder: Path, sha256: str) -> dict[str, Any]:
     return {**behind, sha256: export}
 
 
+def claims(folder: Path) -> dict[str, list[str]] | None:
+    """name -> sha256 (several while an export is at work) of the files that `nlpkit export` says it wrote in a folder;
+    None when there is no nlpkit.json, or one that no export wrote."""
+    try:
+        files = _json(folder / SIDE).get("files")
+    except UserError:
+        return None
+    if not isinstance(files, dict) or any(recorded.not_a_name(name) for name in files):
+        return None
+    return {name: [str(sha) for sha in (value if isinstance(value, list) else [value])]
+            for name, value in files.items()}  # fmt: skip
+
+
+def same_files(folder: Path) -> bool:
+    """Whether a folder holds what `nlpkit export` wrote there, unchanged, and nothing else that its sha256 counts."""
+    known = claims(folder)
+    if known is None:
+        return False
+    there = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    seen = {str(path) for path in there if not any(part.startswith(".") for part in path.parts)} - {SIDE}
+    return seen == known.keys() and all(file.file_sha256(folder / name) in known[name] for name in known)
+
+
 def training(folder: Path) -> dict[str, Any]:
     """What the exported model's config said of its training; empty when that is not known, or of other weights."""
     side, same = _side(folder)
     config = side.get("config")
     return dict(config.get("training") or {}) if same and isinstance(config, dict) else {}
+
+
+def side(folder: Path) -> dict[str, Any]:
+    """nlpkit.json. Errors: UserError when it cannot be read."""
+    return _json(folder / SIDE)
 
 
 def _side(folder: Path) -> tuple[dict[str, Any], bool]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from nlpkit.artifact import atomic, recorded, safetensors
 from nlpkit.artifact.safetensors import Source, TensorInfo
 from nlpkit.base.canonical import canonical
-from nlpkit.base.errors import UserError
+from nlpkit.base.errors import RunError, UserError
 
 FORMAT = 1
 KEY = "nlpkit"
@@ -160,17 +161,26 @@ def read(path: Path, *, kind: str | Iterable[str] | None = None) -> Artifact:
     return Artifact(path, metadata, reader)
 
 
-_hashes: dict[tuple[str, int, int, int], str] = {}
+_hashes: dict[tuple[int, ...], str] = {}
 
 
 def file_sha256(path: Path) -> str:
-    """sha256 of a file's bytes; asked twice for an unchanged file, it reads once."""
+    """sha256 of a file's bytes; asked twice for an unchanged file, it reads once. Errors: UserError for what cannot be
+    read, RunError for a file that is written meanwhile."""
     try:
-        status = path.stat()
-        known = (str(path.resolve()), status.st_ino, status.st_mtime_ns, status.st_size)
+        known = _state(os.stat(path))
         if known not in _hashes:
             with open(path, "rb") as file:
-                _hashes[known] = hashlib.file_digest(file, "sha256").hexdigest()
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+                if _state(os.fstat(file.fileno())) != known:
+                    raise RunError("is being written while it is read", where=path,
+                                   hint="run the command again when nobody writes it")  # fmt: skip
+            _hashes[known] = found
         return _hashes[known]
     except OSError as error:
         raise UserError(f"cannot read: {error.strerror}", where=path) from None
+
+
+def _state(status: os.stat_result) -> tuple[int, ...]:
+    """What changes when a file is replaced or written; the time of the last change (ctime) cannot be set back."""
+    return *safetensors.state(status), status.st_ctime_ns

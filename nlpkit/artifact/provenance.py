@@ -8,6 +8,7 @@ option, which is recorded. Nothing can be forgotten, because ``locals()`` forget
 from __future__ import annotations
 
 import math
+import os
 import platform
 import shutil
 import sys
@@ -20,11 +21,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from nlpkit._version import __version__
-from nlpkit.artifact import atomic, file, recorded, safetensors
+from nlpkit.artifact import atomic, file, lock, made, recorded, safetensors
+from nlpkit.artifact.paths import check_apart
 from nlpkit.artifact.recorded import HOW
+from nlpkit.artifact.stage import AlreadyMade, until_the_stage_ends
 from nlpkit.base import events
 from nlpkit.base.canonical import canonical
-from nlpkit.base.errors import UserError
+from nlpkit.base.errors import RunError, UserError
 from nlpkit.base.world import world
 from nlpkit.machine import portable
 
@@ -50,6 +53,14 @@ class Input:
     def record(self) -> dict[str, str]:
         return {"role": self.role, "name": self.name, "sha256": self.sha256}
 
+    def check(self) -> None:
+        """Errors: it has other bytes than when the run began. Nothing is read again of a file whose size and times are
+        what they were."""
+        now = folder_sha256(self.path) if self.path.is_dir() else file.file_sha256(self.path)
+        if now != self.sha256:
+            raise RunError(f"has changed while it was read ({self.role}): sha256 was {self.sha256[:16]}, is {now[:16]}",
+                           where=self.path, hint="run the command again when nobody writes the file")  # fmt: skip
+
 
 @dataclass
 class Run:
@@ -62,6 +73,7 @@ class Run:
     libraries: tuple[str, ...]
     force: bool = False
     fresh: bool = False
+    dry: bool = False
     _spool: list[tempfile.TemporaryDirectory[str]] = field(default_factory=list, repr=False)
 
     @classmethod
@@ -73,11 +85,14 @@ class Run:
         inputs: Iterable[str],
         how: Iterable[str] = (),
         libraries: tuple[str, ...] = (),
+        settled: bool = True,
     ) -> Run:
-        """Check the target, hash the inputs, sort the arguments.
+        """Check the target, lock it, hash the inputs, sort the arguments.
 
         ``inputs`` names the arguments that are files: a path, a list of paths, or None; ``-`` is stdin. ``how`` adds
-        to `HOW`. ``libraries`` are the packages whose version may change the bytes.
+        to `HOW`. ``libraries`` are the packages whose version may change the bytes. ``settled`` False: the options are
+        not final, and the stage calls `settle` when they are. Errors: those of `settle`, of a target that cannot be
+        written, of a path that is read and written, of another run of this target.
         """
         roles, hows = tuple(inputs), HOW | set(how)
         output = Path(arguments["output"])
@@ -85,10 +100,12 @@ class Run:
             raise UserError("a result is a file, it cannot go to stdout", where="-o -")
         dry = bool(arguments.get("dry_run"))
         force, fresh = bool(arguments.get("force")), bool(arguments.get("fresh"))
-        if world().leads:  # of several processes one writes
-            if not dry:
-                _tidy(output)
-            atomic.check_target(output, force=force or dry)
+        written = {name: Path(arguments[name]) for name in ("output", "log") if arguments.get(name) is not None}
+        check_apart({**{role: _paths(arguments[role]) for role in roles}, **written})
+        atomic.check_target(output, force=True)
+        if world().leads and not dry:  # of several processes one writes
+            until_the_stage_ends(lock.only_run(output))
+            _tidy(output)
         run = cls(
             command=command,
             output=output,
@@ -101,17 +118,14 @@ class Run:
             libraries=libraries,
             force=force,
             fresh=fresh,
+            dry=dry,
         )
         for name, value in run.options.items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise UserError(f"{name.replace('_', '-')} is {value}, expected a finite number")
         for role in roles:
-            value = arguments[role]
-            paths = [] if value is None else value if isinstance(value, (list, tuple)) else [value]
-            run.inputs.extend(run._open(role, Path(path)) for path in paths)
+            run.inputs.extend(run._open(role, path) for path in _paths(arguments[role]))
         for given in run.inputs:
-            if given.path.resolve() == output.resolve():
-                raise UserError("is an input and the output of the same run", where=output)
             if why := recorded.not_a_name(given.name):
                 raise UserError(f"the result records this file's name, and a name {why}", where=given.path,
                                 hint="rename the file")  # fmt: skip
@@ -124,9 +138,38 @@ class Run:
             shown = error.object[error.start : error.start + 1].encode("ascii", "backslashreplace").decode()
             raise UserError(f"a file name or an option is not UTF-8 text ({shown}), and the result records it",
                             where=command, hint="rename the file") from None  # fmt: skip
+        until_the_stage_ends(_Blamed(run))
+        if settled:
+            run.settle()
         if not dry:
             events.emit("stage", name=command, output=str(output))
         return run
+
+    def settle(self) -> None:
+        """The options are final: end here if the target is there already and is not to be overwritten.
+
+        Errors: AlreadyMade when this very run made it, which makes it new in time, so that Make is content; UserError
+        when another one did (each difference is named), or when it is not what was written.
+        """
+        if self.force or self.dry or not self.output.exists():
+            return
+        try:
+            found = file.read(self.output)
+        except UserError:
+            atomic.check_target(self.output, force=False)
+            raise
+        if differing := differences(found.provenance, self.provenance()):
+            raise UserError("exists already, and another run made it: " + "; ".join(differing), where=self.output,
+                            hint="--force overwrites it, or name another file with -o")  # fmt: skip
+        found.check()
+        if world().leads:
+            os.utime(self.output)
+        raise AlreadyMade(made.summary(self.output, found))
+
+    def check_inputs(self) -> None:
+        """Errors: an input has other bytes now than those that the result would record."""
+        for given in self.inputs:
+            given.check()
 
     def paths(self, role: str) -> list[Path]:
         """Where the inputs of a role can be read (stdin has been put in a file)."""
@@ -205,6 +248,7 @@ class Run:
         self._uses(tokenizer)
         if not world().leads:
             return {"output": str(self.output), "kind": kind}
+        self.check_inputs()
         file.write(
             self.output, tensors, kind=kind, config=config, tokenizer=tokenizer, provenance=self.provenance(),
             history=self.history(), determinism=promised(self.libraries),
@@ -221,6 +265,25 @@ class Run:
         were left to the stage, and what it takes for them."""
         options = {name: (resolved or {}).get(name, value) for name, value in self.options.items()}
         return {"dry_run": True, "output": str(self.output), **self.provenance(), "options": options, **details}
+
+
+@dataclass(frozen=True)
+class _Blamed:
+    """What goes wrong inside the block because an input has changed (ids beyond the vocabulary, say) is told so."""
+
+    run: Run
+
+    def __enter__(self) -> None:
+        """Nothing: inputs were hashed."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if kind is not None and issubclass(kind, Exception) and not issubclass(kind, (UserError, AlreadyMade)):
+            self.run.check_inputs()
+
+
+def _paths(value: Any) -> list[Path]:
+    """An argument that is a path, several, or none, as a list."""
+    return [] if value is None else [Path(path) for path in (value if isinstance(value, (list, tuple)) else [value])]
 
 
 def _keep(source: BinaryIO, path: Path) -> None:
@@ -243,11 +306,15 @@ def answers(output: Path) -> Path:
 
 
 def _tidy(output: Path) -> None:
-    """A run that was killed after its result had its name, and before what it worked with was removed, left both: a
-    state or a teacher's answers. Of the same command, and older than the result, they are of no use to anybody."""
+    """A run that was killed may have left what it was writing; one that was killed after its result had its name, and
+    before what it worked with was removed, a state or a teacher's answers. Of the same command, and older than the
+    result, they are of no use to anybody."""
+    atomic.clean(atomic.target_of(output))
     for named, kind in ((unfinished, "resume"), (answers, "answers")):
         with suppress(OSError, ValueError, UserError):  # one of them is not there, or is something else, or has no name
             beside = named(output)
+            if output.exists():
+                atomic.clean(beside)
             older = beside.stat().st_mtime_ns <= output.stat().st_mtime_ns
             if older and file.read(beside, kind=kind).provenance == file.read(output).provenance:
                 beside.unlink(missing_ok=True)
@@ -295,12 +362,18 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         if names.get(key) != others.get(key):
             state = "is new" if key not in names else "is missing" if key not in others else "has other bytes"
             found.append(f"{key[0]} {key[1]} {state}")
+    if not found and _order(before) != _order(now):
+        found.append("the inputs are in another order, or one is given more often")
     if bool(before.get("portable")) != bool(now.get("portable")):
         found.append(f"portable mode was {'on' if before.get('portable') else 'off'}, is "
                      f"{'on' if now.get('portable') else 'off'}")  # fmt: skip
     if before.get("command") != now.get("command"):
         found.insert(0, f"command was {before.get('command')}")
     return found
+
+
+def _order(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(item["role"], item["sha256"]) for item in provenance.get("inputs", [])]
 
 
 def folder_sha256(folder: Path) -> str:

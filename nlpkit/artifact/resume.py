@@ -26,6 +26,7 @@ Arrays = Mapping[str, np.ndarray[Any, Any]]
 def save(run: Run, arrays: Arrays, config: Mapping[str, Any]) -> None:
     """Write the state of a run, atomically: its arrays by name, and as ``config`` where it is."""
     if world().leads:
+        run.check_inputs()
         file.write(
             unfinished(run.output), arrays, kind="resume", config=config, provenance=run.provenance(), history={},
             determinism=promised(run.libraries),
@@ -71,5 +72,5 @@ def discard(output: Path) -> None:
     """Remove the state of a run that is finished, also one that was killed while it was written."""
     if world().leads:
         path = unfinished(output)
-        for name in (path, atomic.partial(path)):
-            name.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        atomic.clean(path)

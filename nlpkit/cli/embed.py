@@ -54,6 +54,9 @@ def command(
     """  # fmt: skip
     given = {name: value for name, value in locals().items() if name != "json"}
     flags.json_only(json)
+    if found := out.already("embed", given):
+        out.written(found)
+        return
     from nlpkit.stages.embed import embed, embed_batches
 
     with out.progress(quiet=False):

@@ -15,6 +15,7 @@ from typing import Annotated, Any, get_type_hints
 from typer import BadParameter, Context, Option
 from typer.models import ArgumentInfo
 
+from nlpkit.artifact.paths import check_apart
 from nlpkit.base.config import ENVIRONMENT, command_options
 from nlpkit.base.errors import UserError
 from nlpkit.cli import completion, renamed, terminal
@@ -83,6 +84,8 @@ def complete(
     own_names = OWN if "dry_run" in inspect.signature(function).parameters else OWN | {"dry_run"}
 
     def wrapper(**arguments: Any) -> None:
+        config = arguments.get("config")
+        check_apart({**arguments, "config": None if config is None else Path(config)})
         given = {key: value for key, value in arguments.items() if key not in own_names}
         if "dry_run" in own_names and arguments["dry_run"]:
             resolved(name, given, json=bool(arguments.get("json")))

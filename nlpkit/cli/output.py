@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import nlpkit
@@ -24,7 +25,7 @@ def call(command: str, arguments: Mapping[str, Any], *, json: bool = False,
     """
     given = {name: value for name, value in arguments.items() if name != "json"}
     with progress(quiet=not world().leads):
-        result: dict[str, Any] = getattr(nlpkit, _attribute(command))(**given)
+        result: dict[str, Any] = already(command, given) or getattr(nlpkit, _attribute(command))(**given)
     if world().size > 1:
         from nlpkit.training.parallel.distributed import leave
 
@@ -40,6 +41,16 @@ def call(command: str, arguments: Mapping[str, Any], *, json: bool = False,
     elif "output" in result:
         written(result)
     return result
+
+
+def already(command: str, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The summary of a result that is there already, as far as that can be told without importing torch."""
+    output = arguments.get("output")
+    if not isinstance(output, Path) or not output.is_file():
+        return None
+    from nlpkit.stages.again import already_made
+
+    return already_made(command, arguments)
 
 
 def _attribute(command: str) -> str:
@@ -59,6 +70,8 @@ def written(result: Mapping[str, Any]) -> None:
         parts.append(human_bytes(int(size)))
     if "sha256" in result:
         parts.append(f"sha256 {result['sha256'][:16]}")
+    if result.get("already_made"):
+        parts.append("already made by this command from these inputs")
     say(", ".join(parts))
 
 

@@ -29,6 +29,10 @@ looks whether the inputs are there.
 Data goes to stdout, words for people to stderr. `-` is stdin. Exit codes: 0 done; 1 the run failed; 2 wrong usage,
 configuration or input; 3 a check failed (`verify`, `diff`, `evaluate --min`); 130 interrupted (the same command goes
 on). A reader that closes the pipe ends a command quietly.
+
+A command whose result is there already, made by this command from these inputs and options, exits with 0 and makes
+nothing: `--json` says `"already_made": true`, and the file gets the time of now. If anything differs, it exits with 2
+and lists what. `--force` makes it again. Two runs of one target exclude each other; no path that is read is written.
 """
 
 

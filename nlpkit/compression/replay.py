@@ -103,10 +103,9 @@ def first_epoch(rng: Address) -> Address:
 
 def discard(run: Run) -> None:
     """Remove the answers of a finished run; of several processes one does."""
-    if not world().leads:
-        return
-    for name in (answers(run.output), atomic.partial(answers(run.output))):
-        name.unlink(missing_ok=True)
+    if world().leads:
+        answers(run.output).unlink(missing_ok=True)
+        atomic.clean(answers(run.output))
 
 
 def replay(asked: LanguageDistillation | TaskDistillation, data: Epochs, run: Run, *, device: str) -> Replay:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit.artifact import file
+from nlpkit.artifact.safetensors import check_whole
 from nlpkit.base.errors import UserError
 from nlpkit.tokenizers import from_json
 from nlpkit.tokenizers.base import Tokenizer
@@ -82,11 +83,14 @@ class TokenFiles:
         """Ids of the tokens from ``start`` up to ``stop``."""
         first = int(np.searchsorted(self.starts, start, side="right")) - 1
         if first < len(self.parts) and stop <= self.starts[first + 1]:
+            check_whole(self.parts[first], self.name)
             return np.asarray(self.parts[first][start - self.starts[first] : stop - self.starts[first]], np.int64)
         return self.take(np.arange(start, stop))
 
     def take(self, index: Ids) -> Ids:
         """Ids of the tokens at these places, any shape."""
+        for part in self.parts:
+            check_whole(part, self.name)
         if len(self.parts) == 1:
             return np.asarray(self.parts[0][index], np.int64)
         owner = np.searchsorted(self.starts, index, side="right") - 1

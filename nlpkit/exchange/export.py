@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nlpkit.artifact import atomic, file
+from nlpkit._version import __version__
+from nlpkit.artifact import atomic, exported, file
+from nlpkit.artifact.exported import SIDE, claims, same_files
+from nlpkit.artifact.file import file_sha256
 from nlpkit.artifact.provenance import Run
+from nlpkit.artifact.stage import stage
 from nlpkit.base import events
 from nlpkit.base.errors import UserError, choose, refuse
-
-# Files that say that a folder is a Hugging Face directory, so that --force may replace it.
-_MARKS = ("config.json", "tokenizer.json", "nlpkit.json")
+from nlpkit.exchange.folder import writing_files
 
 
 def export(model: Path, output: Path, *, to: str = "huggingface", force: bool = False) -> dict[str, Any]:
     """Write a model or tokenizer as a Hugging Face directory, or vectors as one of other tools' files; returns what was
     written.
 
-    ``to`` is huggingface, word2vec, word2vec-binary or glove. ``output`` appears when it is complete. Errors: a file of
-    another kind, a model that the format cannot hold, an ``output`` that exists without ``force``.
+    ``to`` is huggingface, word2vec, word2vec-binary or glove. ``output`` appears when it is complete; in a folder that
+    is there, files that nlpkit did not write are left alone (`nlpkit.exchange.folder`). Errors: a file of another kind,
+    a model that the format cannot hold, an ``output`` that exists without ``force``, a file of somebody else's where
+    one must be written.
     """
     writer = choose(FORMATS, to, field="format")
     model, output = Path(model), Path(output)
@@ -34,21 +36,26 @@ def export(model: Path, output: Path, *, to: str = "huggingface", force: bool = 
 
 
 def _huggingface(model: Path, output: Path, force: bool) -> dict[str, Any]:
+    if not force and (output / SIDE).exists():
+        if found := _exported(model, output):
+            return found
+        raise UserError("exists already, and is not what this command writes", where=output / SIDE,
+                        hint="--force replaces the files of the export, or name another folder with -o")  # fmt: skip
     from nlpkit import tokenizers
     from nlpkit.exchange import huggingface, tokenizer_files
     from nlpkit.exchange.opening import load
 
     artifact = None if model.is_dir() else file.read(model, kind=("model", "tokenizer"))
-    kind = "tokenizer" if artifact is not None and artifact.kind == "tokenizer" else "model"
-    with _writing_folder(output, force=force) as folder:
-        if kind == "tokenizer":
+    architecture = None
+    with writing_files(output, force=force) as folder:
+        if artifact is not None and artifact.kind == "tokenizer":
             # A tokenizer alone does not know its model: it adds no framing and sets no length.
             tokenizer_files.write(tokenizers.load(model), folder, max_len=int(1e30), framing="decoder")
-            written: dict[str, Any] = {"files": sorted(path.name for path in folder.iterdir())}
+            huggingface.write_side(folder, artifact, {})
         else:
-            written = huggingface.write(folder, load(model), artifact)
-    size = sum(path.stat().st_size for path in output.iterdir())
-    return {"kind": f"Hugging Face {kind}", "bytes": size, **written}
+            architecture = huggingface.write(folder, load(model), artifact)
+        names = sorted(path.name for path in folder.iterdir())
+    return _summary(output, names, architecture)
 
 
 def _vectors(to: str) -> Callable[[Path, Path, bool], dict[str, Any]]:
@@ -69,44 +76,25 @@ def _vectors(to: str) -> Callable[[Path, Path, bool], dict[str, Any]]:
 FORMATS = {"huggingface": _huggingface, **{to: _vectors(to) for to in ("word2vec", "word2vec-binary", "glove")}}
 
 
-@contextmanager
-def _writing_folder(path: Path, *, force: bool) -> Iterator[Path]:
-    """A folder to write in, which takes the name ``path`` at the end of the block if nothing went wrong.
-
-    Errors: ``path`` exists; with ``force``, it exists and is neither empty nor a Hugging Face directory.
-    """
-    _check_folder(path, force=force)
-    partial = path.with_name(f".{path.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir()
-        yield partial
-        old = path.with_name(f".{path.name}.old")
-        if path.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            os.replace(path, old)
-        os.replace(partial, path)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise atomic.cannot_write(error, path) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+def _exported(model: Path, output: Path) -> dict[str, Any] | None:
+    """The summary of a directory that this nlpkit made of this very file and that is unchanged; None: it is not."""
+    if model.is_dir() or not (output / SIDE).is_file() or not same_files(output):
+        return None
+    side = exported.side(output)
+    if (side.get("version"), side.get("name"), side.get("sha256")) != (__version__, model.name, file_sha256(model)):
+        return None
+    names = sorted([*(claims(output) or {}), SIDE])
+    os.utime(output)
+    return {**_summary(output, names, side.get("architecture")), "already_made": True}
 
 
-def _check_folder(path: Path, *, force: bool) -> None:
-    if not path.parent.is_dir():
-        raise UserError("the folder does not exist", where=path.parent, hint=f"mkdir -p {path.parent}")
-    if not path.exists() and not path.is_symlink():
-        return
-    if not force:
-        raise UserError("exists already", where=path, hint="--force overwrites it, or name another folder with -o")
-    if not path.is_dir() or path.is_symlink():
-        raise UserError("is not a folder, and a Hugging Face model is one", where=path)
-    if any(path.iterdir()) and not any((path / mark).is_file() for mark in _MARKS):
-        raise UserError("holds something else than a Hugging Face model, and is left alone", where=path,
-                        hint="name another folder with -o")  # fmt: skip
+def _summary(output: Path, names: list[str], architecture: str | None) -> dict[str, Any]:
+    kind = {"kind": "Hugging Face tokenizer"} if architecture is None else {
+        "kind": "Hugging Face model", "architecture": architecture}  # fmt: skip
+    return {**kind, "bytes": sum((output / name).stat().st_size for name in names), "files": names}
 
 
+@stage
 def import_(
     source: Path,
     output: Path,

@@ -72,8 +72,9 @@ def read(folder: Path, *, tokenizer: bool = True) -> Loaded:
     return Loaded(network.eval(), found, family, ours, folder)
 
 
-def write(folder: Path, loaded: Loaded, artifact: file.Artifact | None) -> dict[str, Any]:
-    """Write a model's files into an empty folder; ``artifact`` is the file it came from. Returns what was written.
+def write(folder: Path, loaded: Loaded, artifact: file.Artifact | None) -> str:
+    """Write a model's files into an empty folder; ``artifact`` is the file it came from. Returns the
+    class of Hugging Face's that reads them.
 
     Errors: UserError for a model that no class of Hugging Face's can hold.
     """
@@ -95,18 +96,23 @@ def write(folder: Path, loaded: Loaded, artifact: file.Artifact | None) -> dict[
         "nlpkit": source,
     }
     _write_json(folder / "config.json", config)
-    side: dict[str, Any] = {"format": file.FORMAT, **source, "weights": file.file_sha256(folder / WEIGHTS),
-                            "config": loaded.config}  # fmt: skip
-    if artifact is not None:
-        side["name"] = artifact.path.name
-        side |= {name: artifact.metadata[name] for name in ("provenance", "history", "determinism")}
-    _write_json(folder / SIDE, side)
+    more = {"weights": file.file_sha256(folder / WEIGHTS), "config": loaded.config, "architecture": architecture}
+    write_side(folder, artifact, more)
     if loaded.tokenizer is not None:
         framing = loaded.family.framing
         if framing == "decoder" and "classify" in loaded.model.heads:
             framing = "decoder-end"  # its classifier reads the end-of-text token, which the tokenizer must add
         tokenizer_files.write(loaded.tokenizer, folder, max_len=loaded.model.config.max_len, framing=framing)
-    return {"architecture": architecture, "files": sorted(path.name for path in folder.iterdir())}
+    return architecture
+
+
+def write_side(folder: Path, artifact: file.Artifact | None, more: Mapping[str, Any]) -> None:
+    """Write nlpkit.json: what nlpkit knows of the file that was exported, and ``more``."""
+    side = {"format": file.FORMAT, "version": __version__, "sha256": artifact.sha256 if artifact else None, **more}
+    if artifact is not None:
+        side["name"] = artifact.path.name
+        side |= {name: artifact.metadata[name] for name in ("provenance", "history", "determinism")}
+    _write_json(folder / SIDE, side)
 
 
 def _names(family: Family) -> HuggingFace:

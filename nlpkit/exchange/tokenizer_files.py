@@ -16,7 +16,6 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from nlpkit.artifact import atomic
 from nlpkit.base import events
 from nlpkit.base.errors import UserError, choose
 from nlpkit.exchange.pipelines import build
@@ -62,12 +61,8 @@ def write(tokenizer: Tokenizer, folder: Path, *, max_len: int, framing: str, seg
         **{f"{role}_token": tokenizer.special[role] for role in ROLES if role in tokenizer.special},
         **own,
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write here: {error.strerror}", where=folder) from None
     for name, content in {"tokenizer.json": text, "tokenizer_config.json": _json(config)}.items():
-        atomic.write_text(folder / name, content, force=True)
+        (folder / name).write_text(content, "utf-8")
 
 
 def _document(tokenizer: Tokenizer, framing: str) -> Json:

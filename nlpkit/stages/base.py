@@ -25,18 +25,18 @@ from nlpkit.training.settings import Settings, check_parallel
 
 @contextmanager
 def training_run(
-    command: str, arguments: Mapping[str, Any], *, inputs: tuple[str, ...]
+    command: str, arguments: Mapping[str, Any], *, inputs: tuple[str, ...], settled: bool = True
 ) -> Iterator[tuple[Run, dict[str, Any]]]:
     """Inside the block a run of this command is at work; given are the run and all arguments of its function
     (``flat(locals())``), the device and the number of parts now those that are used. ``inputs`` names the arguments
-    that are files. Errors: UserError for what cannot be begun (`Run.start`)."""
+    that are files; ``settled`` is as in `Run.start`. Errors: UserError for what cannot be begun (`Run.start`)."""
     check_parallel(arguments["parallel"], world().size)
     device = choose_device(arguments["device"])
     parts = resume.parts_of(arguments["parts"], Path(arguments["output"]), fresh=arguments["fresh"])
     check_precision(arguments["precision"], device)
     check_compile(arguments["compile"], device)
     given = {**arguments, "device": device, "parts": parts}
-    run = Run.start(command, given, inputs=inputs, libraries=("torch", "numpy"))
+    run = Run.start(command, given, inputs=inputs, libraries=("torch", "numpy"), settled=settled)
     with use_threads(given["threads"]), events.log_to(given["log"]):
         yield run, given
 

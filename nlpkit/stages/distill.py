@@ -12,6 +12,7 @@ from nlpkit import objectives, tasks
 from nlpkit.artifact import file
 from nlpkit.artifact.provenance import Run
 from nlpkit.artifact.resume import discard
+from nlpkit.artifact.stage import stage
 from nlpkit.base.errors import UserError, choose, refuse
 from nlpkit.base.world import world
 from nlpkit.compression import replay as replaying
@@ -42,6 +43,7 @@ COS = 1.0  # the weight of the cosine between hidden states (the same)
 
 
 @trains("distill")
+@stage
 def distill(
     teacher: Path,
     data: Path | Sequence[Path],

@@ -5,7 +5,7 @@ Shapes: n texts, B sequences of a batch, N tokens of a batch, D width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nlpkit.artifact.provenance import Run
+from nlpkit.artifact.stage import stage
 from nlpkit.base import events
 from nlpkit.base.errors import UserError, choose, refuse
 from nlpkit.data.batch import Batch
@@ -60,12 +61,12 @@ def embed(
     an unknown pooling or a layer that is not there, at once, and for bad lines, after the answers to those before them.
     """
     device = choose_device(device)
+    arguments = dict(locals())
     if output is not None:
         if not (isinstance(data, Path) and isinstance(model, Path)):
             raise UserError("a file records the files it was made from, and a model or texts in memory are none",
                             where=output, hint="leave out output, or give paths")  # fmt: skip
-        run = Run.start("embed", locals(), inputs=("model", "data"), libraries=("torch",))
-        return iter([write(run, threads)])
+        return iter([embed_file(arguments)])
     refuse({"force": force or None}, "no file is written", hint="-o names the file to write")
     options = {"text": text, "pooling": pooling, "layer": layer, "normalize": normalize, "on_error": on_error,
                "format": format, "max_len": max_len, "int8": int8, "device": device,
@@ -92,13 +93,15 @@ def _array(loaded: Loaded, texts: Texts, options: dict[str, Any], *, threads: in
     return np.stack(found) if found else np.zeros((0, loaded.model.config.d_model), np.float32)
 
 
-def write(run: Run, threads: int | None) -> dict[str, Any]:
+@stage
+def embed_file(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The file of a run: ``embeddings`` [n, D], in the order of the texts; returns its summary."""
+    run = Run.start("embed", arguments, inputs=("model", "data"), libraries=("torch",))
     model, data = run.path("model"), run.path("data")
     assert model is not None and data is not None
     loaded = ready(model, int8=run.options["int8"], device=run.options["device"])
     rows: list[Vectors] = []
-    for records in vectors(loaded, data, run.options, threads=threads):
+    for records in vectors(loaded, data, run.options, threads=arguments["threads"]):
         rows += [record["embedding"] for record in records]
         events.emit("progress", label="embedded", done=len(rows), unit="texts")
     if not rows:

@@ -10,6 +10,7 @@ import torch
 
 from nlpkit import tasks
 from nlpkit.artifact.resume import discard
+from nlpkit.artifact.stage import stage
 from nlpkit.base import events
 from nlpkit.base.errors import UserError, choose
 from nlpkit.base.seeds import Address
@@ -39,6 +40,7 @@ EPOCHS = 3  # when neither steps nor epochs are given (Devlin et al. 2019, secti
 
 
 @trains("finetune")
+@stage
 def finetune(
     model: Path,
     train: Path,

@@ -11,6 +11,7 @@ import torch
 
 from nlpkit import objectives
 from nlpkit.artifact.resume import discard
+from nlpkit.artifact.stage import stage
 from nlpkit.base.errors import UserError, choose, refuse
 from nlpkit.base.seeds import Address
 from nlpkit.data import framing as framings
@@ -42,6 +43,7 @@ MODEL, SIZE, MAX_LEN, DROPOUT = "bert", "tiny", 128, 0.1
 
 
 @trains("pretrain")
+@stage
 def pretrain(
     tokens: Sequence[Path],
     output: Path,
@@ -83,7 +85,10 @@ def pretrain(
     """
     tokens = [tokens] if isinstance(tokens, (str, Path)) else list(tokens)
     arguments = flat(locals())
-    with training_run("pretrain", arguments, inputs=("tokens", "dev", "init", "vectors")) as (run, given):
+    with training_run("pretrain", arguments, inputs=("tokens", "dev", "init", "vectors"), settled=False) as (
+        run,
+        given,
+    ):
         files = TokenFiles.open(run.paths("tokens"))
         tokenizer = files.tokenizer
         shape = {"model": model, "size": size, "n_layers": n_layers, "d_model": d_model, "n_heads": n_heads,
@@ -92,6 +97,7 @@ def pretrain(
         family = family_of(model or MODEL) if loaded is None else loaded.family
         options = recipes.resolve(recipe, objective or family.objective, given)
         run.options |= {name: options[name] for name in run.options}
+        run.settle()
         masking, dropout = {name: options[name] for name in mlm.OPTIONS}, options["dropout"]
         seed, device = options["seed"], local_device(options["device"])
         torch.manual_seed(Address(seed, ("init",)).torch_seed())

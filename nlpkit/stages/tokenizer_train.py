@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nlpkit.artifact.provenance import Run
+from nlpkit.artifact.stage import stage
 from nlpkit.base import events
 from nlpkit.base.errors import UserError, choose, refuse
 from nlpkit.data.corpus import documents
@@ -55,6 +56,7 @@ class Trainer:
     reads: tuple[str, ...] = ("min_count",)
 
 
+@stage
 def train(
     corpus: Sequence[Path],
     output: Path,

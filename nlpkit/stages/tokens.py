@@ -19,6 +19,7 @@ from nlpkit.artifact import file
 from nlpkit.artifact.atomic import spool
 from nlpkit.artifact.provenance import Run
 from nlpkit.artifact.safetensors import FileTensor
+from nlpkit.artifact.stage import stage
 from nlpkit.base import events
 from nlpkit.base.parallel import in_order, in_threads
 from nlpkit.data import texts
@@ -32,6 +33,7 @@ LOAD = 1 << 18  # bytes of a corpus that are worth loading compiled code, some 5
 COMPILE = 1 << 22  # bytes of one that are worth compiling it, some seconds, once
 
 
+@stage
 def tokens(
     corpus: Sequence[Path],
     output: Path,

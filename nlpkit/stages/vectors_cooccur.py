@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nlpkit.artifact.provenance import Run
+from nlpkit.artifact.stage import stage
 from nlpkit.base import events
 from nlpkit.base.errors import UserError
 from nlpkit.base.world import default_threads
@@ -19,6 +20,7 @@ from nlpkit.vectors.text.reading import read
 _BYTES_A_WORD = 500  # of a word's text, count and place in tables
 
 
+@stage
 def cooccur(
     corpus: Sequence[Path],
     output: Path,

@@ -7,6 +7,7 @@ from typing import Any
 
 from nlpkit.artifact import resume
 from nlpkit.artifact.provenance import Run
+from nlpkit.artifact.stage import stage
 from nlpkit.base import events
 from nlpkit.base.errors import UserError
 from nlpkit.base.seeds import Address
@@ -20,6 +21,7 @@ from nlpkit.vectors.glove.glove_cells import CELL, STRIPES, sort_in_blocks
 _BYTES_A_WORD = 200  # of a word's text and place in tables
 
 
+@stage
 def glove(
     counts: Path,
     output: Path,

@@ -12,6 +12,7 @@ import numpy as np
 
 from nlpkit.artifact import resume
 from nlpkit.artifact.provenance import Run
+from nlpkit.artifact.stage import stage
 from nlpkit.base import events
 from nlpkit.base.errors import RunError, UserError, choose, refuse
 from nlpkit.base.seeds import Address
@@ -36,6 +37,7 @@ _ROWS = 1 << 12  # looked at together
 _ROUNDS = 256  # trained before progress is told and an interrupt is heard
 
 
+@stage
 def train(
     corpus: Sequence[Path],
     output: Path,

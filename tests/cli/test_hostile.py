@@ -19,7 +19,7 @@ import pytest
 import toys
 
 import nlpkit
-from nlpkit.artifact import atomic, file
+from nlpkit.artifact import atomic, file, lock
 from nlpkit.artifact.file import file_sha256
 from nlpkit.cli.app import run
 from nlpkit.training import loop
@@ -261,7 +261,7 @@ def test_two_runs_do_not_write_one_file(inputs: Path, tmp_path: Path, capsys: py
     target = tmp_path / "o"
     text, tokenizer = str(inputs / "text.txt"), str(inputs / "tok.safetensors")
     for words in (["tokens", text, "--tokenizer", tokenizer, "-o", str(target)], pretrain(inputs, target, 0)):
-        with atomic.writing(target) as first:
+        with lock.only_run(target), atomic.writing(target) as first:
             first.write(b"the first's")
             assert run(words) == 1
         assert f"error: {target}: is being written by another run" in capsys.readouterr().err

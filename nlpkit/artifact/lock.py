@@ -1,0 +1,62 @@
+"""One target, one run: a lock that the living run holds, and that its death releases, however it dies.
+
+It is an flock on ``.NAME.lock`` beside the target, which is removed when the run ends. After kill -9 the empty file
+stays; nobody holds it, and the next run of the target takes it and removes it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from nlpkit.artifact.atomic import cannot_write, target_of
+from nlpkit.base import events
+from nlpkit.base.errors import RunError
+
+
+def lock_of(output: Path) -> Path:
+    """The file that is locked while ``output`` is made."""
+    real = target_of(output)
+    return real.with_name(f".{real.name}.lock")
+
+
+@contextmanager
+def only_run(output: Path) -> Iterator[None]:
+    """Inside the block no other run makes ``output``. Errors: RunError, at once, when one is doing so."""
+    name = lock_of(output)
+    try:
+        handle = _taken(name, output)
+    except OSError as error:
+        raise cannot_write(error, output) from None
+    try:
+        yield
+    finally:
+        if handle is not None:
+            with suppress(OSError):
+                name.unlink()  # while it is held: a run that waits to open it sees that it is another file
+            os.close(handle)
+
+
+def _taken(name: Path, output: Path) -> int | None:
+    """The lock file, open and locked; None where the file system has no locks."""
+    while True:
+        handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(handle), os.stat(name, follow_symlinks=False)):
+                return handle
+        except BlockingIOError:
+            os.close(handle)
+            raise RunError("is being written by another run", where=output, hint="wait for it, or stop it") from None
+        except FileNotFoundError:
+            pass  # the run before removed it between our system calls
+        except OSError as error:
+            events.note(f"{output.parent}: no locks here ({error.strerror}); two runs of one target are not noticed")
+            os.close(handle)
+            with suppress(OSError):
+                name.unlink()
+            return None
+        os.close(handle)

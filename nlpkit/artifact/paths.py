@@ -1,0 +1,90 @@
+"""No path that is written may be one that is read, or another that is written, under any name it has.
+
+Every command passes through `check_apart` with all of its arguments, so a new command or option is held to it by the
+names in `WRITTEN` alone.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from nlpkit.base.errors import UserError
+
+WRITTEN = ("output", "log", "tensorboard")  # arguments of any command; every other path is read
+# What stands beside an output while it is made.
+BESIDE = {"output": (".resume", ".answers")}
+
+
+def check_apart(arguments: Mapping[str, Any]) -> None:
+    """Errors: UserError for two of a command's paths that are one file, of which one is written; for one that is
+    written into a folder that is read."""
+    reads = [(name, path) for name, path in _paths(arguments) if name not in WRITTEN]
+    writes: list[tuple[str, Path]] = []
+    for name in WRITTEN:
+        for path in _some(arguments.get(name)):
+            writes.append((name, path))
+            writes += [
+                (f"{name}'s {end}", path.with_name(path.name + end)) for end in BESIDE.get(name, ()) if path.name
+            ]
+    seen: dict[Any, tuple[str, Path]] = {}
+    for name, path in reads:
+        for key in _names(path):
+            seen.setdefault(key, (name, path))
+    folders = [(name, path, os.path.realpath(path)) for name, path in reads if path.is_dir()]
+    for name, path in writes:
+        for key in _names(path):
+            if key in seen:
+                raise _same(name, path, *seen[key])
+            seen[key] = (name, path)
+        inside = os.path.realpath(path)
+        for other, folder, real in folders:
+            if inside.startswith(real + os.sep):
+                raise UserError(f"is written ({_shown(name)}) in a folder that the same command reads "
+                                f"({_shown(other)} {folder})", where=path, hint="write it elsewhere")  # fmt: skip
+
+
+def _same(name: str, path: Path, other: str, second: Path) -> UserError:
+    does = "writes it too" if other.split("'")[0] in WRITTEN else "reads it"
+    alias = "" if str(path) == str(second) else f" under the name {second}"
+    return UserError(f"is written ({_shown(name)}), and the same command {does} ({_shown(other)}){alias}", where=path,
+                     hint="name another file")  # fmt: skip
+
+
+def _shown(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _paths(arguments: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
+    """The arguments that are paths. ``-`` is stdin, which may be a file that the shell opened."""
+    for name, value in arguments.items():
+        for item in _some(value):
+            yield name, item
+
+
+def _some(value: Any) -> Iterable[Path]:
+    items = value if isinstance(value, (list, tuple)) else [value]
+    return [item for item in items if isinstance(item, Path)]
+
+
+def _names(path: Path) -> Iterator[Any]:
+    """What tells a file from any other: where it really lies, and its device and number."""
+    if str(path) == "-":
+        with suppress(OSError, ValueError, AttributeError):
+            status = os.fstat(sys.stdin.fileno())
+            if _regular(status.st_mode):
+                yield status.st_dev, status.st_ino
+        return
+    with suppress(OSError, ValueError):
+        yield os.path.realpath(path)
+        status = os.stat(path)
+        if _regular(status.st_mode) or os.path.isdir(path):
+            yield status.st_dev, status.st_ino
+
+
+def _regular(mode: int) -> bool:
+    return (mode & 0o170000) == 0o100000
