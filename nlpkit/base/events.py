@@ -22,8 +22,8 @@ _listeners: list[Listener] = []
 def emit(event: str, **fields: Any) -> None:
     """Tell every listener. Fixed words: ``stage`` begins a stage (name, output), ``progress`` counts (label,
     done, total or None, unit), ``training`` begins or resumes training (what is asked, the step it goes on from),
-    ``step`` is a training step, ``evaluation`` a measurement during training, ``note`` a sentence for people, ``done``
-    the end of a stage."""
+    ``pace`` is each step, ``step`` one that is reported, ``evaluation`` a measurement during training, ``note`` a
+    sentence for people, ``done`` the end of a stage."""
     record = {"event": event, **fields}
     for listener in tuple(_listeners):
         listener(record)
@@ -46,8 +46,8 @@ def listen(listener: Listener) -> Iterator[None]:
 
 @contextmanager
 def log_to(path: str | Path | None) -> Iterator[None]:
-    """Append every event but progress to a JSONL file, one a line, as it happens. None logs nothing, and of several
-    processes one logs."""
+    """Append every event but progress and pace to a JSONL file, one a line, as it happens. None logs nothing, and of
+    several processes one logs."""
     if path is None or not world().leads:
         yield
         return
@@ -57,7 +57,7 @@ def log_to(path: str | Path | None) -> Iterator[None]:
         raise UserError(f"cannot write the log: {error.strerror}", where=path) from None
 
     def write(record: dict[str, Any]) -> None:
-        if record["event"] != "progress":
+        if record["event"] not in ("progress", "pace"):
             try:
                 file.write((json.dumps(record, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
             except OSError as error:

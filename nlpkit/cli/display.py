@@ -7,14 +7,17 @@ important first. Nothing here reaches a result: a display only listens.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nlpkit.cli.pace import Pace
 from nlpkit.cli.terminal import visible
 
 HEARTBEAT = 60.0  # seconds between two lines of a long run that no terminal watches
+FIRST_BEAT = 10.0  # seconds before the first of them
 SPARKS = "▁▂▃▄▅▆▇█"
 REPORTS = 16  # of which the sparkline tells
 BAR = 24  # characters
@@ -169,21 +172,54 @@ def fitting(parts: list[Part], width: int) -> list[Part]:
 
 
 class Heartbeat:
-    """For logs: a line a minute, and each evaluation."""
+    """For logs: what takes longer than some seconds says so, then a line a minute; notes and evaluations at once."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self.say, self.watched, self.last = say, Watched(), time.monotonic()
+    def __init__(self, say: Callable[[str], None], name: str = "") -> None:
+        self.tell, self.name = say, name
+        self.watched, self.pace = Watched(), Pace()
+        self.began = self.last = time.monotonic()
+        self.beats = 0
+        self.ended = threading.Event()
+        self.alone = threading.Lock()  # events come from the run, the clock from a thread
+
+    def __enter__(self) -> Heartbeat:
+        threading.Thread(target=self._watch, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended.set()
+
+    def _watch(self) -> None:
+        """A stage that emits nothing for long is spoken for."""
+        while not self.ended.wait(1.0):
+            self.beat(time.monotonic())
 
     def __call__(self, record: dict[str, Any]) -> None:
-        event, now = record["event"], time.monotonic()
+        event = record["event"]
         self.watched.hear(record)
         if event == "note":
             self.say(record["text"])
         elif event == "evaluation":
             self.say(describe_evaluation(record))
-        elif event in ("step", "progress") and now - self.last >= HEARTBEAT:
-            self.last = now
-            self.say(self.watched.heartbeat(now))
+        elif (estimate := self.pace.hear(record)) is not None:
+            self.say(estimate)
+        elif event in ("step", "progress"):
+            self.beat(time.monotonic())
+
+    def say(self, text: str) -> None:
+        with self.alone:
+            self.last = time.monotonic()
+            self.tell(text)
+
+    def beat(self, now: float) -> None:
+        """Say where the run is, if nothing was said for long."""
+        with self.alone:
+            if self.ended.is_set() or now - self.last < min(HEARTBEAT, HEARTBEAT if self.beats else FIRST_BEAT):
+                return
+            self.last, self.beats = now, self.beats + 1
+            text = self.watched.heartbeat(now) if self.watched.record else f"{clock(now - self.began)} so far"
+            name = self.watched.name or self.name
+            self.tell(text if self.watched.record.get("event") == "step" or not name else f"{name}: {text}")
 
 
 class LiveLine:
@@ -193,7 +229,7 @@ class LiveLine:
         from rich.console import Console
         from rich.live import Live
 
-        self.watched = Watched(live=True)
+        self.watched, self.pace = Watched(live=True), Pace()
         self.display = Live(self, console=Console(stderr=True), transient=True, refresh_per_second=8)
         self.display.start()
         return self
@@ -204,7 +240,10 @@ class LiveLine:
     def __call__(self, record: dict[str, Any]) -> None:
         self.watched.hear(record)
         if record["event"] in ("note", "evaluation"):
-            text = record["text"] if record["event"] == "note" else describe_evaluation(record)
+            text: str | None = record["text"] if record["event"] == "note" else describe_evaluation(record)
+        else:
+            text = self.pace.hear(record)
+        if text is not None:
             self.display.console.print(visible(text), markup=False, highlight=False)
 
     def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:

@@ -24,7 +24,7 @@ def call(command: str, arguments: Mapping[str, Any], *, json: bool = False,
     ``show`` prints the result for people; without it, one line on stderr names the file that was written.
     """
     given = {name: value for name, value in arguments.items() if name != "json"}
-    with progress(quiet=not world().leads):
+    with progress(quiet=not world().leads, name=command):
         result: dict[str, Any] = already(command, given) or getattr(nlpkit, _attribute(command))(**given)
     if world().size > 1:
         from nlpkit.training.parallel.distributed import leave
@@ -85,13 +85,14 @@ def human_bytes(size: float) -> str:
 
 
 @contextmanager
-def progress(*, quiet: bool) -> Iterator[None]:
-    """Show events while a stage works: a live line on a terminal, else one line a minute; notes always."""
+def progress(*, quiet: bool, name: str = "") -> Iterator[None]:
+    """Show events while a stage works: a live line on a terminal, else one line a minute; notes always. ``name`` is
+    that of the command, for one that says nothing itself."""
     if quiet:
         yield
     elif sys.stderr.isatty():
         with display.LiveLine() as line, events.listen(line):
             yield
     else:
-        with events.listen(display.Heartbeat(say)):
+        with display.Heartbeat(say, name) as heartbeat, events.listen(heartbeat):
             yield

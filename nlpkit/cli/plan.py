@@ -8,6 +8,7 @@ from typer import Argument, Option
 
 from nlpkit.cli import options
 from nlpkit.cli.output import call, human_bytes
+from nlpkit.cli.pace import duration
 from nlpkit.cli.terminal import tell
 
 # The words of another command follow, and its flags are not ours.
@@ -61,11 +62,3 @@ def show(found: dict[str, Any]) -> None:
              for name, value in found["change"].items()]  # fmt: skip
     tell()
     tell("add " + " ".join(flags) if flags else "nothing has to be changed")
-
-
-def duration(seconds: float) -> str:
-    """3700 -> '1 h 2 min'."""
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60:,} h {minutes % 60} min"

@@ -138,6 +138,7 @@ def train(
             progress.step += 1
             progress.position = read.after
             losses.add(computed)
+            events.emit("pace", step=progress.step, steps=settings.steps)
             if progress.step % settings.log_every == 0 or progress.step == settings.steps:
                 losses = report(losses, progress.step, settings, norm, objective)
             if evaluate and due(progress.step, settings):

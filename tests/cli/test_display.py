@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -109,12 +111,14 @@ def test_a_sparkline_is_the_course_of_the_numbers() -> None:
 def test_a_heartbeat_has_the_figures(clock: list[float]) -> None:
     said: list[str] = []
     heartbeat = display.Heartbeat(said.append)
-    for record in (TRAINING, {**STEP, "step": 10}, {**STEP, "step": 20}):
-        heartbeat(record)
-        clock[0] += 40
+    for seconds, step in ((5, 10), (6, 20), (40, 30), (21, 40)):
+        heartbeat(TRAINING if step == 10 else {**STEP, "step": step})
+        clock[0] += seconds
+    heartbeat({**STEP, "step": 50})
     heartbeat({"event": "evaluation", "step": 20, "metrics": {"dev_loss": 2.0}, "best": True})
     heartbeat({"event": "note", "text": "hello"})
-    assert said == ["step 20/100, loss 2.500, 2,000 tokens/s, 5:20 left",
+    assert said == ["step 30/100, loss 2.500, 2,000 tokens/s, 0:26 left",
+                    "step 50/100, loss 2.500, 2,000 tokens/s, 1:12 left",
                     "evaluation at step 20: dev_loss 2.0000 (best so far)", "hello"]  # fmt: skip
 
 
@@ -131,3 +135,38 @@ def test_the_line_never_breaks(columns: int, monkeypatch: pytest.MonkeyPatch) ->
     Console(file=out, width=columns, force_terminal=True, color_system=None).print(live)
     (text,) = out.getvalue().rstrip("\n").split("\n")
     assert len(text) <= columns and "step 30/100" in text and os.linesep not in text
+
+
+def test_what_a_run_will_take_is_said_once_and_early(clock: list[float]) -> None:
+    said: list[str] = []
+    heartbeat = display.Heartbeat(said.append)
+    for step in range(1, 9):
+        heartbeat({"event": "pace", "step": step, "steps": 7201})
+        clock[0] += 1.0
+    assert len(said) == 1 and said[0].startswith("about 2 h 0 min for 7,198 steps more, at the pace of the first 2; ")
+    assert said[0].endswith(" GB of memory so far")
+    heartbeat({"event": "stage", "name": "vectors train", "output": "v"})
+    for done in (0, 500, 1000):
+        heartbeat({"event": "progress", "label": "reading corpus", "done": done, "total": None, "unit": "words"})
+        heartbeat({"event": "progress", "label": "epoch 1/2", "done": done, "total": 4000, "unit": "words"})
+        clock[0] += 3
+    assert len(said) == 2 and said[1].startswith("about 21.0 s for 3,500 words more, at the pace of the first 500; ")
+
+
+def test_a_command_that_says_nothing_is_spoken_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the command is doing: the clock has a thread of its own, which ends with the command."""
+    monkeypatch.setattr(display, "FIRST_BEAT", 0.2)
+    said: list[str] = []
+    before = threading.active_count()
+    with display.Heartbeat(said.append, "tokenizer train"):
+        time.sleep(1.5)
+    assert said == ["tokenizer train: 0:01 so far"]
+    time.sleep(1.2)
+    assert threading.active_count() == before and len(said) == 1
+
+
+def test_a_quick_command_says_nothing_of_time(capsys: pytest.CaptureFixture[str]) -> None:
+    from nlpkit.cli.app import run
+
+    assert run(["ls"]) == 0
+    assert capsys.readouterr().err == ""
