@@ -28,9 +28,10 @@ import numpy as np
 import nlpkit
 from nlpkit.measure import intervals
 from nlpkit.stages import demo_data as shakespeare
-from nlpkit.tokenizers.pretokenize import lower_words
+from nlpkit.tokenizers.pretokenize import words_by
 from nlpkit.vectors.file import load
 
+_words = words_by(lower=True, strip=False)
 METHODS = {"skipgram": 0.025, "cbow": 0.05}
 CONCEPTS, POOL, OWN, LENGTH = 600, 2000, 30, 11  # of the grammar: concepts, other words, a concept's words, a sentence
 ON_TOPIC = 0.6  # the share of the other words that the concept chooses
@@ -78,7 +79,7 @@ def plays(seed: int, path: Path) -> list[int]:
 
 def words_of(line: str) -> list[str]:
     """The words of a line, as the training would cut them (`nlpkit.vectors.text.words`)."""
-    return [word for word in lower_words(line) if any(map(str.isalnum, word))]
+    return [word for word in _words(line) if any(map(str.isalnum, word))]
 
 
 def ranks(path: Path, probes: int) -> np.ndarray:

@@ -78,7 +78,9 @@ def gensim_vocabulary(text: Path, folder: Path) -> Seconds:
 
 
 def dictionary(text: Path, folder: Path) -> Seconds:
-    from nlpkit.tokenizers.pretokenize import lower_words
+    from nlpkit.tokenizers.pretokenize import words_by
+
+    split = words_by(lower=True, strip=False)
 
     def read() -> None:
         counts: Counter[str] = Counter()
@@ -87,7 +89,7 @@ def dictionary(text: Path, folder: Path) -> Seconds:
             for chunk in sentence.split():
                 words = known.get(chunk)
                 if words is None:
-                    found = lower_words(chunk)
+                    found = split(chunk)
                     words = known[chunk] = [word for word in found if any(map(str.isalnum, word))]
                 counts.update(words)
 

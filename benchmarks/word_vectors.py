@@ -39,7 +39,7 @@ from english import DEFAULT
 from word_vectors_quality import held_out, judgements, read
 from word_vectors_report import report
 
-from nlpkit.tokenizers.pretokenize import chunks, lower_words
+from nlpkit.tokenizers.pretokenize import chunks, words_by
 from nlpkit.vectors.base import keep_probability
 
 MODES = {
@@ -49,6 +49,7 @@ MODES = {
     "cbow-hs": ("cbow", "hs", 0.05),
 }
 TOOLS = ("nlpkit", "gensim", "gensim-file", "fasttext")
+_words = words_by(lower=True, strip=False)
 WINDOW, NEGATIVE, SAMPLE, MIN_COUNT = 5, 5, 1e-3, 5
 HELD = 100  # every so many-th line from the first is held out
 
@@ -185,7 +186,7 @@ def split_text(text: Path, train: Path, held: Path) -> None:
 @lru_cache(1 << 18)
 def words_of(chunk: str) -> list[str]:
     """The words in a piece of text (`nlpkit.vectors.text.words`)."""
-    return [word for word in lower_words(chunk) if any(map(str.isalnum, word))]
+    return [word for word in _words(chunk) if any(map(str.isalnum, word))]
 
 
 def quality(bench: Bench, arguments: argparse.Namespace) -> None:

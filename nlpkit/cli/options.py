@@ -46,6 +46,10 @@ Int8 = Annotated[
     bool, Option("--int8/--no-int8", help="Compute with products of 8-bit numbers: faster, and a little less exact.")
 ]
 Field = Annotated[str, Option(help="Which field or column of JSONL, CSV, TSV, Parquet is the text.")]
+StripAccents = Option(
+    "--strip-accents/--no-strip-accents",
+    help="Drop accents, as BERT's uncased models do, and with them vowel signs of Indic scripts (default: no).",
+)
 Format = Annotated[
     str | None, Option(help="Form of text and rows: text, jsonl, csv, tsv, parquet (default: by name, then content).")
 ]

@@ -29,6 +29,7 @@ def command(
             help="Make text lower-case (default: wordpiece and word do, the others do not)",
         ),
     ] = None,
+    strip_accents: Annotated[bool, options.StripAccents] = False,
     byte_level: Annotated[
         bool | None,
         Option("--byte-level/--no-byte-level", help="bpe: on bytes as GPT-2 (the default), or on characters."),

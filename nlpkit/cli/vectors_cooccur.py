@@ -28,6 +28,7 @@ def command(
     lowercase: Annotated[
         bool | None, Option("--lowercase/--no-lowercase", help="Make words lower-case (default: yes).")
     ] = None,
+    strip_accents: Annotated[bool | None, options.StripAccents] = None,
     tokenizer: Annotated[Path | None, Option(help="Count this tokenizer's pieces (default: words).")] = None,
     field: options.Field = "text",
     on_error: options.OnError = "error",

@@ -75,6 +75,7 @@ def command(
     lowercase: Annotated[
         bool | None, Option("--lowercase/--no-lowercase", help="Make words lower-case (default: yes).")
     ] = None,
+    strip_accents: Annotated[bool | None, options.StripAccents] = None,
     tokenizer: Annotated[
         Path | None, Option(help="Learn vectors of this tokenizer's pieces (default: of words).")
     ] = None,

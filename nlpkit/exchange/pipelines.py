@@ -86,22 +86,25 @@ def _build_unigram(document: Json, pieces: list[str], special: dict[str, str]) -
 
 def _build_word_level(document: Json, pieces: list[str], special: dict[str, str]) -> Tokenizer:
     if _flat(document.get("pre_tokenizer")) == [BERT_WORDS]:
-        return Word(pieces, special, _lowercase(document))
+        return Word(pieces, special, *_case(document))
     return Character(pieces, special, _steps(document))
 
 
 def _build_wordpiece(document: Json, pieces: list[str], special: dict[str, str]) -> Tokenizer:
-    return WordPiece(pieces, special, _lowercase(document))
+    return WordPiece(pieces, special, *_case(document))
 
 
 def _build_bpe(document: Json, pieces: list[str], special: dict[str, str]) -> Tokenizer:
     merges = [tuple(pair.split(" ")) if isinstance(pair, str) else tuple(pair) for pair in document["model"]["merges"]]
     on_bytes = any(part.get("type") == "ByteLevel" for part in _flat(document.get("pre_tokenizer")))
-    return BPE(pieces, special, merges, on_bytes, not on_bytes and _lowercase(document))
+    return BPE(pieces, special, merges, on_bytes, *((False, False) if on_bytes else _case(document)))
 
 
-def _lowercase(document: Json) -> bool:
-    return any(part.get("lowercase") is True for part in _flat(document.get("normalizer")))
+def _case(document: Json) -> tuple[bool, bool]:
+    """Whether BERT's normalizer lower-cases, and whether it strips accents."""
+    parts = _flat(document.get("normalizer"))
+    lower, strip = (any(part.get(name) is True for part in parts) for name in ("lowercase", "strip_accents"))
+    return lower, strip
 
 
 _BUILD: dict[str, Callable[[Json, list[str], dict[str, str]], Tokenizer]] = {

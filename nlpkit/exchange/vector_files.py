@@ -56,7 +56,8 @@ def import_vectors(run: Run, name: str, on_error: str) -> dict[str, Any]:
             vectors: NDArray[Any] = np.memmap(spool, "<f4", "r", shape=(len(words), width))
     except OSError as error:
         raise atomic.cannot_write(error, run.output) from None
-    config = {"format": name, "dim": width, "lowercase": not any(word != word.lower() for word in words)}
+    config = {"format": name, "dim": width, "lowercase": not any(word != word.lower() for word in words),
+              "strip_accents": False}  # fmt: skip
     summary = run.write({"vectors": vectors}, kind=KIND, config={**config, "words": words})
     return {**summary, "format": name, "vocab_size": len(words), "dim": width}
 

@@ -20,7 +20,7 @@ from nlpkit.tokenizers.bpe import BPE, END
 from nlpkit.tokenizers.bpe_train import Joining, alphabet, learn_merges
 from nlpkit.tokenizers.char import Character, most_frequent
 from nlpkit.tokenizers.counts import Split, count_words
-from nlpkit.tokenizers.pretokenize import BYTE_LETTERS, cased_words, gpt2_words, lower_words, to_letters
+from nlpkit.tokenizers.pretokenize import BYTE_LETTERS, gpt2_words, to_letters, words_by
 from nlpkit.tokenizers.steps import chain
 from nlpkit.tokenizers.word import Word
 from nlpkit.tokenizers.wordpiece import CONTINUATION, WordPiece
@@ -39,11 +39,13 @@ class Options:
     lowercase: bool
     byte_level: bool
     score: str
+    strip_accents: bool = False
 
     @property
     def steps(self) -> list[str]:
         """The normalisation of the kinds that name theirs."""
-        return ["nfkc", "lowercase"] if self.lowercase else ["nfkc"]
+        accents = ["nfkd", "strip_accents", "nfc"] if self.strip_accents else ["nfkc"]
+        return [*accents, "lowercase"] if self.lowercase else accents
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def train(
     vocab_size: int = 8000,
     min_count: int | None = None,
     lowercase: bool | None = None,
+    strip_accents: bool = False,
     byte_level: bool | None = None,
     score: str | None = None,
     field: str = "text",
@@ -77,11 +80,12 @@ def train(
 ) -> dict[str, Any]:
     """Train a tokenizer; returns the summary of the file.
 
-    ``lowercase`` None means the kind's custom: WordPiece and word lower-case, the others keep the text. ``byte_level``
-    is for bpe: bytes by GPT-2's rule (None), or characters by BERT's. ``score`` is for wordpiece: likelihood (None),
-    ratio or frequency. ``min_count``: how often a pair (bpe, wordpiece), word or character must stand to become a piece
-    (None: twice). Errors: UserError for wrong options, among them one that the kind does not read, an empty corpus, a
-    vocabulary too small for its special pieces.
+    ``lowercase`` None means the kind's custom: WordPiece and word lower-case, the others keep the text.
+    ``strip_accents`` drops Unicode's non-spacing marks, as BERT's uncased models do: accents, and the signs of vowels
+    of Indic scripts. ``byte_level`` is for bpe: bytes by GPT-2's rule (None), or characters by BERT's. ``score`` is for
+    wordpiece: likelihood (None), ratio or frequency. ``min_count``: how often a pair (bpe, wordpiece), word or
+    character must stand to become a piece (None: twice). Errors: UserError for wrong options, among them one that the
+    kind does not read, an empty corpus, a vocabulary too small for its special pieces.
     """
     corpus = [corpus] if isinstance(corpus, (str, Path)) else list(corpus)
     run = Run.start("tokenizer train", locals(), inputs=("corpus",))
@@ -92,7 +96,8 @@ def train(
     if vocab_size <= len(_SPECIAL):
         raise UserError(f"vocab-size {vocab_size} has no room beside {len(_SPECIAL)} special pieces")
     lower = kind in ("wordpiece", "word") if lowercase is None else lowercase
-    options = Options(vocab_size, 2 if min_count is None else min_count, lower, byte_level is not False, score)
+    least, on_bytes = 2 if min_count is None else min_count, byte_level is not False
+    options = Options(vocab_size, least, lower, on_bytes, score, strip_accents)
     if dry_run:
         return run.plan(special=_SPECIAL)
     with events.log_to(log):
@@ -116,12 +121,13 @@ def _texts(paths: Sequence[Path], field: str, on_error: str, format: str | None)
 
 
 def _basic(options: Options) -> Split:
-    return lower_words if options.lowercase else cased_words
+    return words_by(lower=options.lowercase, strip=options.strip_accents)
 
 
 def _bpe_split(options: Options) -> Split:
-    if options.byte_level and options.lowercase:
-        raise UserError("--lowercase needs --no-byte-level: a byte-level tokenizer keeps its text exactly")
+    if options.byte_level and (options.lowercase or options.strip_accents):
+        flag = "lowercase" if options.lowercase else "strip-accents"
+        raise UserError(f"--{flag} needs --no-byte-level: a byte-level tokenizer keeps its text exactly")
     return gpt2_words if options.byte_level else _basic(options)
 
 
@@ -137,7 +143,7 @@ def _fit_bpe(counts: Counts, options: Options) -> Tokenizer:
         spelled = _within(spelled, letters)
     pieces = [*_SPECIAL, *letters]
     merges = learn_merges(spelled, pieces, options.vocab_size, min_count=options.min_count, join=Joining())
-    return BPE(pieces, DEFAULT_SPECIAL, merges, options.byte_level, options.lowercase)
+    return BPE(pieces, DEFAULT_SPECIAL, merges, options.byte_level, options.lowercase, options.strip_accents)
 
 
 def _fit_wordpiece(counts: Counts, options: Options) -> Tokenizer:
@@ -149,7 +155,7 @@ def _fit_wordpiece(counts: Counts, options: Options) -> Tokenizer:
         learn_merges(spelled, pieces, size, min_count=options.min_count, join=join)
     else:
         learn_pieces(spelled, pieces, size, min_count=options.min_count, score=options.score, join=join)
-    return WordPiece(pieces, DEFAULT_SPECIAL, options.lowercase)
+    return WordPiece(pieces, DEFAULT_SPECIAL, options.lowercase, options.strip_accents)
 
 
 def _within(spelled: dict[tuple[str, ...], int], letters: Sequence[str]) -> dict[tuple[str, ...], int]:
@@ -164,7 +170,7 @@ def _fit_unigram(counts: Counts, options: Options) -> Tokenizer:
 
 def _fit_word(counts: Counts, options: Options) -> Tokenizer:
     found = _frequent(counts, options)
-    return Word([*_SPECIAL, *found], DEFAULT_SPECIAL, options.lowercase)
+    return Word([*_SPECIAL, *found], DEFAULT_SPECIAL, options.lowercase, options.strip_accents)
 
 
 def _fit_char(counts: Counts, options: Options) -> Tokenizer:

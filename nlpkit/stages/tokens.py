@@ -63,8 +63,9 @@ def tokens(
     with events.log_to(log), spool(run.output) as column:
         paths = run.paths("corpus")
         found = Texts(paths, field, on_error, part, format)
+        line_end = made.line_end if made.lines_apart else np.zeros(0)  # elsewhere it is in the ids of its text
         encoded = _encoded(found, made, width, threads, _size(paths))
-        totals = _spool(encoded, made.line_end.astype(width), column)
+        totals = _spool(encoded, line_end.astype(width), column)
         need_text(totals.sentences, [Path(path) for path in corpus])
         tensors = {
             "tokens": FileTensor(column("tokens"), width, (totals.tokens,)),
@@ -114,6 +115,8 @@ def _prepare(tokenizer: Mapping[str, Any] | Tokenizer, width: str) -> None:
 
 
 def _encode(batch: list[Document]) -> Encoded:
+    if not _worker["tokenizer"].lines_apart:
+        return _encode_whole(batch)
     sentences = [sentence for document in batch for sentence in document.sentences]
     ids = _worker["tokenizer"].encode_batch(sentences)
     return _with_line_ends(
@@ -125,6 +128,24 @@ def _encode(batch: list[Document]) -> Encoded:
         n_bytes=sum(len(sentence) if sentence.isascii() else len(sentence.encode()) for sentence in sentences),
         n_words=sum(len(sentence.split()) for sentence in sentences),
     )
+
+
+def _encode_whole(batch: list[Document]) -> Encoded:
+    """Documents encoded as a whole: a token belongs to the sentence in which, or behind which, it begins."""
+    texts = [document.text + ("" if document.ends else "\n") for document in batch]
+    ids: list[Ids] = [np.zeros(0, np.int32)]
+    lengths: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
+    found = _worker["tokenizer"].encode_with_offsets(texts)
+    for document, (own, offsets) in zip(batch, found, strict=True):
+        begins = np.maximum.accumulate(offsets[:, 0])
+        starts = np.cumsum([0, *(len(sentence) + 1 for sentence in document.sentences)])
+        ids.append(own)
+        lengths.append(np.diff(np.searchsorted(begins, [*starts[:-1], starts[-1] + 1])))
+    n_bytes = sum(len(document.text.encode()) for document in batch)
+    n_bytes += sum(not document.ends for document in batch[:-1])  # behind the last, whoever joins the batches counts it
+    n_words = sum(len(sentence.split()) for document in batch for sentence in document.sentences)
+    whole = np.concatenate(ids).astype(_worker["width"])
+    return Encoded(whole.tobytes(), np.concatenate(lengths), document_ends(batch), n_bytes, n_words)
 
 
 def _with_line_ends(

@@ -31,6 +31,7 @@ def cooccur(
     phrases: int | None = None,
     phrase_threshold: float | None = None,
     lowercase: bool | None = None,
+    strip_accents: bool | None = None,
     tokenizer: Path | None = None,
     field: str = "text",
     on_error: str = "error",

@@ -62,6 +62,7 @@ def train(
     divide: bool | None = None,
     noise_exponent: float | None = None,
     lowercase: bool | None = None,
+    strip_accents: bool | None = None,
     tokenizer: Path | None = None,
     dev: Path | None = None,
     field: str = "text",

@@ -30,6 +30,7 @@ class Tokenizer(ABC):
     """Pieces and their ids. ``special`` maps a role to its piece; ids are places in ``pieces``."""
 
     kind: ClassVar[str]
+    lines_apart: ClassVar[bool] = True  # whether the lines of a text have the same ids apart, with `line_end` between
     finds_special: ClassVar[bool] = False  # whether a special piece written in a text is that token, or ordinary text
 
     def __init__(self, pieces: Sequence[str], special: dict[str, str]) -> None:
@@ -83,8 +84,8 @@ class Tokenizer(ABC):
     @cached_property
     def line_end(self) -> NDArray[np.int32]:
         """The ids between two lines of a document: those of a line end where the vocabulary can say it, else of a
-        space, else none. The ids of stripped lines with these between them are the ids of the lines joined by it: no
-        kind has a word, a merge or a normalisation that crosses a line end."""
+        space, else none. The ids of stripped lines with these between them are the ids of the lines joined by it,
+        where ``lines_apart``: no kind of ours has a word, a merge or a normalisation that crosses a line end."""
         unknown = self.role("unk")
         for between in ("\n", " "):
             ids = self.encode(between)

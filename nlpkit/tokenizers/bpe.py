@@ -6,7 +6,7 @@ has a spelling and decoding gives it back exactly; on characters, unseen ones be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -26,7 +26,7 @@ END = "</w>"
 
 class BPE(Tokenizer):
     """``merges`` are pairs of pieces in the order they were learnt; ``byte_level`` says what letters are;
-    ``lowercase`` is for characters only (BERT's basic words, lower-cased and without accents)."""
+    ``lowercase`` and ``strip_accents`` are for characters only (BERT's basic words; None: as ``lowercase``)."""
 
     kind: ClassVar[str] = "bpe"
 
@@ -37,12 +37,14 @@ class BPE(Tokenizer):
         merges: Sequence[Sequence[str]],
         byte_level: bool = True,
         lowercase: bool = False,
+        strip_accents: bool | None = None,
     ) -> None:
         super().__init__(pieces, special)
         self.merges = [(str(left), str(right)) for left, right in merges]
         self.byte_level, self.lowercase = bool(byte_level), bool(lowercase)
-        if self.byte_level and self.lowercase:
-            raise UserError("a byte-level tokenizer keeps its text exactly; it has no lower-casing")
+        self.strip_accents = self.lowercase if strip_accents is None else bool(strip_accents)
+        if self.byte_level and (self.lowercase or self.strip_accents):
+            raise UserError("a byte-level tokenizer keeps its text exactly; it has no lower-casing, and keeps accents")
         if not self.byte_level and "unk" not in special:
             raise UserError("a tokenizer of characters needs a piece for unknown ones")
         find = self.ids
@@ -50,12 +52,13 @@ class BPE(Tokenizer):
             self._learnt = [(find[left], find[right], find[left + right]) for left, right in self.merges]
         except KeyError as missing:
             raise self._lacks(str(missing.args[0])) from None
+        split: Callable[[str], list[str]]
         if self.byte_level:
             self._letters = np.array([self._need(letter) for letter in pretokenize.BYTE_LETTERS], np.int32)
             self._chunks, split = pretokenize.gpt2_chunks, pretokenize.gpt2_words
         else:
             self._chunks = pretokenize.chunks
-            split = pretokenize.lower_words if self.lowercase else pretokenize.cased_words
+            split = pretokenize.words_by(lower=self.lowercase, strip=self.strip_accents)
         self._spellings = Spellings(by_words(split, self._spell))
 
     @cached_property
@@ -75,6 +78,7 @@ class BPE(Tokenizer):
         return {
             "kind": self.kind, "pieces": self.pieces, "special": self.special, "byte_level": self.byte_level,
             "merges": [list(pair) for pair in self.merges], "lowercase": self.lowercase,
+            "strip_accents": self.strip_accents,
         }  # fmt: skip
 
     def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:

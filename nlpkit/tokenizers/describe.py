@@ -58,16 +58,16 @@ def _char(tokenizer: Any) -> Json:
     }
 
 
-def _basic(lowercase: bool) -> Json:
+def _basic(tokenizer: Any) -> Json:
     return {
-        "type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None,
-        "lowercase": lowercase,
+        "type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True,
+        "strip_accents": tokenizer.strip_accents, "lowercase": tokenizer.lowercase,
     }  # fmt: skip
 
 
 def _word(tokenizer: Any) -> Json:
     return {
-        "normalizer": _basic(tokenizer.lowercase),
+        "normalizer": _basic(tokenizer),
         "pre_tokenizer": BERT_WORDS,
         "model": {"type": "WordLevel", "vocab": tokenizer.ids, "unk_token": tokenizer.special["unk"]},
         "decoder": None,
@@ -76,7 +76,7 @@ def _word(tokenizer: Any) -> Json:
 
 def _wordpiece(tokenizer: Any) -> Json:
     return {
-        "normalizer": _basic(tokenizer.lowercase),
+        "normalizer": _basic(tokenizer),
         "pre_tokenizer": BERT_WORDS,
         "model": {
             "type": "WordPiece", "unk_token": tokenizer.special["unk"], "continuing_subword_prefix": CONTINUATION,
@@ -89,7 +89,7 @@ def _wordpiece(tokenizer: Any) -> Json:
 def _bpe(tokenizer: Any) -> Json:
     on_bytes = tokenizer.byte_level
     return {
-        "normalizer": None if on_bytes else _basic(tokenizer.lowercase),
+        "normalizer": None if on_bytes else _basic(tokenizer),
         "pre_tokenizer": _BYTES if on_bytes else BERT_WORDS,
         "model": {
             "type": "BPE", "dropout": None, "unk_token": None if on_bytes else tokenizer.special["unk"],

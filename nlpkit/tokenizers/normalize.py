@@ -29,17 +29,18 @@ def clean(text: str) -> str:
     return _SPACE.sub(" ", _CONTROL.sub("", text))
 
 
-def normalize(text: str, *, lower: bool) -> str:
-    """What BertNormalizer does; ``lower`` lower-cases and strips accents."""
+def normalize(text: str, *, lower: bool, strip: bool = False) -> str:
+    """What BertNormalizer does; ``lower`` lower-cases, ``strip`` drops accents (Unicode's non-spacing marks: in Indic
+    scripts the signs of vowels too)."""
     text = clean(text)
     if not text.isascii():
         text = _CHINESE.sub(r" \1 ", text)
-        if lower:
+        if strip:
             text = _MARKS.sub("", unicodedata.normalize("NFD", text))
     return lowercase(text) if lower else text
 
 
-def basic_words(text: str, *, lower: bool) -> list[str]:
+def basic_words(text: str, *, lower: bool, strip: bool = False) -> list[str]:
     """The words of a text: runs of letters and digits, and single punctuation marks."""
-    text = normalize(text, lower=lower)
+    text = normalize(text, lower=lower, strip=strip)
     return [text] if text.isascii() and text.isalnum() else _WORD.findall(text)

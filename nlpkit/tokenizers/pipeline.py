@@ -26,6 +26,7 @@ class Pipeline(Tokenizer):
     for export."""
 
     kind: ClassVar[str] = "pipeline"
+    lines_apart: ClassVar[bool] = False  # of some a full stop and a line end are one piece, or only a text begins anew
 
     def __init__(
         self, document: str, special: dict[str, str], split_special: bool = False, chat_template: Any = None

@@ -7,6 +7,8 @@ text. Texts repeat their chunks, so only new ones need the slow rules.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 
 import regex
 
@@ -43,14 +45,9 @@ def gpt2_words(text: str) -> list[str]:
     return words
 
 
-def lower_words(text: str) -> list[str]:
-    """BERT's basic words, lower-cased and without accents."""
-    return basic_words(text, lower=True)
-
-
-def cased_words(text: str) -> list[str]:
-    """BERT's basic words as they are."""
-    return basic_words(text, lower=False)
+def words_by(*, lower: bool, strip: bool) -> Callable[[str], list[str]]:
+    """What cuts a text into BERT's basic words, lower-cased or not, without accents or with them."""
+    return partial(basic_words, lower=lower, strip=strip)
 
 
 def _alphabet() -> list[str]:

@@ -17,31 +17,35 @@ from nlpkit.tokenizers import spelling
 from nlpkit.tokenizers.base import Tokenizer
 from nlpkit.tokenizers.cache import Spellings, by_words, each
 from nlpkit.tokenizers.fast import Plan
-from nlpkit.tokenizers.pretokenize import cased_words, chunks, lower_words
+from nlpkit.tokenizers.pretokenize import chunks, words_by
 
 CONTINUATION = "##"
 LONGEST = 100  # letters of a word; longer ones are [UNK]
 
 
 class WordPiece(Tokenizer):
-    """``lowercase``: BERT's basic tokenisation lower-cases and strips accents."""
+    """``lowercase`` and ``strip_accents`` are those of BERT's basic tokenisation (``strip_accents`` None: as
+    ``lowercase``, as its published files mean it)."""
 
     kind: ClassVar[str] = "wordpiece"
 
-    def __init__(self, pieces: Sequence[str], special: dict[str, str], lowercase: bool = True) -> None:
+    def __init__(self, pieces: Sequence[str], special: dict[str, str], lowercase: bool = True,
+                 strip_accents: bool | None = None) -> None:  # fmt: skip
         super().__init__(pieces, special)
         if "unk" not in special:
             raise UserError("a WordPiece tokenizer needs a piece for unknown words")
         self.lowercase = bool(lowercase)
+        self.strip_accents = self.lowercase if strip_accents is None else bool(strip_accents)
         reserved = set(special.values())
         self._find = {piece: number for piece, number in self.ids.items() if piece not in reserved}
         self._longest = max((len(piece) for piece in self._find), default=0)
         self._unknown = self.ids[special["unk"]]
-        split = lower_words if self.lowercase else cased_words
+        split = words_by(lower=self.lowercase, strip=self.strip_accents)
         self._spellings = Spellings(by_words(split, each(self._spell)))
 
     def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "pieces": self.pieces, "special": self.special, "lowercase": self.lowercase}
+        return {"kind": self.kind, "pieces": self.pieces, "special": self.special, "lowercase": self.lowercase,
+                "strip_accents": self.strip_accents}  # fmt: skip
 
     def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         return self._spellings.ids(map(chunks, texts))

@@ -53,8 +53,12 @@ class Vectors:
         row = self.ids.get(word)
         if row is None and self.config.get("lowercase"):
             row = self.ids.get(word.lower())
-            row = self.ids.get(normalize(word, lower=True).strip()) if row is None else row
+            row = self.ids.get(self._normal(word)) if row is None else row
         return self.made.get(word) if row is None else row
+
+    def _normal(self, word: str) -> str:
+        """A word as those of a lower-cased training were normalised. Files that do not say it had no accents."""
+        return normalize(word, lower=True, strip=self.config.get("strip_accents", True)).strip()
 
     def knowing(self, words: Iterable[str]) -> Vectors:
         """These vectors, and one for each of ``words`` that has none but has n-grams: the mean of theirs (Bojanowski et
@@ -67,7 +71,7 @@ class Vectors:
         found: dict[str, Floats] = {}
         for word in dict.fromkeys(words):
             if self.find(word) is None:
-                spelt = normalize(word, lower=True).strip() if self.config.get("lowercase") else word
+                spelt = self._normal(word) if self.config.get("lowercase") else word
                 if len(rows := ngrams(spelt, least, most, buckets)):
                     found[word] = self.ngrams[rows].mean(0)
         if not found:

@@ -43,7 +43,12 @@ def learnt(kind: str, **options: Any) -> Callable[[], Tokenizer]:
     """A tokenizer that learnt a few pieces from half of the texts."""
 
     def make() -> Tokenizer:
-        asked = Options(400, min_count=2, score="likelihood", **{"lowercase": False, "byte_level": False, **options})
+        asked = Options(
+            400,
+            min_count=2,
+            score="likelihood",
+            **{"lowercase": False, "strip_accents": False, "byte_level": False, **options},
+        )
         trainer = TRAINERS[kind]
         counts = count_words(TEXTS[2:14] * 2, trainer.split(asked), threads=1)
         return trainer.fit(counts, asked)
@@ -54,8 +59,10 @@ def learnt(kind: str, **options: Any) -> Callable[[], Tokenizer]:
 KINDS = {
     "unigram": unigram, "char": char, "bpe": learnt("bpe", byte_level=True), "bpe of characters": learnt("bpe"),
     "bpe of small letters": learnt("bpe", lowercase=True), "wordpiece": learnt("wordpiece", lowercase=True),
+    "wordpiece without accents": learnt("wordpiece", lowercase=True, strip_accents=True),
     "wordpiece with case": learnt("wordpiece"), "word": learnt("word", lowercase=True),
-    "word with case": learnt("word"),
+    "word with case": learnt("word"), "word with case, without accents": learnt("word", strip_accents=True),
+    "unigram without accents": learnt("unigram", lowercase=True, strip_accents=True),
 }  # fmt: skip
 
 
@@ -147,16 +154,23 @@ def test_reading_back_gives_the_same_tokenizer(pair: tuple[Tokenizer, Any, Path]
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize("name", ["wordpiece", "wordpiece with case"])
+@pytest.mark.parametrize("name", ["wordpiece without accents", "wordpiece with case"])
 def test_a_vocabulary_of_bert_is_read_from_its_lines(tmp_path: Path, name: str) -> None:
+    transformers = pytest.importorskip("transformers")
     ours = KINDS[name]()
     (tmp_path / "vocab.txt").write_text("\n".join(ours.pieces) + "\n", "utf-8")
     settings = {f"{role}_token": piece for role, piece in ours.special.items()}
-    settings["do_lower_case"] = name == "wordpiece"
+    settings["do_lower_case"] = name == "wordpiece without accents"
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
     assert huggingface.read(tmp_path).plain.fingerprint == ours.fingerprint
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({**settings, "strip_accents": name != "wordpiece"}))
-    assert huggingface.read(tmp_path).kind == "pipeline"
+    for strip in (None, True, False):
+        kept = {**settings, "strip_accents": strip, "tokenizer_class": "BertTokenizer"}
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(kept))
+        found, reference = huggingface.read(tmp_path), transformers.AutoTokenizer.from_pretrained(tmp_path)
+        assert found.kind == "wordpiece"
+        for text in TEXTS:
+            if not has_special(text):
+                assert found.encode(text).tolist() == reference.encode(text, add_special_tokens=False)
 
 
 def test_gpt2s_files_are_read(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from nlpkit.base.seeds import Address
 from nlpkit.data import texts
 from nlpkit.stages import tokens as stage
 from nlpkit.tokenizers import from_json
+from nlpkit.tokenizers.pipeline import Pipeline
 
 KINDS: dict[str, dict[str, Any]] = {
     "byte-level": {"kind": "bpe", "vocab_size": 270}, "bpe": {"kind": "bpe", "byte_level": False},
@@ -117,6 +118,34 @@ def test_vectors_of_text_and_of_its_token_file_are_the_same(tmp_path: Path, name
     nlpkit.vectors_train([tmp_path / "t.safetensors"], tmp_path / "b.safetensors", **options)
     one, two = (file.read(tmp_path / f"{letter}.safetensors") for letter in "ab")
     assert one.metadata["tensors"] == two.metadata["tensors"] and "Ċ" not in one.config["words"]
+
+
+def test_a_piece_that_crosses_a_line_end_is_the_librarys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a tokenizer that the library runs, a document is encoded as a whole; a piece is its sentence's where it
+    begins."""
+    library = pytest.importorskip("tokenizers")
+    letters = sorted(library.pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {piece: number for number, piece in enumerate([*letters, ".Ċ"])}
+    made = library.Tokenizer(library.models.BPE(vocabulary, [(".", "Ċ")]))
+    split = library.pre_tokenizers.Split(library.Regex(r"[^\s]+[\r\n]*|\s+"), "isolated")
+    made.pre_tokenizer = library.pre_tokenizers.Sequence(
+        [split, library.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    made.decoder = library.decoders.ByteLevel()
+    tokenizer = Pipeline(made.to_str(), {})
+    tok = tmp_path / "tok.safetensors"
+    file.write(tok, {}, kind="tokenizer", config={}, tokenizer=tokenizer.to_json(), provenance={}, history={},
+               determinism={})  # fmt: skip
+    corpus = put(tmp_path / "a.txt", "a fox.\nit ran é.\nhome\n\nthe end.\nno")
+    for part in (1 << 20, 8):
+        monkeypatch.setattr("nlpkit.data.corpus.PART", part)
+        nlpkit.tokens([corpus], tmp_path / "t.safetensors", tokenizer=tok, force=True)
+        found = file.read(tmp_path / "t.safetensors")
+        ids, ends = found.array("tokens").tolist(), found.array("sentence_ends").tolist()
+        assert ids == made.encode("a fox.\nit ran é.\nhome").ids + made.encode("the end.\nno").ids
+        parts = [tokenizer.decode(ids[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
+        assert parts == ["a fox.\n", "it ran é.\n", "home", "the end.\n", "no"]
+        assert found.config["n_bytes"] == len("a fox.\nit ran é.\nhome".encode()) + len("the end.\nno")
 
 
 def test_wrapped_text_is_as_likely_as_whole_lines(tmp_path: Path) -> None:

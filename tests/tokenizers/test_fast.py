@@ -31,10 +31,10 @@ def pieces(rng: random.Random, count: int, letters: list[str] = LETTERS) -> list
     return list(dict.fromkeys("".join(rng.choices(letters, k=rng.randint(1, 4))) for _ in range(count)))
 
 
-def wordpiece(*, lower: bool) -> Tokenizer:
+def wordpiece(*, lower: bool, strip: bool | None = None) -> Tokenizer:
     rng = random.Random(1)
     found = [*LETTERS, *pieces(rng, 300), *[f"##{piece}" for piece in [*LETTERS[:30], *pieces(rng, 300)]]]
-    return WordPiece([*SPECIAL, *dict.fromkeys(found)], ROLES, lower)
+    return WordPiece([*SPECIAL, *dict.fromkeys(found)], ROLES, lower, strip)
 
 
 def merges(rng: random.Random, letters: list[str], count: int) -> tuple[list[str], list[tuple[str, str]]]:
@@ -72,6 +72,7 @@ def word(*, lower: bool) -> Tokenizer:
 
 KINDS: dict[str, Callable[[], Tokenizer]] = {
     "wordpiece lower": lambda: wordpiece(lower=True),
+    "wordpiece lower with accents": lambda: wordpiece(lower=True, strip=False),
     "wordpiece cased": lambda: wordpiece(lower=False),
     "byte bpe": byte_bpe,
     "letter bpe lower": lambda: letter_bpe(lower=True),

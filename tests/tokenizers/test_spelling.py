@@ -31,8 +31,8 @@ TEXT = st.text(
 def test_words_of_chunks_are_the_words_of_the_text(text: str) -> None:
     for split, cut in (
         (pretokenize.gpt2_words, pretokenize.gpt2_chunks),
-        (pretokenize.lower_words, pretokenize.chunks),
-        (pretokenize.cased_words, pretokenize.chunks),
+        (pretokenize.words_by(lower=True, strip=True), pretokenize.chunks),
+        (pretokenize.words_by(lower=False, strip=False), pretokenize.chunks),
         (unigram.words, pretokenize.chunks),
     ):
         assert [word for chunk in cut(text) for word in split(chunk)] == split(text)

@@ -119,8 +119,9 @@ def test_token_files_of_two_tokenizers_are_refused(made, tmp_path):
 
 def start(output, corpus, dev, **options):
     """A run that reads these."""
-    defaults = {"tokenizer": None, "lowercase": None, "field": "text", "on_error": "error", "min_count": 1,
-                "vocab_size": None, "phrases": None, "phrase_threshold": None}  # fmt: skip
+    defaults = {"tokenizer": None, "lowercase": None, "strip_accents": None, "format": None, "field": "text",
+                "on_error": "error", "min_count": 1, "vocab_size": None, "phrases": None,
+                "phrase_threshold": None}  # fmt: skip
     arguments = {**defaults, **options, "output": output, "corpus": corpus, "dev": dev}
     return Run.start("vectors train", arguments, inputs=("corpus", "tokenizer", "dev"))
 

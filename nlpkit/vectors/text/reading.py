@@ -48,8 +48,8 @@ class Reading:
 def read(run: Run, tokenizer: Tokenizer | None, *, threads: int | None, dry_run: bool) -> Reading:
     """Read the corpus of a run, by these of its options. ``tokenizer`` is its input of this name, opened.
 
-    ``lowercase``, the ``tokenizer``, ``field``, ``format`` and ``on_error`` say what the words of text are; token files
-    know.
+    ``lowercase``, ``strip_accents``, the ``tokenizer``, ``field``, ``format`` and ``on_error`` say what the words of
+    text are; token files know.
     ``phrases`` is how often pairs of words are joined (None: never), those that score more than ``phrase_threshold``
     (None: 100), with ``min_count`` as the discount (`nlpkit.vectors.text.phrases`). Then ``min_count`` and
     ``vocab_size`` choose the words. Errors: UserError for an option that changes nothing, text beside token files,
@@ -80,7 +80,8 @@ def read(run: Run, tokenizer: Tokenizer | None, *, threads: int | None, dry_run:
     vocabulary, final = choose_words(names, counts, min_count=options["min_count"], vocab_size=options["vocab_size"])
     text = None if dry_run else rewritten(source.blocks(), final, run.output)
     source.close()
-    config = {"min_count": options["min_count"], "lowercase": found.lowercase, "words": vocabulary.words}
+    config = {"min_count": options["min_count"], "lowercase": found.lowercase, "words": vocabulary.words,
+              "strip_accents": None if found.lowercase is None else bool(options["strip_accents"])}  # fmt: skip
     if passes is not None:
         config |= {"phrases": passes, "phrase_threshold": threshold}
     return Reading(vocabulary, text, found.tokenizer, config, joined)
@@ -128,9 +129,12 @@ class _Found:
 def _text(run: Run, tokenizer: Tokenizer | None, role: str, threads: int | None, *, spooled: bool) -> _Found:
     options = run.options
     if tokenizer is not None:
-        refuse({"lowercase": options["lowercase"]}, "the tokenizer decides about case")
+        given = {name: options[name] for name in ("lowercase", "strip_accents")}
+        refuse(given, "the tokenizer decides about case and accents")
     lower = options["lowercase"] is not False
-    split = Words(lowercase=lower) if tokenizer is None else Pieces(tokenizer)
+    split = (
+        Words(lowercase=lower, strip_accents=bool(options["strip_accents"])) if tokenizer is None else Pieces(tokenizer)
+    )
     found = Texts(run.paths(role), options["field"], options["on_error"], format=options["format"])
     lines = (text for text, _ in found.lines())
     if isinstance(split, Words) and (threads or default_threads()) > 1:
@@ -145,7 +149,8 @@ def _text(run: Run, tokenizer: Tokenizer | None, role: str, threads: int | None,
 def _tokens(run: Run, role: str) -> _Found:
     options = run.options
     given = {
-        "lowercase": options["lowercase"], "tokenizer": run.path("tokenizer"),
+        "lowercase": options["lowercase"], "strip_accents": options["strip_accents"],
+        "tokenizer": run.path("tokenizer"),
         "field": None if options["field"] == "text" else options["field"],
         "on_error": None if options["on_error"] == "error" else options["on_error"], "format": options["format"],
     }  # fmt: skip

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit.tokenizers.base import Tokenizer
-from nlpkit.tokenizers.pretokenize import cased_words, lower_words
+from nlpkit.tokenizers.pretokenize import words_by
 from nlpkit.vectors.text import scan
 from nlpkit.vectors.text.counting import Split, only
 
@@ -22,11 +22,11 @@ OWN = 100_000  # words that a thread keeps; when it has met more it starts anew,
 
 
 class Words:
-    """Numbers words in the order they are met. ``lowercase`` lower-cases and strips accents."""
+    """Numbers words in the order they are met. ``lowercase`` and ``strip_accents``: normalize.py."""
 
-    def __init__(self, *, lowercase: bool) -> None:
-        self._lowercase = lowercase
-        self._split = lower_words if lowercase else cased_words
+    def __init__(self, *, lowercase: bool, strip_accents: bool = False) -> None:
+        self._lowercase, self._strip_accents = lowercase, strip_accents
+        self._split = words_by(lower=lowercase, strip=strip_accents)
         self._kinds, self._as_is = _kinds(lowercase)
         self._lock = threading.Lock()
         self._words = scan.table()
@@ -53,7 +53,8 @@ class Words:
     def apart(self) -> Callable[[bytes], Split]:
         """The same for one thread of several. It looks words up in a table of its own, and asks for their numbers here
         when it meets them for the first time: they are few once a text has begun."""
-        own, known, numbers = Words(lowercase=self._lowercase), 0, np.zeros(1 << 12, np.int32)
+        own = Words(lowercase=self._lowercase, strip_accents=self._strip_accents)
+        known, numbers = 0, np.zeros(1 << 12, np.int32)
 
         def split(lines: bytes) -> Split:
             nonlocal known, numbers
