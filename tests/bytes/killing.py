@@ -1,10 +1,11 @@
 """Kill real processes that write real files, at random moments and at chosen ones, and let the disk be full: what
 test_kill runs.
 
-``python killing.py FOLDER KILLS [STAGE...]`` imports everything once and forks a process for each run of the command
-line, so that a run costs its own work and not the start of Python: a hundred kills of each stage take minutes. Nothing
-waits for the disk: what a killed process has written is the system's, and fsync guards against a loss of power only. It
-prints a table of what was found, and on its last line {stage: what was found}.
+``python killing.py FOLDER KILLS [THINNED [STAGE...]]`` imports everything once and forks a process for each run of the
+command line, so that a run costs its own work and not the start of Python: a hundred kills of each stage take minutes.
+Nothing waits for the disk: what a killed process has written is the system's, and fsync guards against a loss of power
+only. Of the chosen moments it takes one in THINNED. It prints a table of what was found, and on its last line {stage:
+what was found}.
 """
 
 from __future__ import annotations
@@ -174,11 +175,11 @@ def at_random(stage: str, kills: int) -> dict[str, Any]:
     return {"sha": sha, "kills": hit, "resumed": resumed, "runs": number, "wrong": wrong}
 
 
-def at_points(stage: str, sha: str) -> dict[str, Any]:
+def at_points(stage: str, sha: str, thinned: int) -> dict[str, Any]:
     """Kill at each system call around fsync, rename and removal, and inside writes."""
     assert ended(child(command(stage, f"{stage}-counted.safetensors", 5), points(None))) == 0
     count, wrong = int(Path("points.txt").read_text()), {}
-    chosen = range(count, 0, -CHOSEN[stage])
+    chosen = range(count, 0, -CHOSEN[stage])[list(STAGES).index(stage) % thinned :: thinned]
     for point in chosen:
         target = f"{stage}-at-{point}.safetensors"
         words = command(stage, target, 5)
@@ -242,7 +243,7 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main(folder: Path, kills: int, stages: list[str]) -> None:
+def main(folder: Path, kills: int, thinned: int, stages: list[str]) -> None:
     os.chdir(folder)
     making.token_file(Path("tokens.safetensors"))
     making.token_file(Path("dev.safetensors"), documents=6, seed=5)
@@ -268,11 +269,15 @@ def main(folder: Path, kills: int, stages: list[str]) -> None:
     for stage in stages:
         by_chance = at_random(stage, kills)
         sha = by_chance["sha"]
-        found[stage] = {"random": by_chance, "points": at_points(stage, sha), "full": on_a_full_disk(stage, sha)}
+        found[stage] = {
+            "random": by_chance,
+            "points": at_points(stage, sha, thinned),
+            "full": on_a_full_disk(stage, sha),
+        }
         print(table(found).splitlines()[-1], file=sys.stderr, flush=True)
     print(table(found))
     print(json.dumps(found))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:] or list(STAGES))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int((*sys.argv, "1")[3]), sys.argv[4:] or list(STAGES))

@@ -1,12 +1,15 @@
 """Several processes that train as one: what the tests of this folder run once and look at.
 
-``python launching.py FOLDER`` imports everything, then forks the processes of each scenario, with the environment and
-the store that torchrun would give them, so that a scenario costs its own work and not the start of Python. It prints
-{scenario: what was found}. One test starts the real torchrun.
+``python launching.py FOLDER few|many`` imports everything, then forks the processes of each scenario, with the
+environment and the store that torchrun would give them, so that a scenario costs its own work and not the start of
+Python. Few are one or two numbers of processes a stage, many are all. It prints {scenario: what was found}. One test
+starts the real torchrun.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -21,6 +24,7 @@ from typing import Any
 import making
 import numpy as np
 import torch.distributed as dist
+import torch.distributed.fsdp  # noqa: F401 - seconds, once here and not in each process
 import toys
 
 import nlpkit
@@ -97,10 +101,14 @@ def made(stage: str, target: str, size: int, *more: str, before: Before = lambda
     return file.file_sha256(Path(target))
 
 
-def same_bytes() -> dict[str, Any]:
+FEW = {"pretrain": ["3 ddp", "2 fsdp checkpointing"], "gpt2": ["2 fsdp"], "finetune": ["2 ddp"], "distill": ["3 ddp"]}
+MANY = {"pretrain": ["3 ddp", "4 ddp checkpointing", "2 fsdp checkpointing", "4 fsdp"], "gpt2": ["3 ddp", "2 fsdp"],
+        "finetune": ["2 ddp", "4 fsdp"], "distill": ["3 ddp", "2 fsdp"]}  # fmt: skip
+
+
+def same_bytes(many: bool) -> dict[str, Any]:
     """Each stage in one process, and in several; with ``parts`` fixed everything is the same."""
-    runs = {"pretrain": ["3 ddp", "4 ddp checkpointing", "2 fsdp checkpointing", "4 fsdp"], "gpt2": ["3 ddp", "2 fsdp"],
-            "finetune": ["2 ddp", "4 fsdp"], "distill": ["3 ddp", "2 fsdp"]}  # fmt: skip
+    runs = MANY if many else FEW
     found: dict[str, Any] = {}
     for stage, several in runs.items():
         found[stage] = {"1": made(stage, f"{stage}-1.safetensors", 1, "--parts", "4")}
@@ -130,10 +138,10 @@ def only_one_writes(rank: int) -> None:
         os.replace = os.unlink = refuse  # type: ignore[assignment]
 
 
-def losses() -> dict[str, Any]:
+def losses(many: bool) -> dict[str, Any]:
     """The losses of each step, where each number of processes computes the same batches in as many parts."""
     found = {}
-    for size in (1, 2, 4):
+    for size in (1, 2, 4) if many else (1, 2):
         log = Path(f"losses-{size}.jsonl")
         made("gpt2", f"losses-{size}.safetensors", size, "--log", str(log))
         events = [json.loads(line) for line in log.read_text().splitlines()]
@@ -164,13 +172,12 @@ def dying(step: int, victim: int, number: signal.Signals) -> Before:
     return before
 
 
-def resumed() -> dict[str, Any]:
+def resumed(many: bool) -> dict[str, Any]:
     """Begun by two processes and killed; then finished by one, two or four, in two ways."""
-    found = {"whole": made("pretrain", "whole.safetensors", 2)}
-    for name, first, size, more in (
-        ("1", ["--parallel", "ddp"], 1, []), ("4", ["--parallel", "fsdp"], 4, []),
-        ("2 fsdp", ["--parallel", "ddp"], 2, ["--parallel", "fsdp"]),
-    ):  # fmt: skip
+    whole, found = made("pretrain", "whole.safetensors", 2), {}
+    ways = [("4", ["--parallel", "fsdp"], 4, []), ("1", ["--parallel", "ddp"], 1, []),
+            ("2 fsdp", ["--parallel", "ddp"], 2, ["--parallel", "fsdp"])]  # fmt: skip
+    for name, first, size, more in ways if many else ways[:1]:
         target = f"resumed {name}.safetensors"
         words = [*STAGES["pretrain"], "-o", target, "--save-every", "2"]
         killed = launch([*words, *first], 2, dying(6, 1, signal.SIGKILL))
@@ -178,12 +185,12 @@ def resumed() -> dict[str, Any]:
         state.check()
         found[name] = {
             "codes": [code for code, _ in killed], "step": state.config["step"], "there": Path(target).exists(),
-            "sha": made("pretrain", target, size, *more), "left": Path(f"{target}.resume").exists(),
+            "whole": whole, "sha": made("pretrain", target, size, *more), "left": Path(f"{target}.resume").exists(),
         }  # fmt: skip
     return found
 
 
-def ends() -> dict[str, Any]:
+def ends(many: bool) -> dict[str, Any]:
     """How a run ends when a process is killed, stands still, is asked to stop, or cannot read its input."""
     words = [*STAGES["pretrain"], "--save-every", "2", "-o"]
     found: dict[str, Any] = {}
@@ -225,7 +232,7 @@ def ends() -> dict[str, Any]:
     return found
 
 
-def spreading() -> dict[str, Any]:
+def spreading(many: bool) -> dict[str, Any]:
     """Results of `spread`: in the order of the items, in every process, for any number of items."""
 
     def check(rank: int) -> None:
@@ -250,7 +257,7 @@ def spreading() -> dict[str, Any]:
     return {"ended": launch([], 3, check)}
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, many: bool) -> None:
     os.chdir(folder)
     making.token_file(Path("tokens.safetensors"), documents=20)
     making.token_file(Path("dev.safetensors"), documents=6, seed=5)
@@ -258,15 +265,18 @@ def main(folder: Path) -> None:
     toys.texts(Path("train.jsonl"), 60)
     toys.texts(Path("dev.jsonl"), 20, seed=1)
     nlpkit.finetune(Path("bert.safetensors"), Path("train.jsonl"), Path("teacher.safetensors"), steps=2, threads=1)
+    with contextlib.redirect_stderr(io.StringIO()):  # here once, so that the processes that are forked import nothing
+        for name, words in STAGES.items():
+            assert app.run([*words, "-o", f"{name}-first.safetensors", "--threads", "1"]) == 0
     StopSignal()
     os.fsync = lambda handle: None  # type: ignore[assignment]
     found: dict[str, Any] = {}
     for scenario in (same_bytes, losses, resumed, ends, spreading):
         began = time.monotonic()
-        found[scenario.__name__] = scenario()
+        found[scenario.__name__] = scenario(many)
         print(f"{scenario.__name__}: {time.monotonic() - began:.1f} s", file=sys.stderr)
     print(json.dumps(found))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2] == "many")

@@ -20,9 +20,9 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1]), "OMP_NUM_THRE
 LOST = "another process of this run has ended or does not answer"
 
 
-@pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    command = [sys.executable, str(SCRIPT), str(tmp_path_factory.mktemp("several"))]
+@pytest.fixture(scope="module", params=["few", pytest.param("many", marks=pytest.mark.slow)])
+def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    command = [sys.executable, str(SCRIPT), str(tmp_path_factory.mktemp("several")), request.param]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return dict(json.loads(done.stdout.splitlines()[-1]))
@@ -33,7 +33,7 @@ def test_any_number_of_processes_writes_the_bytes_of_one(found: dict[str, Any], 
     """With dropout, accumulation, batches of fewer sequences than parts and a best evaluation; whole models and shards.
     In all but the first process an attempt to write would have ended the run (`only_one_writes`)."""
     shas = found["same_bytes"][stage]
-    assert len(shas) >= 3 and len(shas["1"]) == 64
+    assert len(shas) >= 2 and len(shas["1"]) == 64
     assert set(shas.values()) == {shas["1"]}, shas
 
 
@@ -44,21 +44,21 @@ def test_a_file_of_several_processes_is_verified_by_one(found: dict[str, Any]) -
 
 def test_the_same_batches_give_the_same_losses(found: dict[str, Any]) -> None:
     """Each number of processes cuts the batches in as many parts, so that only the order of the sums differs."""
-    one, two, four = (found["losses"][size] for size in "124")
-    assert (one["parts"], two["parts"], four["parts"]) == (1, 2, 4)
+    one, *several = found["losses"].values()
+    assert [found["losses"][size]["parts"] for size in found["losses"]] == [1, 2, 4][: 1 + len(several)]
     assert len(one["loss"]) == 12 and one["loss"][0] > one["loss"][-1] + 0.1
-    for other in (two, four):
+    for other in several:
         assert other["loss"] == pytest.approx(one["loss"], abs=1e-5)
         assert other["norm"] == pytest.approx(one["norm"], abs=1e-5)
         assert other["tokens"] == one["tokens"] and other["begins"] == one["begins"]  # one process has written the log
-    assert two["loss"] != one["loss"]  # or nothing was shared
+    assert several[0]["loss"] != one["loss"]  # or nothing was shared
 
 
-@pytest.mark.parametrize("name", ["1", "4", "2 fsdp"])
-def test_a_killed_run_goes_on_in_another_number_of_processes(found: dict[str, Any], name: str) -> None:
-    seen = found["resumed"][name]
-    assert seen["codes"] == [1, -9] and seen["step"] == 4 and not seen["there"]
-    assert seen["sha"] == found["resumed"]["whole"] and not seen["left"]
+def test_a_killed_run_goes_on_in_another_number_of_processes(found: dict[str, Any]) -> None:
+    assert found["resumed"]
+    for seen in found["resumed"].values():
+        assert seen["codes"] == [1, -9] and seen["step"] == 4 and not seen["there"]
+        assert seen["sha"] == seen["whole"] and not seen["left"]
 
 
 @pytest.mark.parametrize("victim", [0, 1])
