@@ -1,5 +1,6 @@
 # make demo   set up everything and run the whole chain on Shakespeare
 # make test   set up everything and pass the tests; make test-all takes the long ones too
+# make wheel  dist/*.whl with compiled kernels; built twice, it is the same bytes
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -7,20 +8,32 @@ DEMO   ?= demo-run
 # A file's tests share what they made, so they run in one worker; tests/conftest.py says which files come first.
 XDIST  := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-all lint clean
-demo: $(VENV)/installed
+LEVELS := x86-64-v3 x86-64-v4
+
+.PHONY: demo test test-all lint kernels wheel clean
+demo: $(VENV)/installed kernels
 	$(BIN)/nlpkit demo --dir $(DEMO)
 
-test: $(VENV)/installed-dev lint
+test: $(VENV)/installed-dev lint kernels
 	$(BIN)/python -m pytest $(XDIST)
 
-test-all: $(VENV)/installed-dev lint
+test-all: $(VENV)/installed-dev lint kernels
 	$(BIN)/python -m pytest $(XDIST) -m "slow or not slow"
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check nlpkit tests benchmarks
 	$(BIN)/ruff format --check --quiet nlpkit tests benchmarks
 	$(BIN)/mypy
+
+# Compiling again only what changed; for this processor's level.
+kernels: $(VENV)/installed
+	$(BIN)/python -m nlpkit.machine.build
+
+wheel: $(VENV)/installed-dev
+	$(BIN)/python -m nlpkit.machine.build $(LEVELS)
+	rm -rf build dist
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || echo 315532800)} \
+		$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 # Installing anew only when the project's own files about installing changed.
 $(VENV)/bin/python:
@@ -35,4 +48,4 @@ $(VENV)/installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	touch $@ $(VENV)/installed
 
 clean:
-	rm -rf $(DEMO) .mypy_cache .ruff_cache .pytest_cache build *.egg-info
+	rm -rf $(DEMO) .mypy_cache .ruff_cache .pytest_cache build dist *.egg-info

@@ -177,8 +177,8 @@ def build() -> Any:
 def check_environment() -> None:
     """Refuse NLPKIT_* variables that no command reads."""
     if any(name.startswith("NLPKIT_") for name in os.environ):
-        flags = {str(option.name) for name in COMMANDS for option in load(name).params if option.envvar} | {"portable"}
-        flags |= {old for names in RENAMED.values() for old in names}
+        flags = {str(option.name) for name in COMMANDS for option in load(name).params if option.envvar}
+        flags |= {"portable", "level", *(old for names in RENAMED.values() for old in names)}
         if error := unknown_environment(os.environ.keys(), flags):
             raise error
 

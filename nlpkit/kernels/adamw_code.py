@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from nlpkit.machine.compiled import compiled
+from nlpkit.machine.kernel import FloatsAt, inlined, kernel
 from nlpkit.machine.simd import WIDE, add, div, fma, item, load16, mul, put, splat16, sqrt, store, sub
 
 
-@compiled(inline="always")
+@inlined
 def _moved(
     value: Any, slope: Any, mean: Any, square: Any, shrink: Any, share: Any, beta2: Any, spread: Any, eps: Any,
     size: Any,
@@ -33,10 +33,10 @@ def _moved(
     return add(mul(value, splat16(shrink)), div(mul(splat16(-size), mean), root)), mean, square
 
 
-@compiled(allocates=False)
+@kernel
 def adamw(
-    value_: Any, slope_: Any, mean_: Any, square_: Any, room_: Any, begin: int, end: int, shrink: float, share: float,
-    beta2: float, spread: float, eps: float, size: float,
+    value_: FloatsAt, slope_: FloatsAt, mean_: FloatsAt, square_: FloatsAt, room_: FloatsAt, begin: int, end: int,
+    shrink: float, share: float, beta2: float, spread: float, eps: float, size: float,
 ) -> int:  # fmt: skip
     """The numbers begin to end - 1. ``value`` is multiplied by ``shrink`` (weight decay) and moves by ``size`` times
     mean / (sqrt(square) / spread + eps); ``share`` is 1 - beta1. ``room`` has 4 WIDE numbers."""

@@ -9,37 +9,15 @@ Shapes: M rows, D and E widths, P columns of panels, H heads, W width of a head.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
-
-import numpy as np
 import torch
 from torch import Tensor
 
 from nlpkit.kernels.pointwise import LEAST, share
 from nlpkit.kernels.shapes import PANEL, ROWS, WHOLE
-from nlpkit.machine import native, room
+from nlpkit.machine import room
+from nlpkit.machine.native import Kernels
 
-_MODULE = "nlpkit.kernels.answer_code"
-
-
-@cache
-def kernels() -> dict[str, Callable[..., int]]:
-    """Each kernel; loaded, and if need be compiled, when the first is asked for."""
-    f, i8, i2, i4 = (np.empty(0, kind) for kind in (np.float32, np.int8, np.int16, np.int32))
-    return native.by_place(
-        _MODULE,
-        {
-            "product": (f, f, f, f, *(0,) * 5),
-            "norm": (f, f, f, f, 0, 0, 0.0),
-            "gelu": (f, f, 0, 0),
-            "gelu_tanh": (f, f, 0, 0),
-            "attend": (f, f, f, f, f, f, 0.0, *(0,) * 13),
-            "rounded": (f, i8, f, 0, 0),
-            "product8": (f, i8, f, f, f, i2, f, i4, *(0,) * 5),
-            "scaled": (i4, f, f, f, f, 0, 0),
-        },
-    )
+KERNELS = Kernels("nlpkit.kernels.answer_code")
 
 
 def usable(x: Tensor, step: int = 8) -> bool:
@@ -62,7 +40,7 @@ def product(x_MD: Tensor, panels: Tensor, bias_P: Tensor) -> Tensor:
     count = len(panels)
     columns = count * PANEL
     out_MP = room.empty(x_MD, rows, columns)
-    kernel = kernels()["product"]
+    kernel = KERNELS.product
     x, weight, bias, out = x_MD.data_ptr(), panels.data_ptr(), bias_P.data_ptr(), out_MP.data_ptr()
     cost = rows * depth * columns
     if cost < 2 * LEAST or torch.get_num_threads() == 1:
@@ -79,7 +57,7 @@ def norm(x_MD: Tensor, weight_D: Tensor, bias_D: Tensor, eps: float) -> Tensor:
     """(x - mean) / sqrt(variance + eps) weight + bias of each row. D is a multiple of 8."""
     x_MD, out_MD = x_MD.contiguous(), torch.empty_like(x_MD)
     rows, width = x_MD.shape
-    kernel = kernels()["norm"]
+    kernel = KERNELS.norm
     x, weight, bias, out = x_MD.data_ptr(), weight_D.data_ptr(), bias_D.data_ptr(), out_MD.data_ptr()
     share(lambda begin, end: kernel(x + 4 * begin * width, weight, bias, out + 4 * begin * width, end - begin, width,
                                      eps), rows, 32 * rows * width)  # fmt: skip
@@ -88,7 +66,7 @@ def norm(x_MD: Tensor, weight_D: Tensor, bias_D: Tensor, eps: float) -> Tensor:
 
 def gelu(x_MD: Tensor, *, tanh: bool) -> Tensor:
     """GELU, exact or by tanh, in the place of x. M D is a multiple of 8."""
-    kernel = kernels()["gelu_tanh" if tanh else "gelu"]
+    kernel = KERNELS.gelu_tanh if tanh else KERNELS.gelu
     x_MD = x_MD.contiguous()
     x, size = x_MD.data_ptr(), x_MD.numel()
     share(lambda begin, end: kernel(x, x, 8 * begin, 8 * end), size // 8, 64 * size)
@@ -119,7 +97,7 @@ def attend(
     wide = -(-keys // PANEL) * PANEL
     out_MD = torch.empty(rows, model)
     given, out = qkv.data_ptr(), out_MD.data_ptr()
-    kernel = kernels()["attend"]
+    kernel = KERNELS.attend
     mask_place = 0 if mask is None else mask.data_ptr()
     flags = (causal, mask is not None)
 
@@ -144,7 +122,7 @@ def rounded(x_MD: Tensor) -> tuple[Tensor, Tensor]:
     """Each row as whole numbers from -127 to 127, and the scale by which they are multiplied, [M]. D: see `usable`."""
     rows, width = x_MD.shape
     whole_MD, scale_M = torch.empty(rows, width, dtype=torch.int8), torch.empty(rows)
-    kernel = kernels()["rounded"]
+    kernel = KERNELS.rounded
     x, whole, scale = x_MD.data_ptr(), whole_MD.data_ptr(), scale_M.data_ptr()
     share(lambda begin, end: kernel(x + 4 * begin * width, whole + begin * width, scale + 4 * begin, end - begin,
                                      width), rows, 32 * rows * width)  # fmt: skip
@@ -155,7 +133,7 @@ def scaled(sums_ME: Tensor, rows_M: Tensor, columns_E: Tensor, bias_E: Tensor) -
     """Whole numbers times a row's and a column's scale, plus a bias. Of any E."""
     rows, width = sums_ME.shape
     out_ME = torch.empty(rows, width)
-    kernel = kernels()["scaled"]
+    kernel = KERNELS.scaled
     sums, scale, out = sums_ME.data_ptr(), rows_M.data_ptr(), out_ME.data_ptr()
     columns, bias = columns_E.data_ptr(), bias_E.data_ptr()
     share(lambda begin, end: kernel(sums + 4 * begin * width, scale + 4 * begin, columns, bias,
@@ -167,7 +145,7 @@ def product8(x_MD: Tensor, weight_ED: Tensor, columns_E: Tensor, bias_E: Tensor)
     """`rounded`, the product with weights of 8 bits, and `scaled`: [M, E]. D is a multiple of 8."""
     (rows, depth), columns = x_MD.shape, len(weight_ED)
     out_ME = room.empty(x_MD, rows, columns)
-    kernel = kernels()["product8"]
+    kernel = KERNELS.product8
     x, weight, out = x_MD.data_ptr(), weight_ED.data_ptr(), out_ME.data_ptr()
     scale, bias = columns_E.data_ptr(), bias_E.data_ptr()
 

@@ -21,7 +21,7 @@ from nlpkit.kernels.pointwise_code import bounded, gelu_of, gelu_tanh_of
 from nlpkit.kernels.product_code import by_tiles
 from nlpkit.kernels.shapes import PANEL, ROWS, WHOLE
 from nlpkit.kernels.tile import STEP, tile, whole_tile
-from nlpkit.machine.compiled import compiled
+from nlpkit.machine.kernel import FloatsAt, Int8At, Int16At, IntsAt, inlined, kernel
 from nlpkit.machine.simd import (
     LANES,
     WIDE,
@@ -51,9 +51,17 @@ _HIGH, _DEEP = 126, 512  # rows, and steps of the depth
 _BEYOND = np.float32(1.5 * 2**23)
 
 
-@compiled(allocates=False)
+@kernel
 def product(
-    x_: Any, weight_: Any, bias_: Any, out_: Any, rows: int, depth: int, columns: int, begin: int, end: int
+    x_: FloatsAt,
+    weight_: FloatsAt,
+    bias_: FloatsAt,
+    out_: FloatsAt,
+    rows: int,
+    depth: int,
+    columns: int,
+    begin: int,
+    end: int,
 ) -> int:
     """out = x weight^T + bias in the panels begin to end - 1; ``columns`` [of out] is a multiple of `PANEL`.
 
@@ -74,14 +82,14 @@ def product(
     return 0
 
 
-@compiled(inline="always")
+@inlined
 def _everywhere(x: Any) -> Any:
     """The sum of the lanes, in all of them."""
     return sums(x, x, x, x, x, x, x, x)
 
 
-@compiled(allocates=False)
-def norm(x_: Any, weight_: Any, bias_: Any, out_: Any, rows: int, width: int, eps: float) -> int:
+@kernel
+def norm(x_: FloatsAt, weight_: FloatsAt, bias_: FloatsAt, out_: FloatsAt, rows: int, width: int, eps: float) -> int:
     """(x - mean) / sqrt(variance + eps) times weight, plus bias."""
     share, zero, one = splat(np.float32(1.0 / width)), splat(np.float32(0.0)), splat(np.float32(1.0))
     for at in range(0, rows * width, width):
@@ -101,8 +109,8 @@ def norm(x_: Any, weight_: Any, bias_: Any, out_: Any, rows: int, width: int, ep
     return 0
 
 
-@compiled(allocates=False)
-def gelu(x_: Any, out_: Any, begin: int, end: int) -> int:
+@kernel
+def gelu(x_: FloatsAt, out_: FloatsAt, begin: int, end: int) -> int:
     """`nlpkit.kernels.pointwise_code.gelu` of the numbers begin to end - 1, without its derivative."""
     for place in range(begin, end - WIDE + 1, WIDE):
         store(out_, place, gelu_of(load16(x_, place))[0])
@@ -111,8 +119,8 @@ def gelu(x_: Any, out_: Any, begin: int, end: int) -> int:
     return 0
 
 
-@compiled(allocates=False)
-def gelu_tanh(x_: Any, out_: Any, begin: int, end: int) -> int:
+@kernel
+def gelu_tanh(x_: FloatsAt, out_: FloatsAt, begin: int, end: int) -> int:
     """`nlpkit.kernels.pointwise_code.gelu_tanh` of the numbers begin to end - 1, without its derivative."""
     for place in range(begin, end - WIDE + 1, WIDE):
         store(out_, place, gelu_tanh_of(load16(x_, place))[0])
@@ -121,7 +129,7 @@ def gelu_tanh(x_: Any, out_: Any, begin: int, end: int) -> int:
     return 0
 
 
-@compiled(inline="always")
+@inlined
 def _scores(q_: Any, q: int, step: int, keys_: Any, at: int, far: int, width: int, room_: Any, wide: int, panels: int,
             rows: int) -> None:  # fmt: skip
     """Products of ``rows`` queries with all keys of some panels, ``far`` apart, [rows, wide]."""
@@ -137,7 +145,7 @@ def _scores(q_: Any, q: int, step: int, keys_: Any, at: int, far: int, width: in
             _one0(q_, q, step, keys_, key, PANEL, width, room_, out, wide)
 
 
-@compiled(inline="always")
+@inlined
 def _softmax(room_: Any, at: int, seen: int, longest: int, scale: Any, mask_: Any, mask: int, masked: int) -> None:
     """Of ``seen`` scores times ``scale``; 0 for those up to ``longest``. A mask is added to the scores."""
     whole = (seen + LANES - 1) // LANES * LANES
@@ -167,7 +175,7 @@ def _softmax(room_: Any, at: int, seen: int, longest: int, scale: Any, mask_: An
         store(room_, place, mul(load(room_, place), share))
 
 
-@compiled(inline="always")
+@inlined
 def _mixed(room_: Any, wide: int, values_: Any, at: int, step: int, keys: int, out_: Any, out: int, far: int,
            width: int, rows: int) -> None:  # fmt: skip
     """Values mixed by the shares of ``rows`` queries."""
@@ -195,11 +203,11 @@ def _mixed(room_: Any, wide: int, values_: Any, at: int, step: int, keys: int, o
             column += LANES
 
 
-@compiled(allocates=False)
+@kernel
 def attend(
-    qkv_: Any, keys_: Any, values_: Any, mask_: Any, out_: Any, room_: Any, scale: float, heads: int, width: int,
-    queries: int, before: int, key_unit: int, key_step: int, value_step: int, value_sequence: int, kept: int,
-    causal: int, masked: int, begin: int, end: int,
+    qkv_: FloatsAt, keys_: FloatsAt, values_: FloatsAt, mask_: FloatsAt, out_: FloatsAt, room_: FloatsAt, scale:
+    float, heads: int, width: int, queries: int, before: int, key_unit: int, key_step: int, value_step: int,
+    value_sequence: int, kept: int, causal: int, masked: int, begin: int, end: int,
 ) -> int:  # fmt: skip
     """softmax(q k^T scale) v for the heads begin to end - 1 of all sequences, ``heads`` each.
 
@@ -243,7 +251,7 @@ def attend(
     return 0
 
 
-@compiled(inline="always")
+@inlined
 def _whole(x_: Any, at: int, whole_: Any, to: int, width: int) -> Any:
     """A row as whole numbers from -127 to 127 times a scale, which is returned; a row of zeros has the scale 1."""
     most = zero = splat(np.float32(0.0))
@@ -257,23 +265,23 @@ def _whole(x_: Any, at: int, whole_: Any, to: int, width: int) -> Any:
     return peak * np.float32(1.0 / 127.0) if peak > 0 else np.float32(1.0)
 
 
-@compiled(allocates=False)
-def rounded(x_: Any, whole_: Any, scale_: Any, rows: int, width: int) -> int:
+@kernel
+def rounded(x_: FloatsAt, whole_: Int8At, scale_: FloatsAt, rows: int, width: int) -> int:
     """Each row as whole numbers of 8 bits times ``scale_`` [M]."""
     for row in range(rows):
         put(scale_, row, _whole(x_, row * width, whole_, row * width, width))
     return 0
 
 
-@compiled(inline="always")
+@inlined
 def _put8(out_: Any, out: int, sum_: Any, scale: Any, columns_: Any, bias_: Any, column: int) -> None:
     put(out_, out, np.float32(np.int32(sum_)) * (scale * item(columns_, column)) + item(bias_, column))
 
 
-@compiled(allocates=False)
+@kernel
 def product8(
-    x_: Any, weight_: Any, columns_: Any, bias_: Any, out_: Any, whole_: Any, scales_: Any, sums_: Any, rows: int,
-    depth: int, columns: int, begin: int, end: int,
+    x_: FloatsAt, weight_: Int8At, columns_: FloatsAt, bias_: FloatsAt, out_: FloatsAt, whole_: Int16At, scales_:
+    FloatsAt, sums_: IntsAt, rows: int, depth: int, columns: int, begin: int, end: int,
 ) -> int:  # fmt: skip
     """`rounded`, the product with weights [E, D] of 8 bits, and `scaled`, of all rows and the columns begin to end - 1
     of ``columns``. whole has room for D numbers of each of `WHOLE` rows, scales for one of each, sums for 8."""
@@ -304,8 +312,10 @@ def product8(
     return 0
 
 
-@compiled(allocates=False)
-def scaled(sums_: Any, rows_: Any, columns_: Any, bias_: Any, out_: Any, rows: int, width: int) -> int:
+@kernel
+def scaled(
+    sums_: IntsAt, rows_: FloatsAt, columns_: FloatsAt, bias_: FloatsAt, out_: FloatsAt, rows: int, width: int
+) -> int:
     """sums [M, width] times its row's and its column's scale, plus the bias; ``width`` may be any."""
     for row in range(rows):
         scale, at = item(rows_, row), row * width

@@ -11,8 +11,7 @@ sequences, T tokens of one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,16 +21,10 @@ from torch import Tensor
 
 from nlpkit.kernels import product
 from nlpkit.kernels.pointwise import share
-from nlpkit.kernels.shapes import PANEL
-from nlpkit.machine import native
+from nlpkit.kernels.shapes import FILLED, KEYS, LOWEST, PARTS, QUERIES
+from nlpkit.machine.native import Kernels
 
-_MODULE = "nlpkit.kernels.attention_code"
-QUERIES = 72  # that are looked at together, a multiple of the rows of a tile
-KEYS = 64  # of a block of scores in the backward pass; a tile may be as wide
-DEEP = 128  # keys whose values are mixed at once: they stay in the cache
-FILLED = 16 if PANEL > 16 else 8  # a head is filled up to a multiple of this, with zeros
-PARTS = 9  # numbers that say what a sequence is
-LOWEST = -1e30  # a score that is never seen; a number, so that what is none can be told from it
+KERNELS = Kernels("nlpkit.kernels.attention_code")
 
 
 class Run(Protocol):
@@ -50,19 +43,6 @@ class Packing(Protocol):
     def lengths(self) -> Sequence[int]: ...
     @property
     def runs(self) -> Sequence[Run]: ...
-
-
-@cache
-def kernels() -> dict[str, Callable[..., int]]:
-    """Each kernel; loaded, and if need be compiled, when the first is asked for."""
-    f, i8 = np.empty(0, np.float32), np.empty(0, np.int64)
-    return native.by_place(
-        _MODULE,
-        {
-            "forward": (f, f, f, f, i8, f, f, f, 0.0, *(0,) * 6),
-            "backward": (f, f, f, f, i8, f, f, f, f, f, f, f, 0.0, *(0,) * 6),
-        },
-    )
 
 
 def usable(*tensors: Tensor) -> bool:
@@ -145,7 +125,7 @@ class Attend(torch.autograd.Function):
 def spread(name: str, given: Sequence[Tensor], heads: int, room: int, cost: int) -> None:
     """Call a kernel for all heads of all sequences, each thread with a room of its own."""
     asked, model = given[0].shape
-    places, kernel = [part.data_ptr() for part in given], kernels()[name]
+    places, kernel = [part.data_ptr() for part in given], getattr(KERNELS, name)
     width, threads = model // heads, torch.get_num_threads()
 
     def work(begin: int, end: int) -> None:

@@ -19,10 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from nlpkit.kernels.attention import DEEP, FILLED, KEYS, LOWEST, PARTS, QUERIES
 from nlpkit.kernels.attention_tiles import ALL, across, cross, mix, scored
-from nlpkit.kernels.shapes import ROWS
-from nlpkit.machine.compiled import compiled
+from nlpkit.kernels.shapes import DEEP, FILLED, KEYS, LOWEST, PARTS, QUERIES, ROWS
+from nlpkit.machine.kernel import FloatsAt, LongsAt, helper, inlined, kernel
 from nlpkit.machine.simd import (
     LANES,
     WIDE,
@@ -46,7 +45,7 @@ from nlpkit.machine.simd import (
 )  # fmt: skip
 
 
-@compiled(allocates=False)
+@helper
 def _taken(x_: Any, x: int, step: int, width: int, out_: Any, out: int, rows: int, factor: Any) -> int:
     """Rows [rows, W] of x times ``factor``, as [rows, F] and filled up to a multiple of `ROWS` rows."""
     filled = (width + FILLED - 1) // FILLED * FILLED
@@ -59,7 +58,7 @@ def _taken(x_: Any, x: int, step: int, width: int, out_: Any, out: int, rows: in
     return 0
 
 
-@compiled(inline="always")
+@inlined
 def _given(x_: Any, x: int, out_: Any, out: int, width: int, factor: Any) -> None:
     """A row of W numbers times ``factor``."""
     place, wide = 0, splat16(factor)
@@ -74,42 +73,42 @@ def _given(x_: Any, x: int, out_: Any, out: int, width: int, factor: Any) -> Non
         place += 1
 
 
-@compiled(inline="always")
+@inlined
 def _zeros(out_: Any, out: int, count: int) -> None:
     zero = splat(np.float32(0.0))
     for place in range(out, out + count, LANES):
         store(out_, place, zero)
 
 
-@compiled(inline="always")
+@inlined
 def _added(room_: Any, at: int, mask_: Any, mask: int, count: int) -> None:
     """A row of a mask added to a row of scores."""
     for key in range(count):
         put(room_, at + key, item(room_, at + key) + item(mask_, mask + key))
 
 
-@compiled(inline="always")
+@inlined
 def _raised(scores: Any, top: Any) -> Any:
     """e^(scores - top), 0 where that is less than e^-80."""
     lowest = splat16(np.float32(-80.0))
     return sub(exp(greatest(lowest, sub(scores, top))), exp(lowest))
 
 
-@compiled(inline="always")
+@inlined
 def _ramp(out_: Any, out: int) -> None:
     """WIDE numbers that are no bound, then WIDE that are the lowest."""
     store(out_, out, splat16(np.float32(np.inf)))
     store(out_, out + WIDE, splat16(np.float32(LOWEST)))
 
 
-@compiled(inline="always")
+@inlined
 def _hidden(room_: Any, place: int, own: int, ramp: int) -> Any:
     """WIDE numbers, of which the first ``own`` stay and the others are the lowest."""
     shown = least(load16(room_, place), load16(room_, ramp + WIDE - max(0, min(WIDE, own))))
     return greatest(shown, splat16(np.float32(LOWEST)))  # what lay there before may be less
 
 
-@compiled(allocates=False)
+@helper
 def _softmax(room_: Any, scores: int, step: int, rows: int, own: int, more: int, length: int, tops: int, spare: int,
              ramp: int) -> int:  # fmt: skip
     """Of scores [rows, step] e^(score - greatest); each row's greatest in ``tops``, 1 / the sum QUERIES further.
@@ -152,14 +151,14 @@ def _softmax(room_: Any, scores: int, step: int, rows: int, own: int, more: int,
     return 0
 
 
-@compiled(inline="always")
+@inlined
 def _halves(room_: Any, spare: int, x: Any) -> Any:
     """The halves of WIDE numbers."""
     store(room_, spare, x)
     return load(room_, spare), load(room_, spare + LANES)
 
 
-@compiled(inline="always")
+@inlined
 def _sums(room_: Any, at: int) -> Any:
     """The sums of eight rows of eight numbers."""
     return sums(load(room_, at), load(room_, at + LANES), load(room_, at + 2 * LANES), load(room_, at + 3 * LANES),
@@ -167,7 +166,7 @@ def _sums(room_: Any, at: int) -> Any:
                 load(room_, at + 7 * LANES))  # fmt: skip
 
 
-@compiled(inline="always")
+@inlined
 def _unit(units_: Any, unit: int, heads: int) -> Any:
     """Its head; of its sequence the first token, the length, whether causal, whether there is a mask, where that of
     the head is, how far apart its queries are, the first query, and how many there are."""
@@ -179,10 +178,10 @@ def _unit(units_: Any, unit: int, heads: int) -> Any:
     )  # fmt: skip
 
 
-@compiled(allocates=False)
+@kernel
 def forward(
-    q_: Any, k_: Any, v_: Any, mask_: Any, units_: Any, out_: Any, stats_: Any, room_: Any, scale: float, queried: int,
-    heads: int, width: int, begin: int, end: int, parts: int,
+    q_: FloatsAt, k_: FloatsAt, v_: FloatsAt, mask_: FloatsAt, units_: LongsAt, out_: FloatsAt, stats_: FloatsAt,
+    room_: FloatsAt, scale: float, queried: int, heads: int, width: int, begin: int, end: int, parts: int,
 ) -> int:  # fmt: skip
     """The units begin, begin + parts, .. of each part up to ``end``; those are heads of sequences.
 
@@ -241,7 +240,7 @@ def forward(
     return 0
 
 
-@compiled(inline="always")
+@inlined
 def _slopes(room_: Any, shares: int, slopes: int, own: int, end: int, ramp: int, top: Any, inverse: Any,
             along: Any) -> None:  # fmt: skip
     """A row of scores and the gradients of its shares become shares and the gradients of scores, 0 after ``own``."""
@@ -255,7 +254,7 @@ def _slopes(room_: Any, shares: int, slopes: int, own: int, end: int, ramp: int,
         store(room_, slopes + place, mul(share, sub(load16(room_, slopes + place), less)))
 
 
-@compiled(allocates=False)
+@helper
 def _along(x_: Any, x: int, step: int, width: int, room_: Any, y: int, filled: int, rows: int, spare: int,
            out: int) -> int:  # fmt: skip
     """The sum of the products of each row of x [rows, W] and y [rows, F]."""
@@ -274,10 +273,11 @@ def _along(x_: Any, x: int, step: int, width: int, room_: Any, y: int, filled: i
     return 0
 
 
-@compiled(allocates=False)
+@kernel
 def backward(
-    q_: Any, k_: Any, v_: Any, mask_: Any, units_: Any, out_: Any, stats_: Any, dout_: Any, dq_: Any, dk_: Any,
-    dv_: Any, room_: Any, scale: float, queried: int, heads: int, width: int, begin: int, end: int, parts: int,
+    q_: FloatsAt, k_: FloatsAt, v_: FloatsAt, mask_: FloatsAt, units_: LongsAt, out_: FloatsAt, stats_: FloatsAt,
+    dout_: FloatsAt, dq_: FloatsAt, dk_: FloatsAt, dv_: FloatsAt, room_: FloatsAt, scale: float, queried: int,
+    heads: int, width: int, begin: int, end: int, parts: int,
 ) -> int:  # fmt: skip
     """The gradients of q, k and v from that of out; else as `forward`."""
     model, filled = heads * width, (width + FILLED - 1) // FILLED * FILLED

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from nlpkit.kernels.attention import FILLED, KEYS
 from nlpkit.kernels.product_code import _stored
-from nlpkit.kernels.shapes import PANEL, ROWS
+from nlpkit.kernels.shapes import FILLED, KEYS, PANEL, ROWS
 from nlpkit.kernels.tile import adding_tile, tile
-from nlpkit.machine.compiled import compiled
+from nlpkit.machine.kernel import helper
 from nlpkit.machine.simd import LANES, WIDE, item, load, put, transposed
 
 _HALF = max(PANEL // 2, LANES)
@@ -25,7 +24,7 @@ _wide4, _half4, _least4 = (adding_tile(4, *shape, strip=KEYS) for shape in _SHAP
 ALL = 1 << 40  # how many keys after its own a query sees, where it sees all
 
 
-@compiled(allocates=False)
+@helper
 def scored(x_: Any, x: int, w_: Any, w: int, depth: int, step_x: int, out_: Any, out: int, step_out: int, rows: int,
             columns: int, ahead: int) -> int:  # fmt: skip
     """out [rows, columns] = x w, w [depth, KEYS]; row r sees the columns up to r + ``ahead``, others may be left."""
@@ -48,7 +47,7 @@ def scored(x_: Any, x: int, w_: Any, w: int, depth: int, step_x: int, out_: Any,
     return 0
 
 
-@compiled(allocates=False)
+@helper
 def mix(x_: Any, x: int, step_x: int, w_: Any, w: int, depth: int, out_: Any, out: int, rows: int, columns: int,
            ahead: int) -> int:  # fmt: skip
     """out [rows, columns] += x w, w [depth, columns]; row r and the rest of its tile have a depth up to r + ``ahead``,
@@ -70,7 +69,7 @@ def mix(x_: Any, x: int, step_x: int, w_: Any, w: int, depth: int, out_: Any, ou
     return 0
 
 
-@compiled(allocates=False)
+@helper
 def cross(x_: Any, x: int, w_: Any, w: int, depth: int, out_: Any, out: int, rows: int, columns: int,
              ahead: int) -> int:  # fmt: skip
     """out [rows, columns] += x^T w, x [depth, KEYS], w [depth, columns]; row r of x is 0 beyond r + ``ahead``."""
@@ -100,7 +99,7 @@ def cross(x_: Any, x: int, w_: Any, w: int, depth: int, out_: Any, out: int, row
     return 0
 
 
-@compiled(allocates=False)
+@helper
 def across(x_: Any, x: int, step: int, width: int, out_: Any, out: int, rows: int) -> int:
     """Rows [rows, W] of x across, in blocks [W, KEYS]. The last is repeated up to a multiple of `FILLED`."""
     for begin in range(0, (rows + FILLED - 1) // FILLED * FILLED, LANES):

@@ -15,8 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nlpkit.kernels.shapes import NORM_ROWS
 from nlpkit.machine import room
+from nlpkit.machine.kernel import LANES
+from nlpkit.machine.native import Kernels
 
+KERNELS = Kernels("nlpkit.kernels.pointwise_code")
 LEAST = 1 << 21  # products and additions that are worth a thread
 
 
@@ -28,13 +32,10 @@ def usable(x: Tensor, step: int = 8) -> bool:
 
 def gelu_(x: Tensor, tanh: bool) -> Tensor:
     """GELU; x, which is contiguous, becomes its derivative."""
-    from nlpkit.kernels import pointwise_code as kernels
-
     out = room.empty(x, *x.shape)
-    kernel = kernels.gelu_tanh if tanh else kernels.gelu
-    width = x.shape[-1]
-    arrays = [_flat(part) for part in (x, out, x)]
-    share(lambda begin, end: kernel(*arrays, begin * width, end * width), x.numel() // width, 32 * x.numel())
+    kernel = KERNELS.gelu_tanh if tanh else KERNELS.gelu
+    width, at, to = x.shape[-1], x.data_ptr(), out.data_ptr()
+    share(lambda begin, end: kernel(at, to, at, begin * width, end * width), x.numel() // width, 32 * x.numel())
     return out
 
 
@@ -42,36 +43,35 @@ def norm_backward(
     grad_ND: Tensor, x_ND: Tensor, mean_N1: Tensor, scale_N1: Tensor, weight_D: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of a norm's input, weight and bias."""
-    from nlpkit.kernels import pointwise_code as kernels
-
     rows, width = grad_ND.shape
-    blocks = -(-rows // kernels.BLOCK)
+    blocks = -(-rows // NORM_ROWS)
     dx_ND, sums = torch.empty_like(x_ND), grad_ND.new_empty(blocks, 2, width)
     dweights = grad_ND.new_zeros(2, width)
-    weight_D = weight_D.clone()  # numpy fixes a tensor's memory, and that of a sharded weight must stay torch's
-    arrays = [_flat(part.contiguous()) for part in (grad_ND, x_ND, mean_N1, scale_N1, weight_D)]
-    results = [_flat(dx_ND), _flat(sums)]
-    share(lambda begin, end: kernels.norm_backward(*arrays, *results, width, begin, end), rows, 32 * rows * width,
-          kernels.BLOCK)  # fmt: skip
+    given = [part.detach().contiguous() for part in (grad_ND, x_ND, mean_N1, scale_N1, weight_D)]
+    places = [part.data_ptr() for part in (*given, dx_ND, sums)]
+
+    def work(begin: int, end: int) -> None:
+        own = torch.empty(LANES)
+        KERNELS.norm_backward(*places, own.data_ptr(), width, begin, end)
+
+    share(work, rows, 32 * rows * width, NORM_ROWS)
     if rows:
-        kernels.add_blocks(_flat(sums), _flat(dweights), blocks, 2 * width)
+        KERNELS.add_blocks(sums.data_ptr(), dweights.data_ptr(), blocks, 2 * width)
     return dx_ND, dweights[0], dweights[1]
 
 
 def softmax_loss_(logits_MV: Tensor, target_M: Tensor) -> Tensor:
     """-log softmax(logits)[target], [M]; the logits become its gradient. Of any V."""
-    from nlpkit.kernels import pointwise_code as kernels
-
     rows, width = logits_MV.shape
-    loss_M = logits_MV.new_empty(rows)
-    arrays = [_flat(part) for part in (logits_MV, target_M.contiguous(), loss_M)]
-    share(lambda begin, end: kernels.softmax_loss(*arrays, width, begin, end), rows, 32 * rows * width)
+    loss_M, target_M = logits_MV.new_empty(rows), target_M.contiguous()
+    places = [part.data_ptr() for part in (logits_MV, target_M, loss_M)]
+
+    def work(begin: int, end: int) -> None:
+        own = torch.empty(2 * LANES)
+        KERNELS.softmax_loss(*places, own.data_ptr(), width, begin, end)
+
+    share(work, rows, 32 * rows * width)
     return loss_M
-
-
-def _flat(x: Tensor) -> Any:
-    """The same memory as an array of one dimension."""
-    return x.detach().view(-1).numpy()
 
 
 def share(work: Callable[[int, int], Any], parts: int, cost: int, step: int = 1) -> None:

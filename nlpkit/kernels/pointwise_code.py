@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from nlpkit.machine.compiled import compiled
+from nlpkit.kernels.shapes import NORM_ROWS
+from nlpkit.machine.kernel import FloatsAt, LongsAt, inlined, kernel
 from nlpkit.machine.simd import (
     LANES,
     WIDE,
@@ -26,20 +27,20 @@ from nlpkit.machine.simd import (
     exp,
     fma,
     greatest,
+    item,
     least,
     load,
     load16,
     mul,
+    put,
     signed,
     splat,
     store,
     sub,
 )  # fmt: skip
 
-BLOCK = 64  # rows whose share of a norm's weight gradient is summed by one thread
 
-
-@compiled(inline="always")
+@inlined
 def _across(x: Any, room: Any) -> Any:
     """The sum of the lanes: neighbours, pairs, halves. ``room`` has eight places."""
     store(room, 0, x)
@@ -47,13 +48,13 @@ def _across(x: Any, room: Any) -> Any:
     return pairs[0] + pairs[1]
 
 
-@compiled(inline="always")
+@inlined
 def bounded(x: Any) -> Any:
     """Within what `exp` takes."""
     return greatest(alike(x, np.float32(-80.0)), least(alike(x, np.float32(80.0)), x))
 
 
-@compiled(inline="always")
+@inlined
 def gelu_of(x: Any) -> Any:
     """x Phi(x) and its derivative, Phi(x) + x phi(x).
 
@@ -75,7 +76,7 @@ def gelu_of(x: Any) -> Any:
     return value, fma(mul(x, density), alike(x, np.float32(0.3989422804014327)), phi)
 
 
-@compiled(inline="always")
+@inlined
 def gelu_tanh_of(x: Any) -> Any:
     """x s and its derivative, s + x ds/dx.
 
@@ -90,8 +91,8 @@ def gelu_tanh_of(x: Any) -> Any:
     return mul(x, share), fma(mul(share, sub(one, share)), rise, share)
 
 
-@compiled()
-def gelu(x_: Any, out_: Any, slope_: Any, begin: int, end: int) -> None:
+@kernel
+def gelu(x_: FloatsAt, out_: FloatsAt, slope_: FloatsAt, begin: int, end: int) -> int:
     """GELU and its derivative of the numbers begin to end - 1; ``slope_`` may be x."""
     for place in range(begin, end - WIDE + 1, WIDE):
         value, slope = gelu_of(load16(x_, place))
@@ -101,10 +102,11 @@ def gelu(x_: Any, out_: Any, slope_: Any, begin: int, end: int) -> None:
         rest, rise = gelu_of(load(x_, place))
         store(out_, place, rest)
         store(slope_, place, rise)
+    return 0
 
 
-@compiled()
-def gelu_tanh(x_: Any, out_: Any, slope_: Any, begin: int, end: int) -> None:
+@kernel
+def gelu_tanh(x_: FloatsAt, out_: FloatsAt, slope_: FloatsAt, begin: int, end: int) -> int:
     """GELU by tanh and its derivative of the numbers begin to end - 1; ``slope_`` may be x."""
     for place in range(begin, end - WIDE + 1, WIDE):
         value, slope = gelu_tanh_of(load16(x_, place))
@@ -114,25 +116,35 @@ def gelu_tanh(x_: Any, out_: Any, slope_: Any, begin: int, end: int) -> None:
         rest, rise = gelu_tanh_of(load(x_, place))
         store(out_, place, rest)
         store(slope_, place, rise)
+    return 0
 
 
-@compiled()
+@kernel
 def norm_backward(
-    grad_: Any, x_: Any, mean_: Any, scale_: Any, weight_: Any, dx_: Any, sums_: Any, width: int, begin: int, end: int
-) -> None:
-    """The gradients of a norm for the rows begin to end - 1, where begin is a multiple of `BLOCK`.
+    grad_: FloatsAt,
+    x_: FloatsAt,
+    mean_: FloatsAt,
+    scale_: FloatsAt,
+    weight_: FloatsAt,
+    dx_: FloatsAt,
+    sums_: FloatsAt,
+    room_: FloatsAt,
+    width: int,
+    begin: int,
+    end: int,
+) -> int:
+    """The gradients of a norm for the rows begin to end - 1, where begin is a multiple of `NORM_ROWS`.
 
     ``mean_`` and ``scale_`` [N] are each row's mean and 1 / deviation. ``sums_`` [blocks, 2, D] gets each block's sums
-    of grad times the normed input, and of grad.
+    of grad times the normed input, and of grad. ``room_`` has LANES numbers.
     """
-    room = np.empty(LANES, np.float32)
     share = np.float32(1.0 / width)
     zero = splat(np.float32(0.0))
-    for first in range(begin, end, BLOCK):
-        weights, biases = first // BLOCK * 2 * width, first // BLOCK * 2 * width + width
+    for first in range(begin, end, NORM_ROWS):
+        weights, biases = first // NORM_ROWS * 2 * width, first // NORM_ROWS * 2 * width + width
         for place in range(weights, weights + 2 * width, LANES):
             store(sums_, place, zero)
-        for row in range(first, min(end, first + BLOCK)):
+        for row in range(first, min(end, first + NORM_ROWS)):
             at = row * width
             mean, scale = splat(mean_[row]), splat(scale_[row])
             flat, along = zero, zero
@@ -144,38 +156,41 @@ def norm_backward(
                 weighted = mul(grad, load(weight_, place))
                 flat = add(flat, weighted)
                 along = fma(weighted, normed, along)
-            flat, along = splat(_across(flat, room) * share), splat(_across(along, room) * share)
+            flat, along = splat(_across(flat, room_) * share), splat(_across(along, room_) * share)
             for place in range(0, width, LANES):
                 normed = mul(sub(load(x_, at + place), mean), scale)
                 weighted = mul(load(grad_, at + place), load(weight_, place))
                 store(dx_, at + place, mul(scale, sub(sub(weighted, flat), mul(normed, along))))
+    return 0
 
 
-@compiled()
-def add_blocks(sums_: Any, out_: Any, blocks: int, size: int) -> None:
+@kernel
+def add_blocks(sums_: FloatsAt, out_: FloatsAt, blocks: int, size: int) -> int:
     """The sum of ``blocks`` rows of ``size`` numbers, in their order."""
     for place in range(0, size, LANES):
         total = load(sums_, place)
         for block in range(1, blocks):
             total = add(total, load(sums_, block * size + place))
         store(out_, place, total)
+    return 0
 
 
-@compiled()
-def softmax_loss(logits_: Any, target_: Any, loss_: Any, width: int, begin: int, end: int) -> None:
+@kernel
+def softmax_loss(
+    logits_: FloatsAt, target_: LongsAt, loss_: FloatsAt, room_: FloatsAt, width: int, begin: int, end: int
+) -> int:
     """Of each answer -log softmax(logits)[target], and in the logits' place its gradient, softmax less 1 at the target;
-    of the rows begin to end - 1. ``width`` may be any."""
-    room = np.empty(LANES, np.float32)
-    rest = np.empty(LANES, np.float32)  # the end of a row, filled up with what is never likely
+    of the rows begin to end - 1. ``width`` may be any. ``room_`` has 2 LANES numbers: the second half has
+    the end of a row, filled up with what is never likely."""
     whole = width // LANES * LANES
     lowest = splat(np.float32(-np.inf))
     for row in range(begin, end):
         at = row * width
-        store(rest, 0, lowest)
+        store(room_, LANES, lowest)
         for place in range(whole, width):
-            rest[place - whole] = logits_[at + place]
+            put(room_, LANES + place - whole, item(logits_, at + place))
         # Four at a time, so that one need not wait for the other.
-        a, b, c, d = lowest, lowest, lowest, load(rest, 0)
+        a, b, c, d = lowest, lowest, lowest, load(room_, LANES)
         quarters = whole // (4 * LANES) * 4 * LANES
         for place in range(0, quarters, 4 * LANES):
             a, b = greatest(a, load(logits_, at + place)), greatest(b, load(logits_, at + place + LANES))
@@ -183,10 +198,10 @@ def softmax_loss(logits_: Any, target_: Any, loss_: Any, width: int, begin: int,
             d = greatest(d, load(logits_, at + place + 3 * LANES))
         for place in range(quarters, whole, LANES):
             a = greatest(a, load(logits_, at + place))
-        store(room, 0, greatest(greatest(a, b), greatest(c, d)))
-        most = room[0]
+        store(room_, 0, greatest(greatest(a, b), greatest(c, d)))
+        most = item(room_, 0)
         for lane in range(1, LANES):
-            most = max(most, room[lane])
+            most = max(most, item(room_, lane))
         chosen = logits_[at + target_[row]]
         top = splat(most)
         a = b = c = d = splat(np.float32(0.0))
@@ -204,12 +219,12 @@ def softmax_loss(logits_: Any, target_: Any, loss_: Any, width: int, begin: int,
             e = exp(bounded(sub(load(logits_, at + place), top)))
             store(logits_, at + place, e)
             a = add(a, e)
-        store(rest, 0, exp(bounded(sub(load(rest, 0), top))))
+        store(room_, LANES, exp(bounded(sub(load(room_, LANES), top))))
         for place in range(whole, width):
-            logits_[at + place] = rest[place - whole]
+            put(logits_, at + place, item(room_, LANES + place - whole))
         for lane in range(width - whole, LANES):
-            rest[lane] = np.float32(0.0)
-        summed = _across(add(add(add(a, b), add(c, d)), load(rest, 0)), room)
+            put(room_, LANES + lane, np.float32(0.0))
+        summed = _across(add(add(add(a, b), add(c, d)), load(room_, LANES)), room_)
         loss_[row] = np.float32(log(summed) + np.float64(most) - np.float64(chosen))
         scale = splat(np.float32(1.0) / summed)
         for place in range(0, whole, LANES):
@@ -217,3 +232,4 @@ def softmax_loss(logits_: Any, target_: Any, loss_: Any, width: int, begin: int,
         for place in range(whole, width):
             logits_[at + place] *= np.float32(1.0) / summed
         logits_[at + target_[row]] -= np.float32(1.0)
+    return 0

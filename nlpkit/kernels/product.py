@@ -10,40 +10,20 @@ Shapes: M rows, D and E widths.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from nlpkit.kernels.pointwise import share
-from nlpkit.kernels.shapes import PANEL, ROWS
-from nlpkit.machine import native, room
+from nlpkit.kernels.shapes import BLOCK, HIGH, PANEL, ROWS
+from nlpkit.machine import room
+from nlpkit.machine.native import Kernels
 
-_MODULE = "nlpkit.kernels.product_code"
-BLOCK = 512  # steps of the depth of a product after which its next rows are taken
+KERNELS = Kernels("nlpkit.kernels.product_code")
 _KEPT = 1 << 18  # numbers of x that are made strips at once, a megabyte
-HIGH = 192  # rows that are multiplied with one panel after the other
 _LAID = 1 << 19  # numbers of a weight that are laid in panels before they are multiplied
 _COLUMNS = 1024  # of a weight that are turned before they are multiplied: they stay in the cache
-
-
-@cache
-def kernels() -> dict[str, Callable[..., int]]:
-    """Each kernel; loaded, and if need be compiled, when the first is asked for."""
-    f = np.empty(0, np.float32)
-    return native.by_place(
-        _MODULE,
-        {
-            "turned": (f, f, *(0,) * 4),
-            "laid": (f, f, *(0,) * 4),
-            "product": (f, 0, f, 0, 0, f, f, 0, f, f, 0, 0, 0, 0),
-            "strips": (f, f, *(0,) * 4),
-            "gradient": (f, f, f, f, f, f, *(0,) * 8),
-            "sums": (f, f, f, *(0,) * 5),
-        },
-    )
 
 
 def usable(*tensors: Tensor | None) -> bool:
@@ -63,7 +43,7 @@ def forward(x_MD: Tensor, weight_ED: Tensor, bias_E: Tensor | None, out_ME: Tens
     bias_E = x_MD.new_zeros(columns) if bias_E is None else bias_E.detach().contiguous()
     out_ME = room.empty(x_MD, rows, columns) if out_ME is None else out_ME
     x, weight, bias, out = x_MD.data_ptr(), weight_ED.data_ptr(), bias_E.data_ptr(), out_ME.data_ptr()
-    turned, product = kernels()["turned"], kernels()["product"]
+    turned, product = KERNELS.turned, KERNELS.product
     across = room.empty(x_MD, depth * PANEL * (panels if rows >= columns else 0))
 
     def some_rows(begin: int, end: int) -> None:
@@ -100,7 +80,7 @@ def input_gradient(dy_ME: Tensor, weight_ED: Tensor) -> Tensor:
     out_MD = room.empty(dy_ME, rows, columns)
     zeros, panels = dy_ME.new_zeros(columns), -(-columns // PANEL)
     dy, weight, out = dy_ME.data_ptr(), weight_ED.data_ptr(), out_MD.data_ptr()
-    laid, product = kernels()["laid"], kernels()["product"]
+    laid, product = KERNELS.laid, KERNELS.product
     part = max(BLOCK, _LAID // columns // BLOCK * BLOCK) if rows >= columns else 0
     all_laid = dy_ME.new_empty(min(part, depth) * PANEL * panels)
 
@@ -141,7 +121,7 @@ def weight_gradient(
     count, panels = -(-width // ROWS), -(-columns // PANEL)
     step = max(1, _KEPT // (width * BLOCK)) * BLOCK
     strips = x_MD.new_empty(min(step, rows) * count * ROWS + 8)
-    make, gradient = kernels()["strips"], kernels()["gradient"]
+    make, gradient = KERNELS.strips, KERNELS.gradient
     biased, dbias = dbias_E is not None, 0 if dbias_E is None else dbias_E.data_ptr()
     if across and biased and rows:
         _sums(dy_ME, dbias, adding=adding)
@@ -164,7 +144,7 @@ def weight_gradient(
 
 def _sums(dy_ME: Tensor, dbias: int, *, adding: bool) -> None:
     """The sum of dy for `weight_gradient`."""
-    (rows, columns), kernel, dy = dy_ME.shape, kernels()["sums"], dy_ME.data_ptr()
+    (rows, columns), kernel, dy = dy_ME.shape, KERNELS.sums, dy_ME.data_ptr()
 
     def work(begin: int, end: int) -> None:
         own = torch.empty(end - begin)

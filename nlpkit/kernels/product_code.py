@@ -18,10 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from nlpkit.kernels.product import BLOCK, HIGH
-from nlpkit.kernels.shapes import PANEL, ROWS
+from nlpkit.kernels.shapes import BLOCK, HIGH, PANEL, ROWS
 from nlpkit.kernels.tile import adding_tile
-from nlpkit.machine.compiled import compiled
+from nlpkit.machine.kernel import FloatsAt, inlined, kernel
 from nlpkit.machine.simd import LANES, WIDE, add, item, load, load16, put, splat, store, transposed
 
 _SHAPE = (PANEL // WIDE, WIDE) if PANEL > WIDE else (PANEL // LANES, LANES)
@@ -33,8 +32,8 @@ _NEAR = 1 << 17  # numbers of a result to which the next part of the depth is ad
 _GROUP = 8  # tokens that are put into strips together
 
 
-@compiled(allocates=False)
-def turned(w_: Any, out_: Any, depth: int, columns: int, begin: int, end: int) -> int:
+@kernel
+def turned(w_: FloatsAt, out_: FloatsAt, depth: int, columns: int, begin: int, end: int) -> int:
     """The panels begin to end - 1 of w [columns, depth], each [depth, PANEL], filled up with zeros."""
     for first in range(begin * PANEL, end * PANEL, LANES):
         out = first // PANEL * PANEL * depth + first % PANEL
@@ -56,7 +55,7 @@ def turned(w_: Any, out_: Any, depth: int, columns: int, begin: int, end: int) -
     return 0
 
 
-@compiled(inline="always")
+@inlined
 def _stored(lines: Any, out_: Any, out: int, step: int) -> None:
     """Eight vectors, ``step`` apart."""
     a, b, c, d, e, f, g, h = lines
@@ -70,7 +69,7 @@ def _stored(lines: Any, out_: Any, out: int, step: int) -> None:
     store(out_, out + 7 * step, h)
 
 
-@compiled(inline="always")
+@inlined
 def _added(lines: Any, out_: Any, out: int, step: int) -> None:
     """Eight vectors added to what is there."""
     a, b, c, d, e, f, g, h = lines
@@ -84,7 +83,7 @@ def _added(lines: Any, out_: Any, out: int, step: int) -> None:
     store(out_, out + 7 * step, add(load(out_, out + 7 * step), h))
 
 
-@compiled(inline="always")
+@inlined
 def _copied(w_: Any, w: int, step: int, depth: int, count: int, panel_: Any, to: int) -> None:
     """A panel of ``count`` columns, filled up with zeros."""
     for k in range(depth):
@@ -98,8 +97,8 @@ def _copied(w_: Any, w: int, step: int, depth: int, count: int, panel_: Any, to:
                 )
 
 
-@compiled(allocates=False)
-def laid(w_: Any, out_: Any, depth: int, columns: int, begin: int, end: int) -> int:
+@kernel
+def laid(w_: FloatsAt, out_: FloatsAt, depth: int, columns: int, begin: int, end: int) -> int:
     """The panels begin to end - 1 of w [depth, columns], as `turned` has them of one that lies across."""
     for panel in range(begin, end):
         wide = min(PANEL, columns - panel * PANEL)
@@ -107,7 +106,7 @@ def laid(w_: Any, out_: Any, depth: int, columns: int, begin: int, end: int) -> 
     return 0
 
 
-@compiled(inline="always")
+@inlined
 def by_tiles(x_: Any, x: int, step_x: int, w_: Any, w: int, step_w: int, depth: int, out_: Any, out: int, step_out: int,
              start_: Any, start: int, step_start: int, rows: int) -> None:  # fmt: skip
     """Some rows of a product, a panel wide."""
@@ -128,7 +127,7 @@ def by_tiles(x_: Any, x: int, step_x: int, w_: Any, w: int, step_w: int, depth: 
             row += 1
 
 
-@compiled(inline="always")
+@inlined
 def _panels(x_: Any, x: int, step_x: int, w_: Any, step_w: int, far: int, bias_: Any, out_: Any, to: int, step_out: int,
             room_: Any, panel_: Any, rows: int, k: int, depth: int, columns: int, begun: bool) -> None:  # fmt: skip
     """What the steps from ``k`` on add to some rows of a product, a panel after the other; ``begun``: not the first."""
@@ -157,10 +156,10 @@ def _panels(x_: Any, x: int, step_x: int, w_: Any, step_w: int, far: int, bias_:
                 put(out_, out + row * step_out + place, item(room_, row * PANEL + place))
 
 
-@compiled(allocates=False)
+@kernel
 def product(
-    x_: Any, step_x: int, w_: Any, step_w: int, far: int, bias_: Any, out_: Any, step_out: int, room_: Any, panel_: Any,
-    rows: int, depth: int, columns: int, adding: int,
+    x_: FloatsAt, step_x: int, w_: FloatsAt, step_w: int, far: int, bias_: FloatsAt, out_: FloatsAt, step_out: int,
+    room_: FloatsAt, panel_: FloatsAt, rows: int, depth: int, columns: int, adding: int,
 ) -> int:  # fmt: skip
     """out [rows, columns] = x w + bias, or + what is there if ``adding``.
 
@@ -177,8 +176,8 @@ def product(
     return 0
 
 
-@compiled(allocates=False)
-def strips(x_: Any, out_: Any, tokens: int, width: int, begin: int, end: int) -> int:
+@kernel
+def strips(x_: FloatsAt, out_: FloatsAt, tokens: int, width: int, begin: int, end: int) -> int:
     """The strips begin to end - 1 of x [tokens, width] in blocks of tokens: [blocks, strips, BLOCK, ROWS].
 
     The last strip is filled up with nothing, the last block is shorter.
@@ -201,7 +200,7 @@ def strips(x_: Any, out_: Any, tokens: int, width: int, begin: int, end: int) ->
     return 0
 
 
-@compiled(inline="always")
+@inlined
 def _strips(x_: Any, x: int, w_: Any, w: int, step_w: int, depth: int, out_: Any, rows: int) -> None:
     """A panel's sums and what all strips of a block add to them."""
     row = 0
@@ -221,10 +220,10 @@ def _strips(x_: Any, x: int, w_: Any, w: int, step_w: int, depth: int, out_: Any
             row += 1
 
 
-@compiled(allocates=False)
+@kernel
 def gradient(
-    strips_: Any, y_: Any, dw_: Any, db_: Any, room_: Any, panel_: Any, tokens: int, width: int, columns: int,
-    adding: int, biased: int, across: int, begin: int, end: int,
+    strips_: FloatsAt, y_: FloatsAt, dw_: FloatsAt, db_: FloatsAt, room_: FloatsAt, panel_: FloatsAt, tokens: int,
+    width: int, columns: int, adding: int, biased: int, across: int, begin: int, end: int,
 ) -> int:  # fmt: skip
     """x^T y and the sum of y, of the columns of y [tokens, columns] in the panels begin to end - 1.
 
@@ -256,8 +255,10 @@ def gradient(
     return 0
 
 
-@compiled(allocates=False)
-def sums(y_: Any, db_: Any, room_: Any, tokens: int, columns: int, adding: int, begin: int, end: int) -> int:
+@kernel
+def sums(
+    y_: FloatsAt, db_: FloatsAt, room_: FloatsAt, tokens: int, columns: int, adding: int, begin: int, end: int
+) -> int:
     """The sums of the columns begin to end - 1 of y [tokens, columns]; room has end - begin numbers."""
     for place in range(end - begin):
         put(room_, place, np.float32(0.0))
@@ -268,7 +269,7 @@ def sums(y_: Any, db_: Any, room_: Any, tokens: int, columns: int, adding: int, 
     return 0
 
 
-@compiled(inline="always")
+@inlined
 def _column_sums(y_: Any, y: int, step: int, depth: int, wide: int, sums_: Any, at: int) -> None:
     """The sums of some columns and what a block adds to them, in the order of the tokens."""
     place = 0
@@ -297,7 +298,7 @@ def _column_sums(y_: Any, y: int, step: int, depth: int, wide: int, sums_: Any, 
         place += 1
 
 
-@compiled(inline="always")
+@inlined
 def _across(room_: Any, dw_: Any, first: int, wide: int, width: int, columns: int, adding: int) -> None:
     """A room [width, PANEL] put into, or added to, its columns of dw."""
     for row in range(width):
@@ -312,7 +313,7 @@ def _across(room_: Any, dw_: Any, first: int, wide: int, width: int, columns: in
             place += 1
 
 
-@compiled(inline="always")
+@inlined
 def _back(room_: Any, dw_: Any, first: int, wide: int, width: int, adding: int) -> None:
     """A room [width, PANEL] turned into, or added to, its rows of dw."""
     for column in range(0, wide, LANES):

@@ -14,7 +14,7 @@ from nlpkit.kernels import answer, product
 from nlpkit.kernels import pointwise as fused
 from nlpkit.layers.brick import Brick, MakeProduct, altered, replace_parts
 from nlpkit.layers.linear import Linear, gradients
-from nlpkit.machine.native import LANES
+from nlpkit.machine.kernel import LANES
 
 Activation = Callable[[Tensor], Tensor]
 

@@ -8,8 +8,8 @@ Portable mode: the same bytes on any x86-64 processor with AVX2, whoever made it
 
 Libraries choose their arithmetic by the processor. MKL's products and functions differ between makers even for the same
 instructions (asked for AVX2, an AMD and an Intel processor add up a row of 300 in different orders); its COMPATIBLE
-branch does not. torch's and numpy's own loops differ by vector width, so all are held to AVX2, and numba to code for
-the first processors that have it. All of it has to be said before these libraries are loaded, by their environment
+branch does not. torch's and numpy's own loops differ by vector width, so all are held to AVX2, and our own kernels are
+those of the level that has it. All of it has to be said before these libraries are loaded, by their environment
 variables, and processes that are started later inherit it. ``nlpkit --portable`` or NLPKIT_PORTABLE=1 do so.
 
 Only what torch computes is recorded as portable: nothing else of nlpkit depends on the processor's type.
@@ -25,6 +25,7 @@ from functools import cache
 from typing import Any
 
 from nlpkit.base.errors import UserError
+from nlpkit.machine import level
 
 VARIABLE = "NLPKIT_PORTABLE"
 _SETTINGS = {
@@ -32,13 +33,12 @@ _SETTINGS = {
     "ATEN_CPU_CAPABILITY": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
     "OPENBLAS_CORETYPE": "Haswell",
-    "NUMBA_CPU_NAME": "haswell",
-    "NUMBA_CPU_FEATURES": "+avx2,+fma",
+    level.VARIABLE: "x86-64-v3",
     # numpy's names up to 2.3, and from 2.4 on; it passes over those that it or the processor does not have
     "NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR X86_V4",
 }
 _NOT_INTEL = ("znver", "btver", "bdver", "amdfam", "generic")  # LLVM's names of processors of AMD, and of none
-_LIBRARIES = ("torch", "numpy", "numba")
+_LIBRARIES = ("torch", "numpy")
 
 
 def ask() -> None:

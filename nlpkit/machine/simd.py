@@ -19,9 +19,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-from nlpkit.machine.compiled import compiled
-from nlpkit.machine.native import LANES as LANES
-from nlpkit.machine.native import WIDE as WIDE
+from nlpkit.machine.kernel import LANES as LANES
+from nlpkit.machine.kernel import WIDE as WIDE
+from nlpkit.machine.kernel import inlined
 
 _INTS = ir.VectorType(ir.IntType(32), LANES)
 
@@ -303,7 +303,7 @@ _pairs = _spread([2, 3, 0, 1, 6, 7, 4, 5], "The lanes, two further.")
 _neighbours = _spread([1, 0, 3, 2, 5, 4, 7, 6], "The lanes, each beside its neighbour.")
 
 
-@compiled(inline="always")
+@inlined
 def largest(x: Any) -> Any:
     """The greatest lane, a float."""
     x = greatest(x, _halves(x))
@@ -311,7 +311,7 @@ def largest(x: Any) -> Any:
     return first(greatest(x, _neighbours(x)))
 
 
-@compiled(inline="always")
+@inlined
 def exp(x: Any) -> Any:
     """e to the x for x between -80 and 80, to about two units of the last place; exactly 1 at 0.
 
@@ -331,7 +331,7 @@ def exp(x: Any) -> Any:
     return mul(p, _power_of_two(n))
 
 
-@compiled(inline="always")
+@inlined
 def sigmoid(x: Any) -> Any:
     """1 / (1 + e^-x); exactly 1/2 at 0. Beyond 30 it is that of 30."""
     x = greatest(splat(-30.0), least(splat(30.0), x))

@@ -12,7 +12,7 @@ from nlpkit.base import events
 from nlpkit.base.errors import UserError
 from nlpkit.base.seeds import Address
 from nlpkit.base.world import default_threads
-from nlpkit.machine.simd import LANES
+from nlpkit.machine.kernel import LANES
 from nlpkit.vectors.file import KIND
 from nlpkit.vectors.glove import cooccurrence
 from nlpkit.vectors.glove.glove import Learner, learn_all

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nlpkit.machine import native
+from nlpkit.machine.native import Kernels
 from nlpkit.tokenizers import kernels, spelling
 from nlpkit.tokenizers.cache import MOST, Spell
 
+KERNELS = Kernels("nlpkit.tokenizers.kernels")
 _ASCII_SIGNS = [code for code in range(0x21, 0x7F) if not chr(code).isalnum()]
 
 
@@ -58,7 +59,7 @@ class Lines:
 
 def usable(*, compile: bool) -> bool:
     """Whether compiled code is there; with ``compile`` it is made, once."""
-    return native.ready("nlpkit.tokenizers.kernels", compile=compile)
+    return KERNELS.ready(compile=compile)
 
 
 class Encoder:
@@ -73,7 +74,7 @@ class Encoder:
         self._letters = np.zeros(512, np.int32) if plan.letters is None else plan.letters
         self._table(plan)
         mark = np.frombuffer(b"##", np.uint8)
-        continued = kernels.walk(mark, self._keys, self._values) if plan.spell == spelling.WORDPIECE else -1
+        continued = KERNELS.walk(mark, self._keys, self._values) if plan.spell == spelling.WORDPIECE else -1
         self._rule = np.array([plan.cut, plan.spell, plan.unknown, continued, plan.longest, plan.paired], np.int64)
         self._forget()
 
@@ -87,9 +88,9 @@ class Encoder:
         ends = np.cumsum(np.array([len(item) for item in encoded], np.int64))
         ids = np.array(list(plan.pieces.values()), np.int32)
         scores = np.zeros(len(ids)) if plan.scores is None else np.array(plan.scores)[ids]
-        kernels.plant(text, ends, ids, scores, self._keys, self._values, self._node_id, self._node_score)
+        KERNELS.plant(text, ends, ids, scores, self._keys, self._values, self._node_id, self._node_score)
         left, right, joined = np.array(plan.merges, np.int64).reshape(-1, 3).T.copy()
-        kernels.pair(left, right, joined, self._keys, self._values)
+        KERNELS.pair(left, right, joined, self._keys, self._values)
 
     def _forget(self) -> None:
         self._at = np.zeros(8, np.int64)
@@ -110,13 +111,13 @@ class Encoder:
         chunks, ids, size = int(self._at[kernels.CHUNKS]), int(self._at[kernels.IDS]), len(text)
         if len(self._numbers) < size:
             self._scratch(size)
-        more = kernels.between(text) + 1
+        more = KERNELS.between(text) + 1
         if chunks + more > len(self._hashes):
             room = (chunks + more) * 5 // 4
             self._hashes, self._row_begin = _grown(self._hashes, room), _grown(self._row_begin, room)
             self._row_size, self._begins = _grown(self._row_size, room), _grown(self._begins, room + 1)
             self._slots = np.zeros(1 << (room * 4 // 3).bit_length(), np.int64)  # few, so that they stay near
-            kernels.settle(self._slots, self._hashes, chunks)
+            KERNELS.settle(self._slots, self._hashes, chunks)
         if int(self._begins[chunks]) + size > len(self._arena):
             self._arena = _grown(self._arena, 2 * (int(self._begins[chunks]) + size))
         if ids + 2 * size > len(self._row):
@@ -129,7 +130,7 @@ class Encoder:
         codes = np.frombuffer(text, np.uint8)
         self._make_room(codes)
         at = self._at
-        kernels.scan(
+        KERNELS.scan(
             codes, self._kinds, self._fold, self._rule, self._floor, self._letters, self._keys,
             self._values, self._node_id, self._node_score, self._slots, self._hashes, self._begins, self._arena,
             self._row_begin, self._row_size, self._row, self._waiting, at, self._numbers, self._counts,
@@ -140,7 +141,7 @@ class Encoder:
         numbers = self._numbers[: int(at[kernels.FOUND])]
         lengths = np.empty(int(at[kernels.SENTENCES]), np.int64)
         ids = np.empty(int(self._row_size[numbers].sum()), np.int32)
-        kernels.gather(numbers, self._counts[: len(lengths)], self._row_begin, self._row_size, self._row, ids, lengths)
+        KERNELS.gather(numbers, self._counts[: len(lengths)], self._row_begin, self._row_size, self._row, ids, lengths)
         documents = self._documents[: int(at[kernels.DOCUMENTS])].copy()
         found = Lines(ids, lengths, documents, int(at[kernels.WORDS]), int(at[kernels.SIZE]))
         chunks = int(at[kernels.CHUNKS])

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nlpkit.machine.native import Bytes, Doubles, Ints, Longs, helper, kernel
+from nlpkit.machine.kernel import Bytes, Doubles, Ints, Longs, helper, kernel
 from nlpkit.tokenizers.spelling import ASKED, CUT, HIGH, LEADING, ODD, PAIRED, WHITE, find, put, spell
 
 # Places in the array `at`.
@@ -45,7 +45,7 @@ def _white(text: Bytes, place: Any) -> Any:
 
 @kernel
 def plant(text: Bytes, ends: Longs, ids: Ints, scores: Doubles, keys: Longs, values: Longs, node_id: Ints,
-          node_score: Doubles) -> Any:  # fmt: skip
+          node_score: Doubles) -> int:  # fmt: skip
     """The tree of pieces, each of which ends in ``text`` where ``ends`` says. Node 0 is the root; `node_id` is -1 where
     no piece ends. Returns how many nodes there are."""
     nodes, place = 1, 0
@@ -68,7 +68,7 @@ def plant(text: Bytes, ends: Longs, ids: Ints, scores: Doubles, keys: Longs, val
 
 
 @kernel
-def pair(left: Longs, right: Longs, joined: Longs, keys: Longs, values: Longs) -> Any:
+def pair(left: Longs, right: Longs, joined: Longs, keys: Longs, values: Longs) -> int:
     """The table of merges: (left, right) -> when it was learnt, and what it becomes."""
     for rank in range(len(left)):
         put(keys, values, ((left[rank] << 32) | right[rank]) + 1, (rank << 32) | joined[rank])
@@ -76,7 +76,7 @@ def pair(left: Longs, right: Longs, joined: Longs, keys: Longs, values: Longs) -
 
 
 @kernel
-def walk(text: Bytes, keys: Longs, values: Longs) -> Any:
+def walk(text: Bytes, keys: Longs, values: Longs) -> int:
     """The node where a text ends, -1: no piece begins so."""
     node = 0
     for place in range(len(text)):
@@ -115,7 +115,7 @@ def _chunk(text: Bytes, begin: Any, size: Any, hashed: Any, slots: Longs, hashes
 
 
 @kernel
-def settle(slots: Longs, hashes: Longs, count: int) -> Any:
+def settle(slots: Longs, hashes: Longs, count: int) -> int:
     """Give a slot to each of the ``count`` chunks, whose slots are empty."""
     mask = len(slots) - 1
     for number in range(count):
@@ -127,7 +127,7 @@ def settle(slots: Longs, hashes: Longs, count: int) -> Any:
 
 
 @kernel
-def between(text: Bytes) -> Any:
+def between(text: Bytes) -> int:
     """How many bytes may begin white space, so that no more chunks than one after each can be."""
     found = 0
     for place in range(len(text)):
@@ -174,7 +174,7 @@ def scan(
     node_id: Ints, node_score: Doubles, slots: Longs, hashes: Longs, begins: Longs, arena: Bytes, row_begin: Longs,
     row_size: Ints, row: Ints, waiting: Longs, at: Longs, numbers: Ints, counts: Ints, documents: Longs,
     piece: Ints, by: Longs, score: Doubles,
-) -> Any:  # fmt: skip
+) -> int:  # fmt: skip
     """Number the chunks of ``text``, lines that each end with a line end.
 
     Lines are stripped; ``counts`` [S] is how many chunks each that is not empty has, and ``documents`` how many of
@@ -265,7 +265,7 @@ def scan(
 
 @kernel
 def gather(numbers: Ints, counts: Ints, row_begin: Longs, row_size: Ints, row: Ints, ids: Ints,
-           lengths: Longs) -> Any:  # fmt: skip
+           lengths: Longs) -> int:  # fmt: skip
     """Write the rows of a text's chunks one behind the other, and how many ids each sentence has."""
     found, place = 0, 0
     for sentence in range(len(counts)):

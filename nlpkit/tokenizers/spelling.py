@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nlpkit.machine.native import Bytes, Doubles, Ints, Longs, helper
+from nlpkit.machine.kernel import Bytes, Doubles, Ints, Longs, helper
 
 # What a byte is, bits. WHITE separates; SIGN is a word of its own where words are BERT's; ASKED is Python's to spell.
 WHITE, SIGN, LETTER, DIGIT, ASKED, ODD, HIGH = 1, 2, 4, 8, 16, 32, 64

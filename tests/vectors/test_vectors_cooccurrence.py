@@ -142,8 +142,8 @@ def test_memory_and_threads_change_no_byte(tmp_path, monkeypatch):
     path = tmp_path / "corpus.txt"
     path.write_text("\n".join(" ".join(f"w{word}" for word in rng.zipf(1.2, 20) if word < 999) for _ in range(5000)))
     blocks = []
-    monkeypatch.setattr(cooccurrence_count, "by_word",
-                        lambda *given, index=cooccurrence_count.by_word: blocks.append(1) or index(*given))  # fmt: skip
+    bordered = cooccurrence_count._bordered
+    monkeypatch.setattr(cooccurrence_count, "_bordered", lambda *given: blocks.append(1) or bordered(*given))
     shas = set()
     for number, (memory_mb, threads, expected) in enumerate([(1024, 1, 1), (1, 2, 3), (1, 3, 3)]):
         shas.add(cooccur(path, tmp_path / f"{number}", memory_mb=memory_mb, threads=threads)["sha256"])

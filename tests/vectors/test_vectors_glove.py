@@ -230,15 +230,16 @@ def test_the_same_bytes_on_any_number_of_threads(tmp_path, monkeypatch):
     table = table_file(tmp_path / "table", random_table(700, seed=4))
     at_work, most, used = [], [0], set()
 
-    def watched(*given, learn=module.learn):
-        at_work.append(0)
-        most[0] = max(most[0], len(at_work))
-        used.add(threading.get_ident())
-        value = learn(*given)
-        at_work.pop()
-        return value
+    class Watched:
+        def learn(self, *given, learn=module.KERNELS.learn):
+            at_work.append(0)
+            most[0] = max(most[0], len(at_work))
+            used.add(threading.get_ident())
+            value = learn(*given)
+            at_work.pop()
+            return value
 
-    monkeypatch.setattr(module, "learn", watched)
+    monkeypatch.setattr(module, "KERNELS", Watched())
     shas = set()
     for number, threads in enumerate([1, 2, 3, 40]):
         most[0] = 0

@@ -7,21 +7,20 @@ brings torch's compiler with it: a second of processor time and 70 MB of memory 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
-from functools import cache
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from nlpkit.kernels.pointwise import share
-from nlpkit.machine import native
-from nlpkit.machine.native import WIDE
+from nlpkit.machine.kernel import WIDE
+from nlpkit.machine.native import Kernels
 from nlpkit.training.optimizers.base import Kept, Own
 from nlpkit.training.parallel.gradients import Parameters
 from nlpkit.training.settings import Settings
 
+KERNELS = Kernels("nlpkit.kernels.adamw_code")
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # where nothing is said
 PIECE = 1 << 16  # numbers, for each thread; every operation looks at one number at a time, so it changes no bit
 
@@ -67,7 +66,7 @@ class AdamW(Own):
 
     def _at_once(self, whole: list[Tensor], size: float, spread: float, shrink: float) -> None:
         """By the kernel."""
-        given, kernel, count = [part.contiguous() for part in whole], _kernel(), whole[0].numel()
+        given, kernel, count = [part.contiguous() for part in whole], KERNELS.adamw, whole[0].numel()
         places = [part.data_ptr() for part in given]
 
         def work(begin: int, end: int) -> None:
@@ -99,14 +98,6 @@ class AdamW(Own):
 def _taken(tensors: Iterable[Tensor]) -> bool:
     """Whether the kernel takes these."""
     return all(value.dtype == torch.float32 and value.device.type == "cpu" for value in tensors)
-
-
-@cache
-def _kernel() -> Callable[..., int]:
-    """Loaded, and if need be compiled, when it is first asked for."""
-    f = np.empty(0, np.float32)
-    module = "nlpkit.kernels.adamw_code"
-    return native.by_place(module, {"adamw": (f, f, f, f, f, 0, 0, *(0.0,) * 6)})["adamw"]
 
 
 def local(value: Tensor) -> Tensor:

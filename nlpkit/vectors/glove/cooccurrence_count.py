@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 from nlpkit.artifact import atomic
 from nlpkit.base import events
 from nlpkit.base.errors import UserError
+from nlpkit.machine.kernel import Ints, Longs
+from nlpkit.machine.native import Kernels
 from nlpkit.vectors.base import Corpus
-from nlpkit.vectors.glove.cooccurrence_kernels import Longs, Places, by_word, gather, merge
 
 _TOKEN_BYTES = 16  # of a block: the word, its place in the order by words, and its share of the borders
 _CELL_BYTES = 24  # column and sum, as given and as made
@@ -35,9 +36,11 @@ _MOST_CELLS = 1 << 20  # of the rows that one thread does together
 _LEAST_TOKENS, _MOST_TOKENS = 1 << 10, 1 << 29  # of a block; places in it, borders included, are 32-bit numbers
 _LARGEST = 2**63 - 1
 
+KERNELS = Kernels("nlpkit.vectors.glove.cooccurrence_kernels")
+
 T = TypeVar("T")
 R = TypeVar("R")
-Part = tuple[Places, Longs, Longs]  # columns and sums of some rows' cells, and how many each row has
+Part = tuple[Ints, Longs, Longs]  # columns and sums of some rows' cells, and how many each row has
 
 
 @dataclass(frozen=True)
@@ -111,15 +114,18 @@ def _block_table(
     """The table of what stands around the tokens start..end, some rows at a time."""
     end = min(end, corpus.words)
     text, first, last = _bordered(corpus, start, end, len(weights) - 1)
-    order, starts = by_word(text, first, last, vocab_size)
+    starts, free = np.empty(vocab_size + 1, np.int64), np.empty(vocab_size, np.int64)
+    order = np.empty(last - first, np.int32)
+    order = order[: KERNELS.by_word(text, first, last, starts, free, order)]
     occurrences = np.diff(starts)
     # No row has more cells than its words have neighbours, or than there are columns from the diagonal on.
     bound = np.minimum(occurrences * 2 * (len(weights) - 1), vocab_size - np.arange(vocab_size))
 
     def rows(chosen: tuple[int, int]) -> Part:
         columns, values = _empty(int(bound[chosen[0] : chosen[1]].sum()))
-        sizes = gather(text, order, starts, *chosen, weights, columns, values)
-        return columns[: sizes.sum()], values[: sizes.sum()], sizes
+        sizes = np.empty(chosen[1] - chosen[0], np.int64)
+        cells = KERNELS.gather(text, order, starts, *chosen, weights, columns, values, sizes, *_dense(vocab_size))
+        return columns[:cells], values[:cells], sizes
 
     done = start
     chunks = _chunks(bound, most)
@@ -129,7 +135,7 @@ def _block_table(
         yield part
 
 
-def _bordered(corpus: Corpus, start: int, end: int, window: int) -> tuple[Places, int, int]:
+def _bordered(corpus: Corpus, start: int, end: int, window: int) -> tuple[Ints, int, int]:
     """The tokens start..end and a window more to both sides, -1 between sentences and at both ends; and where in it the
     tokens begin and end."""
     low, high = max(0, start - window), min(corpus.words, end + window)
@@ -159,8 +165,9 @@ def _added_up(pool: ThreadPoolExecutor, blocks: _Store, vocab_size: int, most: i
         offsets += (np.cumsum(taken) - taken)[:, None]
         out_columns, out_values = _empty(int(taken.sum()))
         given = [np.concatenate([blocks.read(part, *piece) for piece in pieces]) for part in (0, 1)]
-        found = merge(offsets, *given, vocab_size, out_columns, out_values)
-        return out_columns[: found.sum()], out_values[: found.sum()], found
+        found = np.empty(stop - begin, np.int64)
+        cells = KERNELS.merge(offsets, *given, out_columns, out_values, found, *_dense(vocab_size))
+        return out_columns[:cells], out_values[:cells], found
 
     def asked() -> Iterator[tuple[int, int, Longs]]:
         before = begins
@@ -219,8 +226,14 @@ def _mapped(file: Any, dtype: Any) -> NDArray[Any]:
     return found
 
 
-def _empty(cells: int) -> tuple[Places, Longs]:
+def _empty(cells: int) -> tuple[Ints, Longs]:
     return np.empty(cells, np.int32), np.empty(cells, np.int64)
+
+
+def _dense(vocab_size: int) -> tuple[NDArray[Any], ...]:
+    """What a thread gathers a row in: sums, the touched columns, and a bit for each column and for each 64 of them."""
+    return (np.zeros(vocab_size, np.int64), np.empty(vocab_size + 1, np.int32),
+            np.zeros(vocab_size // 64 + 1, np.uint64), np.zeros(vocab_size // 4096 + 1, np.uint64))  # fmt: skip
 
 
 def _chunks(bound: Longs, most: int) -> list[tuple[int, int]]:

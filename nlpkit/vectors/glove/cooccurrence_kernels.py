@@ -12,13 +12,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nlpkit.machine.compiled import compiled
+from nlpkit.machine.kernel import Bits, Ints, Longs, Longs2, helper, kernel
 from nlpkit.machine.simd import prefetch
-
-Places = NDArray[np.int32]
-Longs = NDArray[np.int64]
 
 _AHEAD, _NEAR = 8, 8  # so many places before it is needed text is asked for, so many words before and behind
 _ONE, _BITS, _TOP = np.uint64(1), np.uint64(63), np.uint64(58)
@@ -30,42 +26,56 @@ for _place in range(64):
     _PLACE[(0x03F79D71B4CB0A89 << _place & (2**64 - 1)) >> 58] = _place
 
 
-@compiled()
-def by_word(text: Places, first: int, last: int, vocab_size: int) -> Any:
+@kernel
+def by_word(text: Ints, first: int, last: int, starts: Longs, free: Longs, order: Ints) -> int:
     """The places of every word in text[first:last].
 
     ``order`` [M] has those of one word behind those of the other, ``starts`` [V + 1] where in it each word begins.
-    -1 in the text is a border between sentences, and no word.
+    -1 in the text is a border between sentences, and no word. ``order`` has room for last - first, ``free`` for V.
+    Returns how many places there are.
     """
-    starts = np.zeros(vocab_size + 1, np.int64)
+    vocab_size = len(starts) - 1
+    for word in range(vocab_size + 1):
+        starts[word] = 0
     for place in range(first, last):
         if text[place] >= 0:
             starts[text[place] + 1] += 1
     for word in range(vocab_size):
         starts[word + 1] += starts[word]
-    order = np.empty(starts[vocab_size], np.int32)
-    free = starts[:-1].copy()
+    for word in range(vocab_size):
+        free[word] = starts[word]
     for place in range(first, last):
         word = text[place]
         if word >= 0:
             order[free[word]] = place
             free[word] += 1
-    return order, starts
+    return int(starts[vocab_size])
 
 
-@compiled()
+@kernel
 def gather(
-    text: Places, order: Places, starts: Longs, first: int, last: int, weights: Longs, columns: Places, values: Longs
-) -> Any:
+    text: Ints,
+    order: Ints,
+    starts: Longs,
+    first: int,
+    last: int,
+    weights: Longs,
+    columns: Ints,
+    values: Longs,
+    sizes: Longs,
+    sums: Longs,
+    touched: Ints,
+    marks: Bits,
+    groups: Bits,
+) -> int:
     """Rows first..last of the table of one block, above the diagonal and on it.
 
     ``weights[d]`` is what a neighbour at distance d counts; borders (-1) end a window, and stand at both ends of the
-    text. Writes the cells row by row, columns rising, and returns how many each row has.
+    text.
+
+    Writes the cells row by row, columns rising, and in ``sizes`` how many each row has. Returns how many there are.
+    ``sums``, ``marks`` and ``groups`` are zeros, and are left so.
     """
-    vocab_size = len(starts) - 1
-    sums, touched = np.zeros(vocab_size, np.int64), np.empty(vocab_size + 1, np.int32)
-    marks, groups = np.zeros(vocab_size // 64 + 1, np.uint64), np.zeros(vocab_size // 4096 + 1, np.uint64)
-    sizes = np.empty(last - first, np.int64)
     done = 0
     for row in range(first, last):
         found = 0
@@ -89,21 +99,28 @@ def gather(
         _emit(sums, touched, found, marks, groups, columns, values, done)
         done += found
         sizes[row - first] = found
-    return sizes
+    return done
 
 
-@compiled()
+@kernel
 def merge(
-    offsets: Longs, given_columns: Places, given_values: Longs, vocab_size: int, columns: Places, values: Longs
-) -> Any:
+    offsets: Longs2,
+    given_columns: Ints,
+    given_values: Longs,
+    columns: Ints,
+    values: Longs,
+    sizes: Longs,
+    sums: Longs,
+    touched: Ints,
+    marks: Bits,
+    groups: Bits,
+) -> int:
     """Add up the same rows of several blocks; the cells of row i of block k begin at ``offsets[k, i]`` of those given.
 
-    Writes the cells row by row, columns rising, and returns how many each row has.
+    Writes the cells row by row, columns rising, and in ``sizes`` how many each row has. Returns how many there are.
+    ``sums``, ``marks`` and ``groups`` are zeros, and are left so.
     """
     blocks, rows = offsets.shape[0], offsets.shape[1] - 1
-    sums, touched = np.zeros(vocab_size, np.int64), np.empty(vocab_size + 1, np.int32)
-    marks, groups = np.zeros(vocab_size // 64 + 1, np.uint64), np.zeros(vocab_size // 4096 + 1, np.uint64)
-    sizes = np.empty(rows, np.int64)
     done = 0
     for row in range(rows):
         found = 0
@@ -116,10 +133,10 @@ def merge(
         _emit(sums, touched, found, marks, groups, columns, values, done)
         done += found
         sizes[row] = found
-    return sizes
+    return done
 
 
-@compiled()
+@helper
 def _emit(sums: Any, touched: Any, found: int, marks: Any, groups: Any, columns: Any, values: Any, begin: int) -> None:
     """Write the touched columns in their order with their sums, and make sums, marks and groups zero again.
 

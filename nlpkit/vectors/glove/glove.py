@@ -25,10 +25,11 @@ from nlpkit.base import events
 from nlpkit.base.errors import RunError
 from nlpkit.base.seeds import Address
 from nlpkit.base.stop import StopSignal
-from nlpkit.machine.simd import LANES
+from nlpkit.machine.kernel import LANES
+from nlpkit.machine.native import Kernels
 from nlpkit.vectors.glove.glove_cells import STRIPES, Blocks
-from nlpkit.vectors.glove.glove_kernel import learn
 
+KERNELS = Kernels("nlpkit.vectors.glove.glove_kernel")
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -74,7 +75,7 @@ class Learner:
                 except IndexError:  # another thread took the last one
                     return
                 sides = (*words, *contexts) if pair[0] <= pair[1] else (*contexts, *words)
-                self.state["losses"][pair] = learn(blocks[pair], *sides, self.width, self.lr)
+                self.state["losses"][pair] = KERNELS.learn(blocks[pair], *sides, self.width, self.lr)
 
         if threads == 1:
             work()

@@ -17,16 +17,18 @@ zero and stay zero.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from nlpkit.machine.compiled import compiled
-from nlpkit.machine.simd import LANES, add, div, f8, fma, load, mul, prefetch, splat, sqrt, store, sub
+from nlpkit.machine.kernel import Array, Floats, kernel
+from nlpkit.machine.simd import LANES, add, div, f8, first, fma, load, mul, prefetch, splat, sqrt, store, sub
+from nlpkit.vectors.glove.glove_cells import CELL
 
+Cells = Annotated[Any, Array(CELL)]
 _AHEAD = 2  # cells: so early the rows are asked for
 _LINE = 16  # floats that come from memory together
 
@@ -45,23 +47,23 @@ def _total(typing: Any, a: Any) -> Any:
     return types.float32(f8), code
 
 
-@compiled()
+@kernel
 def learn(
-    cells: Any, words: Any, word_bias: Any, contexts: Any, context_bias: Any, width: int, lr: np.float32
+    cells: Cells, words: Floats, word_bias: Floats, contexts: Floats, context_bias: Floats, width: int, rate: float
 ) -> float:
     """Visit the cells of a block [N] in their order; returns the sum of their losses, each as it was found.
 
     ``words`` and ``contexts`` are flat [R * 2 * W] float32, ``word_bias`` and ``context_bias`` [R * 2]. The two sides
     are alike: the block on the other side of the diagonal is learnt from the same cells with the sides exchanged.
     """
-    row, loss, one = 2 * width, 0.0, splat(np.float32(1))
+    row, loss, one, lr = 2 * width, 0.0, splat(np.float32(1)), np.float32(rate)
     for number in range(len(cells)):
         if number + _AHEAD < len(cells):
             coming = cells[number + _AHEAD]
-            first, second = np.intp(coming.word) * row, np.intp(coming.context) * row
+            one_row, other_row = np.intp(coming.word) * row, np.intp(coming.context) * row
             for at in range(0, row, _LINE):
-                prefetch(words, first + at)
-                prefetch(contexts, second + at)
+                prefetch(words, one_row + at)
+                prefetch(contexts, other_row + at)
         cell = cells[number]
         w, c = np.intp(cell.word) * row, np.intp(cell.context) * row
         even, odd = splat(np.float32(0)), splat(np.float32(0))  # two sums, so that one need not wait for the other
@@ -86,8 +88,8 @@ def learn(
             store(contexts, c + at, sub(other, mul(slopes, mul(root, inverse))))
             store(words, w + width + at, fma(slope, slope, squares))
             store(contexts, c + width + at, fma(slopes, slopes, others))
-        word_bias[p] -= step / np.sqrt(word_bias[p + 1])
-        context_bias[q] -= step / np.sqrt(context_bias[q + 1])
+        word_bias[p] -= step / first(sqrt(splat(word_bias[p + 1])))
+        context_bias[q] -= step / first(sqrt(splat(context_bias[q + 1])))
         word_bias[p + 1] += step * step
         context_bias[q + 1] += step * step
     return loss

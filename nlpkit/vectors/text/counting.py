@@ -125,7 +125,7 @@ def count(blocks: Iterable[Split], spool: Spool | None, label: str) -> NDArray[n
         met = int(ids.max(initial=-1)) + 1
         if met > len(counts):
             counts = np.concatenate([counts, np.zeros(met, np.int64)])
-        scan.tally(ids, counts)
+        scan.KERNELS.tally(ids, counts)
         done += len(ids)
         events.emit("progress", label=label, done=done, total=None, unit="words")
     return np.asarray(counts)
@@ -143,7 +143,7 @@ def rewritten(blocks: Iterable[Split], final: Ids, target: Path) -> Corpus:
     kept = Spool(target)
     for old, sizes in blocks:
         new, lengths = np.empty_like(old), np.empty_like(sizes)
-        sentences = scan.renumber(old, sizes, final, new, lengths)
+        sentences = scan.KERNELS.renumber(old, sizes, final, new, lengths)
         lengths = lengths[:sentences]
         kept.add(new[: lengths.sum()], lengths)
     return kept.corpus()

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from nlpkit.base import events
 from nlpkit.vectors.base import Ids
 from nlpkit.vectors.text.counting import Split, Spool, count
+from nlpkit.vectors.text.scan import KERNELS
 
 THRESHOLD = 100.0  # word2phrase's
 _MOST = 1 << 23  # slots of the table of pairs, 16 bytes each; it is never more than half full
@@ -79,10 +80,13 @@ def again(source: Source, names: Sequence[str], pairs: list[tuple[str, str]], ta
     new = np.array([known.setdefault(name, len(known)) for name in joined], np.int32)
     opens = np.zeros(len(names), np.bool_)
     opens[first] = True
-    from nlpkit.vectors.text import text_kernels
+
+    def join(ids: Ids, lengths: Longs) -> tuple[Ids, Longs]:
+        out, sizes = np.empty(len(ids), np.int32), np.empty(len(lengths), np.int64)
+        return out[: KERNELS.join(ids, lengths, keys, new, opens, out, sizes)], sizes
 
     spool = Spool(target)
-    counts = count((text_kernels.join(*block, keys, new, opens) for block in source.blocks()), spool, "joining phrases")
+    counts = count((join(*block) for block in source.blocks()), spool, "joining phrases")
     source.close()
     return Joined(spool, list(known), counts, pairs)
 
@@ -109,21 +113,19 @@ def _count(source: Source, able: Flags, parts: list[tuple[int, int]]) -> tuple[L
     is taken; or half of them, when they are too many, and then the other half is a part more."""
     mask, bits = parts.pop()
     size = min(1 << 16, _MOST)
-    from nlpkit.vectors.text import text_kernels
-
     keys, times, used = np.zeros(size, np.int64), np.zeros(size, np.int64), np.zeros(1, np.int64)
     none = np.zeros(0, np.int64)
     for ids, lengths in source.blocks():
         pairs = _pairs(ids, lengths, able)
         place = 0
-        while (place := text_kernels.add_pairs(pairs, none, place, mask, bits, keys, times, used)) < len(pairs):
+        while (place := KERNELS.add_pairs(pairs, none, place, mask, bits, keys, times, used)) < len(pairs):
             if len(keys) == _MOST:
                 mask = 2 * mask + 1
                 parts.append((mask, bits + (mask >> 1) + 1))
             size = min(2 * len(keys), _MOST)
             old, old_times = keys[keys > 0] - 1, times[keys > 0]
             keys, times, used = np.zeros(size, np.int64), np.zeros(size, np.int64), np.zeros(1, np.int64)
-            text_kernels.add_pairs(old, old_times, 0, mask, bits, keys, times, used)
+            KERNELS.add_pairs(old, old_times, 0, mask, bits, keys, times, used)
     return keys[keys > 0] - 1, times[keys > 0]
 
 

@@ -15,9 +15,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nlpkit.machine.native import Entry
+from nlpkit.machine.kernel import Bytes, Longs
+from nlpkit.machine.native import Kernels
 
 # What a byte is: one of these, or a letter, that is the byte to put in the word (above 0x20 always).
 SPACE, LINE, SIGN, OTHER = 0, 1, 2, 3
@@ -28,13 +28,7 @@ DONE, FULL, UNKNOWN = 0, 1, 2
 SHORT = 32  # letters; longer words are numbered more slowly
 SLACK = 8  # bytes behind the strings of an arena, as they are compared eight at a time
 
-Bytes = NDArray[np.uint8]
-Longs = NDArray[np.int64]
-
-scan = Entry("nlpkit.vectors.text.text_kernels", "scan")
-collect = Entry("nlpkit.vectors.text.text_kernels", "collect")
-tally = Entry("nlpkit.vectors.text.text_kernels", "tally")
-renumber = Entry("nlpkit.vectors.text.text_kernels", "renumber")
+KERNELS = Kernels("nlpkit.vectors.text.text_kernels")
 
 
 class Table(NamedTuple):

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit.base.errors import UserError
+from nlpkit.vectors.text.scan import KERNELS
 
 BUCKETS = 1 << 18
 _MOST_BUCKETS = 1 << 31  # the hash has 32 bits
@@ -74,6 +75,5 @@ def grams(words: Sequence[str], least: int, most: int, buckets: int) -> Grams:
 def ngrams(word: str, least: int, most: int, buckets: int) -> Numbers:
     """The numbers of a word's n-grams, in the order they begin, the shorter first; < and > alone are none."""
     text = np.frombuffer(f"<{word}>".encode("utf-8", "surrogatepass"), np.uint8)
-    from nlpkit.vectors.text import text_kernels
-
-    return np.asarray(text_kernels.ngrams(text, least, most, buckets))
+    found = np.empty(len(text) * (most - least + 1), np.int64)
+    return found[: KERNELS.ngrams(text, least, most, buckets, found)]

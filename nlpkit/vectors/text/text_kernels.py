@@ -8,19 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nlpkit.machine.compiled import compiled
+from nlpkit.machine.kernel import Bytes, Bytes2, Flags, Ints, Longs, helper, inlined, kernel
 from nlpkit.machine.simd import eight, item, put
-from nlpkit.vectors.text.scan import DONE, FULL, LINE, OTHER, SHORT, SLACK, UNKNOWN, Bytes, Longs, Table
+from nlpkit.vectors.text.scan import DONE, FULL, LINE, OTHER, SHORT, SLACK, UNKNOWN, Table
 
 _BASIS, _PRIME = -3750763034362895579, 1099511628211  # of the hash FNV-1a, 64 bits
 _LOW = (1 << 32) - 1
-Ids = NDArray[np.int32]
-Flags = NDArray[np.bool_]
 
 
-@compiled(allocates=False)
+@helper
 def _place(strings: Table) -> None:
     """Give a slot to the strings that have none."""
     slots, hashes, used = strings.slots, strings.hashes, strings.used
@@ -33,7 +30,7 @@ def _place(strings: Table) -> None:
     used[1] = used[0]
 
 
-@compiled(inline="always")
+@inlined
 def _number(slots: Longs, hashes: Longs, begins: Longs, arena: Bytes, used: Longs, size: int, hashed: Any) -> Any:
     """The number of the string of ``size`` bytes behind the last one in the arena; it stays there if it is new."""
     mask = len(slots) - 1
@@ -64,10 +61,10 @@ def _number(slots: Longs, hashes: Longs, begins: Longs, arena: Bytes, used: Long
     return new
 
 
-@compiled(inline="always")
+@inlined
 def _words(
     source: Bytes, place: Any, stop: Any, kinds: Bytes, slots: Longs, hashes: Longs, begins: Longs, arena: Bytes,
-    used: Longs, ids: NDArray[np.int32], found: Any,
+    used: Longs, ids: Ints, found: Any,
 ) -> Any:  # fmt: skip
     """Put the numbers of a chunk's words behind the ``found`` ids; how many there are then, -1 if the table is full."""
     while place < stop:
@@ -89,7 +86,7 @@ def _words(
     return found
 
 
-@compiled(allocates=False)
+@helper
 def _chunk(source: Bytes, place: Any, stop: Any, others: Table) -> Any:
     """The number of a chunk; -1: the table is full."""
     begin = others.begins[others.used[0]]
@@ -104,7 +101,7 @@ def _chunk(source: Bytes, place: Any, stop: Any, others: Table) -> Any:
     return _number(others.slots, others.hashes, others.begins, others.arena, others.used, size, hashed)
 
 
-@compiled(inline="always")
+@inlined
 def _end(text: Bytes, place: Any, kinds: Bytes) -> tuple[Any, Any]:
     """Where the chunk that begins here ends, here if none does; and whether its words are Python's to say."""
     stop, other = place, False
@@ -116,10 +113,10 @@ def _end(text: Bytes, place: Any, kinds: Bytes) -> tuple[Any, Any]:
     return stop, other
 
 
-@compiled(allocates=False)
+@kernel
 def scan(
-    text: Bytes, kinds: Bytes, words: Table, others: Table, spelled: Bytes, ends: Longs, at: Longs,
-    ids: NDArray[np.int32], lengths: Longs,
+    text: Bytes, kinds: Bytes2, words: Table, others: Table, spelled: Bytes, ends: Longs, at: Longs,
+    ids: Ints, lengths: Longs,
 ) -> int:  # fmt: skip
     """Number the words of ``text``, which ends with a line end, from where ``at`` says on. Returns why it came back.
 
@@ -184,28 +181,28 @@ def scan(
     return status
 
 
-@compiled(allocates=False)
-def collect(text: Bytes, place: Any, kinds: Bytes, others: Table) -> Any:
+@kernel
+def collect(text: Bytes, place: int, kinds: Bytes, others: Table) -> int:
     """Number the chunks from ``place`` on whose words are Python's to say; for how many bytes there was no room."""
     _place(others)
     while place < len(text):
         stop, other = _end(text, place, kinds)
         if other and _chunk(text, place, stop, others) < 0:
-            return stop - place
+            return int(stop - place)
         place = max(stop, place + 1)
     return 0
 
 
-@compiled(allocates=False)
-def tally(ids: Ids, counts: Longs) -> Any:
+@kernel
+def tally(ids: Ints, counts: Longs) -> int:
     """Add 1 to the count of each id."""
     for place in range(len(ids)):
         counts[ids[place]] += 1
     return 0
 
 
-@compiled(allocates=False)
-def renumber(ids: Ids, lengths: Longs, final: Ids, new: Ids, sizes: Longs) -> Any:
+@kernel
+def renumber(ids: Ints, lengths: Longs, final: Ints, new: Ints, sizes: Longs) -> int:
     """Sentences under other ids, ``final`` [U], without the words whose id is -1. Fills ``new`` and ``sizes``, how many
     words each sentence has that has any; returns how many sentences these are."""
     place, size, sentences = 0, 0, 0
@@ -222,9 +219,10 @@ def renumber(ids: Ids, lengths: Longs, final: Ids, new: Ids, sizes: Longs) -> An
     return sentences
 
 
-@compiled()
-def ngrams(text: Bytes, least: int, most: int, buckets: int) -> Longs:
-    found = np.empty(len(text) * (most - least + 1), np.int64)
+@kernel
+def ngrams(text: Bytes, least: int, most: int, buckets: int, found: Longs) -> int:
+    """The numbers of a word's n-grams (`nlpkit.vectors.text.subwords`) in ``found``, which has room for all that there
+    can be; returns how many there are."""
     count = 0
     for start in range(len(text)):
         if text[start] & 0xC0 == 0x80:  # not where a character begins
@@ -240,13 +238,13 @@ def ngrams(text: Bytes, least: int, most: int, buckets: int) -> Longs:
             if length >= least and not (length == 1 and (start == 0 or place == len(text))):
                 found[count] = code % np.uint32(buckets)
                 count += 1
-    return found[:count]
+    return count
 
 
-@compiled()
+@kernel
 def add_pairs(
     pairs: Longs, weights: Longs, place: int, mask: int, bits: int, keys: Longs, times: Longs, used: Longs
-) -> Any:
+) -> int:
     """Count pairs from ``place`` on, each once or by its weight; the place of the first that has no room.
 
     The table has open addressing: ``keys`` holds pairs plus 1, 0 is free. Pairs of other last ``bits`` are left out.
@@ -270,12 +268,24 @@ def add_pairs(
     return len(pairs)
 
 
-@compiled()
-def join(ids: Ids, lengths: Longs, pairs: Longs, new: Ids, opens: Flags) -> Any:
+@inlined
+def _found(pairs: Longs, pair: Any) -> Any:
+    """Where a pair is or would be among pairs that ascend."""
+    low, high = 0, len(pairs)
+    while low < high:
+        middle = (low + high) >> 1
+        if pairs[middle] < pair:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@kernel
+def join(ids: Ints, lengths: Longs, pairs: Longs, new: Ints, opens: Flags, out: Ints, sizes: Longs) -> int:
     """The sentences with their phrases joined. ``pairs`` [P] ascends, ``new`` [P] is the id of each; ``opens`` [U] are
-    the first words of pairs."""
-    out = np.empty(len(ids), np.int32)
-    sizes = np.empty(len(lengths), np.int64)
+    the first words of pairs. Fills ``out`` and ``sizes``, how many words each sentence has; returns how many
+    these are."""
     place, size = 0, 0
     for sentence in range(len(lengths)):
         end, before = place + lengths[sentence], size
@@ -284,11 +294,11 @@ def join(ids: Ids, lengths: Longs, pairs: Longs, new: Ids, opens: Flags) -> Any:
             place += 1
             if opens[word] and place < end:
                 pair = (np.int64(word) << 32) + ids[place]
-                found = np.searchsorted(pairs, pair)
+                found = _found(pairs, pair)
                 if found < len(pairs) and pairs[found] == pair:
                     word = new[found]
                     place += 1
             out[size] = word
             size += 1
         sizes[sentence] = size - before
-    return out[:size], sizes
+    return size

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from nlpkit.machine.kernel import Bytes
 from nlpkit.tokenizers.base import Tokenizer
 from nlpkit.tokenizers.pretokenize import words_by
 from nlpkit.vectors.text import scan
@@ -72,16 +73,16 @@ class Words:
 
         return split
 
-    def _numbers(self, text: scan.Bytes, lines: int, kinds: scan.Bytes) -> Split:
+    def _numbers(self, text: Bytes, lines: int, kinds: Bytes) -> Split:
         if len(text) > len(self._room):  # no character is more than one word
             self._room = np.empty(len(text), np.int32)
         lengths = np.empty(lines, np.int64)
         at = np.zeros(5, np.int64)
-        while status := scan.scan(
+        while status := scan.KERNELS.scan(
             text, kinds, self._words, self._others, self._spelled, self._ends, at, self._room, lengths
         ):
             if status == scan.UNKNOWN:
-                while more := scan.collect(text, at[0], kinds[0], self._others):
+                while more := scan.KERNELS.collect(text, at[0], kinds[0], self._others):
                     self._others = scan.grown(self._others, more)
                 self._spell()
             else:
@@ -103,7 +104,7 @@ class Words:
         self._ends = np.concatenate([self._ends, np.flatnonzero(self._spelled[used : used + size] == 10) + used + 1])
 
 
-def _kinds(lowercase: bool) -> tuple[scan.Bytes, scan.Bytes]:
+def _kinds(lowercase: bool) -> tuple[Bytes, Bytes]:
     """What each byte is to the kernel: in a text [0], and in words with white space between them [1]. The second of the
     two is for a text of words that stay as they are, one in a line."""
     kinds = np.full((2, 256), scan.OTHER, np.uint8)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from nlpkit.machine.compiled import compiled
+from nlpkit.machine.kernel import helper, inlined
 from nlpkit.machine.simd import LANES, WIDE, add, item, load, load16, mul, prefetch, put, splat, store, touch
 from nlpkit.vectors.word2vec.rounds import SLOTS, UNITS
 
@@ -20,13 +20,13 @@ _AHEAD = 8  # rows: so early they are asked for
 _LINE = 16  # floats that come from memory together
 
 
-@compiled(inline="always")
+@inlined
 def places(matrix: Any, number: Any) -> Any:
     """Where the places of unit ``number`` of the text begin; that of row n is n * UNITS further."""
     return number // UNITS % 2 * (len(matrix.places) // 2) + number % UNITS
 
 
-@compiled(inline="always")
+@inlined
 def find(matrix: Any, first: Any, at: Any, row: Any, times: Any, size: Any) -> Any:
     """The place of a row among a unit's, and how many rows there are now. ``first``: where the unit's begin; ``at``
     is what `places` says. No branch: half of the rows are new, and no processor foresees which."""
@@ -40,7 +40,7 @@ def find(matrix: Any, first: Any, at: Any, row: Any, times: Any, size: Any) -> A
     return place, size + new
 
 
-@compiled()
+@helper
 def forget(matrix: Any, number: int) -> None:
     """No row has a place in unit ``number`` any more."""
     slot, at = number % SLOTS, places(matrix, number)
@@ -49,7 +49,7 @@ def forget(matrix: Any, number: int) -> None:
         put(matrix.places, at + item(matrix.rows, s) * UNITS, np.uint16(0))
 
 
-@compiled()
+@helper
 def fetch(matrix: Any, number: int, width: int) -> None:
     """Say where the rows of unit ``number`` are: in the matrix if no other unit of the round uses them, else in a copy.
     All are read, so that they are near."""
@@ -81,7 +81,7 @@ def fetch(matrix: Any, number: int, width: int) -> None:
     matrix.sizes[slot, 1] = shared - first
 
 
-@compiled()
+@helper
 def fetch_means(plan: Any, matrix: Any, before: Any, slot: int, unit: int) -> None:
     """Read inputs that are means: of a word's own row and those of its n-grams (Bojanowski et al. 2017, 3.2)."""
     width, x = plan.width, matrix.floats
@@ -99,7 +99,7 @@ def fetch_means(plan: Any, matrix: Any, before: Any, slot: int, unit: int) -> No
             store(before, to + c, mul(total, share))
 
 
-@compiled(inline="always")
+@inlined
 def found(places: Any, begin: int, end: int, at: Any, first: int) -> None:
     """Places of rows among a unit's become where they are."""
     for i in range(begin, end):

@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit.base.seeds import Address
-from nlpkit.machine.native import LANES, WIDE
+from nlpkit.machine.kernel import LANES, WIDE
 from nlpkit.vectors.base import MIN_LR, Corpus, Settings, Weights, keep_probability, noise_distribution
 from nlpkit.vectors.text.subwords import Grams
 from nlpkit.vectors.word2vec import huffman
 from nlpkit.vectors.word2vec.rounds import (
     GROUP,
+    KERNELS,
     POOL,
     SLOTS,
     TOP,
@@ -29,10 +30,8 @@ from nlpkit.vectors.word2vec.rounds import (
     Plan,
     Scratch,
     Units,
-    fill,
     meeting,
     system,
-    train_rounds,
 )  # fmt: skip
 
 WORDS_A_ROUND = UNIT * UNITS
@@ -90,7 +89,7 @@ class Learner:
         team, waiting = meeting(), system()
 
         def work(thread: int) -> None:
-            train_rounds(
+            KERNELS.train_rounds(
                 self.plan, self._units, self._scratch[thread], self._x, self._y, self._uses, key, rates, first, last,
                 thread, self.threads, team, waiting,
             )  # fmt: skip
@@ -186,7 +185,7 @@ def alias_table(probability: NDArray[np.float64]) -> NDArray[np.uint32]:
     """For each outcome how often it stays when drawn evenly, and what comes in its place (Walker 1977), [2 N]."""
     share = probability * len(probability)
     other = np.arange(len(share))
-    fill(share, other, np.empty_like(other), np.empty_like(other))
+    KERNELS.fill(share, other, np.empty_like(other), np.empty_like(other))
     table = np.empty(2 * len(share), np.uint32)
     table[0::2], table[1::2] = _bits(share), other
     return table

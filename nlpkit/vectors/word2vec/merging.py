@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from nlpkit.machine.compiled import compiled
+from nlpkit.machine.kernel import helper, inlined
 from nlpkit.machine.simd import LANES, WIDE, add, fma, item, load, load16, put, splat, splat16, store, sub
 from nlpkit.vectors.word2vec.rounds import UNITS
 
 _ONE = np.int64(1 << 32)  # uses of a row: units in the upper half, uses by windows in the lower
 
 
-@compiled(inline="always")
+@inlined
 def shrink(units: Any, uses: Any, rate: Any) -> Any:
     """What the sum of k units' changes to a row is multiplied with.
 
@@ -29,7 +29,7 @@ def shrink(units: Any, uses: Any, rate: Any) -> Any:
     return (np.float32(1) + steps / np.float32(units)) / (np.float32(1) + steps)
 
 
-@compiled()
+@helper
 def merge(matrix: Any, width: int, first: int, own: Any, thread: int, threads: int, rate: Any) -> None:
     """Bring the copies of shared rows together. ``first``: the slot of the round's first unit. Every thread takes
     every so many-th row."""
@@ -52,7 +52,7 @@ def merge(matrix: Any, width: int, first: int, own: Any, thread: int, threads: i
                 store(floats, row + c, fma(change, scale, before))
 
 
-@compiled()
+@helper
 def merge_means(
     plan: Any, matrix: Any, units: Any, first: int, uses: Any, thread: int, threads: int, rate: Any
 ) -> None:

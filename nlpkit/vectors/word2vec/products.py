@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from nlpkit.machine.compiled import compiled
+from nlpkit.machine.kernel import inlined
 from nlpkit.machine.simd import (
     LANES,
     WIDE,
@@ -35,14 +35,14 @@ from nlpkit.machine.simd import (
 )
 
 
-@compiled(inline="always")
+@inlined
 def room(inputs: int, count: int) -> Any:
     """Places of the scores of a block: outputs are scored eight at a time by one input, four by two, two by four."""
     each = LANES // inputs
     return inputs * ((count + each - 1) // each) * each
 
 
-@compiled(inline="always")
+@inlined
 def score4(a: Any, inputs: Any, q: int, b: Any, outputs: Any, first: int, count: int, scores: Any, at: int,
            width: int) -> None:  # fmt: skip
     """Scores of the inputs q to q + 3."""
@@ -64,7 +64,7 @@ def score4(a: Any, inputs: Any, q: int, b: Any, outputs: Any, first: int, count:
         store(scores, at + 4 * k, sums(s00, s01, s02, s03, s10, s11, s12, s13))
 
 
-@compiled(inline="always")
+@inlined
 def score2(a: Any, inputs: Any, q: int, b: Any, outputs: Any, first: int, count: int, scores: Any, at: int,
            width: int) -> None:  # fmt: skip
     """Scores of the inputs q and q + 1."""
@@ -91,7 +91,7 @@ def score2(a: Any, inputs: Any, q: int, b: Any, outputs: Any, first: int, count:
         store(scores, at + 2 * k, sums(s00, s01, s10, s11, s20, s21, s30, s31))
 
 
-@compiled(inline="always")
+@inlined
 def score1(a: Any, i: int, b: Any, outputs: Any, first: int, count: int, scores: Any, at: int, width: int) -> None:
     """Scores of the input i."""
     zero = splat(np.float32(0))
@@ -109,7 +109,7 @@ def score1(a: Any, i: int, b: Any, outputs: Any, first: int, count: int, scores:
         store(scores, at + n, sums(s0, s1, s2, s3, s4, s5, s6, s7))
 
 
-@compiled(inline="always")
+@inlined
 def steps(scores: Any, at: int, inputs: int, count: int, labels: Any, first: int, rate: np.float32) -> None:
     """Scores of a block become steps: rate (label - sigmoid(score)), labels from ``first`` on, one an output."""
     each = LANES // inputs
@@ -120,7 +120,7 @@ def steps(scores: Any, at: int, inputs: int, count: int, labels: Any, first: int
         store(scores, place, mul(splat(rate), sub(label, sigmoid(load(scores, place)))))
 
 
-@compiled(inline="always")
+@inlined
 def learn4(a: Any, inputs: Any, q: int, b: Any, outputs: Any, first: int, count: int, step: Any, at: int, mask: Any,
            width: int) -> None:  # fmt: skip
     """Outputs move along inputs, and inputs along the outputs as they were. ``mask`` [W] is 1 where inputs may move."""
@@ -147,7 +147,7 @@ def learn4(a: Any, inputs: Any, q: int, b: Any, outputs: Any, first: int, count:
         store(a, i3 + c, fma(e3, m, load(a, i3 + c)))
 
 
-@compiled(inline="always")
+@inlined
 def learn2(a: Any, inputs: Any, q: int, b: Any, outputs: Any, first: int, count: int, step: Any, at: int, mask: Any,
            width: int) -> None:  # fmt: skip
     """As `learn4`, for the inputs q and q + 1."""
@@ -167,7 +167,7 @@ def learn2(a: Any, inputs: Any, q: int, b: Any, outputs: Any, first: int, count:
         store(a, i1 + c, fma(e1, m, load16(a, i1 + c)))
 
 
-@compiled(inline="always")
+@inlined
 def learn1(a: Any, i: int, b: Any, outputs: Any, first: int, count: int, step: Any, at: int, mask: Any, error: Any,
            to: int, width: int) -> None:  # fmt: skip
     """Outputs move along the input i; what it would move by itself is put in ``error`` [to : to + W]."""
@@ -194,7 +194,7 @@ def learn1(a: Any, i: int, b: Any, outputs: Any, first: int, count: int, step: A
         store(error, to + c, mul(e, load16(mask, c)))
 
 
-@compiled(inline="always")
+@inlined
 def move(a: Any, i: int, error: Any, at: int, width: int) -> None:
     """An input moves by an error."""
     for c in range(0, width, WIDE):

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nlpkit.machine.native import Entry
+from nlpkit.machine.kernel import Floats, Floats2, Ints, Longs, Longs2, Shorts, Words
+from nlpkit.machine.native import Kernels
 
 UNIT = 256  # words of the text, before subsampling
 UNITS = 4  # of a round; as many 16-bit numbers are one of 64 bits
@@ -24,8 +25,7 @@ GROUP = 4  # windows scored together
 TOP = 256  # nodes below and with the root, with which most paths begin; every unit has them, in places that are known
 LINE = 16  # 64-bit numbers that lie apart so that no two of them share a line of the cache
 
-train_rounds = Entry("nlpkit.vectors.word2vec.word2vec", "train_rounds")
-fill = Entry("nlpkit.vectors.word2vec.word2vec", "fill")
+KERNELS = Kernels("nlpkit.vectors.word2vec.word2vec")
 
 
 class Plan(NamedTuple):
@@ -39,24 +39,24 @@ class Plan(NamedTuple):
     of x that is always 1, or -1. ``mask`` [W]: 1 in the columns of x that learn.
     """
 
-    ids: Any
-    offsets: Any
+    ids: Ints
+    offsets: Longs
     window: int
-    keep: Any
+    keep: Words
     negative: int
-    alias: Any
-    nodes: Any
-    labels: Any
-    paths: Any
+    alias: Words
+    nodes: Ints
+    labels: Floats
+    paths: Longs
     roots: int
-    grams: Any
-    gram_ends: Any
+    grams: Longs
+    gram_ends: Longs
     cbow: bool
     tree: bool
     mean: bool
     divide: bool
     bias: int
-    mask: Any
+    mask: Floats
     width: int
 
 
@@ -68,43 +68,43 @@ class Matrix(NamedTuple):
     does not use it; ``users`` [2 * rows] int64 is the same memory, a row's four places at once.
     """
 
-    floats: Any
+    floats: Floats
     copies: int  # where they begin
-    places: Any
-    users: Any
-    rows: Any  # [SLOTS, K]: which rows a unit uses
-    uses: Any  # [SLOTS, K]: by how many of its windows
-    at: Any  # [SLOTS, K]: where each begins in ``floats``
-    shared: Any  # [SLOTS, K]: the rows that other units of the round use as well and none before this one
-    sharers: Any  # [SLOTS, K]: their ``users``
-    sizes: Any  # [SLOTS, 2]: how many rows, how many shared
+    places: Shorts
+    users: Longs
+    rows: Longs2  # [SLOTS, K]: which rows a unit uses
+    uses: Longs2  # [SLOTS, K]: by how many of its windows
+    at: Longs2  # [SLOTS, K]: where each begins in ``floats``
+    shared: Longs2  # [SLOTS, K]: the rows that other units of the round use as well and none before this one
+    sharers: Longs2  # [SLOTS, K]: their ``users``
+    sizes: Longs2  # [SLOTS, 2]: how many rows, how many shared
 
 
 class Units(NamedTuple):
     """What the units of two rounds have of their own, [SLOTS, ...]: one round trains, the next is made ready."""
 
-    kept: Any  # the words that stay, `window` of them before the unit and after it
-    inputs_of: Any  # the input row of each
-    starts: Any  # the first and the last word of its sentence
-    ends: Any
-    reach: Any
-    picks: Any  # the output rows of the pool and of the words; for the tree, where the path of a word begins
-    outputs: Any  # rows of outputs: of a group of windows, or of all paths
-    spans: Any  # [SLOTS, 4]: the first word, the end of the unit's own words, the end; how many rows paths have
-    before: Any  # [UNITS, K * W]: inputs as they were read (with n-grams only)
+    kept: Longs2  # the words that stay, `window` of them before the unit and after it
+    inputs_of: Longs2  # the input row of each
+    starts: Longs2  # the first and the last word of its sentence
+    ends: Longs2
+    reach: Longs2
+    picks: Longs2  # the output rows of the pool and of the words; for the tree, where the path of a word begins
+    outputs: Longs2  # rows of outputs: of a group of windows, or of all paths
+    spans: Longs2  # [SLOTS, 4]: the first word, the end of the unit's own words, the end; how many rows paths have
+    before: Floats2  # [UNITS, K * W]: inputs as they were read (with n-grams only)
 
 
 class Scratch(NamedTuple):
     """What a thread works with; nothing of it outlives a unit."""
 
-    inputs: Any  # where rows of inputs begin
-    windows: Any  # [GROUP, 4]: begin and end of inputs, begin and number of outputs
-    froms: Any  # [GROUP]: where the labels begin
-    begun: Any  # where the path of each input begins
-    scores: Any
-    hidden: Any  # [GROUP * W]
-    error: Any  # [GROUP * W]
-    holders: Any  # [UNITS]: where a shared row is in the memory of each unit that uses it
+    inputs: Longs  # where rows of inputs begin
+    windows: Longs2  # [GROUP, 4]: begin and end of inputs, begin and number of outputs
+    froms: Longs  # [GROUP]: where the labels begin
+    begun: Longs  # where the path of each input begins
+    scores: Floats
+    hidden: Floats  # [GROUP * W]
+    error: Floats  # [GROUP * W]
+    holders: Longs  # [UNITS]: where a shared row is in the memory of each unit that uses it
 
 
 class System(NamedTuple):

@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from nlpkit.machine.compiled import compiled
+from nlpkit.machine.kernel import helper, inlined
 from nlpkit.machine.simd import place
 from nlpkit.vectors.word2vec.rounds import LINE as _LINE
 
@@ -79,19 +79,19 @@ def _futex(typing: Any, syscall: Any, number: Any, array: Any, index: Any, opera
     return types.none(types.intp, types.int64, array, types.intp, types.int64, types.int64), code
 
 
-@compiled(inline="always")
+@inlined
 def take(team: Any) -> Any:
     """The next number, counted from 0: each is given to one thread."""
     return _fetch_add(team, _TAKEN, 1)
 
 
-@compiled(inline="always")
+@inlined
 def wipe(team: Any) -> None:
     """Begin at 0 again, while no thread takes a number."""
     _write(team, _TAKEN, 0)
 
 
-@compiled()
+@helper
 def wait(team: Any, threads: int, system: Any) -> None:
     """Go on when all threads are here. What each wrote before, all read after."""
     if threads == 1:

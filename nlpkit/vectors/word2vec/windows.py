@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from nlpkit.machine.compiled import compiled
+from nlpkit.machine.kernel import inlined
 from nlpkit.machine.simd import WIDE, fma, item, load16, mul, splat16, store
 from nlpkit.vectors.word2vec.products import learn1, learn2, learn4, move, room, score1, score2, score4, steps
 
 
-@compiled(inline="always")
+@inlined
 def learn_skipgram(group: int, plan: Any, own: Any, a: Any, b: Any, outputs: Any, rate: Any) -> None:
     """Each word around predicts the one in the middle (as word2vec.c does it; the paper has it the other way)."""
     width, scores, inputs = plan.width, own.scores, own.inputs
@@ -59,7 +59,7 @@ def learn_skipgram(group: int, plan: Any, own: Any, a: Any, b: Any, outputs: Any
             at += room(1, count)
 
 
-@compiled(inline="always")
+@inlined
 def learn_cbow(group: int, plan: Any, own: Any, a: Any, b: Any, outputs: Any, rate: Any) -> None:
     """The words around predict the one in the middle together."""
     width, scores, hidden, none = plan.width, own.scores, own.hidden, splat16(np.float32(0))

@@ -45,12 +45,24 @@ from typing import Any
 
 import numpy as np
 
-from nlpkit.machine.compiled import compiled
+from nlpkit.machine.kernel import Doubles, Longs, helper, inlined, kernel
 from nlpkit.machine.simd import LANES, item, prefetch, put
 from nlpkit.vectors.word2vec import team
 from nlpkit.vectors.word2vec.fetching import fetch, fetch_means, find, forget, found, places
 from nlpkit.vectors.word2vec.merging import merge, merge_means
-from nlpkit.vectors.word2vec.rounds import GROUP, POOL, SLOTS, TOP, UNIT, UNITS
+from nlpkit.vectors.word2vec.rounds import (
+    GROUP,
+    POOL,
+    SLOTS,
+    TOP,
+    UNIT,
+    UNITS,
+    Matrix,
+    Plan,
+    Scratch,
+    System,
+    Units,
+)
 from nlpkit.vectors.word2vec.windows import learn_cbow, learn_skipgram
 
 _LINE = 16  # floats that come from memory together
@@ -61,7 +73,7 @@ _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 
 
-@compiled(inline="always")
+@inlined
 def draw(key: Any, number: Any) -> Any:
     """64 random bits: number ``number`` of the sequence ``key`` (SplitMix64; Steele et al. 2014, figure 14)."""
     z = key + _GOLDEN * _U64(number + 1)
@@ -70,13 +82,13 @@ def draw(key: Any, number: Any) -> Any:
     return z ^ (z >> _U64(31))
 
 
-@compiled(inline="always")
+@inlined
 def below(bits: Any, limit: Any) -> Any:
     """32 random bits as a number from 0 to less than ``limit``."""
     return np.int64((bits * _U64(limit)) >> _HALF)
 
 
-@compiled()
+@helper
 def sample(plan: Any, units: Any, slot: int, key: Any, begin: int, end: int) -> Any:
     """The words of a unit that stay, and as many around it as windows may need.
 
@@ -125,7 +137,7 @@ def sample(plan: Any, units: Any, slot: int, key: Any, begin: int, end: int) -> 
     return first, last, place
 
 
-@compiled()
+@helper
 def find_outputs(plan: Any, units: Any, own: Any, slot: int, at: int, key: Any, last: int, x_uses: Any, y: Any) -> Any:
     """The output rows of a unit's windows, whose places are found from ``at`` on; how many there are."""
     window, kept, size, first = plan.window, units.kept[slot], 0, slot * y.rows.shape[1]
@@ -173,7 +185,7 @@ def find_outputs(plan: Any, units: Any, own: Any, slot: int, at: int, key: Any, 
     return size
 
 
-@compiled()
+@helper
 def prepare(plan: Any, units: Any, own: Any, x: Any, y: Any, key: Any, number: int) -> None:
     """Unit ``number`` of the text: its words, its windows and the rows it needs. No row is read."""
     window, begin, slot = plan.window, number * UNIT, number % SLOTS
@@ -199,7 +211,7 @@ def prepare(plan: Any, units: Any, own: Any, x: Any, y: Any, key: Any, number: i
     units.spans[slot, 0], units.spans[slot, 1], units.spans[slot, 2] = first, last, behind
 
 
-@compiled(inline="always")
+@inlined
 def pick(plan: Any, picks: Any, j: int, outputs: Any, first: int) -> int:
     """The outputs of a word: itself and its negatives, from ``first`` on; returns how many there are.
 
@@ -215,7 +227,7 @@ def pick(plan: Any, picks: Any, j: int, outputs: Any, first: int) -> int:
     return count
 
 
-@compiled()
+@helper
 def train_unit(plan: Any, units: Any, own: Any, x: Any, y: Any, number: int, rate: Any) -> None:
     """Unit ``number`` of the text, which `prepare` made ready, as all of its round."""
     window, width, slot, unit = plan.window, plan.width, number % SLOTS, number % UNITS
@@ -261,7 +273,7 @@ def train_unit(plan: Any, units: Any, own: Any, x: Any, y: Any, number: int, rat
             group, inputs = 0, 0
 
 
-@compiled()
+@helper
 def rate_at(word: Any, rates: Any) -> Any:
     """The learning rate at a word of the epoch. ``rates``: at the start and the end of training, the words trained on
     before this epoch, those of all epochs."""
@@ -269,10 +281,10 @@ def rate_at(word: Any, rates: Any) -> Any:
     return np.float32(max(end, start - (start - end) * ((before + word) / total)))
 
 
-@compiled(allocates=False)
+@kernel
 def train_rounds(
-    plan: Any, units: Any, own: Any, x: Any, y: Any, uses: Any, key: Any, rates: Any, first: int, last: int,
-    thread: int, threads: int, meeting: Any, system: Any,
+    plan: Plan, units: Units, own: Scratch, x: Matrix, y: Matrix, uses: Longs, key: int, rates: tuple[float, float,
+    float, float], first: int, last: int, thread: int, threads: int, meeting: Longs, system: System,
 ) -> int:  # fmt: skip
     """One thread's share of the rounds ``first`` to ``last`` of an epoch. All threads of a team call it at once.
 
@@ -310,8 +322,8 @@ def train_rounds(
     return 0
 
 
-@compiled(allocates=False)
-def fill(share: Any, other: Any, small: Any, large: Any) -> int:
+@kernel
+def fill(share: Doubles, other: Longs, small: Longs, large: Longs) -> int:
     """Give outcomes below an even share what they lack, from those above it (Vose 1991). The last two are memory."""
     smalls, larges = 0, 0
     for n in range(len(share)):
