@@ -6,12 +6,12 @@ progress display, a ``--log`` file, a test) listens. Events never reach an artef
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from nlpkit.base.canonical import strict, without_nan
 from nlpkit.base.errors import RunError, UserError
 from nlpkit.base.world import world
 
@@ -59,7 +59,7 @@ def log_to(path: str | Path | None) -> Iterator[None]:
     def write(record: dict[str, Any]) -> None:
         if record["event"] not in ("progress", "pace"):
             try:
-                file.write((json.dumps(record, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
+                file.write((strict(without_nan(record)) + "\n").encode("utf-8", "backslashreplace"))
             except OSError as error:
                 raise RunError(f"cannot write the log: {error.strerror}", where=path) from None
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from nlpkit.cli import options
-from nlpkit.cli.output import call, human_bytes
+from nlpkit.cli.output import call, human_bytes, number
 from nlpkit.cli.terminal import tell, visible
 
 
@@ -96,9 +96,10 @@ def _model(model: Mapping[str, Any]) -> str:
     return f"{model['name']} ({model['parameters']:,} parameters, {human_bytes(model['bytes'])})"
 
 
-def _table(metrics: Mapping[str, Mapping[str, float]]) -> None:
+def _table(metrics: Mapping[str, Mapping[str, float | None]]) -> None:
     for name, found in metrics.items():
-        tell(f"  {visible(name):<24} {found['value']:>9.4f}   [{found['low']:.4f}, {found['high']:.4f}]")
+        value, low, high = (number(found[part], 4) for part in ("value", "low", "high"))
+        tell(f"  {visible(name):<24} {value:>9}   [{low}, {high}]")
 
 
 def _confusion(confusion: Mapping[str, Any]) -> None:

@@ -75,6 +75,11 @@ def written(result: Mapping[str, Any]) -> None:
     say(", ".join(parts))
 
 
+def number(value: float | None, digits: int) -> str:
+    """A measured value for people; one that is not defined is said to be none."""
+    return "undefined" if value is None else f"{value:.{digits}f}"
+
+
 def human_bytes(size: float) -> str:
     """1234567 -> '1.2 MB'."""
     for unit in ("B", "kB", "MB"):

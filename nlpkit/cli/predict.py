@@ -28,7 +28,8 @@ def command(
     threads: options.Threads = None,
     json: options.JsonOnly = True,
 ) -> None:
-    """Print a JSON object for each text, as the texts come: label, probabilities, and the text's id where it has one.
+    """Print a JSON object for each text, as the texts come: label, probabilities, and the text's id where it has one. A
+    model whose classifier has one output gives score instead of the first two.
 
     Examples:
 

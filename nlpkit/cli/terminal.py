@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from nlpkit.base.canonical import strict
+
 # Controls of C0 and C1, separators of lines, what turns the direction of text, byte order marks, invisible tags, half a
 # surrogate pair. Joiners and direction marks, which scripts need, turn nothing and stay.
 _OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]")
@@ -55,7 +57,7 @@ def record(value: Mapping[str, Any], *, indent: int | None = None, flush: bool =
 
 def to_json(value: Mapping[str, Any], *, indent: int | None = None) -> str:
     """JSON in which what a terminal would obey is escaped as JSON does it; its own line ends stay."""
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    text = strict(value, indent=indent)
     return _OBEYED.sub(lambda found: found[0] if found[0] == "\n" else json.dumps(found[0])[1:-1], text)
 
 

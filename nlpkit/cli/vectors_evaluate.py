@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from nlpkit.cli import options, output
+from nlpkit.cli.output import number
 from nlpkit.cli.terminal import tell, visible
 
 
@@ -40,7 +41,8 @@ def command(
 def show(result: dict[str, Any]) -> None:
     """A line for each metric; then, for each set, what it lost to unknown words, and a line for each relation."""
     for name, metric in result["metrics"].items():
-        tell(f"{visible(name):<36} {metric['value']:.3f}  [{metric['low']:.3f}, {metric['high']:.3f}]")
+        value, low, high = (number(metric[part], 3) for part in ("value", "low", "high"))
+        tell(f"{visible(name):<36} {value}  [{low}, {high}]")
     for found in result["sets"]:
         tell(f"{found['set']}: {found['used']:,} of {found['items']:,} items used ({found['coverage']:.0%})")
         for relation in found.get("relations", ()):
@@ -53,6 +55,6 @@ def _measured(relation: dict[str, Any]) -> str:
     for name, digits in (("accuracy", 3), ("cosine", 3), ("rank", 0), ("spearman", 3)):
         if (value := relation.get(name)) is not None:
             label = "" if name == "accuracy" else f"{name} "
-            low, high = (f"{value[end]:.{digits}f}" for end in ("low", "high"))
-            parts.append(f" {label}{value['value']:.{digits}f}  [{low}, {high}]")
+            middle, low, high = (number(value[part], digits) for part in ("value", "low", "high"))
+            parts.append(f" {label}{middle}  [{low}, {high}]")
     return "".join(parts) or " nothing known"

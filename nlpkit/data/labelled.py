@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from nlpkit.base import events
@@ -85,6 +86,17 @@ def texts_of(rows: Iterable[tuple[int, Row]], field: str, faults: Faults) -> Ite
 def _needs_rows(path: Path, columns: Sequence[str]) -> UserError:
     hint = f"{', '.join(ROWS)} with the columns {', '.join(columns)}; --format names another form"
     return UserError("is plain text, expected rows", where=path, hint=hint)
+
+
+def has_column(path: Path, name: str, format: str | None = None) -> bool:
+    """Whether the first row of a file of rows has a column; of other files, and of streams, no. Says nothing."""
+    if str(path) == "-" or not path.is_file() or path.suffix == ".safetensors":
+        return False
+    form, faults = forms.form_of(path, format, [name]), forms.faults_of(path, "skip")
+    if form not in ROWS:
+        return False
+    with forms.reading(path, faults, format=form, columns=[name]) as (_, file):
+        return any(name in row for _, row in islice(ROWS[form](file, faults), 1))
 
 
 def _label(row: Row, field: str, line: int, faults: Faults) -> str | None:

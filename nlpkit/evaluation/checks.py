@@ -22,13 +22,13 @@ class Bound:
         ok = value >= self.threshold if self.side == "min" else value <= self.threshold
         return {"metric": self.metric, "value": value, self.side: self.threshold, "ok": ok}
 
-    def value(self, metrics: Mapping[str, Mapping[str, float]]) -> float:
+    def value(self, metrics: Mapping[str, Mapping[str, Any]]) -> float:
         """The metric's measured value. Errors: one that this data does not have (the F1 of a label that neither occurs
-        nor was guessed)."""
-        if self.metric not in metrics:
+        nor was guessed, a value that is not defined)."""
+        if self.metric not in metrics or metrics[self.metric]["value"] is None:
             raise UserError(f'metric "{self.metric}" could not be measured on this data', where=f"--{self.side}",
                             hint=f"measured: {', '.join(metrics)}")  # fmt: skip
-        return metrics[self.metric]["value"]
+        return float(metrics[self.metric]["value"])
 
 
 def parse(minima: Sequence[str], maxima: Sequence[str], names: Collection[str]) -> list[Bound]:

@@ -24,7 +24,7 @@ from nlpkit.measure import intervals, metrics
 from nlpkit.models.load import Loaded
 from nlpkit.tasks.base import Scores
 from nlpkit.tasks.classify import Classify, losses
-from nlpkit.tasks.reading import encode, reader
+from nlpkit.tasks.reading import encode, labeller
 from nlpkit.tasks.scoring import score
 from nlpkit.tasks.sequences import Encoder
 
@@ -32,7 +32,8 @@ Classes = NDArray[np.int64]
 
 
 def names(loaded: Loaded) -> list[str]:
-    """Every metric there may be."""
+    """Every metric there may be. Errors: a model that knows no labels."""
+    labeller(loaded, {})
     return [*metrics.METRICS, "loss", *(f"f1.{label}" for label in loaded.config["task"]["labels"])]
 
 
@@ -42,7 +43,7 @@ def evaluate(loaded: Loaded, data: Path, other: Loaded | None, options: Mapping[
         raise UserError(f"is a {file.read(data).kind} file, and the model a classifier", where=data,
                         hint="give a labelled file, or measure the model before it was fine-tuned")  # fmt: skip
     refuse({name: options[name] for name in ("stride", "cut", "mask_ratio", "mask_mix")}, "the model is a classifier")
-    task, encoder = _reader(loaded, options)
+    task, encoder = labeller(loaded, options)
     rival = None if other is None else _rival(other, task, options)
     columns = {"text": task.text, "pair": task.pair, "label": task.label, "on_error": options["on_error"],
                "format": options["format"]}  # fmt: skip
@@ -70,13 +71,6 @@ def evaluate(loaded: Loaded, data: Path, other: Loaded | None, options: Mapping[
     return result
 
 
-def _reader(loaded: Loaded, options: Mapping[str, Any]) -> tuple[Classify, Encoder]:
-    task, encoder = reader(loaded, options)
-    if not isinstance(task, Classify):
-        raise UserError(f"has a head for {task.name}, which is not a classifier", where=loaded.path)
-    return task, encoder
-
-
 def _scores(
     loaded: Loaded, task: Classify, encoder: Encoder, examples: Examples, options: Mapping[str, Any], name: str
 ) -> tuple[Scores, dict[str, float]]:
@@ -99,7 +93,7 @@ def _rival(other: Loaded, task: Classify, options: Mapping[str, Any]) -> tuple[C
         raise UserError("does not know the same labels, so it cannot be compared", where=other.path,
                         hint=f"the first model's: {', '.join(task.labels)}")  # fmt: skip
     columns = {"text": task.text, "pair": task.pair, "label": task.label}
-    return _reader(other, {**columns, "max_len": options["max_len"]})
+    return labeller(other, {**columns, "max_len": options["max_len"]})
 
 
 @dataclass(frozen=True)

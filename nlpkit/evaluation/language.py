@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +12,12 @@ from nlpkit.artifact import file
 from nlpkit.base.errors import UserError, choose, refuse
 from nlpkit.data import framing as framings
 from nlpkit.data.checks import check_tokenizer
+from nlpkit.data.labelled import has_column
 from nlpkit.data.pretraining import SOURCES, source
 from nlpkit.data.tokenfile import TokenFiles
 from nlpkit.evaluation.describe import timed
 from nlpkit.evaluation.perplexity import Answers, EveryToken, Exam, Masked, by_frequency, by_model, take_exam
-from nlpkit.measure import intervals
+from nlpkit.measure import intervals, metrics
 from nlpkit.models.load import Loaded
 from nlpkit.objectives import mlm
 from nlpkit.objectives.base import vocabulary
@@ -37,7 +38,22 @@ Tokenising = Callable[[Path, Loaded, Mapping[str, Any]], AbstractContextManager[
 
 def names(loaded: Loaded) -> list[str]:
     """Every metric there will be."""
-    return ["loss", "perplexity", "accuracy", *(["bits_per_byte"] if objective(loaded) == "clm" else [])]
+    asked = objective(loaded)
+    return ["loss", "perplexity", f"{asked}_accuracy", *(["bits_per_byte"] if asked == "clm" else [])]
+
+
+def check_metrics(loaded: Loaded, data: Path, bounds: Sequence[str], format: str | None = None) -> None:
+    """``bounds`` are the texts of --min and --max. Errors: a metric of classifiers, of a model that is none; examples
+    with labels where no bound says that a language model is to be measured on their texts."""
+    asked = [text.partition("=")[0] for text in bounds]
+    wrong = [name for name in asked if name in metrics.METRICS or name.startswith("f1.")]
+    labels = not asked and has_column(data, "label", format)
+    if wrong or labels:
+        what = f"{wrong[0]} cannot be measured" if wrong else f'the labels of {data.name} (column "label") say nothing'
+        own = ", ".join(names(loaded))
+        raise UserError(f"has no classifier: it was pre-trained, but not fine-tuned, so {what}", where=loaded.path,
+                        hint=f"nlpkit finetune {loaded.path.name} train.jsonl -o classifier.safetensors makes one; "
+                             f"as a language model it has {own}, which --min and --max name")  # fmt: skip
 
 
 def objective(loaded: Loaded) -> str:

@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from nlpkit.base import events
+from nlpkit.base.errors import RunError
 from nlpkit.base.seeds import Address
 from nlpkit.data.batch import Batch, Wanted
 from nlpkit.data.framing import Framing
@@ -136,20 +137,23 @@ class EveryToken:
 
 @dataclass(frozen=True)
 class Answers:
-    """Of each sequence: the sum of its answers' losses, how many were right, how many there were, [n] each."""
+    """Of each sequence: the sum of its answers' losses, how many were right, how many there were, [n] each; ``head`` is
+    the objective that asked."""
 
+    head: str
     losses: Floats
     right: Floats
     counts: Floats
 
     def measure(self, seed: int, resamples: int, n_bytes: int | None) -> dict[str, Interval]:
-        """loss (nats a token), perplexity, accuracy and, of every token of a text of known size, bits_per_byte."""
+        """loss (nats a token), perplexity, mlm_accuracy or clm_accuracy (the fraction of the tokens that the model held
+        for the most likely) and, of every token of a text of known size, bits_per_byte."""
         drawn: dict[str, Any] = {"seed": seed, "resamples": resamples}
         loss = intervals.ratio(self.losses, self.counts, **drawn)
         found = {
             "loss": loss,
             "perplexity": intervals.ratio(self.losses, self.counts, then=np.exp, **drawn),
-            "accuracy": intervals.ratio(self.right, self.counts, **drawn),
+            f"{self.head}_accuracy": intervals.ratio(self.right, self.counts, **drawn),
         }
         if n_bytes:
             scale = float(self.counts.sum()) / n_bytes / math.log(2)
@@ -161,7 +165,7 @@ class Answers:
         drawn: dict[str, Any] = {"seed": seed, "resamples": resamples}
         return {
             "loss": intervals.ratio(self.losses - other.losses, self.counts, **drawn),
-            "accuracy": intervals.ratio(self.right - other.right, self.counts, **drawn),
+            f"{self.head}_accuracy": intervals.ratio(self.right - other.right, self.counts, **drawn),
         }
 
 
@@ -179,7 +183,7 @@ def take_exam(exam: Exam, guess: Guess, *, batch_tokens: int, label: str = "") -
         done += len(asked.examples)
         if label:
             events.emit("progress", label=label, done=done, total=exam.n, unit="sequences")
-    return Answers(*sums)
+    return Answers(exam.head, *sums)
 
 
 def by_model(model: Model, head: str, device: str) -> Guess:
@@ -192,7 +196,10 @@ def by_model(model: Model, head: str, device: str) -> Guess:
             positions = torch.from_numpy(asked.positions)
             output = model(asked.batch.to(device), wanted=Wanted(positions))
             found, right = vocabulary.token_losses(output.at(positions), torch.from_numpy(asked.labels).to(device))
-        return found.double().cpu().numpy(), right.cpu().numpy()
+        losses = found.double().cpu().numpy()
+        if not np.isfinite(losses).all():
+            raise RunError("the model's losses are not numbers", hint="its weights are damaged, or training diverged")
+        return losses, right.cpu().numpy()
 
     return guess
 

@@ -31,6 +31,13 @@ from nlpkit.tokenizers.base import Tokenizer
 _INDEX = WEIGHTS + ".index.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack")
 
+# Of a classifier with one output: sentence-transformers' names -> ours.
+_ACTIVATIONS = {
+    "torch.nn.modules.linear.Identity": "identity",
+    "torch.nn.modules.activation.Sigmoid": "sigmoid",
+}
+_MANY = "multi_label_classification"
+
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -148,11 +155,16 @@ def _labels(task: Mapping[str, Any] | None) -> dict[str, Any]:
     if task is None:
         return {}
     labels = task["labels"]
-    return {
+    numbered = {
         "id2label": {str(number): label for number, label in enumerate(labels)},
         "label2id": {label: number for number, label in enumerate(labels)},
-        "problem_type": "single_label_classification",
     }
+    if len(labels) > 1:
+        return {**numbered, "problem_type": "single_label_classification"}
+    activation = task.get("activation", "sigmoid")
+    problem = {"identity": "regression", "sigmoid": _MANY}[activation]
+    theirs = next(name for name, ours in _ACTIVATIONS.items() if ours == activation)
+    return {**numbered, "problem_type": problem, "sentence_transformers": {"activation_fn": theirs}}
 
 
 def _config(config: Mapping[str, Any], family: Family, tensors: Arrays) -> dict[str, Any]:
@@ -170,14 +182,31 @@ def _config(config: Mapping[str, Any], family: Family, tensors: Arrays) -> dict[
     return made
 
 
+def _activation(config: Mapping[str, Any]) -> str:
+    """What the one output of a classifier becomes: what sentence-transformers says of its cross-encoders (in two
+    places), else what transformers' pipelines do. Errors: an activation that nlpkit does not compute."""
+    own = config.get("sentence_transformers")
+    named = own.get("activation_fn") if isinstance(own, Mapping) else None
+    named = named or config.get("sbert_ce_default_activation_function")
+    if named is not None:
+        return choose(_ACTIVATIONS, str(named), field="activation of its one output")
+    problem = config.get("problem_type")
+    if problem == "single_label_classification":
+        raise UserError("has one label, and problem_type single_label_classification: its probability is always 1")
+    return "identity" if problem == "regression" else "sigmoid"
+
+
 def _task(config: Mapping[str, Any], names: HuggingFace, tensors: Arrays) -> dict[str, Any]:
-    if config.get("problem_type") not in (None, "single_label_classification"):
-        raise UserError(f"problem_type is {config['problem_type']}; nlpkit reads single_label_classification")
     rows = len(tensors["heads.classify.weight"]) if "heads.classify.weight" in tensors else 0
+    problem = config.get("problem_type")
+    if problem not in (None, "single_label_classification", *(("regression", _MANY) if rows == 1 else ())):
+        raise UserError(f"problem_type is {problem} with {rows} outputs; nlpkit reads single_label_classification, "
+                        "and with one output regression")  # fmt: skip
     named = config.get("id2label") or {}
     labels = [str(named.get(str(number), f"LABEL_{number}")) for number in range(rows)]
-    return {"name": "classify", "labels": labels, "pooling": names.pooling[0], "text": "text", "pair": None,
+    task = {"name": "classify", "labels": labels, "pooling": names.pooling[0], "text": "text", "pair": None,
             "label": "label"}  # fmt: skip
+    return {**task, "name": "score", "activation": _activation(config)} if rows == 1 else task
 
 
 def _tensors(folder: Path) -> Arrays:

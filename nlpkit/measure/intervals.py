@@ -8,6 +8,7 @@ Shapes: n examples, R resamples.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -26,14 +27,18 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Interval:
-    """A measured value with the bounds of its interval."""
+    """A measured value with the bounds of its interval; NaN where it is not defined, ``reason`` says why."""
 
     value: float
     low: float
     high: float
+    reason: str = "it is not defined on this data, or no float can hold it"
 
-    def to_json(self) -> dict[str, float]:
-        return {"value": self.value, "low": self.low, "high": self.high}
+    def to_json(self) -> dict[str, Any]:
+        """null for what is not defined, and then ``reason``."""
+        parts = {"value": self.value, "low": self.low, "high": self.high}
+        found: dict[str, Any] = {name: value if math.isfinite(value) else None for name, value in parts.items()}
+        return {**found, "reason": self.reason} if None in found.values() else found
 
 
 def bootstrap(

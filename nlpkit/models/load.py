@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nlpkit.base.errors import UserError, choose
+from nlpkit.base.errors import RunError, UserError, choose
 from nlpkit.layers.heads import ClassificationHead
 from nlpkit.machine import heap
 from nlpkit.models import family as family_of
@@ -123,7 +123,8 @@ def with_dropout(loaded: Loaded, dropout: float) -> Model:
 
 
 def load_tensors(network: Model, tensors: Mapping[str, np.ndarray], *, where: Path | None = None) -> None:
-    """Copy arrays into a model by name. Errors: the first name that is missing, unknown or of another shape."""
+    """Copy arrays into a model by name. Errors: the first name that is missing, unknown or of another shape; RunError
+    for one with NaN or infinity."""
     state = own_tensors(network)
     for name in sorted({*state, *tensors}):
         if name not in tensors:
@@ -137,6 +138,9 @@ def load_tensors(network: Model, tensors: Mapping[str, np.ndarray], *, where: Pa
     values: dict[int, Tensor] = {}
     for name, value in tensors.items():
         tensor = torch.from_numpy(np.array(value, np.float32, order="C"))
+        if not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():  # a sum alone may overflow
+            raise RunError(f'its weights are not numbers: tensor "{name}"', where=where,
+                           hint="the training that made it diverged, or the file is damaged")  # fmt: skip
         is_parameter = isinstance(state[name], nn.Parameter)
         values[id(state[name])] = nn.Parameter(tensor) if is_parameter else tensor
     # By identity, so that modules that shared a tensor share it again.

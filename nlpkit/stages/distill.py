@@ -189,7 +189,7 @@ def task_lesson(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Lesson:
     elif not options["labels"]:
         raise UserError(f"weight-hard is {options['weight_hard']}, but the labels are not read",
                         hint="leave out --weight-hard or --no-labels")  # fmt: skip
-    task, encoder = reading.reader(loaded, options)
+    task, encoder = reading.labeller(loaded, options)
     kind = tasks.kind(task.name)
     columns = {"text": task.text, "pair": task.pair, "on_error": options["on_error"], "format": options["format"]}
     examples = labelled.read(path, label=task.label if options["labels"] else None, **columns)

@@ -72,6 +72,8 @@ def evaluate(
     described = describe(loaded)
     to_answer(loaded, int8=int8, device=device)
     kind: Any = classifier if loaded.config.get("task") else language
+    if kind is language:
+        language.check_metrics(loaded, Path(data), [*(min or ()), *(max or ())], format)
     bounds = checks.parse(min or (), max or (), kind.names(loaded))
     with use_threads(threads):
         other = None if against is None else load(against)

@@ -32,6 +32,7 @@ def predict(
     threads: int | None = None,
 ) -> Iterator[dict[str, Any]] | list[dict[str, Any]]:
     """One record for each text, in order: ``label``, ``probabilities`` by label, and ``id`` where the text has one.
+    Of a classifier with one output it has ``score`` instead of the first two (`nlpkit.tasks.score`).
 
     ``data`` is a file (JSONL, CSV, TSV, Parquet, or a text a line), or "-" for stdin, and the records are an iterator;
     or a list of texts, of pairs (text, other) for a model of pairs, and the records are a list. Texts of a file are

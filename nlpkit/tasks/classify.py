@@ -115,7 +115,11 @@ def learn(examples: Examples, options: Mapping[str, Any]) -> Classify:
 
 
 def restore(config: Mapping[str, Any]) -> Classify:
-    """From a model's config. A model of another tool says no more than its labels."""
+    """From a model's config. A model of another tool says no more than its labels. Errors: one label, whose probability
+    would always be 1."""
+    if len(config["labels"]) < 2:
+        raise UserError("its classifier has one output, and its config does not say what that means",
+                        hint="import it again: nlpkit reads one output as a score")  # fmt: skip
     known = {item.name for item in fields(Classify)}
     given = {name: value for name, value in config.items() if name in known}
     return Classify(**{**given, "labels": tuple(given["labels"])})

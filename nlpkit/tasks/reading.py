@@ -12,6 +12,7 @@ from nlpkit.data.framing import framing
 from nlpkit.data.labelled import Examples
 from nlpkit.models.load import Loaded
 from nlpkit.tasks.base import Task
+from nlpkit.tasks.classify import Classify
 from nlpkit.tasks.sequences import Encoder, Sequences
 
 
@@ -29,8 +30,17 @@ def reader(loaded: Loaded, options: Mapping[str, Any]) -> tuple[Task, Encoder]:
         raise UserError("has no classifier: it was pre-trained, but not fine-tuned", where=loaded.path,
                         hint=f"nlpkit finetune {loaded.path.name} train.jsonl -o classifier.safetensors")  # fmt: skip
     given = {name: options[name] for name in ("text", "pair", "label") if options.get(name)}
-    task = tasks.kind(kept.get("name", "classify")).restore({**kept, **given})
+    task = tasks.restored({**kept, **given})
     return task, encoder_of(loaded, options.get("max_len") or kept.get("max_len"))
+
+
+def labeller(loaded: Loaded, options: Mapping[str, Any]) -> tuple[Classify, Encoder]:
+    """As `reader`, for what needs labels. Errors: a model that answers something else, such as one number."""
+    task, encoder = reader(loaded, options)
+    if type(task) is not Classify:
+        raise UserError(f"has a head for {task.name}, which knows no labels", where=loaded.path,
+                        hint="nlpkit predict prints its answers")  # fmt: skip
+    return task, encoder
 
 
 def encode(task: Task, examples: Examples, encoder: Encoder, name: str) -> Sequences:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nlpkit.base.errors import RunError
 from nlpkit.data.batch import Batch
 from nlpkit.data.order import in_order
 from nlpkit.models.base import Model
@@ -57,7 +58,8 @@ def each(
     progress: Callable[[int], None] = lambda done: None,
     spread: Spread = alone,
 ) -> Scores:
-    """What ``answer`` says of each sequence of a batch, [B, ...], for all sequences, [n, ...], in their order."""
+    """What ``answer`` says of each sequence of a batch, [B, ...], for all sequences, [n, ...], in their order. Errors:
+    RunError for NaN or infinity."""
     if model.training:  # telling every part of a small model takes as long as a twentieth of an answer
         model.eval()
     rows: list[Scores | None] = [None] * len(sequences)
@@ -68,6 +70,8 @@ def each(
         nonlocal done
         batch = sequences.batch(examples)
         found: Scores = answer(batch.to(device)).double().cpu().numpy()
+        if not np.isfinite(found).all():
+            raise RunError("the model's answers are not numbers", hint="its weights are damaged, or training diverged")
         done += len(examples)
         progress(done)
         return found

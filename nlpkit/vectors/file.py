@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit.artifact import file
-from nlpkit.base.errors import UserError, nearest
+from nlpkit.base.errors import RunError, UserError, nearest
 from nlpkit.tokenizers.normalize import normalize
 
 KIND = "vectors"
 _GUESSES = 50_000  # the most frequent words, among which the nearest spelling is looked for
+_BLOCK = 1 << 16  # rows that are looked through at once
 
 Floats = NDArray[np.float32]
 
@@ -100,4 +101,18 @@ def load(path: Path) -> Vectors:
     if not len(words) == len(vectors) == len(vectors if counts is None else counts):
         raise UserError(f"has {len(words):,} words for {len(vectors):,} vectors", where=path)
     ngrams = artifact.array("ngrams") if "ngrams" in artifact.tensors else None
+    for name, rows in (("vectors", vectors), ("ngrams", ngrams)):
+        if rows is not None and (bad := _not_numbers(rows)) is not None:
+            whose = f'that of "{words[bad]}"' if name == "vectors" else f"row {bad:,} of its n-grams"
+            raise RunError(f"its vectors are not numbers: {whose}", where=path,
+                           hint="the training that made them diverged, or the file is damaged")  # fmt: skip
     return Vectors(words, vectors, counts, config, Path(path), artifact.tokenizer, ngrams)
+
+
+def _not_numbers(rows_VD: Floats) -> int | None:
+    """The first row with NaN or infinity."""
+    for start in range(0, len(rows_VD), _BLOCK):
+        block = rows_VD[start : start + _BLOCK]
+        if not np.isfinite(block).all():
+            return start + int((~np.isfinite(block).all(1)).argmax())
+    return None

@@ -83,7 +83,7 @@ def test_perplexity_is_that_of_a_plain_loop(folder: Path, max_len: int, stride: 
     assert found["data"]["answers"] == len(losses) == file.read(folder / "tokens.safetensors").config["n_tokens"]
     assert found["metrics"]["loss"]["value"] == pytest.approx(np.mean(losses), rel=1e-6)
     assert found["metrics"]["perplexity"]["value"] == pytest.approx(math.exp(np.mean(losses)), rel=1e-6)
-    assert found["metrics"]["accuracy"]["value"] == pytest.approx(np.mean(right))
+    assert found["metrics"]["clm_accuracy"]["value"] == pytest.approx(np.mean(right))
 
 
 def test_bits_per_byte_by_hand(folder: Path, tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_the_unigram_baseline_is_counting(folder: Path) -> None:
     counts = 1 + np.bincount(tokens, minlength=load(folder / "gpt2.safetensors").config["vocab_size"])
     expected = -np.log(counts / counts.sum())[tokens].mean()
     assert found["baselines"]["unigram"]["loss"]["value"] == pytest.approx(expected)
-    assert found["baselines"]["unigram"]["accuracy"]["value"] == pytest.approx((tokens == counts.argmax()).mean())
+    assert found["baselines"]["unigram"]["clm_accuracy"]["value"] == pytest.approx((tokens == counts.argmax()).mean())
     other = nlpkit.evaluate(folder / "gpt2.safetensors", folder / "tokens.safetensors", train=folder / "text.txt")
     assert other["baselines"] == found["baselines"]  # the same text, as it is
 
