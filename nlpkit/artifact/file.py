@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from nlpkit.artifact import atomic, recorded, safetensors
 from nlpkit.artifact.safetensors import Source, TensorInfo
+from nlpkit.base import contents
 from nlpkit.base.canonical import canonical
 from nlpkit.base.errors import RunError, UserError
 
@@ -115,12 +116,35 @@ def _digest(metadata: Mapping[str, Any], entries: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical([rest, entries]).encode()).hexdigest()
 
 
-def read(path: Path, *, kind: str | Iterable[str] | None = None) -> Artifact:
+# What a file that cannot be read may still be called, so that the reader says what is wrong with it.
+_MAY_BE_OURS = ("a safetensors file", "a binary file", "an empty file", "nothing that can be read")
+_MAKERS = {
+    "tokenizer": "nlpkit tokenizer train CORPUS -o tok.safetensors",
+    "tokens": "nlpkit tokens CORPUS --tokenizer tok.safetensors -o tokens.safetensors",
+    "vectors": "nlpkit vectors train CORPUS -o vectors.safetensors",
+    "cooccurrence": "nlpkit vectors cooccur CORPUS -o counts.safetensors",
+    "model": "nlpkit pretrain tokens.safetensors -o model.safetensors",
+}  # fmt: skip
+
+
+def made_by(kinds: Collection[str]) -> str:
+    """The command that makes what is wanted."""
+    makers = [_MAKERS[name] for name in kinds if name in _MAKERS]
+    return " or ".join([f"{maker} makes one" for maker in makers]) or "nlpkit info FILE says what a file of ours holds"
+
+
+def read(path: Path, *, kind: str | Iterable[str] | None = None, wanted: str | None = None) -> Artifact:
     """Open an artefact: header, metadata and table are checked now, each tensor when it is first used.
 
-    ``kind`` names what the caller can use. Errors: UserError for anything that is not a whole artefact of that kind.
+    ``kind`` names what the caller can use, ``wanted`` what it looks for in files of any kind. Errors: UserError for
+    anything that is not a whole artefact of that kind.
     """
     path = Path(path)
+    allowed = (kind,) if isinstance(kind, str) else tuple(kind or ())
+    if (what := contents.describe(path)) not in _MAY_BE_OURS:
+        named = allowed or ((wanted,) if wanted else ())
+        expected = " or ".join(f"a {name} file" for name in named) or "a file of nlpkit"
+        raise UserError(f"is {what}, expected {expected}", where=path, hint=made_by(named))
     reader = safetensors.read(path)
     tensors, raw = reader.tensors, reader.metadata
     if set(raw) != {KEY}:
@@ -154,10 +178,9 @@ def read(path: Path, *, kind: str | Iterable[str] | None = None) -> Artifact:
     if not whole or set(metadata["tensors"]) != set(tensors):
         raise UserError("its metadata does not have the bytes it was written with", where=path, hint=_DAMAGED)
     recorded.check(metadata["provenance"], metadata["history"], where=path)
-    allowed = (kind,) if isinstance(kind, str) else tuple(kind or ())
     if allowed and metadata["kind"] not in allowed:
         raise UserError(f"is a {metadata['kind']} file; expected {' or '.join(allowed)}", where=path,
-                        hint="nlpkit info FILE says what a file holds")  # fmt: skip
+                        hint=made_by(allowed))  # fmt: skip
     return Artifact(path, metadata, reader)
 
 

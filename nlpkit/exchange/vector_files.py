@@ -76,7 +76,7 @@ def detect(path: Path) -> str:
         elif 1 <= header[1] <= _MAX_WIDTH:
             start = file.read(_MAX_LINE)
             line, end, _ = start.partition(b"\n")
-            if end and _width(line) and len(line.rstrip().split(b" ")) == header[1] + 1:
+            if (end or len(start) < _MAX_LINE) and _width(line) and len(line.rstrip().split(b" ")) == header[1] + 1:
                 return "word2vec"
             word, _, rest = start[: _MAX_WORD + 1].partition(b" ")
             numbers = start[len(word) + 1 :][: 4 * header[1]]
@@ -212,15 +212,12 @@ def _glove_rows(file: BinaryIO, faults: Faults) -> Iterator[Row]:
 
 
 def _lines(file: BinaryIO, faults: Faults, *, begin: int) -> Iterator[bytes]:
-    """Whole lines. Errors: one that is too long for a word and its numbers; an end without a line end."""
+    """Lines; the last needs no line end. Errors: one that is too long for a word and its numbers."""
     number = begin
     while line := file.readline(_MAX_LINE):
-        if line.endswith(b"\n"):
-            yield line
-        elif len(line) == _MAX_LINE:
+        if len(line) == _MAX_LINE and not line.endswith(b"\n"):
             raise faults.error(number, f"a line of more than {_MAX_LINE:,} bytes: is this text?")
-        else:
-            faults.at(number, "the last line has no line end; the file may be cut off")
+        yield line
         number += 1
 
 

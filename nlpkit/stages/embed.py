@@ -120,7 +120,7 @@ def vectors(
     encoder = encoder_of(loaded, options["max_len"])
     device, batch_tokens = choose_device(options["device"]), options["batch_tokens"]
     network = loaded.model.to(device)
-    rows = chunks(data, text=options["text"], on_error=options["on_error"], format=options["format"],
+    rows = chunks(data, text=options["text"], on_error=options["on_error"], format=options.get("format"),
                   named=options["text"] != "text")  # fmt: skip
 
     def answer(sequences: Sequences) -> list[dict[str, Any]]:

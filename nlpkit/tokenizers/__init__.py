@@ -43,7 +43,8 @@ def load(path: Path | str) -> Tokenizer:
     path = Path(path)
     from nlpkit.artifact import file
 
-    artifact = file.read(path)
+    artifact = file.read(path, wanted="tokenizer")
     if artifact.tokenizer is None:
-        raise UserError(f"is a {artifact.kind} file without a tokenizer", where=path)
+        raise UserError(f"is a {artifact.kind} file without a tokenizer", where=path,
+                        hint=file.made_by(("tokenizer",)))  # fmt: skip
     return from_json(artifact.tokenizer)

@@ -183,7 +183,7 @@ def test_kinds_are_asked_for_by_name(tmp_path: Path) -> None:
         file.read(tmp_path / "x.safetensors").array("nothing")
     with pytest.raises(UserError, match="No such file"):
         file.read(tmp_path / "y.safetensors")
-    with pytest.raises(UserError, match="Is a directory"):
+    with pytest.raises(UserError, match="is a directory, expected a file of nlpkit"):
         file.read(tmp_path)
 
 

@@ -251,3 +251,24 @@ def test_a_toml_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
 def test_contents_have_names(tmp_path: Path, content: bytes, what: str) -> None:
     assert contents.describe(put(tmp_path / "a", content)) == what
     assert contents.describe(tmp_path) == "a directory"
+
+
+@pytest.mark.parametrize(("words", "expected", "maker"), [
+    (["tokens", "CORPUS", "--tokenizer", "FILE", "-o", "OUT"], "a tokenizer file", "nlpkit tokenizer train"),
+    (["tokenizer", "encode", "FILE", "CORPUS"], "a tokenizer file", "nlpkit tokenizer train"),
+    (["pretrain", "FILE", "-o", "OUT"], "a tokens file", "nlpkit tokens"),
+    (["predict", "FILE", "CORPUS"], "a model file", "nlpkit pretrain"),
+    (["vectors", "nearest", "FILE", "word"], "a vectors file", "nlpkit vectors train"),
+    (["info", "FILE"], "a file of nlpkit", "nlpkit info"),
+])  # fmt: skip
+@pytest.mark.parametrize(("content", "what"), [(b"some text\n", "plain text"), (b'{"text": "a"}\n', "JSONL"),
+                                               (gzip.compress(b"a"), "packed by gzip")])  # fmt: skip
+def test_a_file_in_the_wrong_place_is_called_by_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], expected: str, maker: str, content: bytes,
+    what: str,
+) -> None:  # fmt: skip
+    names = {"FILE": put(tmp_path / "wrong", content), "CORPUS": put(tmp_path / "a.txt", "text\n"),
+             "OUT": tmp_path / "out.safetensors"}  # fmt: skip
+    assert app.run([str(names.get(word, word)) for word in words]) == 2
+    said = capsys.readouterr().err
+    assert f"is {what}, expected {expected}" in said and maker in said, said

@@ -162,7 +162,6 @@ def test_gloves_words_may_have_spaces(tmp_path):
     (b"1 1\n\xff 1\n", "word2vec", "UTF-8"),
     (b"1 1\n 1\n", "word2vec", "numbers and no word"),
     (b"1 1\nthe 1\nmore 2\n", "word2vec", "goes on"),
-    (b"1 1\nthe 1", "word2vec", "no line end"),
     (b"1 1\n" + b"x" * 1_100_000, "word2vec", "is this text"),
     (b"1 2\nthe\x00\x00\x00\x00\x00", "word2vec-binary", "no space ends this word"),
     (b"1 2\nthe \x00\x00\x00\x00", "word2vec-binary", "4 bytes of numbers, expected 8"),
@@ -173,7 +172,6 @@ def test_gloves_words_may_have_spaces(tmp_path):
     (b"the\n", "glove", "is not a word and its numbers"),
     (b"the 1 2\na 1\n", "glove", "2 fields, expected a word and 2 numbers"),
     (b"the 1 2\na 1 2 3\n", "glove", "4 fields, expected a word and 2 numbers"),
-    (b"the 1 2\na 1 0.", "glove", "no line end"),
     (b"the 1 2\nthe 1 2\n", "glove", "comes twice"),
 ])  # fmt: skip
 def test_broken_files_are_said_and_leave_nothing(tmp_path, content, form, message):
@@ -183,6 +181,18 @@ def test_broken_files_are_said_and_leave_nothing(tmp_path, content, form, messag
         nlpkit.import_(path, tmp_path / "made.safetensors", format=form)
     assert caught.value.where.startswith(str(path))
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("form", [None, "word2vec", "glove"])
+def test_a_last_line_needs_no_line_end(tmp_path, form):
+    path = tmp_path / "v"
+    rows = b"the 1 2\nfox 3 4.5"
+    path.write_bytes(rows if form == "glove" else b"2 2\n" + rows)
+    nlpkit.import_(path, tmp_path / "made.safetensors", format=form)
+    found = file.read(tmp_path / "made.safetensors")
+    assert found.config["words"] == ["the", "fox"] and found.array("vectors").tolist() == [[1, 2], [3, 4.5]]
+    path.write_bytes(b"1 2\nthe 1 2")
+    assert nlpkit.import_(path, tmp_path / "one.safetensors")["format"] == "word2vec"
 
 
 def test_errors_name_the_line_or_the_word(tmp_path):
@@ -198,11 +208,11 @@ def test_errors_name_the_line_or_the_word(tmp_path):
 
 def test_malformed_words_can_be_left_out(tmp_path, capsys):
     text = b"7 2\nthe 1 2\n\xff 1 2\nof 1\nthe 3 4\nto 1 nan\nin 5 6\nlast 1 2"
-    (tmp_path / "v").write_bytes(text)
+    (tmp_path / "v").write_bytes(text.removesuffix(b"last 1 2"))
     arguments = ["import", str(tmp_path / "v"), "-o", str(tmp_path / "made.safetensors"), "--on-error", "skip"]
-    assert app.run(arguments) == 2  # the cut line was one of the seven
+    assert app.run(arguments) == 2  # a line of the seven is not there
     assert "ends after 6 of the 7 words" in capsys.readouterr().err
-    (tmp_path / "v").write_bytes(text + b"\n")
+    (tmp_path / "v").write_bytes(text)
     assert app.run(arguments) == 0
     said = capsys.readouterr().err
     assert "skipped 4 lines, the first at line 3: the word is not UTF-8" in said

@@ -110,7 +110,7 @@ def test_printed_numbers_give_the_same_bits_with_the_fewest_digits(folder: Path,
 
 
 def test_texts_from_stdin(folder: Path, capsys: Any, monkeypatch: Any) -> None:
-    content = 'the king\n{"id": "x", "title": "the sword", "text": "the king"}\n'
+    content = '{"text": "the king"}\n{"id": "x", "title": "the sword", "text": "the king"}\n'
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content.encode())))
     assert run(["embed", str(folder / "gpt2.safetensors")]) == 0
     first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())

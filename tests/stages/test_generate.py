@@ -225,7 +225,7 @@ def test_prompts_from_a_pipe_are_answered_at_once(folder: Path, monkeypatch: pyt
     with os.fdopen(reading, "rb") as source, os.fdopen(writing, "wb", buffering=0) as sink:
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=source))
         answers = nlpkit.generate(folder / "gpt2.safetensors", prompt="-", max_new_tokens=2)
-        sink.write(b"the king\n")
+        sink.write(b'{"prompt": "the king"}\n')
         assert next(answers)["prompt"] == "the king"
         sink.write(b'{"prompt": "two\\nlines", "id": 7}\n')
         sink.close()
