@@ -28,7 +28,10 @@ def command(
     layer: Annotated[
         int | None, Option(help="The block whose vectors are pooled; 0 is before the first (default: the last).", min=0)
     ] = None,
-    normalize: Annotated[bool, Option("--normalize/--no-normalize", help="Scale each vector to length 1.")] = False,
+    normalize: Annotated[
+        bool | None,
+        Option("--normalize/--no-normalize", help="Scale each vector to length 1 (default: the model's, else no)."),
+    ] = None,
     on_error: flags.OnError = "error",
     format: flags.Format = None,
     max_len: Annotated[

@@ -19,7 +19,7 @@ from nlpkit._version import __version__
 from nlpkit.artifact import exported, file, safetensors
 from nlpkit.artifact.exported import SIDE, WEIGHTS
 from nlpkit.base.errors import UserError, choose
-from nlpkit.exchange import tokenizer_files
+from nlpkit.exchange import sentence_transformers, tokenizer_files
 from nlpkit.exchange.tokenizer_directory import holds_tokenizer
 from nlpkit.models import FAMILIES
 from nlpkit.models import family as family_of
@@ -70,6 +70,8 @@ def read(folder: Path, *, tokenizer: bool = True) -> Loaded:
     network, family = restore(ours, tensors, where=folder)
     if training := exported.training(folder):
         ours["training"] = training
+    if embedding := sentence_transformers.read(folder):
+        ours["embedding"] = embedding
     found = None
     if tokenizer and holds_tokenizer(folder):
         found = tokenizer_files.read(folder)
@@ -110,6 +112,7 @@ def write(folder: Path, loaded: Loaded, artifact: file.Artifact | None) -> str:
         if framing == "decoder" and "classify" in loaded.model.heads:
             framing = "decoder-end"  # its classifier reads the end-of-text token, which the tokenizer must add
         tokenizer_files.write(loaded.tokenizer, folder, max_len=loaded.model.config.max_len, framing=framing)
+<<<<<<< HEAD
     return architecture
 
 
@@ -120,6 +123,16 @@ def write_side(folder: Path, artifact: file.Artifact | None, more: Mapping[str, 
         side["name"] = artifact.path.name
         side |= {name: artifact.metadata[name] for name in ("provenance", "history", "determinism")}
     _write_json(folder / SIDE, side)
+=======
+    embedding = loaded.config.get("embedding")
+    if embedding is not None and sentence_transformers.can_be_written(embedding):
+        sizes = loaded.model.config
+        sentence_transformers.write(folder, embedding, d_model=sizes.d_model, max_len=sizes.max_len)
+    return {
+        "architecture": architecture,
+        "files": sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()),
+    }
+>>>>>>> 4e8b408 (Let embed do what a sentence-transformers directory says, and read tied weights under either name)
 
 
 def _names(family: Family) -> HuggingFace:

@@ -103,8 +103,13 @@ class HuggingFace:
         return found
 
     def to_ours(self, tensors: Arrays) -> dict[str, NDArray[Any]]:
-        """Their tensors under our names. Errors: a tensor that the table does not know, or a copy that is none."""
+        """Their tensors under our names; one that is there under the name of its copy only is read from it, as
+        transformers does. Errors: a tensor that the table does not know, or a copy that is none."""
         found: dict[str, NDArray[Any]] = {}
+        tensors = dict(tensors)
+        for copied, original in self.tied.items():
+            if copied in tensors and original not in tensors and original.removeprefix(self.prefix) not in tensors:
+                tensors[original] = tensors[copied]
         for theirs in sorted(tensors):
             if re.fullmatch(self.ignored, theirs):
                 continue

@@ -39,7 +39,7 @@ def embed(
     text: str = "text",
     pooling: str | None = None,
     layer: int | None = None,
-    normalize: bool = False,
+    normalize: bool | None = None,
     on_error: str = "error",
     format: str | None = None,
     max_len: int | None = None,
@@ -53,12 +53,14 @@ def embed(
     """One record for each text, in order: ``embedding``, a list of D numbers, and ``id`` where the text has one; of a
     list of texts an array [n, D] of the same 32-bit numbers.
 
-    ``data`` is read as `nlpkit.predict` reads it. ``pooling`` is of the tokens' vectors (default: the family's),
-    ``layer`` the block they come from (default: the last; 0 is what the first block reads), ``normalize`` scales each
-    vector to length 1, ``int8`` computes with 8-bit products (nlpkit/layers/int8.py). Each number has the fewest
-    digits that give its 32 bits back; no vector depends on which texts were answered with it. With ``output`` the
-    vectors are written there, in a file of kind "embeddings", and the one record is its summary. Errors: UserError for
-    an unknown pooling or a layer that is not there, at once, and for bad lines, after the answers to those before them.
+    ``data`` is read as `nlpkit.predict` reads it. ``pooling`` is of the tokens' vectors, ``normalize`` scales each
+    vector to length 1, ``max_len`` is the longest sequence; None is what the model says (that of a
+    sentence-transformers directory), else the family's pooling, no scaling, and what the model reads. ``layer`` is the
+    block the vectors come from (default: the last; 0 is what the first block reads), ``int8`` computes with 8-bit
+    products (nlpkit/layers/int8.py). Each number has the fewest digits that give its 32 bits back; no vector depends on
+    which texts were answered with it. With ``output`` the vectors are written there, in a file of kind "embeddings",
+    and the one record is its summary. Errors: UserError for an unknown pooling or a layer that is not there, at once,
+    and for bad lines, after the answers to those before them.
     """
     device = choose_device(device)
     arguments = dict(locals())
@@ -100,6 +102,7 @@ def embed_file(arguments: Mapping[str, Any]) -> dict[str, Any]:
     model, data = run.path("model"), run.path("data")
     assert model is not None and data is not None
     loaded = ready(model, int8=run.options["int8"], device=run.options["device"])
+    asked = settings(loaded, run.options)
     rows: list[Vectors] = []
     for records in vectors(loaded, data, run.options, threads=arguments["threads"]):
         rows += [record["embedding"] for record in records]
@@ -107,8 +110,8 @@ def embed_file(arguments: Mapping[str, Any]) -> dict[str, Any]:
     if not rows:
         raise UserError("holds no texts", where=data)
     config = {"family": loaded.family.name, "d_model": loaded.model.config.d_model, "n_texts": len(rows),
-              **{name: run.options[name] for name in ("pooling", "layer", "normalize")}}  # fmt: skip
-    config["pooling"] = config["pooling"] or loaded.family.pooling
+              "layer": run.options["layer"], "pooling": asked["pooling"],
+              "normalize": asked["normalize"]}  # fmt: skip
     return run.write({"embeddings": np.stack(rows)}, kind="embeddings", config=config)
 
 
@@ -116,8 +119,11 @@ def vectors(
     loaded: Loaded, data: Path | Texts, options: dict[str, Any], *, threads: int | None
 ) -> Iterator[list[dict[str, Any]]]:
     """Records whose ``embedding`` is an array [D] of 32-bit numbers."""
-    pool = pooler(loaded, options["pooling"], options["layer"])
-    encoder = encoder_of(loaded, options["max_len"])
+    asked = settings(loaded, options)
+    pool = pooler(loaded, asked["pooling"], options["layer"])
+    encoder = encoder_of(loaded, asked["max_len"])
+    if asked["said"]:
+        events.note(asked["said"])
     device, batch_tokens = choose_device(options["device"]), options["batch_tokens"]
     network = loaded.model.to(device)
     rows = chunks(data, text=options["text"], on_error=options["on_error"], format=options.get("format"),
@@ -125,12 +131,33 @@ def vectors(
 
     def answer(sequences: Sequences) -> list[dict[str, Any]]:
         found = each(network, pool, sequences, batch_tokens=batch_tokens, device=device)
-        if options["normalize"]:
+        if asked["normalize"]:
             lengths = np.sqrt(np.square(found).sum(1, keepdims=True))
             found = found / np.where(lengths > 0, lengths, 1)  # a vector of zeros has no direction
         return [{"embedding": row} for row in found.astype(np.float32)]
 
     return answers(rows, encoder, answer, threads=threads)
+
+
+def settings(loaded: Loaded, options: dict[str, Any]) -> dict[str, Any]:
+    """Pooling, normalize and max_len, and ``said``: whose they are, where the model says how its vectors are made.
+
+    Errors: a model whose vectors need what nlpkit does not compute, unless a pooling is given.
+    """
+    said = loaded.config.get("embedding")
+    if not isinstance(said, dict):
+        pooling = options["pooling"] or loaded.family.pooling
+        return {"pooling": pooling, "normalize": bool(options["normalize"]), "max_len": options["max_len"], "said": ""}
+    if said.get("other") and options["pooling"] is None:
+        raise UserError(f"its vectors need {said['other']}, which nlpkit does not compute", where=loaded.path,
+                        hint="--pooling mean, cls, last or max makes vectors without it")  # fmt: skip
+    own = {"pooling": str(said.get("pooling")), "normalize": said.get("normalize") is True, "max_len": None}
+    if type(said.get("max_len")) is int:
+        own["max_len"] = min(said["max_len"], loaded.model.config.max_len)
+    given = {name: options[name] for name in own if options[name] is not None}
+    words = [f"{name.replace('_', '-')} {value} ({'given' if name in given else 'its own'})"
+             for name, value in (own | given).items() if value is not None]  # fmt: skip
+    return own | given | {"said": f"{loaded.path}: {', '.join(words)}"}
 
 
 def pooler(loaded: Loaded, pooling: str | None, layer: int | None) -> Callable[[Batch], Tensor]:

@@ -1,0 +1,115 @@
+"""What a sentence-transformers directory says of its vectors: modules.json and the folders that it names.
+
+To us it is ``config["embedding"]``: ``pooling``, ``normalize`` and ``max_len``, which `nlpkit embed` follows unless it
+is told otherwise. A directory that asks for more than that has ``other``, the first thing that nlpkit does not compute.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nlpkit.base.errors import UserError
+
+MODULES, SETTINGS = "modules.json", "sentence_bert_config.json"
+_POOLING = Path("1_Pooling") / "config.json"
+_CLASSES = "sentence_transformers.models."  # read by every version; version 6 has others beside them
+# Ours -> theirs; of these they join the vectors of all that are true, and the mean is true where nothing is said.
+_MODES = {"cls": "cls_token", "mean": "mean_tokens", "max": "max_tokens", "last": "lasttoken"}
+_OTHERS = ("mean_sqrt_len_tokens", "weightedmean_tokens")
+_NAMES = {"cls": "cls", "mean": "mean", "max": "max", "lasttoken": "last"}  # of the field pooling_mode of version 6
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """What a directory says of its vectors; None for one that is not sentence-transformers'. Errors: UserError for a
+    file that is not what they write."""
+    if not (folder / MODULES).is_file():
+        return None
+    modules = _load(folder / MODULES)
+    named = isinstance(modules, list) and all(isinstance(module, dict) for module in modules)
+    if not named or not all(isinstance(module.get(key), str) for module in modules for key in ("type", "path")):
+        raise UserError("is not a list of modules with type and path", where=folder / MODULES)
+    if not modules or _kind(modules[0]) != "Transformer" or modules[0]["path"]:
+        raise UserError("its first module is not a Transformer in this folder", where=folder / MODULES,
+                        hint="name the folder that holds config.json and model.safetensors")  # fmt: skip
+    found: dict[str, Any] = {"pooling": "mean", "normalize": False, "max_len": None}
+    if other := _settings(folder, found):
+        return {**found, "other": other}
+    for module in modules[1:]:
+        kind, path = _kind(module), module["path"]
+        if kind == "Pooling" and Path(path).name == path:
+            pooling = _pooling(_object(folder / path / "config.json"))
+            if pooling is None:
+                return {**found, "other": f"the pooling of {path}/config.json"}
+            found["pooling"] = pooling
+        elif kind == "Normalize":
+            found["normalize"] = True
+        else:
+            return {**found, "other": f"the module {kind[:40]} of {MODULES}"}
+    return found
+
+
+def write(folder: Path, embedding: Mapping[str, Any], *, d_model: int, max_len: int) -> None:
+    """Write the files of a directory whose vectors are made so."""
+    modules = [("Transformer", ""), ("Pooling", _POOLING.parent.name)]
+    if embedding["normalize"]:
+        modules.append(("Normalize", "2_Normalize"))
+        (folder / "2_Normalize").mkdir()  # the library wants the folder, empty
+    _write(folder / MODULES, [
+        {"idx": number, "name": str(number), "path": path, "type": _CLASSES + kind}
+        for number, (kind, path) in enumerate(modules)
+    ])  # fmt: skip
+    (folder / _POOLING.parent).mkdir()
+    modes = {f"pooling_mode_{theirs}": ours == embedding["pooling"] for ours, theirs in _MODES.items()}
+    _write(folder / _POOLING, {"word_embedding_dimension": d_model, **modes})
+    _write(folder / SETTINGS, {"max_seq_length": embedding["max_len"] or max_len, "do_lower_case": False})
+
+
+def can_be_written(embedding: Any) -> bool:
+    """Whether a model says of its vectors what such a directory can say."""
+    return isinstance(embedding, dict) and embedding.get("pooling") in _MODES and "other" not in embedding
+
+
+def _kind(module: Mapping[str, Any]) -> str:
+    return str(module["type"]).rpartition(".")[2]
+
+
+def _settings(folder: Path, found: dict[str, Any]) -> str | None:
+    """Reads the longest sequence; returns what cannot be followed."""
+    settings = _object(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
+    longest = settings.get("max_seq_length")
+    if longest is not None and (type(longest) is not int or longest < 1):
+        raise UserError(f"max_seq_length is {str(longest)[:20]}, expected a number of tokens", where=folder / SETTINGS)
+    found["max_len"] = longest
+    return f"do_lower_case of {SETTINGS}" if settings.get("do_lower_case") else None
+
+
+def _pooling(config: Mapping[str, Any]) -> str | None:
+    if isinstance(config.get("pooling_mode"), str):
+        return _NAMES.get(config["pooling_mode"])
+    defaults = {"mean_tokens": True}
+    chosen = [mode for mode in (*_MODES.values(), *_OTHERS)
+              if config.get(f"pooling_mode_{mode}", defaults.get(mode, False))]  # fmt: skip
+    return next((ours for ours, theirs in _MODES.items() if [theirs] == chosen), None)
+
+
+def _load(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read: {error.strerror}", where=path) from None
+    except (ValueError, RecursionError):
+        raise UserError("is not a JSON file", where=path) from None
+
+
+def _object(path: Path) -> dict[str, Any]:
+    value = _load(path)
+    if not isinstance(value, dict):
+        raise UserError("is not a JSON object", where=path)
+    return value
+
+
+def _write(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", "utf-8")
