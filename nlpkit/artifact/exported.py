@@ -63,11 +63,13 @@ def same_files(folder: Path) -> bool:
     return seen == known.keys() and all(file.file_sha256(folder / name) in known[name] for name in known)
 
 
-def training(folder: Path) -> dict[str, Any]:
-    """What the exported model's config said of its training; empty when that is not known, or of other weights."""
+def kept(folder: Path, name: str) -> dict[str, Any]:
+    """What the exported model's config said under ``name``: its training, or how its vectors are made; empty when that
+    is not known, or of other weights."""
     side, same = _side(folder)
     config = side.get("config")
-    return dict(config.get("training") or {}) if same and isinstance(config, dict) else {}
+    value = config.get(name) if same and isinstance(config, dict) else None
+    return dict(value) if isinstance(value, dict) else {}
 
 
 def side(folder: Path) -> dict[str, Any]:

@@ -68,9 +68,9 @@ def read(folder: Path, *, tokenizer: bool = True) -> Loaded:
     except UserError as error:
         raise UserError(error.what, where=error.where or folder, hint=error.hint) from None
     network, family = restore(ours, tensors, where=folder)
-    if training := exported.training(folder):
+    if training := exported.kept(folder, "training"):
         ours["training"] = training
-    if embedding := sentence_transformers.read(folder):
+    if embedding := sentence_transformers.read(folder) or exported.kept(folder, "embedding"):
         ours["embedding"] = embedding
     found = None
     if tokenizer and holds_tokenizer(folder):
@@ -112,7 +112,6 @@ def write(folder: Path, loaded: Loaded, artifact: file.Artifact | None) -> str:
         if framing == "decoder" and "classify" in loaded.model.heads:
             framing = "decoder-end"  # its classifier reads the end-of-text token, which the tokenizer must add
         tokenizer_files.write(loaded.tokenizer, folder, max_len=loaded.model.config.max_len, framing=framing)
-<<<<<<< HEAD
     return architecture
 
 
@@ -123,16 +122,6 @@ def write_side(folder: Path, artifact: file.Artifact | None, more: Mapping[str, 
         side["name"] = artifact.path.name
         side |= {name: artifact.metadata[name] for name in ("provenance", "history", "determinism")}
     _write_json(folder / SIDE, side)
-=======
-    embedding = loaded.config.get("embedding")
-    if embedding is not None and sentence_transformers.can_be_written(embedding):
-        sizes = loaded.model.config
-        sentence_transformers.write(folder, embedding, d_model=sizes.d_model, max_len=sizes.max_len)
-    return {
-        "architecture": architecture,
-        "files": sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()),
-    }
->>>>>>> 4e8b408 (Let embed do what a sentence-transformers directory says, and read tied weights under either name)
 
 
 def _names(family: Family) -> HuggingFace:

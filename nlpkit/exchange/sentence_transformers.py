@@ -14,8 +14,6 @@ from typing import Any
 from nlpkit.base.errors import UserError
 
 MODULES, SETTINGS = "modules.json", "sentence_bert_config.json"
-_POOLING = Path("1_Pooling") / "config.json"
-_CLASSES = "sentence_transformers.models."  # read by every version; version 6 has others beside them
 # Ours -> theirs; of these they join the vectors of all that are true, and the mean is true where nothing is said.
 _MODES = {"cls": "cls_token", "mean": "mean_tokens", "max": "max_tokens", "last": "lasttoken"}
 _OTHERS = ("mean_sqrt_len_tokens", "weightedmean_tokens")
@@ -49,27 +47,6 @@ def read(folder: Path) -> dict[str, Any] | None:
         else:
             return {**found, "other": f"the module {kind[:40]} of {MODULES}"}
     return found
-
-
-def write(folder: Path, embedding: Mapping[str, Any], *, d_model: int, max_len: int) -> None:
-    """Write the files of a directory whose vectors are made so."""
-    modules = [("Transformer", ""), ("Pooling", _POOLING.parent.name)]
-    if embedding["normalize"]:
-        modules.append(("Normalize", "2_Normalize"))
-        (folder / "2_Normalize").mkdir()  # the library wants the folder, empty
-    _write(folder / MODULES, [
-        {"idx": number, "name": str(number), "path": path, "type": _CLASSES + kind}
-        for number, (kind, path) in enumerate(modules)
-    ])  # fmt: skip
-    (folder / _POOLING.parent).mkdir()
-    modes = {f"pooling_mode_{theirs}": ours == embedding["pooling"] for ours, theirs in _MODES.items()}
-    _write(folder / _POOLING, {"word_embedding_dimension": d_model, **modes})
-    _write(folder / SETTINGS, {"max_seq_length": embedding["max_len"] or max_len, "do_lower_case": False})
-
-
-def can_be_written(embedding: Any) -> bool:
-    """Whether a model says of its vectors what such a directory can say."""
-    return isinstance(embedding, dict) and embedding.get("pooling") in _MODES and "other" not in embedding
 
 
 def _kind(module: Mapping[str, Any]) -> str:
@@ -109,7 +86,3 @@ def _object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError("is not a JSON object", where=path)
     return value
-
-
-def _write(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n", "utf-8")

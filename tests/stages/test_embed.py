@@ -24,8 +24,9 @@ from nlpkit.stages.embed import pooler, vectors
 from nlpkit.tasks.pooling import POOLINGS
 from nlpkit.tasks.reading import encoder_of
 
-OPTIONS: dict[str, Any] = {"text": "text", "pooling": None, "layer": None, "normalize": False, "on_error": "error", "format": None,
-                           "max_len": None, "batch_tokens": 4096, "int8": False, "device": "cpu"}  # fmt: skip
+OPTIONS: dict[str, Any] = {"text": "text", "pooling": None, "layer": None, "normalize": False, "on_error": "error",
+                           "format": None, "max_len": None, "batch_tokens": 4096, "int8": False,
+                           "device": "cpu"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
