@@ -159,7 +159,7 @@ def build() -> Any:
                                      help="Print the version and exit."),
         portable: bool = typer.Option(False, "--portable/--no-portable", callback=_portable, envvar="NLPKIT_PORTABLE",
                                       show_envvar=False,
-                                      help="Same bytes on any x86-64 processor with AVX2; training is slower."),
+                                      help="Same bytes on any x86-64 CPU with AVX2; training is slower."),
     ) -> None:  # fmt: skip
         """From raw text to a small, evaluated model. Every stage is one command that writes one file;
         `nlpkit verify` proves it.
@@ -265,7 +265,7 @@ def run(arguments: list[str]) -> int:
 
 def unexpected(error: Exception) -> int:
     """What the system refused, in words; anything else is a bug, and its traceback is shown."""
-    # torch has no class for memory that a processor does not have.
+    # torch has no class for memory that a CPU does not have.
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate" in str(error)):
         return fail("out of memory", hint="a smaller --batch-tokens, --max-len or --size needs less", code=1)
     if not isinstance(error, OSError):

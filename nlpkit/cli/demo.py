@@ -12,11 +12,13 @@ from nlpkit.cli.output import call, human_bytes
 
 
 def command(
-    dir: Annotated[Path, Option(help="Where everything is written.")] = Path("nlpkit-demo"),
+    dir: Annotated[Path, Option(help="Folder for all files.")] = Path("nlpkit-demo"),
     data_only: Annotated[
-        bool, Option("--data-only/--no-data-only", help="Write the text and the recipe, and stop.")
+        bool, Option("--data-only/--no-data-only", help="Write the text and the recipe only.")
     ] = False,
-    verify: Annotated[bool, Option("--verify/--no-verify", help="Prove the student's chain at the end.")] = True,
+    verify: Annotated[
+        bool, Option("--verify/--no-verify", help="Verify the student's whole history at the end.")
+    ] = True,
     threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:

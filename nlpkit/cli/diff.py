@@ -18,8 +18,8 @@ WIDTH = 120
 
 
 def command(
-    left: Annotated[Path, Argument(help="A file of nlpkit's.", metavar="LEFT")],
-    right: Annotated[Path, Argument(help="Another.", metavar="RIGHT")],
+    left: Annotated[Path, Argument(help="An artefact: a file that nlpkit wrote.", metavar="LEFT")],
+    right: Annotated[Path, Argument(help="Another artefact.", metavar="RIGHT")],
     json: options.Json = False,
 ) -> None:
     """How two files differ: config, options, inputs, versions, tensors. Exit 0 when they are the same bytes, else 3.

@@ -17,51 +17,57 @@ def command(
     teacher: Annotated[Path, Argument(help="The model to learn from.", metavar="TEACHER")],
     data: Annotated[
         list[Path],
-        Argument(
-            help="Token files for a pre-trained teacher, a file of texts for a fine-tuned one.", metavar="DATA..."
-        ),
+        Argument(help="Token files for a pre-trained teacher, examples for a fine-tuned one.", metavar="DATA..."),
     ],
     output: options.Output,
-    dev: Annotated[Path | None, Option(help="Data to measure the student on; the best weights are kept.")] = None,
+    dev: Annotated[Path | None, Option(help="Data for evaluation; the best weights are kept.")] = None,
     size: Annotated[
         str | None, Option(help="The student's size (default: the teacher's width).", autocompletion=completion.sizes)
     ] = None,
-    n_layers: Annotated[int | None, Option(help="The student's layers (default: half the teacher's).", min=1)] = None,
-    init: Annotated[Path | None, Option(help="Begin with this model (default: with the teacher's layers).")] = None,
-    weight_kl: Annotated[float, Option(help="Weight of the teacher's softened answers.", min=0)] = 5.0,
+    n_layers: Annotated[
+        int | None, Option(help="Number of the student's layers (default: half the teacher's).", min=1)
+    ] = None,
+    init: Annotated[
+        Path | None, Option(help="Initial weights from this model (default: every n-th layer of the teacher).")
+    ] = None,
+    weight_kl: Annotated[
+        float, Option(help="Weight of the KL divergence from the teacher's softened distribution.", min=0)
+    ] = 5.0,
     weight_hard: Annotated[
         float | None,
-        Option(help="Weight of the data's answers: masked words, labels (default: 2, without labels 0).", min=0),
+        Option(help="Weight of the loss on masked tokens or labels (default: 2; 0 without labels).", min=0),
     ] = None,
     weight_cos: Annotated[
-        float | None, Option(help="Weight of the cosine between hidden states (default: 1, with --replay 0).", min=0)
+        float | None, Option(help="Weight of the cosine loss of hidden states (default: 1; 0 with --replay).", min=0)
     ] = None,
-    temperature: Annotated[float, Option(help="How much answers are softened.")] = 2.0,
+    temperature: Annotated[float, Option(help="Temperature of the softmax over teacher's and student's logits.")] = 2.0,
     replay: Annotated[
         int | None,
         Option(
-            help="Ask the teacher once and keep this many of its likeliest answers for all epochs, whose masks are "
-            "then the same (default: ask at every step).",
+            help="Query the teacher once and keep its N most likely answers for all epochs, with static masks "
+            "(default: query it at every step).",
             min=1,
         ),
     ] = None,
-    labels: Annotated[bool, Option("--labels/--no-labels", help="Read the labels of the texts.")] = True,
-    text: Annotated[str | None, Option(help="The column of the text (default: the teacher's).")] = None,
-    pair: Annotated[str | None, Option(help="The column of the second text (default: the teacher's).")] = None,
-    label: Annotated[str | None, Option(help="The column of the label (default: the teacher's).")] = None,
+    labels: Annotated[bool, Option("--labels/--no-labels", help="Use the labels of the examples.")] = True,
+    text: Annotated[str | None, Option(help="Column of the text (default: the teacher's).")] = None,
+    pair: Annotated[str | None, Option(help="Column of the second text (default: the teacher's).")] = None,
+    label: Annotated[str | None, Option(help="Column of the label (default: the teacher's).")] = None,
     on_error: options.OnError = "error",
     format: options.Format = None,
     metric: Annotated[
-        str | None, Option(help="What --dev chooses by: macro_f1 (the default), accuracy, mcc, loss.")
+        str | None,
+        Option(help="Metric on --dev that selects the best weights: macro_f1 (default), accuracy, mcc, loss."),
     ] = None,
     mask_ratio: Annotated[
-        float | None, Option(help="Share of the tokens to predict (masked teachers; default: 0.15).")
+        float | None, Option(help="Fraction of tokens to predict (masked teachers; default: 0.15).")
     ] = None,
     mask_mix: Annotated[
-        str | None, Option(help="Of those, percent [MASK]/random/unchanged (default: 80/10/10).")
+        str | None, Option(help="Percent of these replaced by [MASK]/random/unchanged (default: 80/10/10).")
     ] = None,
     max_len: Annotated[
-        int | None, Option(help="Longest sequence in tokens, framing included (default: the teacher's).", min=1)
+        int | None,
+        Option(help="Maximum sequence length in tokens, special tokens included (default: the teacher's).", min=1),
     ] = None,
     dropout: Annotated[float | None, Option(help="Dropout probability (default: the teacher's).", min=0, max=1)] = None,
     json: options.Json = False,

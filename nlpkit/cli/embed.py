@@ -17,16 +17,16 @@ def command(
     data: Annotated[
         Path, Argument(help="JSONL, CSV, TSV, Parquet (.gz, .zst), or a text a line; - is stdin.", metavar="[FILE]")
     ] = Path("-"),
-    text: Annotated[str, Option(help="The column of the text.")] = "text",
+    text: Annotated[str, Option(help="Column of the text.")] = "text",
     pooling: Annotated[
         str | None,
         Option(
-            help="One vector of many: pooler, cls, last, mean, max (default: the model's).",
+            help="Pooling of hidden states: pooler, cls, last, mean, max (default: the model's).",
             autocompletion=completion.poolings,
         ),
     ] = None,
     layer: Annotated[
-        int | None, Option(help="The block whose vectors are pooled; 0 is before the first (default: the last).", min=0)
+        int | None, Option(help="Layer whose hidden states are pooled; 0: the embeddings (default: the last).", min=0)
     ] = None,
     normalize: Annotated[
         bool | None,
@@ -35,12 +35,13 @@ def command(
     on_error: flags.OnError = "error",
     format: flags.Format = None,
     max_len: Annotated[
-        int | None, Option(help="Longest sequence in tokens, framing included (default: the model's).", min=1)
+        int | None,
+        Option(help="Maximum sequence length in tokens, special tokens included (default: the model's).", min=1),
     ] = None,
-    batch_tokens: Annotated[int, Option(help="About this many tokens in a batch; changes no vector.", min=1)] = 4096,
+    batch_tokens: Annotated[int, Option(help="Tokens in a batch, about; changes no vector.", min=1)] = 4096,
     int8: flags.Int8 = False,
     output: Annotated[
-        Path | None, Option("-o", "--output", help="Write the vectors to this file instead, as one tensor.")
+        Path | None, Option("-o", "--output", help="Write the vectors to this file, as one tensor, instead of stdout.")
     ] = None,
     force: flags.Force = False,
     device: flags.Device = "cpu",

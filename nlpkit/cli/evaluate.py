@@ -17,37 +17,44 @@ def command(
     model: Annotated[Path, Argument(help="A model file or a Hugging Face directory.", metavar="MODEL")],
     data: Annotated[Path, Argument(help="Labelled examples; for a language model, a token file or text.")],
     against: Annotated[Path | None, Option(help="Compare with this model, example by example.")] = None,
-    train: Annotated[Path | None, Option(help="Also measure baselines taught on this file.")] = None,
-    text: Annotated[str | None, Option(help="The column of the text (default: the model's).")] = None,
-    pair: Annotated[str | None, Option(help="The column of the second text (default: the model's).")] = None,
-    label: Annotated[str | None, Option(help="The column of the label (default: the model's).")] = None,
+    train: Annotated[Path | None, Option(help="Also evaluate baselines trained on this file.")] = None,
+    text: Annotated[str | None, Option(help="Column of the text (default: the model's).")] = None,
+    pair: Annotated[str | None, Option(help="Column of the second text (default: the model's).")] = None,
+    label: Annotated[str | None, Option(help="Column of the label (default: the model's).")] = None,
     on_error: options.OnError = "error",
     format: options.Format = None,
     max_len: Annotated[
-        int | None, Option(help="Longest sequence in tokens, framing included (default: the model's).", min=1)
+        int | None,
+        Option(help="Maximum sequence length in tokens, special tokens included (default: the model's).", min=1),
     ] = None,
     stride: Annotated[
-        int | None, Option(help="Tokens between two windows of a causal model (default: no overlap).", min=1)
+        int | None, Option(help="Stride of the window in tokens, causal models (default: no overlap).", min=1)
     ] = None,
     cut: Annotated[
         str | None,
-        Option(help="How a masked model's text is cut: blocks, sentences or pairs (default: as in its training)."),
+        Option(
+            help="How text becomes sequences for a masked model: blocks, sentences, pairs (default: as in training)."
+        ),
     ] = None,
     mask_ratio: Annotated[
-        float | None, Option(help="Share of the tokens a masked model must predict (default: 0.15).")
+        float | None, Option(help="Fraction of tokens that a masked model predicts (default: 0.15).")
     ] = None,
     mask_mix: Annotated[
-        str | None, Option(help="Of those, percent [MASK]/random/unchanged (default: 80/10/10).")
+        str | None, Option(help="Percent of these replaced by [MASK]/random/unchanged (default: 80/10/10).")
     ] = None,
-    batch_tokens: Annotated[int, Option(help="About this many tokens in a batch; changes no value.", min=1)] = 4096,
-    resamples: Annotated[int, Option(help="Bootstrap draws behind each interval.", min=1)] = 1000,
-    min: Annotated[list[str] | None, Option(help="METRIC=NUMBER: exit 3 when it is less; repeatable.")] = None,
-    max: Annotated[list[str] | None, Option(help="METRIC=NUMBER: exit 3 when it is more; repeatable.")] = None,
+    batch_tokens: Annotated[int, Option(help="Tokens in a batch, about; changes no value.", min=1)] = 4096,
+    resamples: Annotated[int, Option(help="Bootstrap resamples for the confidence intervals.", min=1)] = 1000,
+    min: Annotated[
+        list[str] | None, Option(help="METRIC=NUMBER: exit with 3 if the metric is lower; repeatable.")
+    ] = None,
+    max: Annotated[
+        list[str] | None, Option(help="METRIC=NUMBER: exit with 3 if the metric is higher; repeatable.")
+    ] = None,
     seed: options.Seed = 0,
     int8: options.Int8 = False,
     device: options.Device = "cpu",
     threads: options.Threads = None,
-    output: Annotated[Path | None, Option("-o", "--output", help="Write the result here as JSON.")] = None,
+    output: Annotated[Path | None, Option("-o", "--output", help="Write the result as JSON to this file.")] = None,
     force: options.Force = False,
     json: options.Json = False,
 ) -> None:

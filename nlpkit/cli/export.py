@@ -13,10 +13,12 @@ from nlpkit.cli.output import call
 
 def command(
     model: Annotated[Path, Argument(help="A model, tokenizer or vectors file.", metavar="FILE")],
-    output: Annotated[Path, Option("-o", "--output", help="The folder (vectors: file) to write.")],
+    output: Annotated[Path, Option("-o", "--output", help="Folder to write (vectors: file).")],
     to: Annotated[
         str,
-        Option(help="huggingface; of vectors word2vec, word2vec-binary or glove.", autocompletion=completion.formats),
+        Option(
+            help="Format: huggingface; for vectors word2vec, word2vec-binary, glove.", autocompletion=completion.formats
+        ),
     ] = "huggingface",
     force: options.Force = False,
     json: options.Json = False,

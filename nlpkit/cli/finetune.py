@@ -17,22 +17,26 @@ def command(
     model: Annotated[Path, Argument(help="A model file or a Hugging Face directory.", metavar="MODEL")],
     train: Annotated[Path, Argument(help="Labelled examples: JSONL, TSV, CSV, Parquet.", metavar="TRAIN")],
     output: options.Output,
-    dev: Annotated[Path | None, Option(help="Examples to measure on; the best weights are kept.")] = None,
-    task: Annotated[str, Option(help="What to learn.", autocompletion=completion.tasks)] = "classify",
-    text: Annotated[str, Option(help="The column of the text.")] = "text",
-    pair: Annotated[str | None, Option(help="The column of the second text (default: single texts).")] = None,
-    label: Annotated[str, Option(help="The column of the label.")] = "label",
+    dev: Annotated[Path | None, Option(help="Examples for evaluation; the best weights are kept.")] = None,
+    task: Annotated[str, Option(help="Task to learn.", autocompletion=completion.tasks)] = "classify",
+    text: Annotated[str, Option(help="Column of the text.")] = "text",
+    pair: Annotated[str | None, Option(help="Column of the second text (default: single texts).")] = None,
+    label: Annotated[str, Option(help="Column of the label.")] = "label",
     on_error: options.OnError = "error",
     format: options.Format = None,
-    pooling: Annotated[str, Option(help="A text's vector: pooler (the model's own), cls, last, mean, max.")] = "pooler",
+    pooling: Annotated[
+        str, Option(help="Pooling of hidden states: pooler (the model's own), cls, last, mean, max.")
+    ] = "pooler",
     freeze: Annotated[
-        str | None, Option(help="What does not learn: embeddings; N, they and N layers; all, they and every layer.")
+        str | None, Option(help="Freeze: embeddings | N (embeddings and the first N layers) | all.")
     ] = None,
     metric: Annotated[
-        str | None, Option(help="What --dev chooses by: macro_f1 (the default), accuracy, mcc, loss.")
+        str | None,
+        Option(help="Metric on --dev that selects the best weights: macro_f1 (default), accuracy, mcc, loss."),
     ] = None,
     max_len: Annotated[
-        int | None, Option(help="Longest sequence in tokens, framing included (default: the model's).", min=1)
+        int | None,
+        Option(help="Maximum sequence length in tokens, special tokens included (default: the model's).", min=1),
     ] = None,
     dropout: Annotated[float | None, Option(help="Dropout probability (default: the model's).", min=0, max=1)] = None,
     json: options.Json = False,

@@ -19,24 +19,22 @@ def command(
         Path | None, Argument(help="Prompts: a line each, JSONL, CSV, TSV, Parquet; - is stdin.", metavar="[FILE]")
     ] = None,
     prompt: Annotated[
-        str | None, Option(help="The text to continue; - is a prompt a line on stdin (default: begin a document).")
+        str | None, Option(help="Text to continue; - reads one prompt a line from stdin (default: an empty document).")
     ] = None,
-    text: Annotated[str, Option(help="The column of the prompt.")] = "prompt",
+    text: Annotated[str, Option(help="Column of the prompt.")] = "prompt",
     samples: Annotated[int, Option(help="Continuations of each prompt.", min=1)] = 1,
     max_new_tokens: Annotated[
-        int, Option(help="End a continuation here; past the model's max_len its beginning is forgotten.", min=1)
+        int, Option(help="Maximum length of a continuation; beyond the model's max_len the window slides.", min=1)
     ] = 100,
-    temperature: Annotated[
-        float, Option(help="Less is safer, more is wilder; 0 is greedy: the most likely piece.", min=0)
-    ] = 1.0,
-    top_k: Annotated[int | None, Option(help="Draw from the k most likely pieces (default: all).", min=1)] = None,
+    temperature: Annotated[float, Option(help="Temperature of the softmax; 0: greedy decoding.", min=0)] = 1.0,
+    top_k: Annotated[int | None, Option(help="Sample from the k most likely tokens (default: all).", min=1)] = None,
     top_p: Annotated[
-        float | None, Option(help="Draw from the likeliest pieces of this total probability (default: all).")
+        float | None, Option(help="Sample from the most likely tokens of this total probability (default: all).")
     ] = None,
     repetition_penalty: Annotated[
-        float | None, Option(help="Make pieces that were there already less likely by this factor (default: none).")
+        float | None, Option(help="Divide the scores of tokens that occurred already by this (default: none).")
     ] = None,
-    stop: Annotated[list[str] | None, Option(help="End before this text; repeatable.")] = None,
+    stop: Annotated[list[str] | None, Option(help="Stop before this text; repeatable.")] = None,
     on_error: options.OnError = "error",
     format: options.Format = None,
     seed: options.Seed = 0,

@@ -20,12 +20,14 @@ def command(
     format: Annotated[
         str | None,
         Option(
-            help="Of vectors: word2vec, word2vec-binary, glove or fasttext (default: by content).",
+            help="Vectors: word2vec, word2vec-binary, glove, fasttext (default: by content).",
             autocompletion=completion.vector_formats,
         ),
     ] = None,
     on_error: options.OnError = "error",
-    tokenizer: Annotated[bool, Option("--tokenizer/--no-tokenizer", help="Take a directory's tokenizer too.")] = True,
+    tokenizer: Annotated[
+        bool, Option("--tokenizer/--no-tokenizer", help="Import the directory's tokenizer too.")
+    ] = True,
     force: options.Force = False,
     json: options.Json = False,
 ) -> None:

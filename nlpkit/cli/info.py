@@ -12,8 +12,10 @@ from nlpkit.cli.terminal import tell, visible
 
 
 def command(
-    path: Annotated[Path, Argument(help="A file of nlpkit's.", metavar="FILE")],
-    check: Annotated[bool, Option("--check/--no-check", help="Check every tensor's bytes too.")] = False,
+    path: Annotated[Path, Argument(help="An artefact: a file that nlpkit wrote.", metavar="FILE")],
+    check: Annotated[
+        bool, Option("--check/--no-check", help="Also compare each tensor's bytes with its checksum.")
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """What a file holds: kind, config, tensors, tokenizer, and the command that made it.

@@ -16,7 +16,7 @@ LINE = 100  # characters of options on a terminal; all of them elsewhere
 
 
 def command(
-    path: Annotated[Path, Argument(help="A file of nlpkit's.", metavar="FILE")],
+    path: Annotated[Path, Argument(help="An artefact: a file that nlpkit wrote.", metavar="FILE")],
     json: options.Json = False,
 ) -> None:
     """Where a file came from: the commands behind it, what they were told, and the files it began with.

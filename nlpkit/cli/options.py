@@ -31,29 +31,29 @@ OWN = frozenset({"config", "debug", "help"})  # understood by every command, nev
 EVERYWHERE = ("--config", "--debug", "--dry-run", "--help", "--json")
 JSON_LINES = ("tokenizer encode", "tokenizer decode", "predict", "generate", "embed")
 
-Output = Annotated[Path, Option("-o", "--output", help="The file to write; it appears when it is complete.")]
-Seed = Annotated[int, Option(help="Every random draw is a function of this number.", min=0)]
-Threads = Annotated[int | None, Option(help="Threads to use (default: all cores); changes no byte.", min=1)]
-Force = Annotated[bool, Option("--force/--no-force", help="Overwrite a finished result.")]
-Fresh = Annotated[bool, Option("--fresh/--no-fresh", help="Start over instead of resuming an unfinished run.")]
-Log = Annotated[Path | None, Option(help="Append events to this JSONL file, one a line.")]
-DryRun = Annotated[bool, Option("-n", "--dry-run/--no-dry-run", help="Print the resolved run and touch nothing.")]
+Output = Annotated[Path, Option("-o", "--output", help="File to write; its name appears when it is complete.")]
+Seed = Annotated[int, Option(help="Random seed.", min=0)]
+Threads = Annotated[int | None, Option(help="CPU threads (default: all cores); changes no byte.", min=1)]
+Force = Annotated[bool, Option("--force/--no-force", help="Overwrite an existing file.")]
+Fresh = Annotated[bool, Option("--fresh/--no-fresh", help="Start over instead of resuming.")]
+Log = Annotated[Path | None, Option(help="Append events to this JSONL file.")]
+DryRun = Annotated[
+    bool, Option("-n", "--dry-run/--no-dry-run", help="Print the resolved options and costs; do nothing.")
+]
 Json = Annotated[bool, Option("--json/--no-json", help="Print one JSON object on stdout and nothing else.")]
 JsonLines = Annotated[bool, Option("--json/--no-json", help="Print one JSON object a line.")]
-JsonOnly = Annotated[bool, Option("--json/--no-json", help="Print one JSON object a line, which is all there is.")]
-Device = Annotated[str, Option(help="Where to compute: cpu, cuda, cuda:1, mps, or auto: the first that is there.")]
-Int8 = Annotated[
-    bool, Option("--int8/--no-int8", help="Compute with products of 8-bit numbers: faster, and a little less exact.")
-]
-Field = Annotated[str, Option(help="Which field or column of JSONL, CSV, TSV, Parquet is the text.")]
+JsonOnly = Annotated[bool, Option("--json/--no-json", help="Print one JSON object a line (always on).")]
+Device = Annotated[str, Option(help="Device: cpu, cuda, cuda:1, mps, or auto (the first available).")]
+Int8 = Annotated[bool, Option("--int8/--no-int8", help="Multiply in int8: faster, slightly less exact.")]
+Field = Annotated[str, Option(help="Field or column that holds the text (JSONL, CSV, TSV, Parquet).")]
 StripAccents = Option(
     "--strip-accents/--no-strip-accents",
     help="Drop accents, as BERT's uncased models do, and with them vowel signs of Indic scripts (default: no).",
 )
 Format = Annotated[
-    str | None, Option(help="Form of text and rows: text, jsonl, csv, tsv, parquet (default: by name, then content).")
+    str | None, Option(help="Input format: text, jsonl, csv, tsv, parquet (default: by name, then content).")
 ]
-OnError = Annotated[str, Option(help="A malformed line: 'error' stops, 'skip' counts and says them.")]
+OnError = Annotated[str, Option(help="Malformed lines: error (stop) or skip (count and report).")]
 AnalogyScore = Annotated[
     str | None, Option(help="add: cosine to B - A + C (3CosAdd, the default); mul: cosines multiplied (3CosMul).")
 ]
@@ -155,7 +155,7 @@ def json_only(json: bool) -> None:
 
 
 def as_typed(param: Any, value: Any, path: str, ctx: Context) -> Any:
-    """A value of a configuration file as if it had been typed: 5.5 is no whole number, true is no probability.
+    """A value of a configuration file as if it had been typed: 5.5 is no integer, true is no probability.
 
     Errors: a UserError with the file and the option.
     """

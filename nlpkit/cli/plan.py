@@ -21,7 +21,7 @@ def command(
     ],
     memory: Annotated[
         str | None,
-        Option(help="What the process may hold, such as 2G or 800M: say what to change (default: no limit)."),
+        Option(help="Memory limit, such as 2G or 800M: suggest options that keep it (default: none)."),
     ] = None,
     json: options.Json = False,
 ) -> None:

@@ -15,14 +15,15 @@ def command(
     data: Annotated[
         Path, Argument(help="JSONL, CSV, TSV, Parquet (.gz, .zst), or a text a line; - is stdin.", metavar="[FILE]")
     ] = Path("-"),
-    text: Annotated[str | None, Option(help="The column of the text (default: the model's).")] = None,
-    pair: Annotated[str | None, Option(help="The column of the second text (default: the model's).")] = None,
+    text: Annotated[str | None, Option(help="Column of the text (default: the model's).")] = None,
+    pair: Annotated[str | None, Option(help="Column of the second text (default: the model's).")] = None,
     on_error: options.OnError = "error",
     format: options.Format = None,
     max_len: Annotated[
-        int | None, Option(help="Longest sequence in tokens, framing included (default: the model's).", min=1)
+        int | None,
+        Option(help="Maximum sequence length in tokens, special tokens included (default: the model's).", min=1),
     ] = None,
-    batch_tokens: Annotated[int, Option(help="About this many tokens in a batch; changes no answer.", min=1)] = 4096,
+    batch_tokens: Annotated[int, Option(help="Tokens in a batch, about; changes no answer.", min=1)] = 4096,
     int8: options.Int8 = False,
     device: options.Device = "cpu",
     threads: options.Threads = None,

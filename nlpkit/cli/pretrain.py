@@ -22,49 +22,50 @@ def command(
     ] = None,
     objective: Annotated[
         str | None,
-        Option(help="What to learn, e.g. mlm+nsp (default: the model's).", autocompletion=completion.objectives),
+        Option(
+            help="Pre-training objective, such as mlm+nsp (default: the model's).", autocompletion=completion.objectives
+        ),
     ] = None,
     recipe: Annotated[
         str | None,
         Option(
-            help="Options by name: fast, for the least time to a loss; what is given comes first.",
+            help="Named defaults: fast (least time to a given loss). Explicit options override it.",
             autocompletion=completion.recipes,
         ),
     ] = None,
-    dev: Annotated[Path | None, Option(help="A token file to measure the loss on; the best weights are kept.")] = None,
-    init: Annotated[Path | None, Option(help="Start from this model, of its shape (default: random weights).")] = None,
-    vectors: Annotated[
-        Path | None, Option(help="Begin the token embeddings with these word vectors, as they are.")
+    dev: Annotated[
+        Path | None, Option(help="Token file for evaluation; the weights with the lowest loss are kept.")
     ] = None,
-    n_layers: Annotated[int | None, Option(help="Layers (default: the size's).", min=1)] = None,
-    d_model: Annotated[int | None, Option(help="Model width (default: the size's).", min=1)] = None,
+    init: Annotated[
+        Path | None, Option(help="Continue from this model's weights and shape (default: random weights).")
+    ] = None,
+    vectors: Annotated[Path | None, Option(help="Initialise the token embeddings with these word vectors.")] = None,
+    n_layers: Annotated[int | None, Option(help="Number of layers (default: the size's).", min=1)] = None,
+    d_model: Annotated[int | None, Option(help="Width of the hidden states (default: the size's).", min=1)] = None,
     n_heads: Annotated[int | None, Option(help="Attention heads (default: one for each 64 of width).", min=1)] = None,
-    d_ff: Annotated[int | None, Option(help="Feed-forward width (default: 4 x d_model).", min=1)] = None,
+    d_ff: Annotated[int | None, Option(help="Width of the feed-forward layers (default: 4 x d_model).", min=1)] = None,
     max_len: Annotated[
-        int | None, Option(help="Longest sequence in tokens, framing included (default: 128, or --init's).", min=1)
+        int | None,
+        Option(help="Maximum sequence length in tokens, special tokens included (default: 128, or --init's).", min=1),
     ] = None,
     short_fraction: Annotated[
         float | None,
-        Option(help="Share of the updates, the first, that read a quarter of --max-len (default: 0).", min=0, max=1),
+        Option(help="Fraction of the steps, the first, with sequences of max-len / 4 (default: 0).", min=0, max=1),
     ] = None,
     dropout: Annotated[
         float | None, Option(help="Dropout probability (default: 0.1, or --init's, or the recipe's).", min=0, max=1)
     ] = None,
     cut: Annotated[
-        str | None, Option(help="How text is cut: blocks, sentences or pairs (default: the objective's).")
+        str | None, Option(help="How text becomes sequences: blocks, sentences or pairs (default: the objective's).")
     ] = None,
     mask_ratio: Annotated[
-        float | None, Option(help="Share of the tokens to predict (mlm; default: 0.15, or the recipe's).")
+        float | None, Option(help="Fraction of tokens to predict (mlm; default: 0.15, or the recipe's).")
     ] = None,
     mask_mix: Annotated[
-        str | None, Option(help="Of those, percent [MASK]/random/unchanged (mlm; default: 80/10/10).")
+        str | None, Option(help="Percent of these replaced by [MASK]/random/unchanged (mlm; default: 80/10/10).")
     ] = None,
-    masks: Annotated[
-        str | None, Option(help="'dynamic': new in every epoch (the default); 'static': repeated (mlm).")
-    ] = None,
-    mask_copies: Annotated[
-        int | None, Option(help="How many different static masks a sequence has (default: 10).", min=1)
-    ] = None,
+    masks: Annotated[str | None, Option(help="Masks: dynamic (new in every epoch, default) or static (mlm).")] = None,
+    mask_copies: Annotated[int | None, Option(help="Static masks for each sequence (default: 10).", min=1)] = None,
     json: options.Json = False,
     **training: Any,
 ) -> None:

@@ -17,7 +17,7 @@ Every command also takes `--config FILE.toml` (its options by name, at the top o
 `NLPKIT_BATCH_TOKENS=8192`. A flag comes before the environment, that before the file, that before the default; a
 name that is not known is an error.
 
-`nlpkit --portable COMMAND`, or `NLPKIT_PORTABLE=1`, gives the same bytes on any x86-64 processor with AVX2
+`nlpkit --portable COMMAND`, or `NLPKIT_PORTABLE=1`, gives the same bytes on any x86-64 CPU with AVX2
 ([reproducibility.md](reproducibility.md#portable-mode)).
 
 `--json` prints one object; commands that answer text by text (`predict`, `embed`, `generate`, `tokenizer encode`,

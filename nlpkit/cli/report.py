@@ -15,11 +15,11 @@ from nlpkit.cli.terminal import say
 def command(
     runs: Annotated[
         list[Path],
-        Argument(help="Artefacts, logs (--log) and results of evaluate (-o), in any order.", metavar="RUN..."),
+        Argument(help="Artefacts, logs (--log) and results of evaluate (-o).", metavar="RUN..."),
     ],
-    output: Annotated[Path | None, Option("-o", "--output", help="The page to write (HTML).")] = None,
-    title: Annotated[str | None, Option(help="What stands above the page (default: nlpkit report).")] = None,
-    attention: Annotated[str | None, Option(help="Draw where each head of the models looks in this text.")] = None,
+    output: Annotated[Path | None, Option("-o", "--output", help="HTML page to write.")] = None,
+    title: Annotated[str | None, Option(help="Title of the page (default: nlpkit report).")] = None,
+    attention: Annotated[str | None, Option(help="Draw the attention weights of every head for this text.")] = None,
     tensorboard: Annotated[
         Path | None, Option(help="Write TensorBoard event files into this folder.", metavar="DIR")
     ] = None,

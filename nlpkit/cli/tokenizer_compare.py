@@ -12,8 +12,10 @@ from nlpkit.cli.terminal import tell, visible
 
 
 def command(
-    tokenizers: Annotated[list[Path], Argument(help="Files or folders that hold one.", metavar="TOKENIZER...")],
-    text: Annotated[Path, Option(help="The text to measure on, a line each; - is stdin.", metavar="FILE")],
+    tokenizers: Annotated[
+        list[Path], Argument(help="Artefacts or directories that hold a tokenizer.", metavar="TOKENIZER...")
+    ],
+    text: Annotated[Path, Option(help="Text to measure on, one a line; - is stdin.", metavar="FILE")],
     field: options.Field = "text",
     format: options.Format = None,
     json: options.Json = False,

@@ -10,7 +10,7 @@ from typer import Argument, Option
 from nlpkit.cli import options, output, terminal
 
 TokenizerFile = Annotated[
-    Path, Argument(help="A tokenizer, or any file or folder that holds one.", metavar="TOKENIZER")
+    Path, Argument(help="Tokenizer: an artefact that holds one, or a Hugging Face directory.", metavar="TOKENIZER")
 ]
 
 
@@ -19,7 +19,7 @@ def command(
     file: Annotated[Path, Argument(help="Text, a line each, or rows; - is stdin.", metavar="[FILE]")] = Path("-"),
     field: options.Field = "text",
     format: options.Format = None,
-    pieces: Annotated[bool, Option("--pieces/--ids", help="Print the pieces instead of their ids.")] = False,
+    pieces: Annotated[bool, Option("--pieces/--ids", help="Print pieces instead of ids.")] = False,
     json: options.JsonLines = False,
 ) -> None:
     """Turn lines of text into lines of ids, separated by spaces, as they come.

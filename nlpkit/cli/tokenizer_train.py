@@ -15,26 +15,28 @@ def command(
     corpus: Annotated[list[Path], Argument(help="Text, JSONL, CSV, TSV, Parquet, .gz, .zst; - is stdin.")],
     output: options.Output,
     kind: Annotated[
-        str, Option(help="bpe, wordpiece, unigram, word or char.", autocompletion=completion.tokenizers)
+        str, Option(help="Algorithm: bpe, wordpiece, unigram, word or char.", autocompletion=completion.tokenizers)
     ] = "bpe",
-    vocab_size: Annotated[int, Option(help="How many pieces, special ones included.", min=1)] = 8000,
+    vocab_size: Annotated[int, Option(help="Size of the vocabulary, special tokens included.", min=1)] = 8000,
     min_count: Annotated[
         int | None,
-        Option(help="How often a pair, word or letter must stand to become a piece (default: 2; not unigram).", min=1),
+        Option(help="Minimum frequency of a merge, word or character (default: 2; not unigram).", min=1),
     ] = None,
     lowercase: Annotated[
         bool | None,
         Option(
             "--lowercase/--no-lowercase",
-            help="Make text lower-case (default: wordpiece and word do, the others do not)",
+            help="Lower-case the text (default: yes for wordpiece and word).",
         ),
     ] = None,
     strip_accents: Annotated[bool, options.StripAccents] = False,
     byte_level: Annotated[
         bool | None,
-        Option("--byte-level/--no-byte-level", help="bpe: on bytes as GPT-2 (the default), or on characters."),
+        Option("--byte-level/--no-byte-level", help="bpe: merge bytes, as GPT-2 does (default), or characters."),
     ] = None,
-    score: Annotated[str | None, Option(help="wordpiece: likelihood (the default), ratio or frequency.")] = None,
+    score: Annotated[
+        str | None, Option(help="Score of a merge (wordpiece): likelihood (default), ratio or frequency.")
+    ] = None,
     field: options.Field = "text",
     on_error: options.OnError = "error",
     format: options.Format = None,

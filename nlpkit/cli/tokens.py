@@ -14,11 +14,11 @@ from nlpkit.cli.output import call
 def command(
     corpus: Annotated[list[Path], Argument(help="Text, JSONL, CSV, TSV, Parquet, .gz, .zst; - is stdin.")],
     output: options.Output,
-    tokenizer: Annotated[Path, Option(help="A tokenizer, a file that holds one, or a Hugging Face directory.")],
+    tokenizer: Annotated[Path, Option(help="Tokenizer: an artefact that holds one, or a Hugging Face directory.")],
     field: options.Field = "text",
     on_error: options.OnError = "error",
     format: options.Format = None,
-    shard: Annotated[str | None, Option(help="Only this share of the documents, e.g. 3/16 (default: all).")] = None,
+    shard: Annotated[str | None, Option(help="Only shard 3 of 16, written 3/16 (default: all documents).")] = None,
     threads: options.Threads = None,
     log: options.Log = None,
     force: options.Force = False,

@@ -16,25 +16,26 @@ def command(
         list[Path], Argument(help="Text, JSONL, CSV, TSV, Parquet, .gz, .zst; or token files; - is stdin.")
     ],
     output: options.Output,
-    window: Annotated[int, Option(help="Words to each side; one at distance d counts 1/d.", min=1)] = 10,
-    min_count: Annotated[int, Option(help="Rarer words are left out.", min=1)] = 5,
-    vocab_size: Annotated[int | None, Option(help="Keep the most frequent words only (default: all).", min=2)] = None,
+    window: Annotated[int, Option(help="Context words on each side; a pair at distance d counts 1/d.", min=1)] = 10,
+    min_count: Annotated[int, Option(help="Minimum frequency of a word.", min=1)] = 5,
+    vocab_size: Annotated[
+        int | None, Option(help="Maximum size of the vocabulary (default: all words).", min=2)
+    ] = None,
     phrases: Annotated[
-        int | None, Option(help="Join pairs of words that belong together, new_york, so many times.", min=1)
+        int | None, Option(help="Passes that join frequent pairs of words, as new_york (default: none).", min=1)
     ] = None,
-    phrase_threshold: Annotated[
-        float | None, Option(help="Score above which a pair is a phrase (default: 100).", min=0)
-    ] = None,
+    phrase_threshold: Annotated[float | None, Option(help="Minimum score of a phrase (default: 100).", min=0)] = None,
     lowercase: Annotated[
-        bool | None, Option("--lowercase/--no-lowercase", help="Make words lower-case (default: yes).")
+        bool | None, Option("--lowercase/--no-lowercase", help="Lower-case the words (default: yes).")
     ] = None,
     strip_accents: Annotated[bool | None, options.StripAccents] = None,
-    tokenizer: Annotated[Path | None, Option(help="Count this tokenizer's pieces (default: words).")] = None,
+    tokenizer: Annotated[Path | None, Option(help="Count the pieces of this tokenizer (default: words).")] = None,
     field: options.Field = "text",
     on_error: options.OnError = "error",
     format: options.Format = None,
     memory_mb: Annotated[
-        int, Option("--memory-mb", help="Memory for text and counts, the vocabulary apart; changes no byte.", min=1)
+        int,
+        Option("--memory-mb", help="Memory in MB for text and counts, without the vocabulary; changes no byte.", min=1),
     ] = 1024,
     threads: options.Threads = None,
     log: options.Log = None,

@@ -14,16 +14,14 @@ from nlpkit.cli.output import call
 def command(
     counts: Annotated[Path, Argument(help="A file of `nlpkit vectors cooccur`.")],
     output: options.Output,
-    dim: Annotated[int, Option(help="Width of a vector.", min=1)] = 100,
+    dim: Annotated[int, Option(help="Dimension of the vectors.", min=1)] = 100,
     epochs: Annotated[int, Option(help="Passes over the counts; 0 writes the first random vectors.", min=0)] = 25,
-    lr: Annotated[float, Option(help="Rate of AdaGrad.")] = 0.05,
-    x_max: Annotated[float, Option(help="Counts from here on weigh 1.")] = 100.0,
-    alpha: Annotated[float, Option(help="Smaller counts x weigh (x / x-max) to this power.", min=0)] = 0.75,
+    lr: Annotated[float, Option(help="Learning rate of AdaGrad.")] = 0.05,
+    x_max: Annotated[float, Option(help="Count from which on the weight is 1.")] = 100.0,
+    alpha: Annotated[float, Option(help="Counts x below --x-max have weight (x / x-max) to this power.", min=0)] = 0.75,
     seed: options.Seed = 0,
     threads: options.Threads = None,
-    save_every: Annotated[
-        int | None, Option(help="Epochs between two saves of the unfinished run (default: a minute).", min=1)
-    ] = None,
+    save_every: Annotated[int | None, Option(help="Epochs between checkpoints (default: one a minute).", min=1)] = None,
     log: options.Log = None,
     force: options.Force = False,
     fresh: options.Fresh = False,

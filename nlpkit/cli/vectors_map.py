@@ -13,18 +13,16 @@ from nlpkit.cli.output import call
 
 def command(
     vectors: Annotated[Path, Argument(help="A vectors file.", metavar="VECTORS")],
-    output: Annotated[Path, Option("-o", "--output", help="The picture (.png, .svg) or table (.csv) to write.")],
+    output: Annotated[Path, Option("-o", "--output", help="Picture (.png, .svg) or table (.csv) to write.")],
     words: Annotated[list[str] | None, Argument(help="Words to show.", metavar="[WORD...]")] = None,
-    words_from: Annotated[
-        Path | None, Option(help="Show the words of this file, one a line; - is stdin. Unknown ones are said.")
-    ] = None,
+    words_from: Annotated[Path | None, Option(help="Show the words of this file, one a line; - is stdin.")] = None,
     near: Annotated[
-        list[str] | None, Option(help="Show this word and its nearest, in a colour of their own; repeatable.")
+        list[str] | None, Option(help="Show this word and its neighbours in one colour; repeatable.")
     ] = None,
-    k: Annotated[int | None, Option("-k", "--k", help="How many nearest (--near; default: 30).", min=1)] = None,
+    k: Annotated[int | None, Option("-k", "--k", help="Number of neighbours (--near; default: 30).", min=1)] = None,
     top: Annotated[int | None, Option(help="Show the N most frequent words.", min=1)] = None,
     method: Annotated[
-        str, Option(help="pca: principal components; tsne: near stays near.", autocompletion=completion.projections)
+        str, Option(help="Projection: pca (principal components) or tsne.", autocompletion=completion.projections)
     ] = "pca",
     force: options.Force = False,
     json: options.Json = False,

@@ -13,9 +13,9 @@ from nlpkit.cli import options, output, terminal
 def command(
     vectors: Annotated[Path, Argument(help="A vectors file.", metavar="VECTORS")],
     words: Annotated[list[str], Argument(help="Words of its vocabulary.", metavar="WORD...")],
-    plus: Annotated[list[str] | None, Option(help="Add this word's vector to each; repeatable.")] = None,
-    minus: Annotated[list[str] | None, Option(help="Take this word's vector from each; repeatable.")] = None,
-    k: Annotated[int, Option("-k", "--k", help="How many to show.", min=1)] = 10,
+    plus: Annotated[list[str] | None, Option(help="Add this word's vector; repeatable.")] = None,
+    minus: Annotated[list[str] | None, Option(help="Subtract this word's vector; repeatable.")] = None,
+    k: Annotated[int, Option("-k", "--k", help="Number of neighbours.", min=1)] = 10,
     json: options.Json = False,
 ) -> None:
     """The words nearest to a word, by cosine.

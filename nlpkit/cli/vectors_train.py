@@ -19,65 +19,71 @@ def command(
     engine: Annotated[
         str,
         Option(
-            help="Who learns: nlpkit, or gensim (the published implementation, one worker, no resume).",
+            help="Implementation: nlpkit, or gensim (one worker, no resume).",
             autocompletion=completion.engines,
         ),
     ] = "nlpkit",
     method: Annotated[
         str,
         Option(
-            help="skipgram: a word predicts those around it; cbow: they predict it.", autocompletion=completion.methods
+            help="skipgram (a word predicts its context) or cbow (the context predicts the word).",
+            autocompletion=completion.methods,
         ),
     ] = "skipgram",
     loss: Annotated[
         str,
         Option(
-            help="ns: negative sampling; nce: noise-contrastive estimation; hs: hierarchical softmax.",
+            help="ns (negative sampling), nce (noise-contrastive estimation), hs (hierarchical softmax).",
             autocompletion=completion.losses,
         ),
     ] = "ns",
-    dim: Annotated[int, Option(help="Width of a vector.", min=1)] = 100,
-    window: Annotated[int, Option(help="Words to each side: 1 to this, drawn at each word.", min=1)] = 5,
+    dim: Annotated[int, Option(help="Dimension of the vectors.", min=1)] = 100,
+    window: Annotated[int, Option(help="Maximum context on each side; drawn from 1 to this at each word.", min=1)] = 5,
     negative: Annotated[
-        int | None, Option(help="Negatives drawn for each prediction (ns, nce; default: 5).", min=1)
+        int | None, Option(help="Negative samples for each prediction (ns, nce; default: 5).", min=1)
     ] = None,
-    min_count: Annotated[int, Option(help="Rarer words are left out.", min=1)] = 5,
-    vocab_size: Annotated[int | None, Option(help="Keep the most frequent words only (default: all).", min=2)] = None,
+    min_count: Annotated[int, Option(help="Minimum frequency of a word.", min=1)] = 5,
+    vocab_size: Annotated[
+        int | None, Option(help="Maximum size of the vocabulary (default: all words).", min=2)
+    ] = None,
     phrases: Annotated[
-        int | None, Option(help="Join pairs of words that belong together, new_york, so many times.", min=1)
+        int | None, Option(help="Passes that join frequent pairs of words, as new_york (default: none).", min=1)
     ] = None,
-    phrase_threshold: Annotated[
-        float | None, Option(help="Score above which a pair is a phrase (default: 100).", min=0)
-    ] = None,
+    phrase_threshold: Annotated[float | None, Option(help="Minimum score of a phrase (default: 100).", min=0)] = None,
     subwords: Annotated[
-        str | None, Option(help="Shortest and longest n-gram of words whose vectors make theirs, such as 3-6.")
+        str | None, Option(help="Character n-grams of these lengths, such as 3-6 (fastText; default: none).")
     ] = None,
-    buckets: Annotated[int | None, Option(help="Rows that n-grams share (subwords; default: 262144).", min=1)] = None,
-    sample: Annotated[float, Option(help="Words more frequent than this are thinned out; 0: none.", min=0)] = 1e-3,
+    buckets: Annotated[
+        int | None, Option(help="Hash buckets for n-grams (--subwords; default: 262144).", min=1)
+    ] = None,
+    sample: Annotated[float, Option(help="Subsampling threshold for frequent words; 0: none.", min=0)] = 1e-3,
     epochs: Annotated[int, Option(help="Passes over the corpus; 0 writes the first random vectors.", min=0)] = 5,
     patience: Annotated[
-        int | None, Option(help="Stop after so many epochs without a lower loss on --dev, and keep the best.", min=1)
+        int | None, Option(help="Stop after N epochs without a lower loss on --dev; keep the best.", min=1)
     ] = None,
-    lr: Annotated[float, Option(help="Learning rate at the start; it falls to 0.0001.")] = 0.025,
+    lr: Annotated[float, Option(help="Initial learning rate; decays linearly to 0.0001.")] = 0.025,
     average: Annotated[
         bool | None,
-        Option("--average/--no-average", help="Take the mean of the words around, not their sum (cbow; default: yes)."),
+        Option(
+            "--average/--no-average", help="Average the context vectors instead of summing them (cbow; default: yes)."
+        ),
     ] = None,
     divide: Annotated[
         bool | None,
         Option(
-            "--divide/--no-divide", help="Divide the mean's gradient among them, unlike word2vec (cbow; default: no)."
+            "--divide/--no-divide",
+            help="Divide the gradient by the number of context words, unlike word2vec.c (cbow; default: no).",
         ),
     ] = None,
     noise_exponent: Annotated[
-        float | None, Option(help="Negatives are drawn by counts to this power (ns, nce; default: 0.75).")
+        float | None, Option(help="Exponent of the noise distribution (ns, nce; default: 0.75).")
     ] = None,
     lowercase: Annotated[
-        bool | None, Option("--lowercase/--no-lowercase", help="Make words lower-case (default: yes).")
+        bool | None, Option("--lowercase/--no-lowercase", help="Lower-case the words (default: yes).")
     ] = None,
     strip_accents: Annotated[bool | None, options.StripAccents] = None,
     tokenizer: Annotated[
-        Path | None, Option(help="Learn vectors of this tokenizer's pieces (default: of words).")
+        Path | None, Option(help="Vectors for the pieces of this tokenizer (default: for words).")
     ] = None,
     dev: Annotated[
         Path | None, Option(help="Text, or a token file, to measure the loss on (default: a sample of the corpus).")
@@ -87,9 +93,7 @@ def command(
     format: options.Format = None,
     seed: options.Seed = 0,
     threads: options.Threads = None,
-    save_every: Annotated[
-        int | None, Option(help="Epochs between two saves of the unfinished run (default: a minute).", min=1)
-    ] = None,
+    save_every: Annotated[int | None, Option(help="Epochs between checkpoints (default: one a minute).", min=1)] = None,
     log: options.Log = None,
     force: options.Force = False,
     fresh: options.Fresh = False,

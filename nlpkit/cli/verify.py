@@ -13,9 +13,11 @@ from nlpkit.cli.output import call
 
 
 def command(
-    path: Annotated[Path, Argument(help="A file of nlpkit's.", metavar="FILE")],
-    chain: Annotated[bool, Option("--chain/--no-chain", help="All stages behind it, not the last one only.")] = False,
-    inputs: Annotated[Path | None, Option(help="A folder to look for inputs in, and below.")] = None,
+    path: Annotated[Path, Argument(help="An artefact: a file that nlpkit wrote.", metavar="FILE")],
+    chain: Annotated[
+        bool, Option("--chain/--no-chain", help="Run every stage of its history again, not only the last.")
+    ] = False,
+    inputs: Annotated[Path | None, Option(help="Folder to search for the inputs, recursively.")] = None,
     threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:

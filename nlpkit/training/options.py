@@ -39,53 +39,56 @@ def option(
 class Training:
     """What any training command may be told. Units are in the names; absent is None."""
 
-    steps: int | None = option(None, "Updates of the weights; 0 trains nothing", absent="by epochs", least=0)
+    steps: int | None = option(None, "Optimizer steps; 0: write the initial model", absent="by epochs", least=0)
     epochs: int | None = option(None, "Passes over the data", absent="3 unless steps are given", least=1)
-    batch_tokens: int = option(4096, "About this many tokens in a batch", least=1)
-    accumulate: int = option(1, "Batches that make one update: what one so many times as large would", least=1)
+    batch_tokens: int = option(4096, "Tokens in a batch, about", least=1)
+    accumulate: int = option(1, "Batches whose gradients are summed for one update (gradient accumulation)", least=1)
     optimizer: str = option(
         "adamw",
-        "adamw; adafactor: factored moments, a few rows of memory; muon: orthogonal updates in the blocks",
+        "adamw, adafactor (factored second moments), muon (orthogonalised updates)",
         names="optimizers",
     )
     lr: float = option(5e-4, "Peak learning rate", least=0)
     schedule: str = option(
         "linear",
-        "Learning rate after warm-up: constant, linear, cosine, inverse-sqrt, wsd, trapezoid",
+        "Schedule: constant, linear, cosine, inverse-sqrt, wsd, trapezoid",
         names="schedules",
     )
-    warmup_fraction: float = option(0.1, "Share of the steps in which the learning rate rises", least=0, most=1)
+    warmup_fraction: float = option(0.1, "Fraction of the steps for linear warm-up", least=0, most=1)
     decay_fraction: float | None = option(
-        None, "Share of the steps in which wsd and trapezoid let the rate fall", absent="0.2", least=0, most=1
+        None, "Fraction of the steps in which the rate decays (wsd, trapezoid)", absent="0.2", least=0, most=1
     )
-    final_lr_fraction: float = option(0.0, "Share of the peak at which the rate ends", least=0, most=1)
-    momentum: float | None = option(None, "Muon's momentum", absent="0.95", least=0, most=1)
+    final_lr_fraction: float = option(0.0, "Final learning rate as a fraction of the peak", least=0, most=1)
+    momentum: float | None = option(None, "Momentum of Muon", absent="0.95", least=0, most=1)
     beta1: float | None = option(
-        None, "First decay of AdamW or Adafactor", absent="AdamW 0.9, Adafactor none", least=0, most=1
+        None, "Decay rate of the first moment (AdamW, Adafactor)", absent="AdamW 0.9, Adafactor none", least=0, most=1
     )
-    beta2: float | None = option(None, "AdamW's second decay", absent="0.999", least=0, most=1)
-    adam_eps: float | None = option(None, "AdamW's epsilon", absent="1e-8", least=0)
-    weight_decay: float = option(0.01, "Weight decay, on matrices", least=0)
-    clip_norm: float = option(1.0, "Largest gradient norm; 0 does not clip", least=0)
+    beta2: float | None = option(None, "Decay rate of AdamW's second moment", absent="0.999", least=0, most=1)
+    adam_eps: float | None = option(None, "Epsilon of AdamW", absent="1e-8", least=0)
+    weight_decay: float = option(0.01, "Weight decay of matrices", least=0)
+    clip_norm: float = option(1.0, "Clip the gradient's norm to this; 0: no clipping", least=0)
     eval_every: int | None = option(None, "Steps between evaluations on --dev", absent="after each epoch", least=1)
-    patience: int | None = option(None, "Stop after so many evaluations without a better one", least=1)
+    patience: int | None = option(None, "Stop after N evaluations on --dev without improvement", least=1)
     seed: int = option(0)
     device: str = option("cpu")
     parts: int | None = option(
-        None, "Parts in which each batch is computed", absent="one a process, or as begun", least=1
+        None,
+        "Gradient parts of each batch, summed in a fixed order",
+        absent="one for each process, or as in the unfinished run",
+        least=1,
     )
     parallel: str | None = option(
         None,
-        "Under torchrun: 'ddp', each process has the model (default); 'fsdp', a share of it. Changes no byte",
+        "Under torchrun: ddp (whole model in each process, default) or fsdp (sharded). Changes no byte",
     )
-    precision: str = option("float32", "Of products: float32, bfloat16, float16 (where the device has it)")
+    precision: str = option("float32", "Precision of matrix products: float32, bfloat16, float16")
     checkpointing: bool = option(
-        False, "Compute each block again in the backward: less memory, a third more time; changes no byte"
+        False, "Recompute activations in the backward pass: less memory, a third more time; changes no byte"
     )
-    compile: bool = option(False, "On a GPU: let torch.compile fuse feed-forward layers and norms")
+    compile: bool = option(False, "Fuse feed-forward layers and norms with torch.compile (GPU)")
     threads: int | None = option(None)
-    log_every: int = option(10, "Steps between two reports; changes no byte", least=1)
-    save_every: int | None = option(None, "Steps between two saves of the unfinished run", absent="a minute", least=1)
+    log_every: int = option(10, "Steps between log lines; changes no byte", least=1)
+    save_every: int | None = option(None, "Steps between checkpoints", absent="a minute", least=1)
     log: Path | None = option(None)  # noqa: RUF009 - a field, not a value
     force: bool = option(False)
     fresh: bool = option(False)

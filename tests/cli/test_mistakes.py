@@ -121,3 +121,27 @@ def test_every_option_has_a_panel_and_every_panel_its_options(capsys: pytest.Cap
         titles = re.findall(r"^╭─ ([\w ]+?) ─", capsys.readouterr().out, re.M)
         shown = [title for title in titles if title != "Arguments"]
         assert shown and shown == sorted(shown, key=ORDER.index), command
+
+
+def test_the_page_for_those_who_come_from_elsewhere_names_what_exists() -> None:
+    page = (ROOT / "docs" / "coming-from.md").read_text("utf-8")
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| `") or line.startswith("| Fast")]
+    assert len(rows) > 50
+    section = ""
+    commands = {
+        "transformers: run_mlm.py, run_clm.py": ("pretrain", "tokens"),
+        "transformers: run_glue.py": ("finetune",),
+        "gensim": ("vectors train", "vectors nearest", "export"),
+        "fairseq": ("pretrain",),
+    }
+    for line in page.splitlines():
+        section = line[3:] if line.startswith("## ") else section
+        if line.startswith("| ") and not line.startswith("| theirs"):
+            ours = line.split(" | ")[1]
+            flags = set().union(*(FLAGS[name] for name in commands[section]))
+            assert set(re.findall(r"--[a-z0-9-]+", ours)) <= flags, line
+            assert all(name in app.COMMANDS for name in re.findall(r"`nlpkit ([a-z ]+)`", ours)), line
+    typed = set(re.findall(r"--([a-z0-9_-]+)", "".join(row[0] for row in rows)))
+    known = {name.replace("_", "-") for name in FOREIGN} | {flag[2:] for flag in ALL}
+    unanswered = {"line-by-line", "config-overrides", "report-to", "ddp-backend"}
+    assert {name.replace("_", "-") for name in typed} - known <= unanswered, "and typing it is answered"
