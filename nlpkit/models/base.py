@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
 import torch
@@ -24,9 +24,15 @@ from nlpkit.data.batch import Batch, Wanted
 _KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "bool": (bool,), "str": (str,)}
 
 
+def or_none(default: Any = 0) -> Any:
+    """A size that may be 0, which says that the model has none of it (segments, say)."""
+    return field(default=default, metadata={"least": 0})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """The fields every family has. A family adds its own with defaults; `nlpkit info` prints them all."""
+    """The fields every family has. A family adds its own with defaults; `nlpkit info` prints them all. A field may be
+    absent (``int | None``, None where it is) or, by `or_none`, 0."""
 
     vocab_size: int
     d_model: int
@@ -39,12 +45,16 @@ class Config:
     norm_eps: float = 1e-12
 
     def __post_init__(self) -> None:
-        """Errors: a value of the wrong type, a size below 1, heads that do not share the width."""
+        """Errors: a value of the wrong type, a size that is too small, heads that do not share the width."""
         for item in fields(self):
-            value, kinds = getattr(self, item.name), _KINDS[str(item.type)]
-            if type(value) not in kinds or (type(value) is int and value < 1 and int in kinds[:1]):
-                expected = "a number" if float in kinds else f"a positive {kinds[0].__name__}"
-                raise UserError(f"{item.name} is {value!r}, expected {expected}")
+            kind, absent = str(item.type).removesuffix(" | None"), str(item.type).endswith(" | None")
+            value, kinds, least = getattr(self, item.name), _KINDS[kind], item.metadata.get("least", 1)
+            if value is None and absent:
+                continue
+            if type(value) not in kinds or (type(value) is int and value < least and int in kinds[:1]):
+                size = "a positive int" if least else "an int of at least 0"
+                expected = {"int": size, "float": "a number", "bool": "true or false", "str": "a text"}[kind]
+                raise UserError(f"{item.name} is {value!r}, expected {expected}{' or null' if absent else ''}")
         if self.d_model % self.n_heads:
             raise UserError(f"d_model {self.d_model} cannot be shared by {self.n_heads} heads")
 

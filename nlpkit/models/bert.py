@@ -25,15 +25,16 @@ from nlpkit.layers.feedforward import FeedForward, activation, overwriting
 from nlpkit.layers.heads import ClassificationHead, VocabularyHead
 from nlpkit.layers.linear import Linear
 from nlpkit.layers.norm import LayerNorm
-from nlpkit.models.base import Config, Family, Model, Output
+from nlpkit.models.base import Config, Family, Model, Output, or_none
 from nlpkit.models.names import HuggingFace, both, one
 
 
 @dataclass(frozen=True, kw_only=True)
 class BertConfig(Config):
-    """``pooler`` False is for models from elsewhere that came without one."""
+    """``pooler`` False is for models from elsewhere that came without one; ``n_segments`` 0 for those whose type
+    vocabulary is empty."""
 
-    n_segments: int = 2
+    n_segments: int = or_none(2)
     activation: str = "gelu"
     pooler: bool = True
 
