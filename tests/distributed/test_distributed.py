@@ -86,7 +86,7 @@ def test_all_stop_after_the_same_step_and_one_saves(found: dict[str, Any], victi
     [
         ("missing", "error: process 1 of 2: tokens.safetensors: no such file"),
         ("other", "tokens tokens.safetensors has other bytes"),
-        ("typo", "No such option: --stpes"),
+        ("typo", "no option --stpes; did you mean"),
         ("stdin", "can be read once only, and several processes read it"),
         ("not shared", "nlpkit tokens is work for one"),
         ("few", "2 processes share 1 part of each batch"),
