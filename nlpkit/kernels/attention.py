@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nlpkit.kernels import cost as costs
 from nlpkit.kernels import product
 from nlpkit.kernels.pointwise import share
 from nlpkit.kernels.shapes import FILLED, KEYS, LOWEST, PARTS, QUERIES
@@ -105,6 +106,7 @@ class Attend(torch.autograd.Function):
         width, stats_2HA = model // heads, q_AM.new_empty(2, heads, asked)
         filled, blocks = -(-width // FILLED) * FILLED, -(-longest // KEYS)
         size = blocks * KEYS * (width + QUERIES) + (longest + 2 * QUERIES) * filled + QUERIES * 18 + 160
+        costs.count(2 * cost)
         spread("forward", (q_AM, k_NM, v_NM, masks, units, out_AM, stats_2HA), heads, size, cost)
         ctx.save_for_backward(q_AM, k_NM, v_NM, masks, units, out_AM, stats_2HA)
         ctx.heads, ctx.longest, ctx.cost = heads, longest, cost
@@ -118,6 +120,7 @@ class Attend(torch.autograd.Function):
         size = 2 * blocks * KEYS * width + 3 * (ctx.longest + 6) * filled + QUERIES * (3 * filled + 2 * KEYS + 1)
         found = [torch.empty_like(part) for part in (q_AM, k_NM, v_NM)]
         given = (*saved, grads[0].contiguous(), *found)
+        costs.count(4 * ctx.cost)
         spread("backward", given, ctx.heads, size + 256, 5 * ctx.cost // 2)
         return *found, None, None, None, None, None
 

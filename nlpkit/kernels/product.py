@@ -15,6 +15,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from nlpkit.kernels.cost import count as count_operations
 from nlpkit.kernels.pointwise import share
 from nlpkit.kernels.shapes import BLOCK, HIGH, PANEL, ROWS
 from nlpkit.machine import room
@@ -40,6 +41,7 @@ def forward(x_MD: Tensor, weight_ED: Tensor, bias_E: Tensor | None, out_ME: Tens
     x_MD, weight_ED = x_MD.detach().contiguous(), weight_ED.detach().contiguous()
     (rows, depth), columns = x_MD.shape, len(weight_ED)
     panels, cost = -(-columns // PANEL), rows * depth * columns
+    count_operations(2 * cost)
     bias_E = x_MD.new_zeros(columns) if bias_E is None else bias_E.detach().contiguous()
     out_ME = room.empty(x_MD, rows, columns) if out_ME is None else out_ME
     x, weight, bias, out = x_MD.data_ptr(), weight_ED.data_ptr(), bias_E.data_ptr(), out_ME.data_ptr()
@@ -78,6 +80,7 @@ def input_gradient(dy_ME: Tensor, weight_ED: Tensor) -> Tensor:
     dy_ME, weight_ED = dy_ME.detach().contiguous(), weight_ED.detach().contiguous()
     (rows, depth), columns = dy_ME.shape, weight_ED.shape[1]
     out_MD = room.empty(dy_ME, rows, columns)
+    count_operations(2 * rows * depth * columns)
     zeros, panels = dy_ME.new_zeros(columns), -(-columns // PANEL)
     dy, weight, out = dy_ME.data_ptr(), weight_ED.data_ptr(), out_MD.data_ptr()
     laid, product = KERNELS.laid, KERNELS.product
@@ -118,6 +121,7 @@ def weight_gradient(
     across = x_MD.shape[1] > dy_ME.shape[1]  # the narrower one is put into strips, which takes time
     left, right = (dy_ME, x_MD) if across else (x_MD, dy_ME)
     (rows, width), columns = left.shape, right.shape[1]
+    count_operations(2 * rows * width * columns)
     count, panels = -(-width // ROWS), -(-columns // PANEL)
     step = max(1, _KEPT // (width * BLOCK)) * BLOCK
     strips = x_MD.new_empty(min(step, rows) * count * ROWS + 8)

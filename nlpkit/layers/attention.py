@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, scaled_dot_product_attention
 
-from nlpkit.kernels import answer
+from nlpkit.kernels import answer, cost
 from nlpkit.kernels import attention as attending
 from nlpkit.kernels.shapes import PANEL
 from nlpkit.layers.brick import Brick, MakeProduct, altered
@@ -200,6 +200,9 @@ class Attention(Brick):
         allowed = sight.to(q_BHTD.device) if isinstance(sight, Tensor) else None
         causal = isinstance(sight, str) and sight == "causal"
         (queries, width), keys = q_BHTD.shape[2:], k_BHSD.shape[2]
+        # Two products, of which each has two factors.
+        cost.with_backward(2 * q_BHTD.numel() * keys, q_BHTD, k_BHSD)
+        cost.with_backward(2 * q_BHTD.numel() * keys, q_BHTD, v_BHSD)
         dropout = self.dropout if self.training and self.dropout.rate else None
         if dropout is not None or queries != keys:
             if causal:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from nlpkit.kernels import cost, product
 from nlpkit.kernels import pointwise as fused
-from nlpkit.kernels import product
 from nlpkit.layers.linear import filled, linear, more_columns
 from nlpkit.machine import room
 
@@ -94,6 +94,7 @@ def _by_torch(
 ) -> tuple[list[Tensor], Gradients]:
     """The same in any numbers and anywhere."""
     biased = bias_V is not None
+    cost.count((6 if needed else 2) * len(target_M) * weight_VD.numel())
     (vocab, width), rest_V, rest_D = weight_VD.shape, more_columns(len(weight_VD)), more_columns(weight_VD.shape[1])
     if rest_V or rest_D:  # odd sizes are filled up, with pieces that are never likely: nlpkit/layers/linear.py
         weight_VD = pad(weight_VD, (0, rest_D, 0, rest_V))

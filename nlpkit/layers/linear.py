@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from nlpkit.kernels import product
+from nlpkit.kernels import cost, product
 from nlpkit.layers.brick import Brick, MakeProduct
 from nlpkit.machine import room
 
@@ -74,6 +74,7 @@ def linear(x_MD: Tensor, weight_ED: Tensor, bias_E: Tensor | None) -> Tensor:
             return out
         return product.forward(x_MD, weight_ED, bias_E)
     rows, (columns, width) = x_MD.shape[0], weight_ED.shape
+    cost.with_backward(2 * rows * columns * width, x_MD, weight_ED)
     rest_M, rest_E, rest_D = filled(rows) - rows, more_columns(columns), more_columns(width)
     if rest_E or rest_D:
         weight_ED = pad(weight_ED, (0, rest_D, 0, rest_E))

@@ -26,6 +26,7 @@ from nlpkit.base.stop import StopSignal
 from nlpkit.base.world import world
 from nlpkit.data.batch import Batch
 from nlpkit.data.order import Read, Source
+from nlpkit.kernels import cost
 from nlpkit.layers.block import use_checkpointing
 from nlpkit.machine import heap
 from nlpkit.machine.device import local_device
@@ -200,7 +201,7 @@ def forward_backward(
     device = local_device(settings.device)
     tasks = prepare(objective, read, settings, gradients)
     counts, tokens = count(tasks, objective)
-    sums, operations = dict.fromkeys(counts, 0.0), 0.0
+    sums, before = dict.fromkeys(counts, 0.0), cost.counted()
     address = Address(settings.seed, ("dropout", step))
     torch.manual_seed(address.torch_seed())
     for place, task in enumerate(tasks):
@@ -216,13 +217,11 @@ def forward_backward(
         if not task.empty:
             for name, value in terms.items():
                 sums[name] += number(value)
-            lengths, wanted = task.batch.packing.lengths, len(output.hidden)
-            operations += estimate.operations(model, objective, lengths, task.target.counts, wanted)
         if following != task.part:
             gradients.part_done(task.part)
     gradients.finish()
     totals = distributed.total(list(sums.values()))
-    return Computed(dict(zip(sums, totals, strict=True)), counts, tokens, operations)
+    return Computed(dict(zip(sums, totals, strict=True)), counts, tokens, float(cost.counted() - before))
 
 
 def number(value: Tensor) -> float:
