@@ -33,9 +33,11 @@ DTYPES: dict[str, np.dtype[Any]] = {
     for name, code in {
         "F64": "<f8", "I64": "<i8", "U64": "<u8", "F32": "<f4", "I32": "<i4", "U32": "<u4",
         "F16": "<f2", "BF16": "<u2", "I16": "<i2", "U16": "<u2", "I8": "i1", "U8": "u1", "BOOL": "?",
+        "F8_E4M3": "u1", "F8_E5M2": "u1",
     }.items()
 }  # fmt: skip
-_NAMES = {dtype.str: name for name, dtype in DTYPES.items() if name != "BF16"}
+_BITS = ("BF16", "F8_E4M3", "F8_E5M2")  # numpy has no such numbers: they are read as their bits, and not written
+_NAMES = {dtype.str: name for name, dtype in DTYPES.items() if name not in _BITS}
 
 
 @dataclass(frozen=True)

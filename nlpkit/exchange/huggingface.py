@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit._version import __version__
@@ -223,17 +222,22 @@ def _tensors(folder: Path) -> Arrays:
         paths = [folder / Path(name).name for name in sorted(set(shards.values()))]
     found: Arrays = {}
     for path in paths:
-        reader = safetensors.read(path)
-        for name, info in reader.tensors.items():
-            found[name] = _float32(reader.array(name), info.dtype)
+        found |= _float32(path)
     return found
 
 
-def _float32(values: NDArray[Any], dtype: str) -> NDArray[Any]:
-    if dtype == "BF16":  # the upper half of a 32-bit float
-        widened: NDArray[Any] = (values.astype(np.uint32) << np.uint32(16)).view(np.float32)
-        return widened
-    return values.astype(np.float32) if dtype in ("F16", "F64") else values
+def _float32(path: Path) -> Arrays:
+    """The tensors of one file: its header is checked by our reader, its numbers are read by the safetensors library,
+    which knows the kinds that numpy does not have (BF16, 8-bit floats)."""
+    safetensors.read(path)
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - it is no mapping
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"the safetensors library cannot read it: {error}", where=path) from None
+    return {name: (value.float() if value.is_floating_point() else value).numpy() for name, value in tensors.items()}
 
 
 def _pickles(folder: Path) -> list[str]:
