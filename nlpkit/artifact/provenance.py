@@ -11,6 +11,7 @@ import math
 import os
 import platform
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Collection, Iterable, Mapping
@@ -287,7 +288,11 @@ def _paths(value: Any) -> list[Path]:
 
 
 def _keep(source: BinaryIO, path: Path) -> None:
-    """Put a stream in a file. Errors: RunError when there is no room for it."""
+    """Put a stream in a file. Errors: UserError for a device, which may have no end (/dev/zero); RunError when there is
+    no room for it."""
+    with suppress(OSError, ValueError, AttributeError):  # a stream without a file behind it is none
+        if stat.S_ISCHR(os.fstat(source.fileno()).st_mode) and not source.isatty():
+            raise UserError("is a device, expected a file or a pipe", where=KEPT.get(path))
     try:
         with open(path, "wb") as spool:
             shutil.copyfileobj(source, spool)

@@ -238,6 +238,11 @@ def test_a_row_has_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             read()
 
 
+def test_a_device_without_end_is_no_corpus(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.run(["tokenizer", "train", "/dev/zero", "-o", str(tmp_path / "t.safetensors")]) == 2
+    assert "/dev/zero: is a device, expected a file or a pipe" in capsys.readouterr().err
+
+
 def test_a_toml_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     assert read_toml(put(tmp_path / "a.toml", b"\xef\xbb\xbfseed = 3\n")) == {"seed": 3}
 
