@@ -17,7 +17,7 @@ from nlpkit.machine.threads import use_threads
 from nlpkit.models.base import Model
 from nlpkit.models.sizes import SIZES
 from nlpkit.tokenizers.base import Tokenizer
-from nlpkit.training import resume
+from nlpkit.training import optimizers, resume
 from nlpkit.training.compiling import check_compile
 from nlpkit.training.precision import check_precision
 from nlpkit.training.settings import Settings, check_parallel
@@ -47,7 +47,8 @@ def resolved(network: Model, settings: Settings, **more: Any) -> dict[str, Any]:
     shape = {name: getattr(config, name) for name in ("n_layers", "d_model", "n_heads", "d_ff", "max_len", "dropout")}
     named = (name for name, size in SIZES.items() if (size.n_layers, size.d_model) == (config.n_layers, config.d_model))
     size = next(named, f"{config.n_layers} x {config.d_model}")
-    return {"model": network.family, "size": size, **shape, "steps": settings.steps, "parts": settings.parts, **more}
+    return {"model": network.family, "size": size, **shape, "steps": settings.steps, "parts": settings.parts,
+            **optimizers.resolved(settings), **more}  # fmt: skip
 
 
 def tokenizer_of(run: Run) -> Tokenizer | None:

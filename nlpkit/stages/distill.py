@@ -96,7 +96,9 @@ def distill(
         sizes = {"parameters": parameters(network), "teacher_parameters": estimate.parameters(loaded.model)}
         if options["dry_run"]:
             cost = plan.cost(network, teach, taught, settings, measures=lesson.evaluate is not None)
-            taken = resolved(network, settings, max_len=lesson.max_len, weight_cos=given["weight_cos"])
+            columns = {name: (lesson.task or {}).get(name) for name in ("text", "pair", "label")}
+            weighed = {f"weight_{name}": value for name, value in teach.weights.items()}
+            taken = resolved(network, settings, max_len=lesson.max_len, **weighed, **columns)
             return run.plan(taken, **cost | sizes)
         device = local_device(options["device"])
         loaded.model.to(device)

@@ -37,6 +37,13 @@ def make(model: nn.Module, parameters: Parameters, settings: Training) -> Optimi
     return made
 
 
+def resolved(settings: Training) -> dict[str, Any]:
+    """The options that are the optimizer's own, with what it takes where none was given."""
+    chosen = kind(settings.optimizer)
+    given = {name: getattr(settings, name) for name in chosen.options}
+    return {name: chosen.defaults.get(name) if value is None else value for name, value in given.items()}
+
+
 def state_bytes(model: nn.Module, settings: Training) -> int:
     """How much memory the optimizer keeps for a model beside weights and gradients, in one process with the whole
     model. Nothing is allocated, so the model may be on the meta device."""

@@ -31,6 +31,7 @@ class Adafactor(Own):
     """Keeps of a matrix ``rows`` [R] and ``columns`` [C]; of anything else ``squares``, of its shape."""
 
     options: ClassVar[frozenset[str]] = frozenset({"beta1"})
+    defaults: ClassVar[dict[str, float]] = {}  # no first moment
 
     def __init__(self, parameters: Parameters, settings: Settings, matrices: Collection[str] = ()) -> None:
         super().__init__(parameters)

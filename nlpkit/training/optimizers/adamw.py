@@ -32,6 +32,7 @@ class AdamW(Own):
     """
 
     options: ClassVar[frozenset[str]] = frozenset({"beta1", "beta2", "adam_eps"})
+    defaults: ClassVar[dict[str, float]] = {"beta1": BETA1, "beta2": BETA2, "adam_eps": EPS}
 
     def __init__(self, parameters: Parameters, settings: Settings, matrices: Collection[str] = ()) -> None:
         super().__init__(parameters)

@@ -29,6 +29,7 @@ class Optimizer(ABC):
     """
 
     options: ClassVar[frozenset[str]] = frozenset()
+    defaults: ClassVar[dict[str, float]] = {}  # of these options, where nothing is given
 
     def __init__(self, parameters: Parameters) -> None:
         self.parameters = parameters

@@ -55,6 +55,7 @@ class Muon(Optimizer):
     """``matrices`` names the parameters that are matrices of the blocks."""
 
     options: ClassVar[frozenset[str]] = AdamW.options | {"momentum"}
+    defaults: ClassVar[dict[str, float]] = {**AdamW.defaults, "momentum": MOMENTUM}
 
     def __init__(self, parameters: Parameters, settings: Settings, matrices: Collection[str]) -> None:
         super().__init__(parameters)
