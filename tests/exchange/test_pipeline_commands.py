@@ -1,0 +1,55 @@
+"""A tokenizer that the library runs, through the commands: what it says is in every file, and comes out as it was."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from directories import modernbert
+
+import nlpkit
+from nlpkit.artifact import file
+from nlpkit.exchange.export import export
+from nlpkit.exchange.opening import load, load_tokenizer
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pipeline")
+    (folder / "tok").mkdir()
+    modernbert(folder / "tok")
+    (folder / "tok" / "config.json").unlink()
+    (folder / "corpus.txt").write_text("".join(f"the cat sat on mat {number} <date>\n\n" for number in range(40)))
+    rows = [{"text": f"the cat {number}", "label": "ab"[number % 2]} for number in range(12)]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    nlpkit.import_(folder / "tok", folder / "tok.safetensors")
+    nlpkit.tokens([folder / "corpus.txt"], folder / "t.safetensors", tokenizer=folder / "tok.safetensors")
+    nlpkit.pretrain([folder / "t.safetensors"], folder / "m.safetensors", model="bert", steps=1, max_len=32)
+    nlpkit.finetune(folder / "m.safetensors", folder / "rows.jsonl", folder / "c.safetensors", steps=1)
+    return folder
+
+
+def test_every_file_holds_the_tokenizer_and_the_version_of_the_library(folder: Path) -> None:
+    expected = load_tokenizer(folder / "tok").fingerprint
+    for name in ("tok", "t", "m", "c"):
+        path = folder / f"{name}.safetensors"
+        assert load_tokenizer(path).fingerprint == expected
+        assert "tokenizers" in file.read(path).provenance["versions"]
+
+
+def test_a_directory_gives_the_same_token_file_as_the_import(folder: Path) -> None:
+    nlpkit.tokens([folder / "corpus.txt"], folder / "again.safetensors", tokenizer=folder / "tok")
+    assert (file.read(folder / "again.safetensors").array("tokens") == file.read(folder / "t.safetensors").array(
+        "tokens")).all()  # fmt: skip
+
+
+def test_predictions_are_the_same_from_the_export_whose_tokenizer_is_the_file_that_came(folder: Path) -> None:
+    shutil.rmtree(folder / "out", ignore_errors=True)
+    export(folder / "c.safetensors", folder / "out")
+    assert (folder / "out" / "tokenizer.json").read_bytes() == (folder / "tok" / "tokenizer.json").read_bytes()
+    assert load(folder / "out").need_tokenizer().special == load(folder / "c.safetensors").need_tokenizer().special
+    ours, theirs = (list(nlpkit.predict(path, folder / "rows.jsonl"))
+                    for path in (folder / "c.safetensors", folder / "out"))  # fmt: skip
+    assert ours == theirs
