@@ -12,7 +12,6 @@ import os
 import platform
 import shutil
 import stat
-import sys
 import tempfile
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
@@ -29,6 +28,7 @@ from nlpkit.artifact.stage import AlreadyMade, until_the_stage_ends
 from nlpkit.base import events
 from nlpkit.base.canonical import canonical
 from nlpkit.base.errors import RunError, UserError
+from nlpkit.base.stdin import stdin
 from nlpkit.base.world import world
 from nlpkit.machine import portable
 
@@ -190,7 +190,7 @@ class Run:
             self._spool.append(folder)
             path = Path(folder.name) / "stdin"
             KEPT[path] = "stdin"
-            _keep(sys.stdin.buffer, path)
+            _keep(stdin(), path)
             return Input(role, "-", file.file_sha256(path), path, {})
         if path.is_dir():
             from nlpkit.artifact import exported
@@ -296,8 +296,8 @@ def _keep(source: BinaryIO, path: Path) -> None:
     try:
         with open(path, "wb") as spool:
             shutil.copyfileobj(source, spool)
-    except OSError as error:
-        raise atomic.cannot_write(error, path) from None
+    except OSError as error:  # by the name of the folder, which a person can see to: the file is nobody's
+        raise atomic.cannot_write(error, path.parent.parent) from None
 
 
 def unfinished(output: Path) -> Path:

@@ -183,6 +183,17 @@ def check_environment() -> None:
             raise error
 
 
+def check_completion(asked: str) -> None:
+    """Refuse what no shell asks: a variable that is set alone, by hand or by mistake."""
+    does, _, shell = asked.partition("_")
+    needs = {"bash": ("COMP_WORDS", "COMP_CWORD")}.get(shell, ("_TYPER_COMPLETE_ARGS",))
+    missing = [name for name in needs if does == "complete" and name not in os.environ]
+    if does not in ("complete", "source") or shell not in ("bash", "zsh", "fish", "powershell", "pwsh") or missing:
+        because = f", and {missing[0]} is not set" if missing else ""
+        raise UserError(f'_NLPKIT_COMPLETE is "{asked}"{because}', where="environment",
+                        hint="unset it; a shell's completion sets it by itself")  # fmt: skip
+
+
 def check_shared(arguments: Sequence[str]) -> None:
     """Refuse to do the same thing several times at once: only some commands share their work."""
     name = next((word for word in arguments if not word.startswith("-")), "")
@@ -228,7 +239,9 @@ def run(arguments: list[str]) -> int:
     # A scheduler's stop is an interrupt.
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        if not any(name.endswith("_COMPLETE") for name in os.environ):
+        if "_NLPKIT_COMPLETE" in os.environ:
+            check_completion(os.environ["_NLPKIT_COMPLETE"])
+        else:
             check_environment()
         check_shared(arguments)
         code = build().main(arguments, prog_name="nlpkit", standalone_mode=False)
@@ -249,10 +262,10 @@ def run(arguments: list[str]) -> int:
             raise
         streams.leave_stdout()  # the reader has what it wanted
         return 0
-    except (OSError, MemoryError, RuntimeError) as error:
+    except (OSError, MemoryError, RuntimeError, ImportError) as error:
         if debug:
             raise
-        return fail("interrupted", code=130) if asked else unexpected(error)
+        return fail("interrupted", code=130) if asked else unexpected(error, arguments)
     except BaseException:
         if debug or not asked:
             raise
@@ -263,11 +276,17 @@ def run(arguments: list[str]) -> int:
             signal.signal(number, handler)
 
 
-def unexpected(error: Exception) -> int:
+# What libraries say when the system gives no memory: torch, the loader of shared libraries, threads.
+_NO_MEMORY = ("allocate", "failed to map segment", "start new thread")
+
+
+def unexpected(error: Exception, arguments: Sequence[str] = ()) -> int:
     """What the system refused, in words; anything else is a bug, and its traceback is shown."""
-    # torch has no class for memory that a CPU does not have.
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate" in str(error)):
-        return fail("out of memory", hint="a smaller --batch-tokens, --max-len or --size needs less", code=1)
+    said = f"{error} {error.__cause__} {error.__context__}"  # a library may rename what the system told it
+    if isinstance(error, MemoryError) or any(text in said for text in _NO_MEMORY):
+        before = [one for one, flag in zip(arguments[1:], arguments, strict=False) if flag in ("-o", "--output")]
+        return fail("out of memory", where=before[0] if before else None, code=1,
+                    hint="a smaller --batch-tokens, --max-len or --size needs less; ulimit -v limits it")  # fmt: skip
     if not isinstance(error, OSError):
         raise error
     streams.leave_stdout()  # it may have been stdout that is full

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -13,6 +12,7 @@ from typing import Any, BinaryIO, cast
 
 from nlpkit.base import contents
 from nlpkit.base.errors import UserError
+from nlpkit.base.stdin import stdin
 
 _READ = 1 << 12  # packed bytes at a time: zstd may unpack each to 30,000
 
@@ -32,7 +32,7 @@ def opened(path: Path, *, name: Path | None = None) -> Iterator[BinaryIO]:
     """
     packed, name = suffixes(path)[1], path if name is None else name
     try:
-        with nullcontext(sys.stdin.buffer) if str(path) == "-" else open(path, "rb") as raw:
+        with nullcontext(stdin()) if str(path) == "-" else open(path, "rb") as raw:
             head, raw = ahead(raw, _packing_known)
             packed = packed or next((f".{kind}" for magic, kind in _PACKED.items() if head.startswith(magic)), "")
             if packed == ".gz":

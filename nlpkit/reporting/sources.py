@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import prod
@@ -14,6 +13,7 @@ from typing import Any
 from nlpkit.artifact import file
 from nlpkit.artifact.file import Artifact
 from nlpkit.base.errors import UserError
+from nlpkit.base.stdin import stdin
 from nlpkit.reporting import log
 from nlpkit.reporting.log import Logged
 
@@ -177,7 +177,7 @@ def _same(run: Run, logged: Run) -> bool:
 
 def _open(path: Path) -> tuple[Artifact | None, str, Given]:
     if str(path) == "-":
-        raw, name = sys.stdin.buffer.read(), "-"
+        raw, name = stdin().read(), "-"
     elif path.is_dir():
         raise UserError("is a folder", where=path, hint=WANTED)
     elif path.suffix in (".safetensors", ".resume"):

@@ -8,11 +8,11 @@ hyponym, past tense, ...) or ``POS``, pairs are told apart by it; pairs with a r
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from nlpkit.base.errors import UserError
+from nlpkit.base.stdin import stdin
 
 RELATION_COLUMNS = ("relation", "pos")  # names of the column that tells pairs apart, in any case
 
@@ -57,7 +57,7 @@ def read(path: Path) -> Pairs | Analogies:
 def _lines(path: Path) -> list[tuple[int, str]]:
     """The numbered lines that say something."""
     try:
-        raw = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+        raw = stdin().read() if str(path) == "-" else path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read: {error.strerror}", where=path) from None
     found = []

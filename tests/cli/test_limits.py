@@ -1,0 +1,56 @@
+"""What a system can refuse: memory, streams, room on the disk. One line says what ran out, and of which file."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import toys
+
+PROGRAM = [sys.executable, "-m", "nlpkit"]
+
+
+def limited(words: list[str], folder: Path, limit: Callable[[], None] | None = None, **environment: str) -> str:
+    """What a command says that fails."""
+    ended = subprocess.run([*PROGRAM, *words], cwd=folder, capture_output=True, text=True, preexec_fn=limit,
+                           stdin=subprocess.DEVNULL, env={**os.environ, **environment})  # fmt: skip
+    assert ended.returncode in (1, 2) and "Traceback" not in ended.stderr, ended.stderr
+    return ended.stderr
+
+
+@pytest.mark.parametrize("words", ["tokens - --tokenizer m -o t", "tokenizer encode m", "report - -o r.html"])
+def test_a_closed_stdin_is_called_so(words: str, tmp_path: Path) -> None:
+    toys.model(tmp_path / "m", n_layers=1, d_model=8)
+    assert limited(words.split(), tmp_path, lambda: os.close(0)).startswith("error: stdin: is closed\n")
+
+
+def test_memory_that_runs_out_is_told_with_the_users_file(tmp_path: Path) -> None:
+    toys.model(tmp_path / "m", n_layers=1, d_model=8)
+    (tmp_path / "c.txt").write_text("the king\n")
+    code = ("import resource, sys; from nlpkit.cli.app import main; import numpy\n"
+            "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize() + (150 << 20)\n"
+            "resource.setrlimit(resource.RLIMIT_AS, (used, used)); main(sys.argv[1:])")  # fmt: skip
+    words = ["pretrain", "m", "-o", "mine.safetensors"]
+    ended = subprocess.run([sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 1, ended.stderr
+    assert ended.stderr.startswith("error: mine.safetensors: out of memory\n") and "Traceback" not in ended.stderr
+
+
+def test_a_full_disk_in_an_export_names_the_folder_of_the_user(tmp_path: Path) -> None:
+    toys.model(tmp_path / "m", n_layers=1)
+
+    def full() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+
+    said = limited(["export", "m", "-o", "hf"], tmp_path, full, PYTHONDONTWRITEBYTECODE="1")
+    assert said.startswith("error: hf: cannot write: File too large") and os.listdir(tmp_path) == ["m"]
+
+
+@pytest.mark.parametrize("value", ["1", "", "complete_bash", "complete_zsh", "complete_tcsh"])
+def test_completion_that_no_shell_asks_for(value: str, tmp_path: Path) -> None:
+    assert limited(["ls"], tmp_path, _NLPKIT_COMPLETE=value).startswith("error: environment: _NLPKIT_COMPLETE is")
