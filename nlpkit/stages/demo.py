@@ -60,11 +60,11 @@ def _write_recipe(folder: Path) -> None:
 def _run(stage: Stage, folder: Path, threads: int | None) -> float:
     """One stage, announced by the command line that does the same."""
     events.note(f"\n$ {stage.line()}    # {stage.why}")
-    if stage.done(folder):
-        events.note(f"{stage.output} is there already")
-        return 0.0
     began = time.monotonic()
     summary = stage.run(folder, threads)
+    if summary.get("already_made"):
+        events.note(f"{stage.output} is there already")
+        return 0.0
     seconds = time.monotonic() - began
     events.note(f"{stage.output}: {summary['bytes'] / 1e6:.2f} MB, sha256 {summary['sha256'][:16]}, {seconds:.0f} s")
     return round(seconds, 1)

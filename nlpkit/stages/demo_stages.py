@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import nlpkit
-from nlpkit.artifact import file
 from nlpkit.base.config import command_options
+from nlpkit.base.errors import UserError
 
 RECIPE = "recipe.toml"
 
@@ -36,23 +36,20 @@ class Stage:
             words += [f"--{name}", value]
         return " ".join([*words, "--config", RECIPE])
 
-    def run(self, folder: Path, threads: int | None, *, dry_run: bool = False) -> dict[str, Any]:
-        """Call the function behind the command, with the recipe's options."""
+    def run(self, folder: Path, threads: int | None) -> dict[str, Any]:
+        """Call the function behind the command, with the recipe's options. A result that is there and was made by it
+        is not made again; one that was made otherwise is replaced."""
         inputs = [folder / name for name in self.positional]
-        named = {name: folder / value for name, value in self.named.items()}
-        result: dict[str, Any] = function_of(self.command)(
-            *inputs, output=folder / self.output, threads=threads, force=True, dry_run=dry_run, **named,
-            **options(folder, self.command),
-        )  # fmt: skip
+        given: dict[str, Any] = {"output": folder / self.output, "threads": threads, **options(folder, self.command)}
+        given |= {name: folder / value for name, value in self.named.items()}
+        function = function_of(self.command)
+        try:
+            result: dict[str, Any] = function(*inputs, **given)
+        except UserError:
+            if not given["output"].exists():
+                raise
+            result = function(*inputs, **given, force=True)
         return result
-
-    def done(self, folder: Path) -> bool:
-        """Whether the result is there, made by this command with these options, inputs and versions."""
-        path = folder / self.output
-        if not path.exists():
-            return False
-        now = self.run(folder, None, dry_run=True)
-        return all(now[name] == value for name, value in file.read(path).provenance.items())
 
 
 def function_of(command: str) -> Any:
