@@ -29,10 +29,12 @@ lint: $(VENV)/installed-dev
 kernels: $(VENV)/installed
 	$(BIN)/python -m nlpkit.machine.build
 
+# Files have the same modes whatever the umask of whoever checked them out.
 wheel: $(VENV)/installed-dev
 	$(BIN)/python -m nlpkit.machine.build $(LEVELS)
 	rm -rf build dist
-	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || echo 315532800)} \
+	chmod -R u+rwX,go=rX nlpkit
+	umask 022; SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-315532800} \
 		$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 # Installing anew only when the project's own files about installing changed.

@@ -30,7 +30,7 @@ from nlpkit.base.canonical import canonical
 from nlpkit.base.errors import RunError, UserError
 from nlpkit.base.stdin import stdin
 from nlpkit.base.world import world
-from nlpkit.machine import portable
+from nlpkit.machine import native, portable
 
 # Files that stand for a stdin that was read before: `verify` gives them, and their name is "-" again.
 STDIN_AGAIN: set[Path] = set()
@@ -326,8 +326,9 @@ def _tidy(output: Path) -> None:
 
 
 def versions(libraries: Iterable[str]) -> dict[str, str]:
-    """Versions of nlpkit and of the packages that make a result's bytes."""
-    return {"nlpkit": __version__, **{name: metadata.version(name) for name in libraries}}
+    """Versions of nlpkit and of the packages that make a result's bytes; of numba the one that compiled the kernels."""
+    found = {name: native.numba_version() if name == "numba" else metadata.version(name) for name in libraries}
+    return {"nlpkit": __version__, **found}
 
 
 def processor(libraries: Collection[str]) -> str:

@@ -47,8 +47,9 @@ def build(names: Sequence[str], folder: Path = native.OBJECTS) -> Iterator[tuple
     missing = [pair for pair in wanted if not _whole(paths[pair])]
 
     def make(module: str, to: level.Level) -> None:
-        content = native.compile_apart(module, to.name, load=level.runs(to))
-        native.write(paths[module, to], content, keep=1)
+        cached = native.in_cache(module, to)
+        found = None if cached is None else native.read(cached)
+        native.write(paths[module, to], native.compiled(module, to) if found is None else found.packed(), keep=1)
 
     yield 0, len(missing)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2) as pool:
@@ -58,7 +59,7 @@ def build(names: Sequence[str], folder: Path = native.OBJECTS) -> Iterator[tuple
 
 
 def _whole(path: Path) -> bool:
-    found = native.Object.unpacked(path.read_bytes()) if path.is_file() else None
+    found = native.read(path)
     return found is not None and found.compiler == native.compiler()
 
 

@@ -121,26 +121,39 @@ def _kept(module: str) -> Object | None:
     if not level.runs(wanted):
         raise UserError(f"kernels are asked for at the level {wanted.name}, which this processor does not have",
                         hint=f"unset {level.VARIABLE}")  # fmt: skip
-    name = f"{module}-{key(module, wanted)}"
-    paths = [OBJECTS / wanted.folder / name]
-    if (folder := user_cache()) is not None:
-        paths.append(folder / "kernels" / wanted.folder / f"{name}-{_compiler()}")
-    for path in paths:
-        with suppress(OSError):
-            if found := Object.unpacked(path.read_bytes()):
-                return found
+    for path in (OBJECTS / wanted.folder / f"{module}-{key(module, wanted)}", in_cache(module, wanted)):
+        if path is not None and (found := read(path)) is not None:
+            return found
     return None
+
+
+def read(path: Path) -> Object | None:
+    """None: there is no whole object."""
+    with suppress(OSError):
+        return Object.unpacked(path.read_bytes())
+    return None
+
+
+def in_cache(module: str, wanted: level.Level) -> Path | None:
+    """Where the user's cache has, or would have, what is compiled here; None: nowhere."""
+    folder = user_cache()
+    if folder is None:
+        return None
+    made_by = hashlib.sha256(compiler().encode()).hexdigest()[:8]
+    return folder / "kernels" / wanted.folder / f"{module}-{key(module, wanted)}-{made_by}"
+
+
+def numba_version() -> str:
+    """The version of numba that compiled the kernels of word vectors, which is not always the one that is installed."""
+    found = _kept("nlpkit.vectors.word2vec.word2vec")
+    made_by = compiler() if found is None else found.compiler
+    return made_by.partition("numba ")[2].partition(",")[0]
 
 
 def compiler() -> str:
     """Who would compile here."""
     versions = [f"{name} {metadata.version(name)}" for name in ("numba", "llvmlite") if _has(name)]
     return ", ".join([*versions, f"Python {sys.version_info[0]}.{sys.version_info[1]}"])
-
-
-def _compiler() -> str:
-    """A short name for it."""
-    return hashlib.sha256(compiler().encode()).hexdigest()[:8]
 
 
 def _has(name: str) -> bool:
@@ -153,14 +166,19 @@ def _made(module: str) -> Object:
     """Compile a module's kernels, and keep them if that can be. Errors: RunError."""
     wanted = level.chosen()
     events.emit("progress", label="compiling kernels, once:", done=1, total=1, unit="module")
-    content = compile_apart(module, wanted.name, load=True)
-    found = Object.unpacked(content)
+    found = Object.unpacked(compiled(module, wanted))
     if found is None:
         raise RunError(f"the compiler gave no whole object for {module}")
-    if (folder := user_cache()) is not None:
-        with suppress(OSError):
-            write(folder / "kernels" / wanted.folder / f"{module}-{key(module, wanted)}-{_compiler()}", content, _OLD)
     return found
+
+
+def compiled(module: str, wanted: level.Level) -> bytes:
+    """A module's `Object.packed`, which the user's cache keeps if that can be. Errors: RunError."""
+    content = compile_apart(module, wanted.name, load=level.runs(wanted))
+    if (path := in_cache(module, wanted)) is not None:
+        with suppress(OSError):
+            write(path, content, _OLD)
+    return content
 
 
 def compile_apart(module: str, name: str, *, load: bool) -> bytes:
