@@ -72,7 +72,7 @@ def test_with_subwords_it_is_gensims_fasttext(corpus, tmp_path):
 
 def test_the_same_bytes_in_any_process_and_by_verify(corpus, tmp_path):
     digests = set()
-    for seed in ("0", "1", "77"):
+    for seed in ("1", "77"):
         target = tmp_path / f"{seed}.safetensors"
         words = ["vectors", "train", str(corpus), "-o", str(target), "--engine", "gensim", "--min-count", "1",
                  "--dim", "8", "--epochs", "2", "--method", "cbow"]  # fmt: skip
