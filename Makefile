@@ -1,6 +1,7 @@
 # make demo   set up everything and run the whole chain on Shakespeare
 # make test   set up everything and pass the tests; make test-all takes the long ones too
 # make wheel  dist/*.whl with compiled kernels; built twice, it is the same bytes
+# make soak   feed thousands of mutated files to every command that reads one
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -10,7 +11,7 @@ XDIST  := -n 2 --dist loadfile --no-loadscope-reorder
 
 LEVELS := x86-64-v3 x86-64-v4
 
-.PHONY: demo test test-all lint kernels wheel clean
+.PHONY: demo test test-all soak lint kernels wheel clean
 demo: $(VENV)/installed kernels
 	$(BIN)/nlpkit demo --dir $(DEMO)
 
@@ -18,7 +19,11 @@ test: $(VENV)/installed-dev lint kernels
 	$(BIN)/python -m pytest $(XDIST)
 
 test-all: $(VENV)/installed-dev lint kernels
-	$(BIN)/python -m pytest $(XDIST) -m "slow or not slow"
+	$(BIN)/python -m pytest $(XDIST) -m "not soak"
+
+# Thousands of files with wrong content behind right digests, through every command that reads one.
+soak: $(VENV)/installed-dev kernels
+	$(BIN)/python -m pytest $(XDIST) -m soak tests/artifact/test_fuzz.py
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check nlpkit tests benchmarks

@@ -9,8 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from nlpkit.artifact import file, recorded
-from nlpkit.base import events
+from nlpkit.artifact import file, recorded, schema
+from nlpkit.base import events, small
 from nlpkit.base.errors import UserError
 
 WEIGHTS, SIDE = "model.safetensors", "nlpkit.json"
@@ -69,6 +69,9 @@ def kept(folder: Path, name: str) -> dict[str, Any]:
     side, same = _side(folder)
     config = side.get("config")
     value = config.get(name) if same and isinstance(config, dict) else None
+    expected = schema.KINDS["model"].config.get(name, schema.record())
+    if value is not None and (why := expected(value)):
+        raise schema.bad(f"its config has the {name} {ascii(value)[:60]}, expected {why}", folder / SIDE)
     return dict(value) if isinstance(value, dict) else {}
 
 
@@ -87,7 +90,7 @@ def _side(folder: Path) -> tuple[dict[str, Any], bool]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text("utf-8"))
+        value = json.loads(small.read(path, small.JSON))
     except OSError as error:
         raise UserError(f"cannot read: {error.strerror}", where=path) from None
     except (ValueError, RecursionError):

@@ -18,7 +18,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from nlpkit.artifact import atomic, recorded, safetensors
+from nlpkit.artifact import atomic, recorded, safetensors, schema
 from nlpkit.artifact.safetensors import Source, TensorInfo
 from nlpkit.base import contents
 from nlpkit.base.canonical import canonical
@@ -80,6 +80,7 @@ class Artifact:
             if safetensors.digest(view) != self.metadata["tensors"][name]:
                 raise UserError(f'tensor "{name}" does not have the bytes it was written with', where=self.path,
                                 hint=_DAMAGED)  # fmt: skip
+            schema.check_values(self.kind, self.metadata["config"], name, view, self.tensors, self.path)
             self._checked.add(name)
         return view
 
@@ -181,6 +182,7 @@ def read(path: Path, *, kind: str | Iterable[str] | None = None, wanted: str | N
     if allowed and metadata["kind"] not in allowed:
         raise UserError(f"is a {metadata['kind']} file; expected {' or '.join(allowed)}", where=path,
                         hint=made_by(allowed))  # fmt: skip
+    schema.check(metadata["kind"], metadata["config"], metadata["tokenizer"], tensors, path)
     return Artifact(path, metadata, reader)
 
 

@@ -25,7 +25,7 @@ from nlpkit.artifact import atomic, file, lock, made, recorded, safetensors
 from nlpkit.artifact.paths import check_apart
 from nlpkit.artifact.recorded import HOW
 from nlpkit.artifact.stage import AlreadyMade, until_the_stage_ends
-from nlpkit.base import events
+from nlpkit.base import events, small
 from nlpkit.base.canonical import canonical
 from nlpkit.base.errors import RunError, UserError
 from nlpkit.base.stdin import stdin
@@ -199,6 +199,7 @@ class Run:
             return Input(role, path.resolve().name, sha, path, exported.history(path, sha))
         if not path.exists():
             raise UserError("no such file", where=path)
+        small.check(path, pipes=True)
         if not path.is_file():  # a named pipe such as <(command): readable once, so it is kept
             folder = tempfile.TemporaryDirectory(prefix="nlpkit-pipe-")
             self._spool.append(folder)

@@ -12,6 +12,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from nlpkit.base import small
 from nlpkit.base.errors import UserError, unknown
 
 ENVIRONMENT = "NLPKIT_"
@@ -20,7 +21,7 @@ ENVIRONMENT = "NLPKIT_"
 def read_toml(path: Path) -> dict[str, Any]:
     """A TOML file as a dict. Errors: a missing, unreadable or malformed file is a UserError with the line."""
     try:
-        return tomllib.loads(path.read_text("utf-8-sig"))
+        return tomllib.loads(small.read(path, small.CONFIG, pipes=True).decode("utf-8-sig"))
     except OSError as error:
         raise UserError(f"cannot read: {error.strerror}", where=path) from None
     except UnicodeDecodeError:

@@ -46,11 +46,12 @@ def in_order(
         yield from map(function, chain(first, stream))
         return
     context = multiprocessing.get_context("spawn")
-    pool: Any = ProcessPoolExecutor(workers, context, _begin, (prepare, arguments))
+    with _safe_path():
+        pool: Any = ProcessPoolExecutor(workers, context, _begin, (prepare, arguments))
     pending: deque[Future[R]] = deque()
     try:
         for item in chain(first, stream):
-            with _no_main(), _uninterrupted():
+            with _safe_path(), _no_main(), _uninterrupted():
                 pending.append(pool.submit(function, item))
             if len(pending) >= 3 * workers:
                 yield pending.popleft().result()
@@ -116,6 +117,20 @@ def _uninterrupted() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _safe_path() -> Iterator[None]:
+    """Processes begun here look for no code in the current folder, where anybody's files may lie, while they start."""
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 @contextmanager

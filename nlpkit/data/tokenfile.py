@@ -37,7 +37,7 @@ class TokenFiles:
         if not paths:
             raise UserError("no token file is given", hint="nlpkit tokens makes one from a corpus")
         found = [file.read(path, kind="tokens") for path in paths]
-        tokenizers = [from_json(item.tokenizer or {}) for item in found]
+        tokenizers = [from_json(item.tokenizer or {}, where=item.path) for item in found]
         for item, tokenizer in zip(found[1:], tokenizers[1:], strict=True):
             if tokenizer.fingerprint != tokenizers[0].fingerprint:
                 raise UserError(

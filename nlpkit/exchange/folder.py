@@ -24,6 +24,7 @@ from nlpkit.artifact import atomic
 from nlpkit.artifact.exported import SIDE, WEIGHTS, claims
 from nlpkit.artifact.file import file_sha256
 from nlpkit.artifact.lock import only_run
+from nlpkit.base import small
 from nlpkit.base.errors import UserError
 
 _HINT = "name another folder with -o, or move the file away"
@@ -119,7 +120,7 @@ def _is(path: Path, known: list[str]) -> bool:
 
 
 def _write_side(path: Path, files: Mapping[str, Any]) -> None:
-    side = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    side = json.loads(small.read(path, small.JSON)) if path.exists() else {}
     side["files"] = dict(sorted(files.items()))
     path.write_text(json.dumps(side, indent=2, ensure_ascii=False) + "\n", "utf-8")
 

@@ -15,8 +15,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from nlpkit._version import __version__
-from nlpkit.artifact import exported, file, safetensors
+from nlpkit.artifact import exported, file, safetensors, schema
 from nlpkit.artifact.exported import SIDE, WEIGHTS
+from nlpkit.base import small
 from nlpkit.base.errors import UserError, choose
 from nlpkit.exchange import sentence_transformers, tokenizer_files
 from nlpkit.exchange.tokenizer_directory import holds_tokenizer
@@ -37,6 +38,13 @@ _ACTIVATIONS = {
 }
 _MANY = "multi_label_classification"
 
+# What of config.json is read beside the sizes, which the family's own config checks (nlpkit/models/base.py).
+CONFIG = {
+    "model_type": schema.text,
+    "architectures": schema.maybe(schema.texts),
+    "id2label": schema.maybe(schema.record()),
+    "problem_type": schema.maybe(schema.text),
+}
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -60,6 +68,9 @@ def read(folder: Path, *, tokenizer: bool = True) -> Loaded:
     a tensor that is missing, unknown or of another shape.
     """
     config = _json(folder / "config.json")
+    for name, check in CONFIG.items():
+        if name in config and (expected := check(config[name])):
+            raise UserError(f"{name} is {ascii(config[name])[:60]}, expected {expected}", where=folder / "config.json")
     family = choose(known(), str(config.get("model_type")), field="model_type", where=folder / "config.json")
     try:
         tensors = family.huggingface.to_ours(_tensors(folder))
@@ -254,7 +265,7 @@ def _no_weights(folder: Path) -> UserError:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text("utf-8"))
+        value = json.loads(small.read(path, small.JSON))
     except OSError as error:
         raise UserError(f"cannot read: {error.strerror}", where=path,
                         hint=f"a Hugging Face directory has a config.json and a {WEIGHTS}") from None  # fmt: skip

@@ -20,7 +20,7 @@ def load(path: str | Path) -> Loaded:
         return read(path)
     artifact = file.read(path, kind="model")
     network, family = restore(artifact.config, {name: artifact.array(name) for name in artifact.tensors}, where=path)
-    tokenizer = None if artifact.tokenizer is None else tokenizers.from_json(artifact.tokenizer)
+    tokenizer = None if artifact.tokenizer is None else tokenizers.from_json(artifact.tokenizer, where=path)
     if tokenizer is not None and tokenizer.vocab_size > network.config.vocab_size:
         raise UserError(
             f"tokenizer has {tokenizer.vocab_size:,} pieces, but the model {network.config.vocab_size:,}", where=path

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nlpkit.base import small
 from nlpkit.base.errors import UserError
 
 MODULES, SETTINGS = "modules.json", "sentence_bert_config.json"
@@ -74,7 +75,7 @@ def _pooling(config: Mapping[str, Any]) -> str | None:
 
 def _load(path: Path) -> Any:
     try:
-        return json.loads(path.read_text("utf-8"))
+        return json.loads(small.read(path, small.JSON))
     except OSError as error:
         raise UserError(f"cannot read: {error.strerror}", where=path) from None
     except (ValueError, RecursionError):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nlpkit.base import events
+from nlpkit.base import events, small
 from nlpkit.base.errors import UserError
 from nlpkit.exchange.tokenizer_classes import CLASSES, class_of, rebuilt
 from nlpkit.tokenizers import document as documents
@@ -83,7 +83,7 @@ def _read(path: Path) -> str:
     try:
         if path.stat().st_size > documents.MAX_BYTES:
             raise UserError(f"has more than {documents.MAX_BYTES:,} bytes", where=path)
-        return path.read_text("utf-8")
+        return small.read(path, small.JSON).decode("utf-8")
     except OSError as error:
         raise UserError(f"cannot read: {error.strerror}", where=path) from None
     except ValueError:

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from nlpkit.base.errors import UserError
 from nlpkit.data.batch import Batch, Wanted
 
+MAX_SIZE = 1 << 24  # of what a config counts; more than any model has, and little enough that products do not overflow
+MAX_LAYERS = 1_000  # a config from anywhere must not have a million blocks built before its weights are missed
 # A field's annotation -> the types its value may have.
 _KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "bool": (bool,), "str": (str,)}
 
@@ -49,12 +51,15 @@ class Config:
         for item in fields(self):
             kind, absent = str(item.type).removesuffix(" | None"), str(item.type).endswith(" | None")
             value, kinds, least = getattr(self, item.name), _KINDS[kind], item.metadata.get("least", 1)
+            most = MAX_LAYERS if item.name == "n_layers" else MAX_SIZE
             if value is None and absent:
                 continue
-            if type(value) not in kinds or (type(value) is int and value < least and int in kinds[:1]):
-                size = "a positive int" if least else "an int of at least 0"
+            if type(value) not in kinds or (kind == "int" and not least <= value <= most):
+                size = f"{'a positive int' if least else 'an int of at least 0'}, at most {most:,}"
                 expected = {"int": size, "float": "a number", "bool": "true or false", "str": "a text"}[kind]
-                raise UserError(f"{item.name} is {value!r}, expected {expected}{' or null' if absent else ''}")
+                raise UserError(f"{item.name} is {repr(value)[:60]}, expected {expected}{' or null' if absent else ''}")
+            if item.name in ("dropout", "attention_dropout", "norm_eps") and not 0 <= value < 1:
+                raise UserError(f"{item.name} is {value}, expected 0 to less than 1")
         if self.d_model % self.n_heads:
             raise UserError(f"d_model {self.d_model} cannot be shared by {self.n_heads} heads")
 

@@ -121,7 +121,7 @@ class HuggingFace:
                 raise UserError(f'has a tensor "{theirs}" that a {self.model_type} model of nlpkit has no place for')
             name, number = entry
             whole = tensors[theirs].T if name.transposed else tensors[theirs]
-            if whole.shape[0] % len(name.ours):
+            if not whole.ndim or whole.shape[0] % len(name.ours):
                 raise UserError(f'tensor "{theirs}" cannot be cut in {len(name.ours)} equal parts')
             parts = np.split(whole, len(name.ours)) if len(name.ours) > 1 else [whole]
             found |= {ours.format(number): part for ours, part in zip(name.ours, parts, strict=True)}
@@ -148,7 +148,7 @@ class HuggingFace:
         found: dict[str, Any] = {}
         for ours, theirs in self.fields.items():
             found[ours] = config.get(theirs, self.defaults[theirs])
-        if found["d_ff"] is None:
+        if found["d_ff"] is None and isinstance(found["d_model"], int):
             found["d_ff"] = 4 * found["d_model"]
         known = {theirs: ours for ours, names in ACTIVATIONS.items() for theirs in names}
         found["activation"] = choose(known, str(found["activation"]), field="activation")

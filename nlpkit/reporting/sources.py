@@ -12,6 +12,7 @@ from typing import Any
 
 from nlpkit.artifact import file
 from nlpkit.artifact.file import Artifact
+from nlpkit.base import small
 from nlpkit.base.errors import UserError
 from nlpkit.base.stdin import stdin
 from nlpkit.reporting import log
@@ -177,7 +178,7 @@ def _same(run: Run, logged: Run) -> bool:
 
 def _open(path: Path) -> tuple[Artifact | None, str, Given]:
     if str(path) == "-":
-        raw, name = stdin().read(), "-"
+        raw, name = small.take(stdin(), small.LOG, "-"), "-"
     elif path.is_dir():
         raise UserError("is a folder", where=path, hint=WANTED)
     elif path.suffix in (".safetensors", ".resume"):
@@ -185,7 +186,7 @@ def _open(path: Path) -> tuple[Artifact | None, str, Given]:
         return artifact, "", Given(path.name, artifact.sha256, artifact.kind)
     else:
         try:
-            raw, name = path.read_bytes(), path.name
+            raw, name = small.read(path, small.LOG, pipes=True), path.name
         except OSError as error:
             raise UserError(f"cannot read: {error.strerror}", where=path) from None
     try:

@@ -120,6 +120,8 @@ def restore(config: Mapping[str, Any]) -> Classify:
     if len(config["labels"]) < 2:
         raise UserError("its classifier has one output, and its config does not say what that means",
                         hint="import it again: nlpkit reads one output as a score")  # fmt: skip
+    if config.get("pooling") is not None:
+        choose(POOLINGS, str(config["pooling"]), field="pooling")
     known = {item.name for item in fields(Classify)}
     given = {name: value for name, value in config.items() if name in known}
     return Classify(**{**given, "labels": tuple(given["labels"])})

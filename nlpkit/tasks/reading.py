@@ -30,7 +30,10 @@ def reader(loaded: Loaded, options: Mapping[str, Any]) -> tuple[Task, Encoder]:
         raise UserError("has no classifier: it was pre-trained, but not fine-tuned", where=loaded.path,
                         hint=f"nlpkit finetune {loaded.path.name} train.jsonl -o classifier.safetensors")  # fmt: skip
     given = {name: options[name] for name in ("text", "pair", "label") if options.get(name)}
-    task = tasks.restored({**kept, **given})
+    try:
+        task = tasks.restored({**kept, **given})
+    except UserError as error:
+        raise UserError(error.what, where=error.where or loaded.path, hint=error.hint) from None
     return task, encoder_of(loaded, options.get("max_len") or kept.get("max_len"))
 
 

@@ -24,12 +24,18 @@ KINDS: dict[str, str] = {
 IMPORTED = {"pipeline": "nlpkit.tokenizers.pipeline:Pipeline"}
 
 
-def from_json(value: Mapping[str, Any]) -> Tokenizer:
-    """The tokenizer that a file's metadata describes. Errors: an unknown kind."""
-    module, name = choose(KINDS | IMPORTED, str(value.get("kind")), field="tokenizer kind").split(":")
-    finds_special = value.get("finds_special") is True
-    value = {key: item for key, item in value.items() if key != "finds_special"}
-    made: Tokenizer = getattr(import_module(module), name).from_json(value)
+def from_json(value: Mapping[str, Any], *, where: Path | None = None) -> Tokenizer:
+    """The tokenizer that a file's metadata describes. Errors: an unknown kind, fields that describe none; they name the
+    file ``where`` it stands."""
+    from nlpkit.tokenizers import described
+
+    try:
+        module, name = choose(KINDS | IMPORTED, str(value.get("kind")), field="tokenizer kind").split(":")
+        value = dict(described.check(value))
+        finds_special = value.pop("finds_special", None) is True
+        made: Tokenizer = getattr(import_module(module), name).from_json(value)
+    except UserError as error:
+        raise UserError(error.what, where=where or error.where, hint=error.hint) from None
     if finds_special:
         from nlpkit.tokenizers.special import FindsSpecial
 
@@ -47,4 +53,4 @@ def load(path: Path | str) -> Tokenizer:
     if artifact.tokenizer is None:
         raise UserError(f"is a {artifact.kind} file without a tokenizer", where=path,
                         hint=file.made_by(("tokenizer",)))  # fmt: skip
-    return from_json(artifact.tokenizer)
+    return from_json(artifact.tokenizer, where=path)

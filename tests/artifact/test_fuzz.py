@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import random
+import shutil
 import struct
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forging
+import mutating
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -228,3 +233,102 @@ def test_a_file_that_shrinks_after_it_was_mapped_is_an_error_and_no_signal(good:
     path.write_bytes(good[:100])
     with pytest.raises(UserError, match="was cut to 100 bytes while it was read"):
         artifact.check()
+
+
+# Content that is wrong behind a digest that is right: read, measured, refused, but never a traceback.
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("honest")
+    mutating.prepare(folder)
+    return folder
+
+
+def feed(folder: Path, seeds: range, *, lines: int) -> None:
+    """Mutate a file a seed and give it to some of the commands that read it. What is raised is a failure, and so is an
+    exit code that no command has."""
+    files = {name: forging.load(folder / f"{name}.safetensors") for name in mutating.names(folder)}
+    for seed in seeds:
+        rng = random.Random(seed)
+        name = rng.choice([*files, "hf-bert", "hf-clf"])
+        if name in files:
+            metadata, tensors = copy.deepcopy(files[name])
+            said = mutating.mutated(metadata, tensors, rng)
+            try:
+                forging.sign(metadata, tensors, folder / "bad.safetensors")
+            except (UserError, ValueError):  # not even a cheat can write it
+                continue
+            commands: tuple[str, ...] = mutating.commands(name)
+        else:
+            said, commands = mutating.directory(name, rng), mutating.HF
+        for line in rng.sample(commands, min(lines, len(commands))):
+            try:
+                code = mutating.run(line, name)
+            except BaseException as error:
+                raise AssertionError(f"seed {seed}: {name} with {said}: nlpkit {line}: {error!r}") from error
+            assert code in (0, 1, 2, 3), f"seed {seed}: {name} with {said}: nlpkit {line}: exit code {code}"
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_wrong_content_behind_a_right_digest_is_an_error(
+    honest: Path, part: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(honest, tmp_path / "work")
+    monkeypatch.chdir(tmp_path / "work")
+    feed(Path("."), range(75 * part, 75 * (part + 1)), lines=2)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("part", range(40))
+def test_much_wrong_content_behind_right_digests_is_an_error(
+    honest: Path, part: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(honest, tmp_path / "work")
+    monkeypatch.chdir(tmp_path / "work")
+    feed(Path("."), range(1000 + 100 * part, 1100 + 100 * part), lines=6)
+
+
+def words_twice(meta: dict[str, Any], _: forging.Tensors) -> None:
+    meta["config"]["words"][0] = meta["config"]["words"][1]
+
+
+@pytest.mark.parametrize(("name", "change", "says"), [
+    ("tokens", lambda meta, tensors: tensors["sentence_ends"].__setitem__(0, 2**40), '"sentence_ends" does not ascend'),
+    ("tokens", lambda meta, tensors: tensors["sentence_ends"].__setitem__(-1, 2**40), "ends at 1,099,511,627,776"),
+    ("tokens", lambda meta, tensors: tensors["document_ends"].__setitem__(0, -1), '"document_ends" does not ascend'),
+    ("tokens", lambda meta, tensors: tensors["tokens"].__setitem__(0, 60_000), "has the number 60,000, expected less"),
+    ("tokens", lambda meta, tensors: meta["config"].update(n_tokens=1), 'tensor "tokens" is U16'),
+    ("tokens", lambda meta, tensors: tensors.pop("tokens"), 'without the tensor "tokens"'),
+    ("tokens", lambda meta, tensors: meta.update(tokenizer=None), "a tokens file without a tokenizer"),
+    ("tok", lambda meta, tensors: meta["tokenizer"]["special"].update(unk="nowhere"), "none of its pieces"),
+    ("tok", lambda meta, tensors: meta["tokenizer"].update(pieces=7), 'has the "pieces" 7'),
+    ("tok", lambda meta, tensors: meta["tokenizer"]["merges"].insert(0, ["a"]), "a list of pairs of texts"),
+    ("tok-unigram", lambda meta, tensors: meta["tokenizer"]["scores"].pop(), "scores"),
+    ("vec", lambda meta, tensors: meta["config"]["words"].append("x"), 'tensor "vectors" is F32'),
+    ("vec", words_twice, "none is there twice"),
+    ("vec", lambda meta, tensors: tensors["vectors"].__setitem__((0, 0), np.nan), "values that are not numbers"),
+    ("counts", lambda meta, tensors: tensors["columns"].__setitem__(0, 60_000), "has the number 60,000"),
+    ("counts", lambda meta, tensors: tensors["offsets"].__setitem__(0, 1), "does not begin at 0"),
+    ("bert", lambda meta, tensors: meta["config"].update(n_layers=2**40), "n_layers is '1099511627776', expected a"),
+    ("bert", lambda meta, tensors: meta["config"].update(dropout=1.5), "dropout is 1.5, expected 0 to less than 1"),
+    ("clf", lambda meta, tensors: meta["config"]["task"].update(labels="abc"), "whose labels is a list of texts"),
+    ("clf", lambda meta, tensors: meta["config"]["task"].update(pooling="middle"), 'pooling "middle" is unknown'),
+    ("bert", lambda meta, tensors: meta["config"].update(training=[]), 'its config has the "training" []'),
+    ("emb", lambda meta, tensors: meta["config"].update(n_texts=1), 'tensor "embeddings" is F32'),
+])  # fmt: skip
+def test_what_is_wrong_is_named(
+    honest: Path, name: str, change: forging.Change, says: str,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(honest)
+    forging.forge(honest / f"{name}.safetensors", honest / "bad.safetensors", change)
+    lines = {
+        "clf": "predict X train.jsonl",
+        "bert": "embed X text.txt",
+        "emb": "info X",
+        "counts": "vectors glove X -o O",
+    }
+    assert mutating.run(lines.get(name, mutating.commands(name)[0]), name) == 2
+    said = capsys.readouterr().err
+    assert "bad.safetensors: " in said and says in said

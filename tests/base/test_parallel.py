@@ -138,3 +138,32 @@ def test_a_script_is_not_run_again_and_an_interrupt_is_answered_once(script: sub
     out, err = script.communicate(timeout=60)
     assert "main" not in out
     assert err.count("Traceback") == 1 and err.rstrip().endswith("KeyboardInterrupt")
+
+
+ELSEWHERE = """
+import sys
+from nlpkit.base.parallel import in_order
+print(list(in_order(abs, [-1, 2, -3], threads=2)))
+"""
+
+
+@pytest.mark.parametrize("name", ["multiprocessing", "ctypes", "random", "signal", "_posixsubprocess", "pickle"])
+def test_workers_run_no_code_of_the_current_folder(tmp_path: Path, name: str) -> None:
+    """A file named as a module of the library must not be run because nlpkit was started beside it."""
+    planted = "import pathlib\npathlib.Path(__file__).with_name('PWNED').touch()\nraise SystemExit(3)\n"
+    (tmp_path / f"{name}.py").write_text(planted)
+    done = subprocess.run([sys.executable, "-P", "-c", ELSEWHERE], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == "[1, 2, 3]\n", done.stderr
+    assert not (tmp_path / "PWNED").exists()
+
+
+def test_every_process_that_is_started_is_told_so() -> None:
+    """Whatever starts another Python says -P or -I, or goes through nlpkit/base/parallel.py."""
+    package = Path(sys.modules["nlpkit"].__file__ or "").parent
+    for path in package.rglob("*.py"):
+        text = path.read_text("utf-8")
+        for start in range(text.count("sys.executable,")):
+            after = text.split("sys.executable,")[start + 1]
+            assert after.lstrip().startswith(('"-P"', '"-I"')), path
+        if "import multiprocessing" in text or "ProcessPoolExecutor(" in text:
+            assert path.name == "parallel.py"
