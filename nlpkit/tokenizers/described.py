@@ -13,15 +13,21 @@ def _list_of(what: str, right: Any) -> schema.Check:
     return lambda value: None if isinstance(value, list) and all(map(right, value)) else f"a list of {what}"
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
 def _is_pair(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(isinstance(item, str) for item in value)
 
 
 FIELDS: dict[str, schema.Check] = {
-    "pieces": _list_of("texts", lambda item: isinstance(item, str)),
+    "pieces": _list_of("texts", _is_text),
     "merges": _list_of("pairs of texts", _is_pair),
     "scores": _list_of("numbers", lambda item: schema.number()(item) is None),
-    "steps": _list_of("texts", lambda item: isinstance(item, str)),
+    "special": lambda value: None if isinstance(value, dict) and all(map(_is_text, value.values())) else "texts by role",
+    "chat_template": lambda value: None,  # text or list, kept as it came
+    "steps": _list_of("texts", _is_text),
 }
 
 
@@ -30,19 +36,22 @@ def check(value: Any) -> Mapping[str, Any]:
     pieces, lists whose lengths do not agree."""
     if not isinstance(value, dict):
         raise bad("is not an object")
-    for name in ("pieces", "special"):
+    whole = isinstance(value.get("document"), str)  # another tool's file, whose pieces its own reader checks
+    for name in ("special",) if whole else ("pieces", "special"):
         if name not in value:
             raise bad(f'has no "{name}"')
     for name, content in value.items():
-        expected = FIELDS[name](content) if name in FIELDS else None if name == "special" else _other(content)
+        expected = FIELDS[name](content) if name in FIELDS else _other(content)
         if expected:
             raise bad(f'has the "{name}" {ascii(content)[:60]}, expected {expected}')
+    if whole:
+        return value
     pieces, special = value["pieces"], value["special"]
-    if not pieces or not isinstance(special, dict):
-        raise bad("has no pieces" if not pieces else "has special pieces that are not an object")
+    if not pieces:
+        raise bad("has no pieces")
     known = set(pieces)
     for role, piece in special.items():
-        if not isinstance(piece, str) or piece not in known:
+        if piece not in known:
             raise bad(f"has the special piece {role} {ascii(piece)[:60]}, which is none of its pieces")
     if "scores" in value and len(value["scores"]) != len(pieces):
         raise bad(f"has {len(pieces):,} pieces and {len(value['scores']):,} scores")

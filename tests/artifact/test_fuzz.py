@@ -310,7 +310,7 @@ def words_twice(meta: dict[str, Any], _: forging.Tensors) -> None:
     ("vec", lambda meta, tensors: tensors["vectors"].__setitem__((0, 0), np.nan), "values that are not numbers"),
     ("counts", lambda meta, tensors: tensors["columns"].__setitem__(0, 60_000), "has the number 60,000"),
     ("counts", lambda meta, tensors: tensors["offsets"].__setitem__(0, 1), "does not begin at 0"),
-    ("bert", lambda meta, tensors: meta["config"].update(n_layers=2**40), "n_layers is '1099511627776', expected a"),
+    ("bert", lambda meta, tensors: meta["config"].update(n_layers=2**40), "n_layers is 1099511627776, expected a"),
     ("bert", lambda meta, tensors: meta["config"].update(dropout=1.5), "dropout is 1.5, expected 0 to less than 1"),
     ("clf", lambda meta, tensors: meta["config"]["task"].update(labels="abc"), "whose labels is a list of texts"),
     ("clf", lambda meta, tensors: meta["config"]["task"].update(pooling="middle"), 'pooling "middle" is unknown'),

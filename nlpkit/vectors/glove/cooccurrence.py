@@ -34,12 +34,7 @@ def load(path: Path) -> Cooccurrence:
     words = config.pop("words")
     cells = Cells(*(artifact.array(name) for name in ("offsets", "columns", "values")))
     counts = artifact.array("counts")
-    size = len(cells.columns)
-    whole = len(cells.values) == size and len(cells.offsets) == len(words) + 1 == len(counts) + 1
-    kinds = [array.dtype.kind + str(array.ndim) for array in (cells.offsets, cells.columns, cells.values, counts)]
-    if not (whole and len(words) > 1 and size and kinds == ["i1", "u1", "f1", "i1"]):
-        raise UserError(f"has {len(words):,} words, {size:,} columns and {len(cells.values):,} values: no whole table",
+    if len(words) < 2 or not len(cells.columns):
+        raise UserError(f"has {len(words):,} words and {len(cells.columns):,} cells; at least 2 and 1 are needed",
                         where=path)  # fmt: skip
-    if cells.offsets[0] != 0 or cells.offsets[-1] != size or (np.diff(cells.offsets) < 0).any():
-        raise UserError("has rows that do not follow each other", where=path)
     return Cooccurrence(words, counts, cells, config, artifact.tokenizer)
