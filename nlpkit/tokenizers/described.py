@@ -17,6 +17,10 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
+def _is_map(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_text, value.values()))
+
+
 def _is_pair(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(isinstance(item, str) for item in value)
 
@@ -25,7 +29,9 @@ FIELDS: dict[str, schema.Check] = {
     "pieces": _list_of("texts", _is_text),
     "merges": _list_of("pairs of texts", _is_pair),
     "scores": _list_of("numbers", lambda item: schema.number()(item) is None),
-    "special": lambda value: None if isinstance(value, dict) and all(map(_is_text, value.values())) else "texts by role",
+    "special": lambda value: (
+        None if isinstance(value, dict) and all(map(_is_text, value.values())) else "texts by role"
+    ),
     "chat_template": lambda value: None,  # text or list, kept as it came
     "steps": _list_of("texts", _is_text),
 }
