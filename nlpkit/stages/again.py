@@ -8,6 +8,7 @@ out, by `nlpkit.artifact.provenance.Run.settle`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def already_made(command: str, arguments: Mapping[str, Any]) -> dict[str, Any] |
         recorded = file.read(Path(arguments["output"]))
         given = _resolved(command, arguments, recorded)
         return None if given is None else _settled(command, given, recorded.provenance)
-    except (UserError, OSError, KeyError, TypeError):  # the stage says what is wrong
+    except (UserError, OSError, KeyError, TypeError, PackageNotFoundError):  # the stage says what is wrong
         return None
 
 

@@ -36,6 +36,8 @@ def from_json(value: Mapping[str, Any], *, where: Path | None = None) -> Tokeniz
         made: Tokenizer = getattr(import_module(module), name).from_json(value)
     except UserError as error:
         raise UserError(error.what, where=where or error.where, hint=error.hint) from None
+    except KeyError as missing:
+        raise UserError(f"does not describe a tokenizer: it has no {missing}", where=where) from None
     if finds_special:
         from nlpkit.tokenizers.special import FindsSpecial
 

@@ -322,19 +322,24 @@ def test_a_result_that_becomes_a_link_is_refused(place: Path, monkeypatch: pytes
         verify(place / "tok.safetensors")
 
 
+def sources() -> dict[str, str]:
+    """Command -> the source of the module of its function."""
+    return {name: inspect.getsource(import_module(target.split(":")[0])) for name, target in nlpkit.FUNCTIONS.items()}
+
+
+def begun(command: str, source: str) -> re.Match[str] | None:
+    """Where a module begins a run of a command; the inputs that it names."""
+    return re.search(rf'(?:Run\.start|training_run)\(\s*"{command}".*?inputs=\(([^)]*)\)', source, re.DOTALL)
+
+
 def test_the_table_names_the_commands_that_write_an_artefact() -> None:
-    begins = re.compile(r"Run\.start\(|training_run\(")
-    functions = {name: getattr(import_module(target.split(":")[0]), target.split(":")[1])
-                 for name, target in nlpkit.FUNCTIONS.items()}  # fmt: skip
-    writers = {name for name, function in functions.items() if begins.search(inspect.getsource(function))}
+    writers = {command for command, source in sources().items() if begun(command, source)}
     assert writers | {"export"} == nlpkit.MAKES
 
 
 @pytest.mark.parametrize("command", sorted(nlpkit.MAKES - {"export"}))
 def test_a_stage_reads_the_inputs_that_its_parameters_say(command: str) -> None:
     """`verify` takes parameters that are paths for inputs; the function itself says the same."""
-    found = stage_of(command)
-    source = inspect.getsource(inspect.unwrap(found.function))
-    said = re.search(r"inputs=\(([^)]*)\)", source)
+    found, said = stage_of(command), begun(command, sources()[command])
     assert said is not None and set(re.findall(r"\w+", said[1])) == set(found.inputs)
     assert "output" in found.how and not {*found.inputs, *found.options} & recorded.HOW
