@@ -19,6 +19,8 @@ import nlpkit
 from nlpkit.artifact import recorded
 from nlpkit.base.errors import CheckFailed, UserError, choose
 
+MAX_INTEGER = 1 << 32  # of an option: no size, step or seed of a run is larger that a person meant
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -101,7 +103,9 @@ def fits(value: Any, kind: Any) -> bool:
         return value is None
     if kind is float:
         return type(value) in (int, float)
-    return kind in (bool, int, str) and type(value) is kind
+    if kind is int:
+        return type(value) is int and abs(value) <= MAX_INTEGER
+    return kind in (bool, str) and type(value) is kind
 
 
 def _members(kind: Any) -> tuple[Any, ...]:

@@ -142,7 +142,10 @@ class Rerun:
             events.note(f"{name}: {'; '.join(changed)}")
         output = self._inside(str(len(self.done)), name)
         events.note(f"{command}: making {name} again")
-        stage.function(**told, output=output)
+        try:
+            stage.function(**told, output=output)
+        except (ValueError, ArithmeticError) as error:  # options that the command line would have refused
+            raise UserError(f"{command} cannot be run with the recorded options: {error}", where=name) from None
         if output.is_symlink():
             raise UserError("was replaced by a link while it was made", where=output)
         found = _sha256(output)
