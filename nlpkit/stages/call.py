@@ -19,7 +19,7 @@ import nlpkit
 from nlpkit.artifact import recorded
 from nlpkit.base.errors import CheckFailed, UserError, choose
 
-MAX_INTEGER = 1 << 32  # of an option: no size, step or seed of a run is larger that a person meant
+MAX_INTEGER = 1 << 53  # of an option; more is no size, and a seed that is larger JSON cannot hold everywhere
 
 
 @dataclass(frozen=True)
