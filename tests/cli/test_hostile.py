@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import resource
 import shlex
 import signal
@@ -199,6 +200,7 @@ def test_an_interrupt_reaches_the_workers_too(inputs: Path, tmp_path: Path) -> N
     time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)
     said = process.communicate()[1].decode()
+    said = re.sub(r"^compiling kernels.*\n", "", said)  # only where they are not cached yet
     assert process.returncode == 130 and said == "error: interrupted\n"
     assert os.listdir(tmp_path) == ["big.txt"]
     for _ in range(500):  # multiprocessing's own helper process ends when it sees that its parent has
