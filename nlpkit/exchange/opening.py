@@ -8,7 +8,6 @@ from nlpkit import tokenizers
 from nlpkit.artifact import file
 from nlpkit.base.errors import UserError
 from nlpkit.models.load import Loaded, restore
-from nlpkit.tokenizers.base import Tokenizer
 
 
 def load(path: str | Path) -> Loaded:
@@ -26,14 +25,3 @@ def load(path: str | Path) -> Loaded:
             f"tokenizer has {tokenizer.vocab_size:,} pieces, but the model {network.config.vocab_size:,}", where=path
         )
     return Loaded(network.eval(), tokenizer, family, artifact.config, path)
-
-
-def load_tokenizer(path: str | Path) -> Tokenizer:
-    """The tokenizer of a file (a tokenizer, or any that carries one) or of a Hugging Face directory. Errors: none
-    there."""
-    path = Path(path)
-    if path.is_dir():
-        from nlpkit.exchange import tokenizer_files
-
-        return tokenizer_files.read(path)
-    return tokenizers.load(path)

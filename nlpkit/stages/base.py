@@ -1,5 +1,4 @@
-"""What stages share: how each that trains begins (what several processes and the device allow, the run, threads and the
-log), and the tokenizer that a run was given."""
+"""How every stage that trains begins: what several processes and the device allow, the run, threads and the log."""
 
 from __future__ import annotations
 
@@ -11,12 +10,10 @@ from typing import Any
 from nlpkit.artifact.provenance import Run
 from nlpkit.base import events
 from nlpkit.base.world import world
-from nlpkit.exchange.opening import load_tokenizer
 from nlpkit.machine.device import choose_device
 from nlpkit.machine.threads import use_threads
 from nlpkit.models.base import Model
 from nlpkit.models.sizes import SIZES
-from nlpkit.tokenizers.base import Tokenizer
 from nlpkit.training import optimizers, resume
 from nlpkit.training.compiling import check_compile
 from nlpkit.training.precision import check_precision
@@ -49,9 +46,3 @@ def resolved(network: Model, settings: Settings, **more: Any) -> dict[str, Any]:
     size = next(named, f"{config.n_layers} x {config.d_model}")
     return {"model": network.family, "size": size, **shape, "steps": settings.steps, "parts": settings.parts,
             **optimizers.resolved(settings), **more}  # fmt: skip
-
-
-def tokenizer_of(run: Run) -> Tokenizer | None:
-    """The input ``tokenizer`` of a run; None when none was given."""
-    path = run.path("tokenizer")
-    return None if path is None else load_tokenizer(path)

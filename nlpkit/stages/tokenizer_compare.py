@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from nlpkit.base.errors import UserError
-from nlpkit.exchange.opening import load_tokenizer
+from nlpkit.exchange.tokenizer_opening import load_tokenizer
 from nlpkit.stages.tokenizer_stream import read_lines
 from nlpkit.tokenizers.base import Tokenizer
 

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, TypeVar
 from nlpkit.base import contents
 from nlpkit.base.errors import UserError
 from nlpkit.data import forms, labelled, readers
-from nlpkit.exchange.opening import load_tokenizer
+from nlpkit.exchange.tokenizer_opening import load_tokenizer
 from nlpkit.stages.arriving import as_they_come
 from nlpkit.tokenizers.base import Tokenizer
 

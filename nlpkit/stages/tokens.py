@@ -25,7 +25,7 @@ from nlpkit.base.parallel import in_order, in_threads
 from nlpkit.data import texts
 from nlpkit.data.corpus import Document, need_text
 from nlpkit.data.texts import Texts, document_ends, parse_shard
-from nlpkit.exchange.opening import load_tokenizer
+from nlpkit.exchange.tokenizer_opening import load_tokenizer
 from nlpkit.tokenizers import fast, from_json
 from nlpkit.tokenizers.base import Tokenizer
 

@@ -11,7 +11,7 @@ from nlpkit.artifact.stage import stage
 from nlpkit.base import events
 from nlpkit.base.errors import UserError
 from nlpkit.base.world import default_threads
-from nlpkit.stages.base import tokenizer_of
+from nlpkit.exchange.tokenizer_opening import tokenizer_of
 from nlpkit.vectors.glove.cooccurrence import KIND
 from nlpkit.vectors.glove.cooccurrence_count import count_pairs, distance_weights
 from nlpkit.vectors.text.counting import Vocabulary

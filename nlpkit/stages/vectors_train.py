@@ -19,8 +19,8 @@ from nlpkit.base.seeds import Address
 from nlpkit.base.stop import StopSignal
 from nlpkit.base.world import default_threads
 from nlpkit.exchange import gensim_vectors
+from nlpkit.exchange.tokenizer_opening import tokenizer_of
 from nlpkit.machine import heap
-from nlpkit.stages.base import tokenizer_of
 from nlpkit.vectors.base import Corpus, Floats, Settings, Weights
 from nlpkit.vectors.file import KIND
 from nlpkit.vectors.text import subwords

@@ -12,7 +12,8 @@ from directories import modernbert
 import nlpkit
 from nlpkit.artifact import file
 from nlpkit.exchange.export import export
-from nlpkit.exchange.opening import load, load_tokenizer
+from nlpkit.exchange.opening import load
+from nlpkit.exchange.tokenizer_opening import load_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from nlpkit.base import events
 from nlpkit.base.errors import UserError
 from nlpkit.cli import app
 from nlpkit.data import readers
-from nlpkit.stages.base import tokenizer_of
+from nlpkit.exchange.tokenizer_opening import tokenizer_of
 from nlpkit.stages.tokenizer_train import train as train_tokenizer
 from nlpkit.stages.tokens import tokens
 from nlpkit.stages.vectors_cooccur import cooccur
