@@ -87,11 +87,11 @@ def test_perplexity_is_that_of_a_plain_loop(folder: Path, max_len: int, stride: 
 
 
 def test_bits_per_byte_by_hand(folder: Path, tmp_path: Path) -> None:
-    """Seven tokens in thirty bytes of sentences (line ends and empty lines are no part of them)."""
+    """Seven tokens in 31 bytes: the line end inside a document belongs to its text, those between documents do not."""
     (tmp_path / "tiny.txt").write_text("the king goes out\nat night\n\nsword\n")
     found = nlpkit.evaluate(folder / "gpt2.safetensors", tmp_path / "tiny.txt")
-    n_bytes = len("the king goes out") + len("at night") + len("sword")
-    assert found["data"]["bytes"] == n_bytes == 30 and found["data"]["answers"] == found["data"]["tokens"] == 7
+    n_bytes = len("the king goes out\nat night") + len("sword")
+    assert found["data"]["bytes"] == n_bytes == 31 and found["data"]["answers"] == found["data"]["tokens"] == 7
     bits = found["metrics"]["loss"]["value"] * 7 / math.log(2) / n_bytes
     assert found["metrics"]["bits_per_byte"]["value"] == pytest.approx(bits, rel=1e-12)
     loaded = load(folder / "gpt2.safetensors")
@@ -101,7 +101,7 @@ def test_bits_per_byte_by_hand(folder: Path, tmp_path: Path) -> None:
     stream = [end, *words, end, loaded.tokenizer.ids["sword"]]
     rows = torch.log_softmax(logits(loaded.model, stream[:-1]), 1)
     nats = -sum(float(rows[place - 1, stream[place]]) for place in (1, 2, 3, 4, 5, 6, 8))
-    assert found["metrics"]["bits_per_byte"]["value"] == pytest.approx(nats / math.log(2) / 30, rel=1e-6)
+    assert found["metrics"]["bits_per_byte"]["value"] == pytest.approx(nats / math.log(2) / 31, rel=1e-6)
     one = found["metrics"]["loss"]
     assert one["low"] <= one["value"] <= one["high"]
 

@@ -343,7 +343,7 @@ def test_a_dry_run_counts_the_teacher_and_touches_nothing(folder: Path, tmp_path
 def test_the_teacher_is_not_overwritten(folder: Path) -> None:
     teacher = folder / "clf.safetensors"
     before = teacher.read_bytes()
-    with pytest.raises(UserError, match="is an input and the output"):
+    with pytest.raises(UserError, match=r"is written \(output\), and the same command reads it \(teacher\)"):
         nlpkit.distill(teacher, folder / "train.jsonl", teacher, force=True, steps=1)
     assert teacher.read_bytes() == before
 
