@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 LONGEST = 128  # tokens: more cannot be told apart in a picture
 LEVELS = 15  # shades
-LABEL, CELLS = 96, 384  # of the large picture: room for tokens, and for all cells
+LABEL, CELLS = 96, 384  # of the large picture: width of the token labels and of all cells
 
 
 @dataclass(frozen=True)
 class Looked:
-    """What a run's model did with the text: its tokens, and of each layer the weights [H, T, T] (rows look)."""
+    """A run's model on the text: its tokens and each layer's attention weights [H, T, T] (rows look at columns)."""
 
     run: int
     tokens: list[str]
@@ -37,15 +37,15 @@ class Looked:
 def look(runs: list[Run], text: str) -> list[Looked]:
     """Every model among the runs reads the text. Errors: no model at all, a model without attention or tokenizer, a
     text that is longer than the model reads or than a picture shows."""
-    found = [
-        _read(place, run, text) for place, run in enumerate(runs) if run.kind == "model" and run.artifact is not None
+    looked = [
+        _read(index, run, text) for index, run in enumerate(runs) if run.kind == "model" and run.artifact is not None
     ]
-    if not found:
-        raise UserError("--attention changes nothing: no model is given", hint="give a model file as well")
-    return found
+    if not looked:
+        raise UserError("--attention changes nothing: no run has a model", hint="add a model file")
+    return looked
 
 
-def _read(place: int, run: Run, text: str) -> Looked:
+def _read(index: int, run: Run, text: str) -> Looked:
     import numpy as np
     import torch
 
@@ -62,9 +62,7 @@ def _read(place: int, run: Run, text: str) -> Looked:
         tokens = sequences.framed[0].tokens
         if sequences.truncated or len(tokens) > LONGEST:
             most = min(LONGEST, loaded.length(None))
-            raise UserError(
-                f"the text of --attention has more than {most} tokens", where=path, hint="give a shorter one"
-            )
+            raise UserError(f"the text of --attention has more than {most} tokens", where=path, hint="shorten it")
         if sequences.framed[0].special.all():
             raise UserError("the text of --attention has no tokens", where=path)
         with watching(loaded.model) as seen:
@@ -73,7 +71,7 @@ def _read(place: int, run: Run, text: str) -> Looked:
     if not seen:
         raise UserError("has no attention to be drawn", where=path, hint="leave out --attention, or this model")
     looks = [weights_1HTT[0].float().numpy() for layer in seen.values() for weights_1HTT in layer]
-    return Looked(place, [pieces[token] for token in tokens], looks)
+    return Looked(index, [pieces[token] for token in tokens], looks)
 
 
 def drawn(looked: Looked, name: str, ident: str) -> tuple[Markup, dict[str, object]]:
@@ -85,13 +83,14 @@ def drawn(looked: Looked, name: str, ident: str) -> tuple[Markup, dict[str, obje
         rows.append(tag("div", tag("span", f"layer {layer + 1}", class_="label"), *cells, class_="heads"))
     mean_TT = looked.layers[-1].mean(0)
     large = _large(shades(mean_TT), tokens, f"Layer {n_layers}, mean of its heads")
-    made: dict[str, object] = {
-        "tokens": tokens, "ident": ident,
+    script_data: dict[str, object] = {
+        "tokens": tokens,
+        "ident": ident,
         "maps": [[_bytes(weights_TT) for weights_TT in weights_HTT] for weights_HTT in looked.layers],
-    }  # fmt: skip
+    }
     caption = tag("figcaption", badge(looked.run), " ", tag("span", name, class_="name"))
     grid = tag("div", *rows, class_="grid-of-heads scroll", tabindex="0", role="group", aria_label="Every head")
-    return tag("figure", caption, tag("div", grid, large, class_="attention"), id=ident), made
+    return tag("figure", caption, tag("div", grid, large, class_="attention"), id=ident), script_data
 
 
 def shades(weights_TT: Weights) -> list[list[int]]:
@@ -102,7 +101,7 @@ def shades(weights_TT: Weights) -> list[list[int]]:
 
 
 def _bytes(weights_TT: Weights) -> str:
-    """255ths, two hexadecimal digits each, row by row."""
+    """Weights in 255ths, two hexadecimal digits each, row by row."""
     import numpy as np
 
     return str(np.rint(weights_TT.clip(0, 1) * 255).astype(np.uint8).tobytes().hex())
@@ -124,29 +123,59 @@ def cells(levels: list[list[int]]) -> Markup:
 
 
 def _small(levels: list[list[int]], layer: int, head: int, tokens: list[str]) -> Markup:
-    said = f"Layer {layer + 1}, head {head + 1}"
+    label = f"Layer {layer + 1}, head {head + 1}"
     size = len(tokens)
-    svg = tag("svg", tag("rect", width=size, height=size, class_="ground"), cells(levels), viewBox=f"0 0 {size} {size}",
-              aria_hidden="true")  # fmt: skip
-    return tag("button", svg, tag("span", f"{head + 1}"), type="button", class_="head", data_layer=layer,
-               data_head=head, aria_label=said, title=said)  # fmt: skip
+    svg = tag(
+        "svg",
+        tag("rect", width=size, height=size, class_="ground"),
+        cells(levels),
+        viewBox=f"0 0 {size} {size}",
+        aria_hidden="true",
+    )
+    return tag(
+        "button",
+        svg,
+        tag("span", f"{head + 1}"),
+        type="button",
+        class_="head",
+        data_layer=layer,
+        data_head=head,
+        aria_label=label,
+        title=label,
+    )
 
 
-def _large(levels: list[list[int]], tokens: list[str], said: str) -> Markup:
+def _large(levels: list[list[int]], tokens: list[str], title: str) -> Markup:
     """One map with its tokens: rows look at columns."""
     size = len(tokens)
     cell = CELLS / size
     font = max(4.0, min(12.0, cell * 0.9))
     labels = []
-    for place, token in enumerate(tokens):
-        middle = number(LABEL + (place + 0.5) * cell)
+    for index, token in enumerate(tokens):
+        middle = number(LABEL + (index + 0.5) * cell)
         labels.append(tag("text", token[:14], x=LABEL - 5, y=middle, dy="0.32em", text_anchor="end"))
         labels.append(tag("text", token[:14], transform=f"translate({middle} {LABEL - 5}) rotate(-60)", dy="0.32em"))
     ground = tag("rect", width=size, height=size, class_="ground")
-    inner = tag("g", ground, tag("g", cells(levels), class_="cells"), class_="map",
-                transform=f"translate({LABEL} {LABEL}) scale({cell:.4f})")  # fmt: skip
+    inner = tag(
+        "g",
+        ground,
+        tag("g", cells(levels), class_="cells"),
+        class_="map",
+        transform=f"translate({LABEL} {LABEL}) scale({cell:.4f})",
+    )
     total = LABEL + CELLS + 24  # the last column's token leans over
-    svg = tag("svg", tag("title", f"{said}: rows look at columns"), tag("g", *labels, font_size=number(font)), inner,
-              viewBox=f"0 0 {total} {total}", role="img")  # fmt: skip
-    return tag("div", tag("p", said, class_="which", aria_live="polite"), svg,
-               tag("p", Markup("&nbsp;"), class_="weight", aria_live="polite"), class_="large")  # fmt: skip
+    svg = tag(
+        "svg",
+        tag("title", f"{title}: rows look at columns"),
+        tag("g", *labels, font_size=number(font)),
+        inner,
+        viewBox=f"0 0 {total} {total}",
+        role="img",
+    )
+    return tag(
+        "div",
+        tag("p", title, class_="which", aria_live="polite"),
+        svg,
+        tag("p", Markup("&nbsp;"), class_="weight", aria_live="polite"),
+        class_="large",
+    )

@@ -16,8 +16,8 @@ from nlpkit.reporting.log import Points
 
 WIDTH, HEIGHT = 360, 214
 LEFT, RIGHT, TOP, BOTTOM = 46, 28, 10, 34
-BUCKETS = 200  # in which a line of more than twice as many points is drawn: their means, from lowest to highest
-SHIFTS = (0, 12, -12, 24, -24, 36, -36)  # by which a letter may stand beside the end of its line
+BUCKETS = 200  # a line of more than twice as many points is drawn as buckets: mean, lowest and highest value
+SHIFTS = (0, 12, -12, 24, -24, 36, -36)  # vertical shifts that are tried for the letter at the end of a line
 COLOURS = 8  # in page.css
 
 
@@ -75,7 +75,7 @@ def thin(points: list[tuple[float, float]]) -> Course:
     buckets = [points[begin:end] for begin, end in pairwise(cuts)]
     values = [[y for _, y in bucket] for bucket in buckets]
     lows, highs = [min(ys) for ys in values], [max(ys) for ys in values]
-    # A mean of equal numbers may round beside them.
+    # The mean of equal numbers may round to another number.
     means = [min(max(sum(ys) / len(ys), low), high) for ys, low, high in zip(values, lows, highs, strict=True)]
     return Course([sum(x for x, _ in bucket) / len(bucket) for bucket in buckets], means, lows, highs)
 
@@ -119,7 +119,7 @@ def clock(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Axes:
-    """Values to places in the picture."""
+    """Maps values to coordinates."""
 
     x0: float
     x1: float
@@ -132,8 +132,8 @@ class Axes:
         ys = [y for course in courses for y in (*course.ys, *(course.lows or ()), *(course.highs or ()))]
         x0, x1, y0, y1 = min(0.0, *xs) if len(xs) > 1 else min(0.0, xs[0]), max(xs), min(ys), max(ys)
         flat = y1 - y0 <= 1e-9 * abs(y1)
-        room = (abs(y1) * 0.1 or 1.0) if flat else 0.05 * (y1 - y0)
-        return Axes(x0, x1 if x1 > x0 else x0 + 1, y0 - room if y0 < 0 or y0 > room else 0.0, y1 + room)
+        margin = (abs(y1) * 0.1 or 1.0) if flat else 0.05 * (y1 - y0)
+        return Axes(x0, x1 if x1 > x0 else x0 + 1, y0 - margin if y0 < 0 or y0 > margin else 0.0, y1 + margin)
 
     def x(self, value: float) -> float:
         return LEFT + (value - self.x0) / (self.x1 - self.x0) * (WIDTH - LEFT - RIGHT)
@@ -143,7 +143,7 @@ class Axes:
 
 
 def number(value: float) -> str:
-    """A place in the picture, to a tenth of a unit."""
+    """A coordinate, to a tenth of a unit."""
     return f"{value:.1f}".removesuffix(".0")
 
 
@@ -152,32 +152,48 @@ def drawn(chart: Chart, names: list[str], ident: str) -> tuple[Markup, dict[str,
     lines = [(line, thin(line.points)) for line in chart.lines]
     axes = Axes.around([course for _, course in lines])
     bands = [_band(line, course, axes) for line, course in lines if course.lows is not None]
-    inner = [*_grid(axes, chart.x), *bands, *(_line(line, course, axes) for line, course in lines),
-             *_letters(lines, axes)]  # fmt: skip
+    inner = [
+        *_grid(axes, chart.x),
+        *bands,
+        *(_line(line, course, axes) for line, course in lines),
+        *_letters(lines, axes),
+    ]
     both = len({line.dev for line, _ in lines}) == 2
-    svg = tag("svg", tag("title", summary(chart, names)), *inner, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", id=ident,
-              tabindex="0", class_="chart both" if both else "chart")  # fmt: skip
-    made: dict[str, object] = {
-        "x": [axes.x0, axes.x1, LEFT, WIDTH - RIGHT], "y": [axes.y0, axes.y1, HEIGHT - BOTTOM, TOP], "unit": chart.x,
+    svg = tag(
+        "svg",
+        tag("title", summary(chart, names)),
+        *inner,
+        viewBox=f"0 0 {WIDTH} {HEIGHT}",
+        role="img",
+        id=ident,
+        tabindex="0",
+        class_="chart both" if both else "chart",
+    )
+    script_data: dict[str, object] = {
+        "x": [axes.x0, axes.x1, LEFT, WIDTH - RIGHT],
+        "y": [axes.y0, axes.y1, HEIGHT - BOTTOM, TOP],
+        "unit": chart.x,
         "lines": [
             {"run": line.run, "dev": line.dev}
-            | {name: [_exact(value) for value in values]
-               for name, values in (("x", course.xs), ("y", course.ys), ("low", course.lows), ("high", course.highs))
-               if values is not None}
+            | {
+                name: [_exact(value) for value in values]
+                for name, values in (("x", course.xs), ("y", course.ys), ("low", course.lows), ("high", course.highs))
+                if values is not None
+            }
             for line, course in lines
         ],
-    }  # fmt: skip
-    return tag("figure", tag("figcaption", chart.title), svg), made
+    }
+    return tag("figure", tag("figcaption", chart.title), svg), script_data
 
 
 def _exact(value: float) -> float:
-    """Six digits, a whole number without a point."""
+    """Six digits; an integer without a decimal point."""
     value = float(f"{value:.6g}") if abs(value) < 1e6 else value
     return int(value) if value == int(value) and abs(value) < 1e15 else value
 
 
 def summary(chart: Chart, names: list[str]) -> str:
-    """The chart in a sentence, for those who do not see it."""
+    """The chart in a sentence, for screen readers."""
     parts = []
     for line in chart.lines:
         what = " (dev)" if line.dev else ""
@@ -187,21 +203,22 @@ def summary(chart: Chart, names: list[str]) -> str:
 
 
 def _grid(axes: Axes, unit: str) -> list[Markup]:
-    made = []
+    marks = []
     for value in ticks(axes.y0, axes.y1, 6):
-        place = number(axes.y(value))
-        made.append(tag("path", d=f"M{LEFT} {place}H{WIDTH - RIGHT}", class_="grid"))
-        made.append(tag("text", short(value), x=LEFT - 6, y=place, dy="0.32em", text_anchor="end", class_="tick"))
+        y = number(axes.y(value))
+        marks.append(tag("path", d=f"M{LEFT} {y}H{WIDTH - RIGHT}", class_="grid"))
+        marks.append(tag("text", short(value), x=LEFT - 6, y=y, dy="0.32em", text_anchor="end", class_="tick"))
     whole = unit != "time" and axes.x1 >= 5
     for value in clock_ticks(axes.x1, 6) if unit == "time" else ticks(axes.x0, axes.x1, 6):
         if whole and value != int(value):
             continue
         said = clock(value) if unit == "time" else short(value)
-        made.append(tag("text", said, x=number(axes.x(value)), y=HEIGHT - BOTTOM + 16, text_anchor="middle",
-                        class_="tick"))  # fmt: skip
-    made.append(tag("path", d=f"M{LEFT} {HEIGHT - BOTTOM}H{WIDTH - RIGHT}", class_="axis"))
-    made.append(tag("text", unit, x=WIDTH - RIGHT, y=HEIGHT - 4, text_anchor="end", class_="tick unit"))
-    return made
+        marks.append(
+            tag("text", said, x=number(axes.x(value)), y=HEIGHT - BOTTOM + 16, text_anchor="middle", class_="tick")
+        )
+    marks.append(tag("path", d=f"M{LEFT} {HEIGHT - BOTTOM}H{WIDTH - RIGHT}", class_="axis"))
+    marks.append(tag("text", unit, x=WIDTH - RIGHT, y=HEIGHT - 4, text_anchor="end", class_="tick unit"))
+    return marks
 
 
 def _path(xs: Iterable[float], ys: Iterable[float], axes: Axes) -> str:
@@ -216,35 +233,48 @@ def _band(line: Line, course: Course, axes: Axes) -> Markup:
 
 def _line(line: Line, course: Course, axes: Axes) -> Markup:
     """A path; a point that stands alone, and each measurement when they are few, gets a dot."""
-    made = []
+    marks = []
     if len(course.xs) > 1:
-        made.append(tag("path", d=f"M{_path(course.xs, course.ys, axes)}", class_="line"))
+        marks.append(tag("path", d=f"M{_path(course.xs, course.ys, axes)}", class_="line"))
     if len(course.xs) == 1 or (line.dev and len(course.xs) <= 60):
-        made += [tag("circle", cx=number(axes.x(x)), cy=number(axes.y(y)), r=3, class_="dot")
-                 for x, y in zip(course.xs, course.ys, strict=True)]  # fmt: skip
+        marks += [
+            tag("circle", cx=number(axes.x(x)), cy=number(axes.y(y)), r=3, class_="dot")
+            for x, y in zip(course.xs, course.ys, strict=True)
+        ]
     if line.best is not None:
         x, y = line.best
-        made.append(tag("circle", tag("title", "best"), cx=number(axes.x(x)), cy=number(axes.y(y)), r=6, class_="best"))
-    return tag("g", *made, class_=f"{colour(line.run)} {'dev' if line.dev else 'train'}", data_run=line.run)
+        marks.append(
+            tag("circle", tag("title", "best"), cx=number(axes.x(x)), cy=number(axes.y(y)), r=6, class_="best")
+        )
+    return tag("g", *marks, class_=f"{colour(line.run)} {'dev' if line.dev else 'train'}", data_run=line.run)
 
 
 def _letters(lines: list[tuple[Line, Course]], axes: Axes) -> list[Markup]:
     """A letter at each run's last point, moved a little where another stands there; where many do, it is left out."""
     taken: list[tuple[float, float]] = []
-    made, named = [], set()
+    marks, named = [], set()
     for line, course in lines:
         if line.run in named:
             continue
         named.add(line.run)
         x, y = axes.x(course.xs[-1]) + 9, axes.y(course.ys[-1])
-        for place in (y + shift for shift in SHIFTS):
-            beside = all(abs(x - other) >= 14 or abs(place - height) >= 12 for other, height in taken)
-            if beside and TOP <= place <= HEIGHT - BOTTOM:
-                taken.append((x, place))
-                made.append(tag("text", letter(line.run), x=number(x), y=number(place), dy="0.35em",
-                                class_=f"letter {colour(line.run)}", data_run=line.run))  # fmt: skip
+        for candidate in (y + shift for shift in SHIFTS):
+            beside = all(abs(x - other) >= 14 or abs(candidate - height) >= 12 for other, height in taken)
+            if beside and TOP <= candidate <= HEIGHT - BOTTOM:
+                taken.append((x, candidate))
+                marks.append(
+                    tag(
+                        "text",
+                        letter(line.run),
+                        x=number(x),
+                        y=number(candidate),
+                        dy="0.35em",
+                        class_=f"letter {colour(line.run)}",
+                        data_run=line.run,
+                    )
+                )
                 break
-    return made
+    return marks
 
 
 def from_points(points: Points) -> list[tuple[float, float]]:

@@ -22,12 +22,12 @@ class Group:
 
 
 def groups(runs: list[Run]) -> list[Group]:
-    """The runs that have curves, by what they learn, in the order they were given."""
-    found: dict[str, list[int]] = {}
+    """The runs that have curves, by what they learn, in the order of the files."""
+    by_title: dict[str, list[int]] = {}
     for number, run in enumerate(runs):
         if run.logged is not None and (run.logged.curves or run.logged.dev):
-            found.setdefault(title(run, run.logged), []).append(number)
-    return [Group(name, numbers, _charts(numbers, runs)) for name, numbers in found.items()]
+            by_title.setdefault(title(run, run.logged), []).append(number)
+    return [Group(name, numbers, _charts(numbers, runs)) for name, numbers in by_title.items()]
 
 
 def title(run: Run, logged: Logged) -> str:
@@ -40,22 +40,29 @@ def _charts(numbers: list[int], runs: list[Run]) -> dict[str, list[Chart]]:
     logs = {number: logged for number in numbers if (logged := runs[number].logged) is not None}
     best = {number: runs[number].best for number in logs}
     unit = next(iter(logs.values())).unit
-    made: dict[str, list[Chart]] = {}
+    by_axis: dict[str, list[Chart]] = {}
     for axis in AXES:
-        if axis == "step" or all(getattr(logged, _held(axis)) for logged in logs.values()):
+        if axis == "step" or all(getattr(logged, _cumulative(axis)) for logged in logs.values()):
             charts = [_learning(name, axis, unit, logs, best) for name in _learnt(logs)]
-            made[axis] = [chart for chart in charts if chart.lines]
+            by_axis[axis] = [chart for chart in charts if chart.lines]
     rest = [name for name in OF_A_STEP if name != "loss"]
     drawn = [
-        Chart(OF_A_STEP[name], unit, [Line(number, from_points(logged.curves[name]))
-                                      for number, logged in logs.items() if logged.curves.get(name)])
+        Chart(
+            OF_A_STEP[name],
+            unit,
+            [
+                Line(number, from_points(logged.curves[name]))
+                for number, logged in logs.items()
+                if logged.curves.get(name)
+            ],
+        )
         for name in rest
-    ]  # fmt: skip
-    made[""] = [chart for chart in drawn if chart.lines]
-    return made
+    ]
+    by_axis[""] = [chart for chart in drawn if chart.lines]
+    return by_axis
 
 
-def _held(axis: str) -> str:
+def _cumulative(axis: str) -> str:
     return "seconds" if axis == "time" else "tokens"
 
 
@@ -63,12 +70,12 @@ def _learnt(logs: dict[int, Logged]) -> list[str]:
     """The loss and its terms, then each metric that is no loss of the training's own, in the order of names."""
     terms = sorted({name for logged in logs.values() for name in logged.curves if name not in OF_A_STEP})
     metrics = sorted(
-        {own(name) for logged in logs.values() for name in logged.dev if measured_loss(name, logged) is None}
+        {own_chart(name) for logged in logs.values() for name in logged.dev if measured_loss(name, logged) is None}
     )
     return ["loss", *terms, *metrics]
 
 
-def own(metric: str) -> str:
+def own_chart(metric: str) -> str:
     """The chart of a metric of its own. A loss that is none of the training's terms is not the training's loss."""
     return "loss on dev" if metric == "loss" else metric
 
@@ -88,10 +95,10 @@ def _learning(name: str, axis: str, unit: str, logs: dict[int, Logged], best: di
         if points := logged.curves.get(name):
             lines.append(Line(number, along(points, axis, logged)))
         for metric, points in logged.dev.items():
-            if points and (measured_loss(metric, logged) or own(metric)) == name:
-                placed = along(points, axis, logged)
-                where = [place for place, (step, _) in zip(placed, points, strict=True) if step == best[number]]
-                lines.append(Line(number, placed, dev=True, best=where[0] if where else None))
+            if points and (measured_loss(metric, logged) or own_chart(metric)) == name:
+                curve = along(points, axis, logged)
+                where = [point for point, (step, _) in zip(curve, points, strict=True) if step == best[number]]
+                lines.append(Line(number, curve, dev=True, best=where[0] if where else None))
     return Chart(name, unit if axis == "step" else axis, lines)
 
 
@@ -99,11 +106,11 @@ def along(points: Points, axis: str, logged: Logged) -> list[tuple[float, float]
     """Points by step, by tokens read until then, or by seconds of training; between two reports in proportion."""
     if axis == "step":
         return from_points(points)
-    known = [(0, 0.0), *getattr(logged, _held(axis))]
-    placed, at = [], 0
+    known = [(0, 0.0), *getattr(logged, _cumulative(axis))]
+    curve, at = [], 0
     for step, value in points:
         while at + 2 < len(known) and known[at + 1][0] < step:
             at += 1
         (before, low), (after, high) = known[at], known[at + 1]
-        placed.append((low + (high - low) * (step - before) / (after - before), value))
-    return placed
+        curve.append((low + (high - low) * (step - before) / (after - before), value))
+    return curve

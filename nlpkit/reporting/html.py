@@ -10,8 +10,8 @@ from typing import Any
 
 # What XML 1.0 (section 2.2) and HTML have no character for; a lone surrogate cannot be written as UTF-8 either.
 _UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-# Characters that turn the direction of the text after them, which would let a name rewrite the line it stands in.
-_TURNING = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# Characters that change the direction of the text after them: with them a name could reorder its line.
+_BIDIRECTIONAL = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 VOID = frozenset({"input", "meta", "br"})
 
 
@@ -20,22 +20,22 @@ class Markup(str):
 
 
 def text(value: object) -> Markup:
-    """Any value as escaped text. Control characters and characters that turn the direction are shown as U+FFFD."""
+    """Any value as escaped text. Control characters and characters that change the direction become U+FFFD."""
     if isinstance(value, Markup):
         return value
-    return Markup(escape(_TURNING.sub("\ufffd", _UNFIT.sub("\ufffd", str(value))), quote=True))
+    return Markup(escape(_BIDIRECTIONAL.sub("\ufffd", _UNFIT.sub("\ufffd", str(value))), quote=True))
 
 
 def tag(name: str, /, *children: object, **attributes: object) -> Markup:
     """One element. An attribute that is None or False is left out, True stands without a value; ``class_`` is class,
     and other ``_`` in names are hyphens."""
-    told = []
+    written = []
     for key, value in attributes.items():
         if value is None or value is False:
             continue
         key = key.rstrip("_").replace("_", "-")
-        told.append(f" {key}" if value is True else f' {key}="{text(value)}"')
-    head = f"<{name}{''.join(told)}>"
+        written.append(f" {key}" if value is True else f' {key}="{text(value)}"')
+    head = f"<{name}{''.join(written)}>"
     return Markup(head if name in VOID else f"{head}{join(children)}</{name}>")
 
 
@@ -53,15 +53,20 @@ def data(value: Any) -> Markup:
 def table(
     head: Sequence[object], rows: Sequence[Sequence[object]], *, caption: str, class_: str | None = None
 ) -> Markup:
-    """A table whose first column names its rows, in a frame that scrolls on a narrow page and can be reached by key.
-    Numbers stand right, under a head that does. A cell that is a td already is taken as it is."""
+    """A table whose first column names its rows, in a frame that scrolls on a narrow page and can be focused.
+    Numbers and the heads above them are aligned right. A cell that is a td already is used as it is."""
     hidden = class_ == "plain"  # a heading above says the same
-    right = [any(_is_number(row[place]) for row in rows) for place in range(len(head))]
-    top = [tag("th", cell, scope="col", class_="number" if right[place] else None) for place, cell in enumerate(head)]
+    right = [any(_is_number(row[column]) for row in rows) for column in range(len(head))]
+    top = [tag("th", cell, scope="col", class_="number" if right[column] else None) for column, cell in enumerate(head)]
     body = [tag("tr", tag("th", row[0], scope="row"), *(_cell(cell) for cell in row[1:])) for row in rows]
-    made = tag("table", tag("caption", caption, class_="unseen" if hidden else None), tag("thead", tag("tr", *top)),
-               tag("tbody", *body), class_=class_)  # fmt: skip
-    return tag("div", made, class_="scroll", role="group", aria_label=caption, tabindex="0")
+    element = tag(
+        "table",
+        tag("caption", caption, class_="unseen" if hidden else None),
+        tag("thead", tag("tr", *top)),
+        tag("tbody", *body),
+        class_=class_,
+    )
+    return tag("div", element, class_="scroll", role="group", aria_label=caption, tabindex="0")
 
 
 def _cell(value: object) -> Markup:

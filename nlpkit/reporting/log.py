@@ -1,7 +1,7 @@
-"""A ``--log`` file read back: which runs it tells of, and their curves.
+"""A ``--log`` file read back: its runs and their curves.
 
 A run that was killed and resumed repeats the steps after its last save. They are the same steps
-(docs/reproducibility.md), so each is kept once, as it was said last.
+(docs/reproducibility.md), so the last report of each step counts.
 """
 
 from __future__ import annotations
@@ -15,15 +15,19 @@ from nlpkit.base import events
 from nlpkit.base.errors import UserError
 
 Points = list[tuple[int, float]]  # (step, value), steps rising
-HUGE = 1e300  # what is larger was no measurement, and is counted as no number
-OF_A_STEP = {"loss": "loss", "lr": "learning rate", "gradient_norm": "gradient norm",
-             "tokens_per_second": "tokens per second"}  # fmt: skip
+HUGE = 1e300  # a larger value is no measurement and counts as not finite
+OF_A_STEP = {
+    "loss": "loss",
+    "lr": "learning rate",
+    "gradient_norm": "gradient norm",
+    "tokens_per_second": "tokens per second",
+}
 
 
 @dataclass
 class Logged:
-    """One run as its log tells it. ``training`` is what was asked (None in logs of a stage that trains nothing, and of
-    nlpkit before it was said); ``done`` names the result (None: the run has not ended)."""
+    """One run as its log tells it. ``training`` is the recorded request (None in logs of a stage that does not train,
+    and of early versions of nlpkit); ``done`` names the result (None: the run has not ended)."""
 
     training: dict[str, Any] | None = None
     done: dict[str, Any] | None = None
@@ -36,8 +40,8 @@ class Logged:
     chosen_by: str | None = None  # the metric that decides which is the best
     tokens: Points = field(default_factory=list)  # in all, after a step
     seconds: Points = field(default_factory=list)
-    gone: int = 0  # values that were not numbers
-    resumed: bool = False  # and nothing was reported since
+    gone: int = 0  # values that were not finite numbers
+    resumed: bool = False  # nothing was reported since
 
     def resume(self, step: int) -> None:
         """Forget what came after a step."""
@@ -57,8 +61,8 @@ class Logged:
             points.append((step, float(value)))
 
     def spend(self, step: int, tokens: Any, speed: Any) -> None:
-        """Enter tokens and time since the report before this one. The first report after a resume counts fewer steps
-        than lie between; it is taken to be like the run so far."""
+        """Add tokens and time since the last report. The first report after a resume counts fewer steps than lie
+        between, so it is extrapolated from the run so far."""
         if not (_positive(tokens) and _positive(speed)):
             return
         before = self.tokens[-1] if self.tokens else (0, 0.0)
@@ -73,12 +77,12 @@ class Logged:
 
 def read(text: str, where: str) -> list[Logged]:
     """The runs of a log, in order. Errors: UserError with the line that is not an event. A last line without its end,
-    which a kill leaves, is left out and said."""
+    which a kill leaves, is left out with a note."""
     runs: list[Logged] = []
     for record in _records(text, where):
         _enter(runs, record)
     if not runs:
-        raise UserError("tells of no run", where=where, hint="--log FILE.jsonl of a command writes one")
+        raise UserError("has no run", where=where, hint="--log FILE.jsonl of a command writes one")
     return runs
 
 
@@ -100,13 +104,13 @@ def _records(text: str, where: str) -> Iterator[dict[str, Any]]:
 
 
 def _enter(runs: list[Logged], record: Mapping[str, Any]) -> None:
-    """One event; an event that says nothing of a run is left out."""
+    """One event; events that are not about a run are left out."""
     event, step = record["event"], record.get("step")
     current = runs[-1] if runs and runs[-1].done is None else None
     if event == "training":
-        asked = {name: value for name, value in record.items() if name not in ("event", "step")}
-        if current is None or current.training != asked:
-            current = Logged(training=asked, steps=_whole(record.get("steps")))
+        training = {name: value for name, value in record.items() if name not in ("event", "step")}
+        if current is None or current.training != training:
+            current = Logged(training=training, steps=_whole(record.get("steps")))
             runs.append(current)
         current.resume(_whole(step) or 0)
         current.resumed = bool(step)
@@ -115,7 +119,7 @@ def _enter(runs: list[Logged], record: Mapping[str, Any]) -> None:
             current = Logged()
             runs.append(current)
         current.done = dict(record)
-    elif event == "note" and "loss" in record and "epoch" in record:  # word vectors are taught in epochs
+    elif event == "note" and "loss" in record and "epoch" in record:  # word vectors are trained in epochs
         current = current or _begin(runs)
         current.unit = "epoch"
         epoch = _whole(record["epoch"]) or 0
@@ -140,11 +144,11 @@ def _measured(run: Logged, record: Mapping[str, Any], step: int) -> None:
         if record.get("best") is True:
             run.bests.append(step)
         score = record.get("score")
-        found = [name for name, value in _mapping(record.get("metrics")).items() if _same_size(value, score)]
-        run.chosen_by = found[0] if len(found) == 1 else run.chosen_by
+        names = [name for name, value in _mapping(record.get("metrics")).items() if _same_size(value, score)]
+        run.chosen_by = names[0] if len(names) == 1 else run.chosen_by
         return
     if run.training is None and run.curves.get("loss") and step <= run.curves["loss"][-1][0]:
-        run.resume(step - 1)  # a log that does not say where a run goes on
+        run.resume(step - 1)  # a log that does not say where a run resumed
     run.steps = _whole(record.get("steps")) or run.steps
     for name in OF_A_STEP:
         run.add(name, step, record.get(name))
@@ -157,7 +161,7 @@ def _measured(run: Logged, record: Mapping[str, Any], step: int) -> None:
 
 
 def _same_size(value: Any, score: Any) -> bool:
-    """Whether a score is this value, or of a loss, which is better when it is less, its negative."""
+    """Whether a score is this value, or of a loss, which is better when it is lower, its negative."""
     return isinstance(value, float) and isinstance(score, float) and value in (score, -score)
 
 

@@ -4,13 +4,13 @@
   const tip = document.getElementById("tip");
   const letter = (run) => { let name = ""; for (run += 1; run; run = Math.floor((run - 1) / 26)) name = String.fromCharCode(65 + (run - 1) % 26) + name; return name; };
   const element = (name, attributes, text) => {
-    const made = document.createElementNS("http://www.w3.org/2000/svg", name);
-    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-    if (text !== undefined) made.textContent = text;
-    return made;
+    const node = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+    if (text !== undefined) node.textContent = text;
+    return node;
   };
   const shown = (value) => Math.abs(value) >= 1e5 ? Math.round(value).toLocaleString("en") : Number(value.toPrecision(5)).toString();
-  const place = (unit, value) => {
+  const position = (unit, value) => {
     if (unit !== "time") return `${unit} ${Math.round(value).toLocaleString("en")}`;
     const all = Math.round(value), two = (number) => String(number).padStart(2, "0");
     const hours = Math.floor(all / 3600), minutes = Math.floor(all / 60) % 60;
@@ -52,7 +52,7 @@
       at = found;
       over.replaceChildren(element("path", {d: `M${toX(at)} ${top}V${bottom}`, class: "cross"}));
       const rows = [document.createElement("b")];
-      rows[0].textContent = place(chart.unit, at);
+      rows[0].textContent = position(chart.unit, at);
       for (const line of lines) {
         const number = nearest(line.x, at);
         const apart = Math.abs(toX(line.x[number]) - toX(at));

@@ -1,4 +1,4 @@
-"""The page: everything in one file, which asks no network for anything.
+"""The page: one file that needs no network.
 
 Its content security policy allows nothing but the style and the script that stand in it, by their hashes.
 """
@@ -31,20 +31,30 @@ def page(sources: Sources, *, title: str, text: str | None = None, looked: list[
         "Lineage": lineage.drawn(sources.runs),
         "Files": _files(sources),
     }
-    shown = {name: made for name, made in sections.items() if made}
+    shown = {name: content for name, content in sections.items() if content}
     links = [tag("a", name, href=f"#{_ident(name)}") for name in shown]
     body = [
         tag("a", "Skip to the runs", href="#runs", class_="skip"),
-        tag("header", tag("h1", title), tag("p", _said(sources), class_="muted"),
-            tag("nav", *links, aria_label="Sections")),
-        tag("main", *(tag("section", tag("h2", name, id=_ident(name)), made, aria_labelledby=_ident(name))
-                      for name, made in shown.items())),
+        tag(
+            "header",
+            tag("h1", title),
+            tag("p", _said(sources), class_="muted"),
+            tag("nav", *links, aria_label="Sections"),
+        ),
+        tag(
+            "main",
+            *(
+                tag("section", tag("h2", name, id=_ident(name)), content, aria_labelledby=_ident(name))
+                for name, content in shown.items()
+            ),
+        ),
         tag("footer", f"Made by nlpkit {__version__} from the files above: the same files give the same page."),
         tag("div", id="tip", hidden=True),
         tag("script", data(script_data), type="application/json", id="data"),
-    ]  # fmt: skip
-    style, script = (Markup(files("nlpkit").joinpath(f"reporting/page.{kind}").read_text("utf-8"))
-                     for kind in ("css", "js"))  # fmt: skip
+    ]
+    style, script = (
+        Markup(files("nlpkit").joinpath(f"reporting/page.{kind}").read_text("utf-8")) for kind in ("css", "js")
+    )
     policy = (
         f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
     )
@@ -53,8 +63,9 @@ def page(sources: Sources, *, title: str, text: str | None = None, looked: list[
         tag("meta", http_equiv="Content-Security-Policy", content=policy),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
-        tag("title", title), tag("style", style),
-    ]  # fmt: skip
+        tag("title", title),
+        tag("style", style),
+    ]
     whole = tag("html", tag("head", *head), tag("body", *body, tag("script", script)), lang="en")
     return f"<!DOCTYPE html>\n{whole}\n"
 
@@ -68,9 +79,9 @@ def _ident(name: str) -> str:
 
 
 def _said(sources: Sources) -> str:
-    counts = [(len(sources.runs), "run"), (len(sources.evaluations), "evaluation"), (len(sources.given), "file")]
-    runs, measured, given = (f"{count} {name}{'' if count == 1 else 's'}" for count, name in counts)
-    return f"{runs}{f' and {measured}' if sources.evaluations else ''} from {given}"
+    counts = [(len(sources.runs), "run"), (len(sources.evaluations), "evaluation"), (len(sources.files), "file")]
+    runs, measured, n_files = (f"{count} {name}{'' if count == 1 else 's'}" for count, name in counts)
+    return f"{runs}{f' and {measured}' if sources.evaluations else ''} from {n_files}"
 
 
 def _runs(sources: Sources) -> Markup:
@@ -78,22 +89,35 @@ def _runs(sources: Sources) -> Markup:
 
 
 def _curves(sources: Sources, script: dict[str, Any]) -> Markup:
-    """Each group's charts; what is learnt by step, tokens or time, as chosen (without a script too)."""
-    found = curves.groups(sources.runs)
-    if not found:
+    """Each group's charts; what a model learns is drawn by step, tokens or time, as chosen (without a script too)."""
+    groups = curves.groups(sources.runs)
+    if not groups:
         return Markup("")
     names = [run.title for run in sources.runs]
-    axes = [axis for axis in AXES if any(axis in group.charts for group in found)]
+    axes = [axis for axis in AXES if any(axis in group.charts for group in groups)]
     chosen = [
-        join([tag("input", type="radio", name="axis", id=f"by-{axis}", checked=axis == "step", class_="axis-choice"),
-              tag("label", AXES[axis], for_=f"by-{axis}")])
+        join(
+            [
+                tag("input", type="radio", name="axis", id=f"by-{axis}", checked=axis == "step", class_="axis-choice"),
+                tag("label", AXES[axis], for_=f"by-{axis}"),
+            ]
+        )
         for axis in axes
-    ]  # fmt: skip
-    made = []
-    for group in found:
+    ]
+    figures = []
+    for group in groups:
         box = [tag("input", type="checkbox", checked=True, class_="run-choice", data_run=run) for run in group.runs]
-        legend = [tag("label", box[place] if len(box) > 1 else "", " ", tables.badge(run), " ",
-                      tag("span", names[run], class_="name")) for place, run in enumerate(group.runs)]  # fmt: skip
+        legend = [
+            tag(
+                "label",
+                box[index] if len(box) > 1 else "",
+                " ",
+                tables.badge(run),
+                " ",
+                tag("span", names[run], class_="name"),
+            )
+            for index, run in enumerate(group.runs)
+        ]
         drawings = []
         for axis, charts in group.charts.items():
             for one in charts:
@@ -103,34 +127,47 @@ def _curves(sources: Sources, script: dict[str, Any]) -> Markup:
                 kinds = [f"x-{axis}"] if axis else []
                 kinds += [f"x-{other}" for other in axes if axis == "step" and other not in group.charts]
                 drawings.append(tag("div", figure, class_=" ".join(["plot", *kinds])))
-        made.append(tag("div", tag("h3", group.title), tag("div", *legend, class_="legend"),
-                        tag("div", *drawings, class_="plots"), class_="group"))  # fmt: skip
+        figures.append(
+            tag(
+                "div",
+                tag("h3", group.title),
+                tag("div", *legend, class_="legend"),
+                tag("div", *drawings, class_="plots"),
+                class_="group",
+            )
+        )
     dev = any(run.logged and run.logged.dev for run in sources.runs)
     note = (
-        "Faint: training. Strong, with dots: measured on held-out data; the ring is the best, whose weights were kept."
+        "Faint: training. Strong, with dots: measured on held-out data; the ring is the best, whose weights were saved."
     )
     said = [tag("p", note, class_="muted")] if dev else []
     gone = sum(run.logged.gone for run in sources.runs if run.logged)
     if gone:
         said.append(tag("p", f"{gone:,} logged values are not finite numbers and are not drawn.", class_="muted"))
     choice = [tag("span", "by ", class_="muted choose"), *chosen] if len(axes) > 1 else []
-    return tag("div", *choice, *said, *made, class_="curves")
+    return tag("div", *choice, *said, *figures, class_="curves")
 
 
 def _attention(sources: Sources, text: str, looked: list[Looked], script: list[Any]) -> Markup:
     if not looked:
         return Markup("")
-    made = [tag("p", "Where each head looks in ", tag("q", text), ". Rows look at columns; the shade grows with the "
-                "square root of the weight.")]  # fmt: skip
+    parts = [
+        tag(
+            "p",
+            "Where each head looks in ",
+            tag("q", text),
+            ". Rows look at columns; the shade grows with the square root of the weight.",
+        )
+    ]
     for one in looked:
         figure, entry = attention.drawn(one, sources.runs[one.run].title, f"attention{len(script)}")
         script.append(entry)
-        made.append(figure)
-    return join(made)
+        parts.append(figure)
+    return join(parts)
 
 
 def _files(sources: Sources) -> Markup:
     rows: list[list[object]] = [
-        [tag("span", given.name, class_="name"), given.what, tag("code", given.sha256)] for given in sources.given
+        [tag("span", source.name, class_="name"), source.what, tag("code", source.sha256)] for source in sources.files
     ]
-    return table(["file", "what", "sha256"], rows, caption="What this page was made of", class_="plain")
+    return table(["file", "what", "sha256"], rows, caption="Files that this page was made from", class_="plain")

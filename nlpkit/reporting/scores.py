@@ -1,4 +1,4 @@
-"""What evaluations found: every metric of every model and baseline with its interval, as tables and drawn."""
+"""Results of evaluations: every metric of every model and baseline with its interval, as tables and drawn."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ def evaluations(results: list[dict[str, Any]], runs: list[Run]) -> list[Markup]:
     by_data: dict[str, list[dict[str, Any]]] = {}
     for result in results:
         by_data.setdefault(str(result["data"].get("sha256")), []).append(result)
-    made: list[Markup] = []
+    parts: list[Markup] = []
     for same in by_data.values():
         data = same[0]["data"]
         size = next(
             (f"{data[name]:,} {name}" for name in ("examples", "tokens") if isinstance(data.get(name), int)), ""
         )
-        made.append(tag("h3", f"On {data.get('name')}", tag("small", f" {size}") if size else ""))
-        made.append(_metrics_table(same, runs, f"Metrics on {data.get('name')}, with intervals"))
+        parts.append(tag("h3", f"On {data.get('name')}", tag("small", f" {size}") if size else ""))
+        parts.append(_metrics_table(same, runs, f"Metrics on {data.get('name')}, with intervals"))
         for result in same:
-            made += _difference(result)
-            made += _confusion(result)
-    return made
+            parts += _difference(result)
+            parts += _confusion(result)
+    return parts
 
 
 def _who(model: Mapping[str, Any], runs: list[Run]) -> Markup:
     """A model's name, with the letter of the run that made it."""
-    place = next((place for place, run in enumerate(runs) if run.sha256 and run.sha256 == model.get("sha256")), None)
+    index = next((index for index, run in enumerate(runs) if run.sha256 and run.sha256 == model.get("sha256")), None)
     name = tag("span", _short(model), class_="name")
-    return name if place is None else join([badge(place), " ", name])
+    return name if index is None else join([badge(index), " ", name])
 
 
 def _short(model: Mapping[str, Any]) -> str:
@@ -46,10 +46,10 @@ def _metrics_table(same: list[dict[str, Any]], runs: list[Run], caption: str) ->
     shown: set[tuple[str, str]] = set()
 
     def enter(who: Markup, what: str, metrics: Mapping[str, Any]) -> None:
-        for name, found in metrics.items():
+        for name, estimate in metrics.items():
             if (what, name) not in shown:  # the model that two results compare with is measured once
                 shown.add((what, name))
-                entries.setdefault(name, []).append((who, found))
+                entries.setdefault(name, []).append((who, estimate))
 
     for result in same:
         enter(_who(result["model"], runs), str(result["model"].get("sha256")), result["metrics"])
@@ -62,53 +62,65 @@ def _metrics_table(same: list[dict[str, Any]], runs: list[Run], caption: str) ->
             enter(tag("span", f"baseline {name.replace('_', ' ')}", class_="muted"), f"baseline {name}", metrics)
     rows: list[list[object]] = []
     for name, measured in sorted(entries.items(), key=lambda item: "." in item[0]):  # of single classes: last
-        low = min(found["low"] for _, found in measured)
-        high = max(found["high"] for _, found in measured)
-        for place, (who, found) in enumerate(measured):
-            said = f"{figure(found['low'])} to {figure(found['high'])}"
-            rows.append([name if place == 0 else tag("span", name, class_="again"), who, figure(found["value"]), said,
-                         interval(found, low, high)])  # fmt: skip
+        low = min(estimate["low"] for _, estimate in measured)
+        high = max(estimate["high"] for _, estimate in measured)
+        for index, (who, estimate) in enumerate(measured):
+            said = f"{figure(estimate['low'])} to {figure(estimate['high'])}"
+            rows.append(
+                [
+                    name if index == 0 else tag("span", name, class_="again"),
+                    who,
+                    figure(estimate["value"]),
+                    said,
+                    interval(estimate, low, high),
+                ]
+            )
     level = same[0].get("settings", {}).get("level") if isinstance(same[0].get("settings"), dict) else None
-    share = f"{level:.0%} interval" if isinstance(level, float) else "interval"
-    return table(["metric", "model", "value", share, "drawn"], rows,
-                 caption=caption, class_="metrics")  # fmt: skip
+    heading = f"{level:.0%} interval" if isinstance(level, float) else "interval"
+    return table(["metric", "model", "value", heading, "drawn"], rows, caption=caption, class_="metrics")
 
 
-def interval(found: Mapping[str, float], low: float, high: float, *, zero: bool = False) -> Markup:
+def interval(estimate: Mapping[str, float], low: float, high: float, *, zero: bool = False) -> Markup:
     """A dot on a line from low to high, all of a metric on one scale; ``zero`` marks where it is."""
     span = (high - low) or 1.0
 
-    def place(value: float) -> str:
+    def x(value: float) -> str:
         return number(6 + (value - low) / span * 148)
 
     marks = [tag("path", d="M6 9H154", class_="grid")]
     if zero:
-        marks.append(tag("path", d=f"M{place(0)} 2V16", class_="zero"))
-    marks.append(tag("path", d=f"M{place(found['low'])} 9H{place(found['high'])}", class_="whisker"))
-    marks.append(tag("circle", cx=place(found["value"]), cy=9, r=4, class_="value"))
+        marks.append(tag("path", d=f"M{x(0)} 2V16", class_="zero"))
+    marks.append(tag("path", d=f"M{x(estimate['low'])} 9H{x(estimate['high'])}", class_="whisker"))
+    marks.append(tag("circle", cx=x(estimate["value"]), cy=9, r=4, class_="value"))
     return tag("svg", *marks, viewBox="0 0 160 18", class_="interval", aria_hidden="true")
 
 
 def _difference(result: dict[str, Any]) -> list[Markup]:
     if "difference" not in result or "against" not in result:
         return []
-    found, other = result["difference"], result["against"]
+    differences, other = result["difference"], result["against"]
     caption = f"{_short(result['model'])} minus {_short(other)}, on the same examples"
     rows: list[list[object]] = []
-    for name, value in found.items():
+    for name, value in differences.items():
         apart = name == "agreement" or value["low"] > 0 or value["high"] < 0
         said = f"{figure(value['low'])} to {figure(value['high'])}"
         low, high = (min(0.0, value["low"]), max(0.0, value["high"]))
-        rows.append([name, figure(value["value"]), said, interval(value, low, high, zero=True),
-                     "" if name == "agreement" else "differs" if apart else "may be chance"])  # fmt: skip
-    return [table(["metric", "difference", "interval", "drawn", "reading"], rows, caption=caption,
-                  class_="metrics")]  # fmt: skip
+        rows.append(
+            [
+                name,
+                figure(value["value"]),
+                said,
+                interval(value, low, high, zero=True),
+                "" if name == "agreement" else "differs" if apart else "may be chance",
+            ]
+        )
+    return [table(["metric", "difference", "interval", "drawn", "reading"], rows, caption=caption, class_="metrics")]
 
 
 def _confusion(result: dict[str, Any]) -> list[Markup]:
-    """Truth by guesses; the darker a cell, the larger its share of the row."""
-    found = result.get("confusion")
-    labels, counts = (found.get("labels"), found.get("counts")) if isinstance(found, dict) else (None, None)
+    """Truth by guesses; the darker a cell, the larger its fraction of the row."""
+    confusion = result.get("confusion")
+    labels, counts = (confusion.get("labels"), confusion.get("counts")) if isinstance(confusion, dict) else (None, None)
     if not (isinstance(labels, list) and isinstance(counts, list) and 0 < len(labels) <= 30):
         return []
     if not all(isinstance(row, list) and all(type(count) is int and count >= 0 for count in row) for row in counts):

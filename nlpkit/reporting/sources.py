@@ -21,25 +21,26 @@ from nlpkit.reporting.log import Logged
 WANTED = "a report is made of artefacts (.safetensors), logs (--log) and results of nlpkit evaluate (-o)"
 
 
-def clean(asked: Any) -> dict[str, Any]:
+def clean(provenance: Any) -> dict[str, Any]:
     """A provenance with parts of the types they should have: a file may be from anywhere, and a log from any hand."""
-    asked = asked if isinstance(asked, dict) else {}
-    inputs = asked.get("inputs")
+    provenance = provenance if isinstance(provenance, dict) else {}
+    inputs = provenance.get("inputs")
     return {
-        "command": _text(asked.get("command")),
-        "options": _mapping(asked.get("options")),
-        "seed": asked.get("seed"),
+        "command": _text(provenance.get("command")),
+        "options": _mapping(provenance.get("options")),
+        "seed": provenance.get("seed"),
         "inputs": [
             {name: str(item.get(name)) for name in ("role", "name", "sha256")}
-            for item in (inputs if isinstance(inputs, list) else []) if isinstance(item, dict)
+            for item in (inputs if isinstance(inputs, list) else [])
+            if isinstance(item, dict)
         ],
-        "versions": _mapping(asked.get("versions")),
-        "parameters": asked.get("parameters"),
-    }  # fmt: skip
+        "versions": _mapping(provenance.get("versions")),
+        "parameters": provenance.get("parameters"),
+    }
 
 
 @dataclass(frozen=True)
-class Given:
+class SourceFile:
     """A file that was read: its name and sha256 stand at the end of the page."""
 
     name: str
@@ -67,21 +68,21 @@ class Run:
         return None if self.logged is None or self.logged.done is None else _text(self.logged.done.get("sha256"))
 
     @property
-    def asked(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """Command, options, seed, inputs, versions, as far as they are known."""
         if self.artifact is not None:
             return clean(self.artifact.provenance)
-        asked = (self.logged.training if self.logged else None) or {}
+        training = (self.logged.training if self.logged else None) or {}
         done = (self.logged.done if self.logged else None) or {}
-        return clean({"command": done.get("name"), **asked})
+        return clean({"command": done.get("name"), **training})
 
     @property
     def command(self) -> str:
-        return self.asked["command"] or "unknown"
+        return self.provenance["command"] or "unknown"
 
     @property
     def options(self) -> dict[str, Any]:
-        return dict(self.asked["options"])
+        return dict(self.provenance["options"])
 
     @property
     def kind(self) -> str | None:
@@ -91,36 +92,36 @@ class Run:
 
     @property
     def parameters(self) -> int | None:
-        """Trainable numbers of a model; None of anything else."""
+        """Number of trainable parameters of a model; None for other kinds of file."""
         if self.artifact is not None:
             if self.artifact.kind != "model":
                 return None
             return sum(prod(entry.shape) for entry in self.artifact.tensors.values())
-        found = self.asked["parameters"]
-        return found if isinstance(found, int) else None
+        count = self.provenance["parameters"]
+        return count if isinstance(count, int) else None
 
     @property
     def training(self) -> dict[str, Any]:
         """What a model's file says of how it was trained: objective, steps, best step."""
-        found = self.artifact.config.get("training") if self.artifact is not None else None
-        return found if isinstance(found, dict) else {}
+        recorded = self.artifact.config.get("training") if self.artifact is not None else None
+        return recorded if isinstance(recorded, dict) else {}
 
     @property
     def steps(self) -> int | None:
-        """Updates that were made."""
+        """Number of updates."""
         saved = self.artifact is not None and self.artifact.kind == "resume"
-        found = self.artifact.config.get("step") if self.artifact is not None and saved else self.training.get("steps")
-        if isinstance(found, int):
-            return found
+        steps = self.artifact.config.get("step") if self.artifact is not None and saved else self.training.get("steps")
+        if isinstance(steps, int):
+            return steps
         loss = self.logged.curves.get("loss") if self.logged is not None and self.logged.unit == "step" else None
         return loss[-1][0] if loss else None
 
     @property
     def best(self) -> int | None:
-        """The step of the best evaluation, whose weights were kept."""
-        found = self.training.get("best_step")
-        if isinstance(found, int):
-            return found
+        """The step of the best evaluation, whose weights were saved."""
+        step = self.training.get("best_step")
+        if isinstance(step, int):
+            return step
         return self.logged.bests[-1] if self.logged is not None and self.logged.bests else None
 
     @property
@@ -132,65 +133,65 @@ class Run:
 
 @dataclass
 class Sources:
-    """All that was given, in the order it was given."""
+    """All files that were passed, in their order."""
 
     runs: list[Run] = field(default_factory=list)
     evaluations: list[dict[str, Any]] = field(default_factory=list)
-    given: list[Given] = field(default_factory=list)
+    files: list[SourceFile] = field(default_factory=list)
 
 
 def read(paths: Iterable[Path]) -> Sources:
-    """Read every file and put together what tells of the same run: a log's result has the sha256 of an artefact; what
-    was asked in the log of an unfinished run was asked in its saved state.
+    """Read every file and put together what tells of the same run: a log's result has the sha256 of an artefact; the
+    log of an unfinished run records the same command, options and inputs as its saved state.
 
-    Errors: UserError for a file that is none of the three, or that is given twice.
+    Errors: UserError for a file that is none of the three, or that is passed twice.
     """
-    found = Sources()
+    sources = Sources()
     logs: list[Run] = []
     for path in paths:
-        artifact, text, given = _open(path)
-        if any(other.sha256 == given.sha256 for other in found.given):
-            raise UserError("has the same bytes as a file that was given before it", where=path, hint="give it once")
+        artifact, text, source = _open(path)
+        if any(other.sha256 == source.sha256 for other in sources.files):
+            raise UserError("has the same bytes as a file before it", where=path, hint="pass it once")
         if artifact is not None:
-            found.runs.append(Run(path.name, artifact))
+            sources.runs.append(Run(path.name, artifact))
         elif (result := _object(text)) is not None and "event" not in result:
-            given = Given(given.name, given.sha256, "evaluation")
-            found.evaluations.append(_evaluation(result, given.name))
+            source = SourceFile(source.name, source.sha256, "evaluation")
+            sources.evaluations.append(_evaluation(result, source.name))
         else:
-            names = [_named(item, given.name) for item in log.read(text, given.name)]
-            found.runs += names
+            names = [_named(item, source.name) for item in log.read(text, source.name)]
+            sources.runs += names
             logs += names
-        found.given.append(given)
+        sources.files.append(source)
     for run in logs:
-        if same := [other for other in found.runs if other.artifact is not None and _same(other, run)]:
+        if same := [other for other in sources.runs if other.artifact is not None and _same(other, run)]:
             same[0].logged = run.logged
-            found.runs.remove(run)
-    return found
+            sources.runs.remove(run)
+    return sources
 
 
 def _same(run: Run, logged: Run) -> bool:
     """Whether a log's run is that of a file."""
     if run.kind == "resume":
-        asked = [{name: one.asked[name] for name in ("command", "options", "inputs")} for one in (run, logged)]
-        return logged.unfinished and asked[0] == asked[1]
+        names = ("command", "options", "inputs")
+        return logged.unfinished and all(run.provenance[name] == logged.provenance[name] for name in names)
     return run.sha256 == logged.sha256
 
 
-def _open(path: Path) -> tuple[Artifact | None, str, Given]:
+def _open(path: Path) -> tuple[Artifact | None, str, SourceFile]:
     if str(path) == "-":
         raw, name = small.take(stdin(), small.LOG, "-"), "-"
     elif path.is_dir():
         raise UserError("is a folder", where=path, hint=WANTED)
     elif path.suffix in (".safetensors", ".resume"):
         artifact = file.read(path)
-        return artifact, "", Given(path.name, artifact.sha256, artifact.kind)
+        return artifact, "", SourceFile(path.name, artifact.sha256, artifact.kind)
     else:
         try:
             raw, name = small.read(path, small.LOG, pipes=True), path.name
         except OSError as error:
             raise UserError(f"cannot read: {error.strerror}", where=path) from None
     try:
-        return None, raw.decode("utf-8"), Given(name, hashlib.sha256(raw).hexdigest(), "log")
+        return None, raw.decode("utf-8"), SourceFile(name, hashlib.sha256(raw).hexdigest(), "log")
     except UnicodeDecodeError:
         raise UserError("is neither an artefact nor text", where=path, hint=WANTED) from None
 
@@ -198,10 +199,10 @@ def _open(path: Path) -> tuple[Artifact | None, str, Given]:
 def _object(text: str) -> dict[str, Any] | None:
     """The one JSON object that a text is; None when it is something else."""
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return value if isinstance(value, dict) else None
 
 
 def _evaluation(result: dict[str, Any], name: str) -> dict[str, Any]:
@@ -226,10 +227,10 @@ def _interval(value: Any) -> bool:
     )
 
 
-def _named(found: Logged, log_name: str) -> Run:
+def _named(logged: Logged, log_name: str) -> Run:
     """A log's run by the name of its result; without one, by the log's."""
-    output = (found.done or {}).get("output") or (found.training or {}).get("output")
-    return Run(Path(output).name if isinstance(output, str) and output else log_name, logged=found)
+    output = (logged.done or {}).get("output") or (logged.training or {}).get("output")
+    return Run(Path(output).name if isinstance(output, str) and output else log_name, logged=logged)
 
 
 def _text(value: Any) -> str | None:

@@ -1,8 +1,8 @@
 """Event files for TensorBoard, written without it: a record is its length, a checksum, an Event message, a checksum.
 
-The form is TensorFlow's record file (its core/lib/io/record_writer.h) with messages of its core/util/event.proto, of
-which a few fields are enough. A wall time is the seconds of training that the log knows, counted from 1970, so the same
-log gives the same bytes.
+The form is TensorFlow's record file (its core/lib/io/record_writer.h) with messages of its core/util/event.proto; a
+few of their fields are enough. A wall time is the seconds of training in the log, counted from 1970, so the same log
+gives the same bytes.
 """
 
 from __future__ import annotations
@@ -25,23 +25,22 @@ _UNSAFE = re.compile(r"[^\w.+-]")
 
 
 def targets(sources: Sources, folder: Path, *, force: bool) -> dict[Path, Logged]:
-    """The file of each run with a log, in a folder named as the run. Errors: no run has a log, a file that is there
-    already and no ``force``."""
-    logs = {place: run for place, run in enumerate(sources.runs) if run.logged is not None and _curves(run.logged)}
+    """The file of each run with a log, in a folder named after the run. Errors: no run has a log; the file exists and
+    ``force`` is not set."""
+    logs = {index: run for index, run in enumerate(sources.runs) if run.logged is not None and _curves(run.logged)}
     if not logs:
-        raise UserError("--tensorboard changes nothing: no log with curves is given",
-                        hint="a command's --log writes one")  # fmt: skip
-    found: dict[Path, Logged] = {}
-    for place, run in logs.items():
-        name = _UNSAFE.sub("_", run.title).lstrip(".") or f"run-{letter(place)}"
+        raise UserError("--tensorboard changes nothing: no log has curves", hint="a command's --log writes one")
+    by_target: dict[Path, Logged] = {}
+    for index, run in logs.items():
+        name = _UNSAFE.sub("_", run.title).lstrip(".") or f"run-{letter(index)}"
         target = folder / name / NAME
-        if target in found:
-            target = folder / f"{name}-{letter(place)}" / NAME
+        if target in by_target:
+            target = folder / f"{name}-{letter(index)}" / NAME
         assert run.logged is not None
-        found[target] = run.logged
+        by_target[target] = run.logged
         if target.parent.exists():
             atomic.check_target(target, force=force)
-    return found
+    return by_target
 
 
 def write(targets: Mapping[Path, Logged]) -> list[str]:
@@ -58,11 +57,11 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot make this folder: {error.strerror}", where=folder) from None
+        raise UserError(f"cannot create this folder: {error.strerror}", where=folder) from None
 
 
 def _curves(logged: Logged) -> dict[str, list[tuple[int, float]]]:
-    """Every quantity by the name it gets: training and held-out ones in groups of their own."""
+    """Every quantity by its name in the event file; training and held-out ones are separate groups."""
     train = {f"train/{name.replace(': ', '/')}": points for name, points in logged.curves.items() if points}
     return train | {f"dev/{name}": points for name, points in logged.dev.items() if points}
 
@@ -76,7 +75,7 @@ def events(logged: Logged) -> Iterator[bytes]:
         values += [(step, name, value, time) for (step, value), (time, _) in zip(points, times, strict=True)]
     for step, name, value, time in sorted(values):
         scalar = _bytes(1, name.encode("utf-8", "backslashreplace")) + _float(2, value)
-        yield _double(1, time) + _whole(2, step) + _bytes(5, _bytes(1, scalar))
+        yield _double(1, time) + _integer(2, step) + _bytes(5, _bytes(1, scalar))
 
 
 def record(message: bytes) -> bytes:
@@ -98,34 +97,34 @@ def _float(number: int, value: float) -> bytes:
     return bytes([number << 3 | 5]) + struct.pack("<f", value)
 
 
-def _whole(number: int, value: int) -> bytes:
+def _integer(number: int, value: int) -> bytes:
     return bytes([number << 3]) + _varint(value)
 
 
 def _varint(value: int) -> bytes:
     """Seven bits a byte, the lowest first."""
-    made = bytearray()
+    encoded = bytearray()
     while value > 127:
-        made.append(value & 127 | 128)
+        encoded.append(value & 127 | 128)
         value >>= 7
-    return bytes([*made, value])
+    return bytes([*encoded, value])
 
 
 def _table() -> list[int]:
     """CRC-32C (polynomial 0x1EDC6F41, reflected), of each byte."""
-    made = []
+    table = []
     for byte in range(256):
         for _ in range(8):
             byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
-        made.append(byte)
-    return made
+        table.append(byte)
+    return table
 
 
 _CRC = _table()
 
 
 def masked(data: bytes) -> int:
-    """CRC-32C, turned and moved as record files want it."""
+    """CRC-32C, rotated and offset as record files require."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc = crc >> 8 ^ _CRC[(crc ^ byte) & 255]

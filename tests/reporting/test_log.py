@@ -103,7 +103,7 @@ def test_a_line_that_was_being_written_is_left_out_and_said() -> None:
 
 
 def test_a_log_without_a_run_is_refused() -> None:
-    with pytest.raises(UserError, match="tells of no run"):
+    with pytest.raises(UserError, match="has no run"):
         log.read(text({"event": "note", "text": "hello"}), "l")
 
 

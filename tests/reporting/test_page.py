@@ -251,19 +251,19 @@ def test_a_log_that_puts_a_file_behind_itself_is_no_trouble(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("names", "options", "says"),
     [
-        (("a.safetensors", "a.safetensors"), {}, "has the same bytes as a file that was given before it"),
+        (("a.safetensors", "a.safetensors"), {}, "has the same bytes as a file before it"),
         (("train.jsonl",), {}, r"train\.jsonl:1: is not an event"),
         (("nowhere.jsonl",), {}, "cannot read"),
         ((".",), {}, "is a folder"),
         (("bad.bin",), {}, "is neither an artefact nor text"),
         (("bad.json",), {}, "is not a result of nlpkit evaluate"),
-        (("a.jsonl",), {"attention": "x"}, "--attention changes nothing: no model is given"),
+        (("a.jsonl",), {"attention": "x"}, "--attention changes nothing: no run has a model"),
         (("a.safetensors",), {"attention": "no " * 40}, "has more than 32 tokens"),
         (("a.safetensors",), {"attention": ""}, "has no tokens"),
         (("a.safetensors",), {"output": None}, "nothing is asked for"),
         (("a.jsonl",), {"output": None, "tensorboard": "t", "title": "x"}, "--title changes nothing"),
         (("a.jsonl",), {"output": "-"}, "it cannot go to stdout"),
-        (("a.safetensors",), {"tensorboard": "t"}, "--tensorboard changes nothing: no log with curves is given"),
+        (("a.safetensors",), {"tensorboard": "t"}, "--tensorboard changes nothing: no log has curves"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_said(
