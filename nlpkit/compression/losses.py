@@ -26,8 +26,8 @@ def soft_targets(student_MV: Tensor, teacher_MV: Tensor, temperature: float) -> 
 
 
 def soft_targets_of_top(student_MV: Tensor, ids_MK: Tensor, logs_MK: Tensor, temperature: float) -> Tensor:
-    """`soft_targets` where of the teacher the K likeliest answers and their log-probabilities, softened, are known; all
-    others count as one answer. With all V it is `soft_targets`, with fewer at most that."""
+    """`soft_targets` of a teacher of which only the K likeliest answers and their softened log-probabilities are known;
+    all others count as one answer. With all V it equals `soft_targets`, with fewer it is at most that."""
     scaled_MV = wide(student_MV) / temperature
     top_MK = scaled_MV.gather(1, ids_MK)
     known_MK = logs_MK.exp()

@@ -1,11 +1,11 @@
-"""What a student is asked: to answer as its teacher does, to answer rightly, and to think alike.
+"""Objectives of distillation: answer as the teacher does, answer correctly, and have the teacher's hidden states.
 
 Sanh et al. 2019, "DistilBERT", section 2: a linear combination of the soft-target loss at temperature T (kl), the
 loss against the data (hard: masked words, next words, or labels) and the cosine between last hidden states (cos). The
 teacher runs on the very batch the student reads, masks included, without dropout and without gradients.
 
-Deviations: kl is taken where there is something to answer (their ``restrict_ce_to_mask``; they default to every
-token), so that only those positions are projected on the vocabulary; cos is taken at every token, as theirs.
+Deviations: kl is computed where there is something to predict (their ``restrict_ce_to_mask``; they default to every
+token), so that only those positions are projected on the vocabulary; cos is computed at every token, as theirs.
 
 Shapes: M answers, N tokens, B sequences, D width, V vocabulary.
 """
@@ -31,12 +31,12 @@ from nlpkit.objectives.base import Objective, Target
 from nlpkit.tasks.base import Task
 
 T = TypeVar("T")
-WIDEN = "distill"  # the head that brings a narrower student's hidden states to its teacher's width; not kept
+WIDEN = "distill"  # the head that projects a narrower student's hidden states to its teacher's width; not saved
 
 
 @dataclass(frozen=True)
 class Distillation:
-    """The common part: ``base`` is what the teacher itself was taught, ``weights`` are those of kl, hard and cos."""
+    """The common part: ``base`` is the teacher's own objective, ``weights`` are those of kl, hard and cos."""
 
     teacher: Model
     base: Any
@@ -48,7 +48,7 @@ class Distillation:
 
     def weighty(self, terms: Mapping[str, T]) -> dict[str, T]:
         """Those terms that have a weight. The others are no part of the loss (hidden states of another width cannot be
-        compared when nothing widens them)."""
+        compared when nothing projects them)."""
         return {name: value for name, value in terms.items() if self.weights[name]}
 
     @property
@@ -120,23 +120,23 @@ class TaskDistillation(Distillation):
 
     def loss(self, output: Output, target: Target) -> dict[str, Tensor]:
         answer = self.ask(output.batch, target.wanted)
-        found = {}
+        losses = {}
         if "kl" in target.counts:
-            found["kl"] = soft_targets(self.base.scores(output), self.base.scores(answer), self.temperature)
+            losses["kl"] = soft_targets(self.base.scores(output), self.base.scores(answer), self.temperature)
         if "cos" in target.counts:
-            found["cos"] = self.alike(output, answer)
+            losses["cos"] = self.alike(output, answer)
         if "hard" in target.counts:
-            (found["hard"],) = self.base.loss(output, target).values()
-        return found
+            (losses["hard"],) = self.base.loss(output, target).values()
+        return losses
 
 
 def vocabulary_losses(
     student: VocabularyHead, hidden_MD: Tensor, labels_M: Tensor, soft: Callable[[Tensor, int], Tensor]
 ) -> tuple[Tensor, Tensor]:
     """The sums of the soft and of the hard losses over the vocabulary, from hidden states at the answers. ``soft`` is
-    the soft loss of logits, those of the answers from the given one on.
+    the soft loss of logits, whose first answer has the index ``start``.
 
-    Beyond `CHUNK` answers the logits are made a chunk at a time and made again for the backward, so that the logits of
+    Beyond `CHUNK` answers the logits are computed a chunk at a time, and again for the backward, so that the logits of
     student and teacher are never all in memory.
     """
     prepared_MD = student.prepare(hidden_MD)

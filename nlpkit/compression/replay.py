@@ -1,14 +1,14 @@
-"""A teacher that is asked once: its answers are kept in a file and read again in every epoch.
+"""A teacher that runs once: its answers are saved in a file and read again in every epoch.
 
-For each question the file has the likeliest ``top`` pieces and their log-probabilities at the temperature; of a
-classifier, all scores. So each epoch must ask the same: masks are those of the first epoch, in all epochs. A
-classifier's student has the bytes that it would have with the teacher beside it. A language model's is taught what is
-kept and, as one answer more, how likely all other pieces are together: that loses which of them, and nothing else.
+For each answer the file has the likeliest ``top`` pieces and their log-probabilities at the temperature; of a
+classifier, all scores. So all epochs have the masks of the first. A classifier's student has the bytes that it would
+have with the teacher in memory. A language model's student learns the saved pieces and, as one more answer, the
+probability of all other pieces together: only its division among them is lost.
 
-The file lies beside the result while the run is unfinished, is complete when it has its name, and is memory-mapped. A
-run that goes on finds it; one that was killed before it was complete asks again.
+The file lies beside the result while the run is unfinished, gets its name when it is complete, and is memory-mapped. A
+resumed run reads it; one that was killed before the file was complete runs the teacher again.
 
-Shapes: n sequences, M answers, K pieces kept, V vocabulary or classes.
+Shapes: n sequences, M answers, K saved pieces, V vocabulary or classes.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ Column = Callable[[str], BinaryIO]
 
 @dataclass(frozen=True)
 class Replay:
-    """An objective that asks no teacher: what it knows of each example stands in rows ``starts[i]`` to ``starts[i +
-    1]`` of ``known``."""
+    """An objective that runs no teacher: rows ``starts[i]`` to ``starts[i + 1]`` of ``known`` are the teacher's answers
+    for example i."""
 
-    asked: LanguageDistillation | TaskDistillation
+    objective: LanguageDistillation | TaskDistillation
     known: Arrays
     starts: NDArray[np.int64]
 
@@ -56,48 +56,48 @@ class Replay:
 
     @property
     def heads(self) -> tuple[str, ...]:
-        return self.asked.heads
+        return self.objective.heads
 
     @property
     def source(self) -> str:
-        return self.asked.source
+        return self.objective.source
 
     @property
     def weights(self) -> Mapping[str, float]:
-        return self.asked.weights
+        return self.objective.weights
 
     def corrupt(self, batch: Batch, rng: Address) -> tuple[Batch, Target]:
-        batch, target = self.asked.corrupt(batch, first_epoch(rng))
+        batch, target = self.objective.corrupt(batch, first_epoch(rng))
         examples = batch.examples.numpy()
         counts = self.starts[examples + 1] - self.starts[examples]
         rows = np.repeat(self.starts[examples] - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
-        found = {f"known_{name}": torch.from_numpy(values[rows]) for name, values in self.known.items()}
-        return batch, replace(target, fields={**target.fields, **found})
+        known = {f"known_{name}": torch.from_numpy(values[rows]) for name, values in self.known.items()}
+        return batch, replace(target, fields={**target.fields, **known})
 
     def loss(self, output: Output, target: Target) -> dict[str, Tensor]:
-        asked = self.asked
-        if isinstance(asked, TaskDistillation):
-            kl = soft_targets(asked.base.scores(output), target.fields["known_scores"], asked.temperature)
+        objective = self.objective
+        if isinstance(objective, TaskDistillation):
+            kl = soft_targets(objective.base.scores(output), target.fields["known_scores"], objective.temperature)
             if "hard" not in target.counts:
                 return {"kl": kl}
-            (hard,) = asked.base.loss(output, target).values()
+            (hard,) = objective.base.loss(output, target).values()
             return {"kl": kl, "hard": hard}
         ids_MK, logs_MK = target.fields["known_ids"].long(), target.fields["known_logs"]
 
         def soft(logits_mV: Tensor, start: int) -> Tensor:
             chunk = slice(start, start + CHUNK)
-            return soft_targets_of_top(logits_mV, ids_MK[chunk], logs_MK[chunk], asked.temperature)
+            return soft_targets_of_top(logits_mV, ids_MK[chunk], logs_MK[chunk], objective.temperature)
 
-        (head,) = asked.base.heads
+        (head,) = objective.base.heads
         hidden_MD = output.at(target.fields["positions"])
         kl, hard_ = vocabulary_losses(
             cast(VocabularyHead, output.heads[head]), hidden_MD, target.fields["labels"], soft
         )
-        return asked.weighty({"kl": kl, "hard": hard_})
+        return objective.weighty({"kl": kl, "hard": hard_})
 
 
 def first_epoch(rng: Address) -> Address:
-    """Where the first epoch draws what any epoch draws."""
+    """The address of the first epoch's draws, for an address of any epoch."""
     return Address(rng.seed, (*rng.parts[:-1], 0))
 
 
@@ -108,41 +108,47 @@ def discard(run: Run) -> None:
         atomic.clean(answers(run.output))
 
 
-def replay(asked: LanguageDistillation | TaskDistillation, data: Epochs, run: Run, *, device: str) -> Replay:
-    """The objective with the teacher's answers, which are asked now unless an unfinished run has done so."""
+def replay(objective: LanguageDistillation | TaskDistillation, data: Epochs, run: Run, *, device: str) -> Replay:
+    """The objective with the teacher's answers, which are computed now unless an unfinished run has saved them."""
     path = answers(run.output)
     if run.fresh or not path.exists() or differences(file.read(path).provenance, run.provenance()):
         with atomic.spool(run.output) as column:
-            ask(asked, data, run, device, column)
-    found = file.read(path, kind="answers")
-    known = {name: found.array(name) for name in found.tensors if name != "starts"}
-    return Replay(asked, known, found.array("starts"))
+            ask(objective, data, run, device, column)
+    saved = file.read(path, kind="answers")
+    known = {name: saved.array(name) for name in saved.tensors if name != "starts"}
+    return Replay(objective, known, saved.array("starts"))
 
 
-def ask(asked: LanguageDistillation | TaskDistillation, data: Epochs, run: Run, device: str, column: Column) -> None:
+def ask(
+    objective: LanguageDistillation | TaskDistillation, data: Epochs, run: Run, device: str, column: Column
+) -> None:
     """Write the answers' file, by way of a file for each ``column``."""
     rng = Address(run.options["seed"], ("objective", 0))
     top = int(run.options["replay"])
     counts: list[int] = []
     sizes: dict[str, tuple[np.dtype[Any], list[int]]] = {}
-    asked.teacher.eval()
-    for rows, found in _batches(asked, data, rng, top, device):
+    objective.teacher.eval()
+    for rows, arrays in _batches(objective, data, rng, top, device):
         counts += rows
-        for key, values in found.items():
+        for key, values in arrays.items():
             sizes.setdefault(key, (values.dtype, [0, values.shape[1]]))[1][0] += len(values)
             column(key).write(np.ascontiguousarray(values).tobytes())
-        events.emit("progress", label="asking the teacher", done=len(counts), total=len(data.lengths),
-                    unit="sequences")  # fmt: skip
+        events.emit("progress", label="asking the teacher", done=len(counts), total=len(data.lengths), unit="sequences")
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     tensors = {key: FileTensor(column(key), dtype, tuple(shape)) for key, (dtype, shape) in sizes.items()}
     file.write(
-        answers(run.output), {**tensors, "starts": starts}, kind="answers", config={"top": top},
-        provenance=run.provenance(), history={}, determinism=promised(run.libraries),
-    )  # fmt: skip
+        answers(run.output),
+        {**tensors, "starts": starts},
+        kind="answers",
+        config={"top": top},
+        provenance=run.provenance(),
+        history={},
+        determinism=promised(run.libraries),
+    )
 
 
 def _batches(
-    asked: LanguageDistillation | TaskDistillation, data: Epochs, rng: Address, top: int, device: str
+    objective: LanguageDistillation | TaskDistillation, data: Epochs, rng: Address, top: int, device: str
 ) -> Iterator[tuple[list[int], Arrays]]:
     """Answers of all examples in the order of their numbers, some at a time, with how many each has."""
     ends = np.cumsum(data.lengths)
@@ -151,37 +157,37 @@ def _batches(
         if not len(examples):
             continue
         order = np.argsort(-data.lengths[examples], kind="stable")  # few runs of equal length
-        batch, target = asked.corrupt(data.make(examples[order], 0), rng)
+        batch, target = objective.corrupt(data.make(examples[order], 0), rng)
         with torch.inference_mode():
-            output: Output = asked.teacher(batch.to(device), wanted=target.wanted)
-            found = _answers(asked, output, target.to(device), top)
-        place = {int(example): number for number, example in enumerate(batch.examples)}
-        owner = _owner(asked, batch, target)
-        counts = np.bincount(owner, minlength=len(examples))
+            output: Output = objective.teacher(batch.to(device), wanted=target.wanted)
+            arrays = _answers(objective, output, target.to(device), top)
+        index_of = {int(example): number for number, example in enumerate(batch.examples)}
+        sequence = _sequence_of(objective, batch, target)
+        counts = np.bincount(sequence, minlength=len(examples))
         starts = np.cumsum(counts) - counts
-        chosen = [place[int(example)] for example in examples]
+        chosen = [index_of[int(example)] for example in examples]
         rows = np.concatenate([np.arange(starts[at], starts[at] + counts[at]) for at in chosen])
-        yield [int(counts[at]) for at in chosen], {key: values[rows] for key, values in found.items()}
+        yield [int(counts[at]) for at in chosen], {key: values[rows] for key, values in arrays.items()}
 
 
-def _owner(asked: LanguageDistillation | TaskDistillation, batch: Batch, target: Target) -> NDArray[np.int64]:
+def _sequence_of(objective: LanguageDistillation | TaskDistillation, batch: Batch, target: Target) -> NDArray[np.int64]:
     """Which sequence of the batch each answer belongs to."""
-    if isinstance(asked, TaskDistillation):
+    if isinstance(objective, TaskDistillation):
         return np.arange(len(batch.packing.lengths))
-    owner: NDArray[np.int64] = batch.packing.sequence.numpy()[target.fields["positions"].numpy()]
-    return owner
+    sequence: NDArray[np.int64] = batch.packing.sequence.numpy()[target.fields["positions"].numpy()]
+    return sequence
 
 
-def _answers(asked: LanguageDistillation | TaskDistillation, output: Output, target: Target, top: int) -> Arrays:
-    """What is kept of a batch: scores [M, V], or ids and log-probabilities [M, K]."""
-    if isinstance(asked, TaskDistillation):
-        return {"scores": wide(asked.base.scores(output)).cpu().numpy()}
-    (name,) = asked.base.heads
+def _answers(objective: LanguageDistillation | TaskDistillation, output: Output, target: Target, top: int) -> Arrays:
+    """What is saved of a batch: scores [M, V], or ids and log-probabilities [M, K]."""
+    if isinstance(objective, TaskDistillation):
+        return {"scores": wide(objective.base.scores(output)).cpu().numpy()}
+    (name,) = objective.base.heads
     head = cast(VocabularyHead, output.heads[name])
     hidden_MD = head.prepare(output.at(target.fields["positions"]))
     ids, logs = [], []
     for part in torch.split(hidden_MD, CHUNK):
-        scaled = wide(linear(part, head.weight, head.bias)) / asked.temperature
+        scaled = wide(linear(part, head.weight, head.bias)) / objective.temperature
         best = scaled.topk(min(top, scaled.shape[1]), dim=1)
         ids.append(best.indices.to(torch.int32))
         logs.append(best.values - scaled.logsumexp(1, keepdim=True))

@@ -1,7 +1,7 @@
-"""The student before it is taught: the teacher's shape with fewer layers, and every so-manieth of its layers.
+"""The student before training: the teacher's shape with fewer layers, and every n-th layer's weights.
 
 Sanh et al. 2019, section 2 ("Student initialization"): "taking one layer out of two". Which ones is in their code:
-0, 2, 4, 7, 9 and 11 of 12, evenly spaced with both ends kept, which is what `spaced` gives for any two depths.
+0, 2, 4, 7, 9 and 11 of 12, evenly spaced, first and last included, which is what `spaced` returns for any two depths.
 Deviation: the student is a whole model of its teacher's family, so a BERT keeps its segment embedding and its pooler.
 """
 
@@ -52,20 +52,21 @@ def initial(teacher: Mapping[str, Tensor], student: Mapping[str, Tensor], layers
 
     Errors: ValueError when a tensor of the student has no counterpart of its shape (the caller has compared widths).
     """
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for name, value in student.items():
         block = _BLOCK.match(name)
         source = f"{block[1]}{layers[int(block[2])]}{block[3]}" if block else name
         if source not in teacher or teacher[source].shape != value.shape:
             raise ValueError(f"the teacher has nothing for {name}")
-        found[name] = teacher[source].detach().clone()
-    return found
+        tensors[name] = teacher[source].detach().clone()
+    return tensors
 
 
 def make_student(loaded: Loaded, heads: tuple[str, ...], options: Mapping[str, Any], init: Path | None) -> Model:
     """The student of a teacher: its shape from ``size``, ``n_layers`` or ``init``, its weights as the module says.
 
-    A student of another width gets a layer that widens its hidden states for the cosine loss (``heads.distill``).
+    For the cosine loss, a student of another width gets a layer that projects its hidden states to the teacher's width
+    (``heads.distill``).
     Errors: more layers than the teacher has, sizes that contradict, a model to begin with that does not fit.
     """
     torch.manual_seed(Address(options["seed"], ("init",)).torch_seed())
@@ -109,28 +110,40 @@ def student_config(teacher: Config, options: Mapping[str, Any]) -> Config:
 
 
 def _continued(loaded: Loaded, heads: tuple[str, ...], init: Path, options: Mapping[str, Any]) -> Model:
-    """The model to begin with, whatever its shape. Errors: a shape asked for besides, another family or tokenizer, too
+    """The model to begin with, whatever its shape. Errors: a shape option besides, another family or tokenizer, too
     few positions, no head for what the teacher answers; its classifier stays when it knows the same labels."""
     refuse({name: options[name] for name in ("size", "n_layers")}, "--init has a shape of its own")
-    given = load(init)
-    if given.family.name != loaded.family.name:
-        raise UserError(f"is a {given.family.name} model, the teacher {loaded.family.name}", where=init,
-                        hint="a student is of its teacher's family")  # fmt: skip
-    if given.need_tokenizer().fingerprint != loaded.need_tokenizer().fingerprint:
-        raise UserError("its tokenizer is not the teacher's; their answers cannot be compared", where=init,
-                        hint="begin with a model that was pre-trained with the teacher's tokenizer")  # fmt: skip
-    most = given.model.config.max_len
+    initial = load(init)
+    if initial.family.name != loaded.family.name:
+        raise UserError(
+            f"is a {initial.family.name} model, the teacher {loaded.family.name}",
+            where=init,
+            hint="a student is of its teacher's family",
+        )
+    if initial.need_tokenizer().fingerprint != loaded.need_tokenizer().fingerprint:
+        raise UserError(
+            "its tokenizer is not the teacher's; their answers cannot be compared",
+            where=init,
+            hint="begin with a model that was pre-trained with the teacher's tokenizer",
+        )
+    most = initial.model.config.max_len
     if most < options["max_len"]:
-        raise UserError(f"reads at most {most} tokens, and the sequences have up to {options['max_len']}", where=init,
-                        hint=f"--max-len {most}")  # fmt: skip
-    network = given.model if options["dropout"] is None else with_dropout(given, options["dropout"])
+        raise UserError(
+            f"reads at most {most} tokens, and the sequences have up to {options['max_len']}",
+            where=init,
+            hint=f"--max-len {most}",
+        )
+    network = initial.model if options["dropout"] is None else with_dropout(initial, options["dropout"])
     if task := loaded.config.get("task"):
         check_pooler(network, str(task.get("pooling")), where=init, hint="the teacher's classifier reads a pooler")
-    labels = [(item.config.get("task") or {}).get("labels") for item in (given, loaded)]
+    labels = [(item.config.get("task") or {}).get("labels") for item in (initial, loaded)]
     if "classify" in network.heads and labels[0] != labels[1]:
         del network.heads["classify"]
     for head in heads:
         if head != "classify" and head not in network.heads:
-            raise UserError(f'has no head "{head}", which the teacher teaches', where=init,
-                            hint=f"its heads: {', '.join(network.heads) or 'none'}")  # fmt: skip
+            raise UserError(
+                f'has no head "{head}", which the teacher teaches',
+                where=init,
+                hint=f"its heads: {', '.join(network.heads) or 'none'}",
+            )
     return network

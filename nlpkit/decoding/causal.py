@@ -1,7 +1,7 @@
 """A causal model that reads on: what it has read, and its scores for what comes next.
 
-With a cache each token is read once. When a text outgrows what the model reads (its ``max_len``), its beginning is
-forgotten, half of a window at a time, and the rest is read again: learnt positions cannot be moved.
+With a cache each token is read once. When a text outgrows the model's ``max_len``, its beginning is
+dropped, half of a window at a time, and the rest is read again: learned positions cannot be shifted.
 
 Shapes: V pieces of the vocabulary.
 """
@@ -62,8 +62,8 @@ class Reader:
             batch = _batch(new, self.device)
             output = self.model(batch, cache=self.cache, wanted=Wanted(batch.packing.ends) if len(new) > 1 else None)
             logits_1V = self.model.heads[HEAD](output.hidden)
-        found: NDArray[np.float32] = logits_1V[0, : self.vocab_size].float().cpu().numpy()
-        return found
+        scores: NDArray[np.float32] = logits_1V[0, : self.vocab_size].float().cpu().numpy()
+        return scores
 
     def copy(self) -> Reader:
         """The same text, to be continued otherwise."""
@@ -76,11 +76,17 @@ class Reader:
 def check(loaded: Loaded) -> None:
     """Errors: a model that reads both ways, one without the head, one without a tokenizer."""
     if loaded.family.framing != "decoder":
-        raise UserError(f"is a {loaded.family.title} model, which reads a text from both sides and cannot continue it",
-                        where=loaded.path, hint="nlpkit pretrain --model gpt2 makes one that can")  # fmt: skip
+        raise UserError(
+            f"is a {loaded.family.title} model, which reads a text from both sides and cannot continue it",
+            where=loaded.path,
+            hint="nlpkit pretrain --model gpt2 makes one that can",
+        )
     if HEAD not in loaded.model.heads:
-        raise UserError("has no language-model head, so it cannot continue a text", where=loaded.path,
-                        hint="a model from nlpkit pretrain --objective clm has one")  # fmt: skip
+        raise UserError(
+            "has no language-model head, so it cannot continue a text",
+            where=loaded.path,
+            hint="a model from nlpkit pretrain --objective clm has one",
+        )
     loaded.need_tokenizer()
 
 

@@ -1,7 +1,7 @@
 """From a model's scores to the next token: pure functions of numbers.
 
 The order is the usual one: repetition penalty, temperature, top-k, top-p, and a draw from what is left. Everything is
-counted in 64 bits and ties are broken by the smaller id, so that a choice depends on nothing but the scores and the
+computed in float64 and ties are broken by the smaller id, so that a choice depends on nothing but the scores and the
 draw.
 
 Shapes: V pieces of the vocabulary.
@@ -21,7 +21,7 @@ from nlpkit.base.seeds import Address
 
 Logits = NDArray[np.float32]
 Probabilities = NDArray[np.float64]
-_BLOCK = 256  # draws that are made together
+_BLOCK = 256  # draws that are computed together
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Sampling:
 
     temperature: scores are divided by it; 0 is greedy, the most likely piece. top_k: only the k most likely pieces
     (Fan et al. 2018, section 5.1). top_p: only the most likely ones that together have this probability (Holtzman et
-    al. 2020, section 3.1). repetition_penalty: pieces that stand in the text already lose by this factor (Keskar et
-    al. 2019, section 4.1). None: as if it were not there.
+    al. 2020, section 3.1). repetition_penalty: the factor that lowers the scores of pieces in the
+    text (Keskar et al. 2019, section 4.1). None: off.
 
     Deviations: the penalty multiplies scores below zero and divides the others, so that it never rewards.
     """
@@ -42,10 +42,12 @@ class Sampling:
     repetition_penalty: float | None = None
 
     def __post_init__(self) -> None:
-        """Errors: values that mean nothing, and a top-k or top-p that changes nothing."""
+        """Errors: values out of range, and a top-k or top-p that changes nothing."""
         if not (isfinite(self.temperature) and self.temperature >= 0):
-            raise UserError(f"temperature is {self.temperature}, expected 0 (greedy) or more",
-                            hint="1 samples from what the model learnt, less is safer, more is wilder")  # fmt: skip
+            raise UserError(
+                f"temperature is {self.temperature}, expected 0 (greedy) or more",
+                hint="1 samples from the model's distribution, less is safer, more is wilder",
+            )
         if self.top_k is not None and self.top_k < 1:
             raise UserError(f"top-k is {self.top_k}, expected at least 1", hint="leave it out to keep all pieces")
         if self.top_p is not None and not 0 < self.top_p <= 1:
@@ -54,8 +56,11 @@ class Sampling:
         if penalty is not None and not (isfinite(penalty) and penalty > 0):
             raise UserError(f"repetition-penalty is {penalty}, expected more than 0", hint="1.2 is usual, 1 is none")
         if self.greedy:
-            refuse({"top_k": self.top_k, "top_p": self.top_p}, "with temperature 0 the most likely piece is taken",
-                   hint="leave it out, or give a --temperature above 0")  # fmt: skip
+            refuse(
+                {"top_k": self.top_k, "top_p": self.top_p},
+                "with temperature 0 the most likely piece is taken",
+                hint="leave it out, or set --temperature above 0",
+            )
 
     @property
     def greedy(self) -> bool:
@@ -83,7 +88,7 @@ def penalised(logits_V: Logits, seen_V: NDArray[np.bool_], penalty: float) -> Lo
 
 
 def probabilities(logits_V: Logits, sampling: Sampling) -> Probabilities:
-    """What is drawn from, [V]; sums to 1. For a temperature above 0."""
+    """The distribution that is sampled from, [V]; sums to 1. For a temperature above 0."""
     wide_V = logits_V.astype(np.float64)
     with np.errstate(over="ignore"):  # a tiny temperature leaves the best alone: the others have e^-infinity
         p_V: Probabilities = np.exp((wide_V - wide_V.max()) / sampling.temperature)
@@ -123,7 +128,7 @@ def _only(p_V: Probabilities, kept_V: NDArray[np.bool_]) -> Probabilities:
 
 
 def drawn(p_V: Probabilities, draw: float) -> int:
-    """The piece in whose share of [0, 1) a draw falls; never one without probability."""
+    """The piece in whose interval of [0, 1) a draw falls; never one without probability."""
     ends_V = np.cumsum(p_V)
     piece = int(np.searchsorted(ends_V, draw * ends_V[-1], side="right"))
     return piece if piece < len(p_V) else int(np.flatnonzero(p_V)[-1])  # a draw that was rounded up to 1

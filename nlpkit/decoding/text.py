@@ -1,4 +1,4 @@
-"""Text that grows token by token: what is certain of it is said at once.
+"""Text that grows token by token: each part is returned as soon as it is certain.
 
 A piece of a byte-level vocabulary may end within a character, and text that may be the beginning of a stop text must
 not be shown before it is known not to be.
@@ -42,9 +42,9 @@ class Growing:
 
 
 def find_stop(text: str, stops: Sequence[str], start: int) -> int | None:
-    """Where the first of the stop texts begins that ends after ``start``; None when there is none."""
-    found = [text.find(stop, max(0, start - len(stop) + 1)) for stop in stops]
-    return min((place for place in found if place >= 0), default=None)
+    """The offset of the first stop text that ends after ``start``; None when there is none."""
+    offsets = [text.find(stop, max(0, start - len(stop) + 1)) for stop in stops]
+    return min((offset for offset in offsets if offset >= 0), default=None)
 
 
 def held_back(text: str, stops: Sequence[str]) -> int:

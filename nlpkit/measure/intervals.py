@@ -20,7 +20,7 @@ from nlpkit.base.seeds import Address
 
 RESAMPLES = 1000
 LEVEL = 0.95
-_AT_ONCE = 1 << 22  # drawn numbers held in memory at a time (32 MB)
+_AT_ONCE = 1 << 22  # integers drawn at a time (32 MB)
 
 Floats = NDArray[np.float64]
 
@@ -37,8 +37,8 @@ class Interval:
     def to_json(self) -> dict[str, Any]:
         """null for what is not defined, and then ``reason``."""
         parts = {"value": self.value, "low": self.low, "high": self.high}
-        found: dict[str, Any] = {name: value if math.isfinite(value) else None for name, value in parts.items()}
-        return {**found, "reason": self.reason} if None in found.values() else found
+        fields: dict[str, Any] = {name: value if math.isfinite(value) else None for name, value in parts.items()}
+        return {**fields, "reason": self.reason} if None in fields.values() else fields
 
 
 def bootstrap(
@@ -55,9 +55,7 @@ def bootstrap(
     arrays of different lengths.
     """
     n = _parallel(arrays)
-    drawn = [
-        statistic(*(array[rows] for array in arrays)) for block in draws(n, seed, resamples) for rows in block
-    ]  # fmt: skip
+    drawn = [statistic(*(array[rows] for array in arrays)) for block in draws(n, seed, resamples) for rows in block]
     return percentile(float(statistic(*arrays)), np.asarray(drawn, np.float64), level)
 
 
@@ -103,12 +101,12 @@ def cells(
         raise ValueError("an interval needs at least one example")
     rng = Address(seed, ("bootstrap",)).generator()
     filled = np.flatnonzero(counts)
-    share = counts.reshape(-1)[filled] / n
+    fractions = counts.reshape(-1)[filled] / n
     at_once = max(1, _AT_ONCE // counts.size)
     drawn: list[Floats] = []
     for start in range(0, resamples, at_once):
         tables = np.zeros((min(at_once, resamples - start), counts.size), np.int64)
-        tables[:, filled] = rng.multinomial(n, share, size=len(tables))
+        tables[:, filled] = rng.multinomial(n, fractions, size=len(tables))
         drawn.append(statistic(tables.reshape(-1, *counts.shape)))
     return percentile(float(statistic(counts[None])[0]), np.concatenate(drawn), level)
 

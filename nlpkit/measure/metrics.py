@@ -29,7 +29,7 @@ def confusion(truth: NDArray[np.int64], guess: NDArray[np.int64], n_classes: int
 
 
 def accuracy(tables: Tables) -> Floats:
-    """The share of right guesses, [R]."""
+    """The fraction of right guesses, [R]."""
     return _divide(tables.trace(axis1=1, axis2=2), tables.sum((1, 2)))
 
 
@@ -70,9 +70,7 @@ def measure(
     for number, label in enumerate(labels):
         if counts[number].sum() + counts[:, number].sum():
             wanted[f"f1.{label}"] = partial(_one_f1, number=number)
-    return {
-        name: intervals.cells(metric, counts, seed=seed, resamples=resamples) for name, metric in wanted.items()
-    }  # fmt: skip
+    return {name: intervals.cells(metric, counts, seed=seed, resamples=resamples) for name, metric in wanted.items()}
 
 
 def _one_f1(tables: Tables, number: int) -> Floats:

@@ -20,8 +20,8 @@ OBJECTIVES: dict[str, str] = {
 
 def kind(name: str) -> Kind:
     """The description of one objective. Errors: an unknown name lists the valid ones."""
-    found: Kind = import_module(choose(OBJECTIVES, name, field="objective")).KIND
-    return found
+    description: Kind = import_module(choose(OBJECTIVES, name, field="objective")).KIND
+    return description
 
 
 def build(names: str, vocabulary: Vocabulary, options: Mapping[str, Any]) -> Objective:

@@ -1,7 +1,7 @@
 """Masked language model (Devlin et al. 2019, section 3.1 and appendix A.1; Liu et al. 2019, section 4.1).
 
-A share of each sequence's tokens is chosen; most become [MASK], some a random token, some stay; the loss is taken at
-the chosen positions only. Dynamic masks change with every epoch, static ones repeat after ``mask_copies`` epochs.
+A fraction of each sequence's tokens is chosen; most become [MASK], some a random token, some stay; the loss counts the
+chosen positions only. Dynamic masks change with every epoch, static ones repeat after ``mask_copies`` epochs.
 
 Shapes: N tokens of a batch, B sequences, M chosen positions, D model width.
 Deviations: none in the recipe; the choice is made by rank, so every sequence has max(1, round(ratio x candidates))
@@ -25,13 +25,13 @@ from nlpkit.data.batch import Batch, Wanted
 from nlpkit.objectives.base import Kind, Target, Vocabulary
 
 OPTIONS = ("mask_ratio", "mask_mix", "masks", "mask_copies")
-RATIO, MIX, COPIES = 0.15, "80/10/10", 10  # where nothing is said (Devlin et al. 2019; ten copies: Liu et al. 2019)
+RATIO, MIX, COPIES = 0.15, "80/10/10", 10  # defaults (Devlin et al. 2019; ten copies: Liu et al. 2019)
 
 
 @dataclass(frozen=True)
 class MaskedLM:
-    """``ratio``: share of the candidates that is chosen; ``mix``: shares of [MASK], random and unchanged among them;
-    ``copies``: None for dynamic masks, else how many different static masks each sequence has."""
+    """``ratio``: fraction of the candidates that is chosen; ``mix``: their fractions that become [MASK], become random
+    and stay; ``copies``: None for dynamic masks, else how many different static masks each sequence has."""
 
     vocab_size: int
     mask_id: int
@@ -48,20 +48,20 @@ class MaskedLM:
     def corrupt(self, batch: Batch, rng: Address) -> tuple[Batch, Target]:
         tokens = batch.tokens.numpy()
         sequence = batch.packing.sequence.numpy()
-        place, kind, other, _ = self._address(rng).uniform(
+        draw, kind, other, _ = self._address(rng).uniform(
             batch.examples.numpy()[sequence], batch.packing.positions.numpy()
         )
-        positions = choose_positions(place, sequence, ~batch.special.numpy(), self.ratio, len(batch.packing.lengths))
+        positions = choose_positions(draw, sequence, ~batch.special.numpy(), self.ratio, len(batch.packing.lengths))
         kind, masked = kind[positions], tokens.copy()
         masked[positions[kind < self.mix[0]]] = self.mask_id
         random = positions[(kind >= self.mix[0]) & (kind < self.mix[0] + self.mix[1])]
         masked[random] = (other[random] * self.vocab_size).astype(np.int64)
-        places = torch.from_numpy(positions)
-        fields = {"positions": places, "labels": torch.from_numpy(tokens[positions])}
-        return batch.with_tokens(torch.from_numpy(masked)), Target({"mlm": len(places)}, fields, Wanted(places))
+        chosen = torch.from_numpy(positions)
+        fields = {"positions": chosen, "labels": torch.from_numpy(tokens[positions])}
+        return batch.with_tokens(torch.from_numpy(masked)), Target({"mlm": len(chosen)}, fields, Wanted(chosen))
 
     def loss(self, output: Any, target: Target) -> dict[str, Tensor]:
-        # Only chosen positions reach the vocabulary projection: the largest product of the model, cut to its share.
+        # Only chosen positions reach the vocabulary projection: the largest product of the model, for few of its rows.
         hidden_MD = output.at(target.fields["positions"])
         return {"mlm": output.heads["mlm"].loss(hidden_MD, target.fields["labels"])}
 
@@ -90,7 +90,7 @@ def choose_positions(
 
 
 def parse_mix(text: str) -> tuple[float, float, float]:
-    """``80/10/10`` -> shares of [MASK], random, unchanged. Errors: not three numbers that sum to 100."""
+    """``80/10/10`` -> fractions of [MASK], random, unchanged. Errors: not three numbers that sum to 100."""
     try:
         mask, random, keep = (float(part) for part in text.split("/"))
     except ValueError:
@@ -118,7 +118,7 @@ def build(vocabulary: Vocabulary, options: Mapping[str, Any]) -> MaskedLM:
 
 
 def resolved(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The same options, with what is taken where none was given."""
+    """The same options with their defaults."""
     taken = {"mask_ratio": RATIO, "mask_mix": MIX, "masks": "dynamic", "mask_copies": copies(options)}
     return {name: taken[name] if options[name] is None else options[name] for name in OPTIONS}
 
@@ -129,7 +129,7 @@ def copies(options: Mapping[str, Any]) -> int | None:
     if masks not in ("dynamic", "static"):
         raise UserError(f'masks "{masks}" is unknown', hint="valid: dynamic, static")
     if masks == "dynamic":
-        refuse({"mask_copies": number}, "dynamic masks never repeat", hint="give --masks static as well")
+        refuse({"mask_copies": number}, "dynamic masks never repeat", hint="add --masks static")
         return None
     if number is not None and number < 1:
         raise UserError(f"mask-copies is {number}, expected at least 1")
