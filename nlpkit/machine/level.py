@@ -89,9 +89,9 @@ def runs(level: Level) -> bool:
 
 
 def eight() -> bool:
-    """Whether kernels of libraries may use instructions for products of 8 bits: this processor has them, and nobody
-    asked for a level below it."""
+    """Whether libraries may use instructions for products of 8 bits: this processor has them, and nobody asked for a
+    level."""
     from llvmlite import binding
 
     has = binding.get_host_cpu_features()
-    return chosen().name in (_best(), NATIVE) and bool(has.get("avx512vnni") or has.get("avxvnni"))
+    return VARIABLE not in os.environ and bool(has.get("avx512vnni") or has.get("avxvnni"))

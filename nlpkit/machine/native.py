@@ -107,12 +107,16 @@ def _object(module: str) -> Object:
     return _kept(module) or _made(module)
 
 
+@cache
 def key(module: str, wanted: level.Level) -> str:
     """A name for what a module's kernels are at a level."""
-    return sources.digest(module, [
-        *(f"{name}: {text}" for name, text in sorted(sources.reached("nlpkit.machine.lowering", ["compiled"]).items())),
-        wanted.triple, wanted.cpu, wanted.features, str(wanted.wide),
-    ])  # fmt: skip
+    return sources.digest(module, [_lowering(), wanted.triple, wanted.cpu, wanted.features, str(wanted.wide)])
+
+
+@cache
+def _lowering() -> str:
+    """How kernels are compiled."""
+    return sources.digest("nlpkit.machine.lowering", [], ("compiled",))
 
 
 def _kept(module: str) -> Object | None:
@@ -181,7 +185,7 @@ def compiled(module: str, wanted: level.Level) -> bytes:
     return content
 
 
-def compile_apart(module: str, name: str, *, load: bool) -> bytes:
+def compile_apart(module: str, wanted: str, *, load: bool) -> bytes:
     """A module's `Object.packed`, from a process of its own, which loads it too if ``load``: code that a system cannot
     link ends that process only. It does not look for modules in the folder where the user works. Errors: RunError."""
     if not _has("numba"):
@@ -189,8 +193,8 @@ def compile_apart(module: str, name: str, *, load: bool) -> bytes:
                        hint="pip install numba")  # fmt: skip
     root = str(Path(__file__).parents[2])  # behind everything that is installed
     code = f"import sys; sys.path.append({root!r}); from nlpkit.machine.build import child; child()"
-    environment = {**os.environ, level.VARIABLE: name, "NUMBA_OPT": "0", "NUMBA_DISABLE_JIT": "0",
-                   "PYTHONHASHSEED": "0"}  # fmt: skip
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+    environment |= {level.VARIABLE: wanted, "NUMBA_OPT": "0", "PYTHONHASHSEED": "0"}
     done = subprocess.run([sys.executable, "-P", "-c", code, module, str(int(load))], capture_output=True,
                           env=environment, check=False)  # fmt: skip
     if done.returncode:

@@ -142,8 +142,8 @@ def entries(module: str) -> list[str]:
     )
 
 
-def digest(module: str, more: Iterable[str]) -> str:
-    """A number for what a module's kernels reach, and what else matters."""
-    texts = sorted(reached(module, entries(module)).items())
+def digest(module: str, more: Iterable[str], names: Iterable[str] | None = None) -> str:
+    """A number for what a module's kernels (or ``names``) reach, and what else matters."""
+    texts = sorted(reached(module, entries(module) if names is None else names).items())
     parts = [part for (where, name), text in texts for part in (where, name, text)]
     return hashlib.sha256("\0".join([*parts, *more]).encode()).hexdigest()[:32]
