@@ -60,8 +60,11 @@ def parsed(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
     if name not in SHARED:
         if name in COMMANDS or not os.path.exists(name):
             choose(dict.fromkeys(SHARED), name, field="command")
-        raise UserError(f'"{name}" is a file, expected the command to plan', where="plan",
-                        hint=f"nlpkit plan {guess(Path(name))} {' '.join(words)}")  # fmt: skip
+        raise UserError(
+            f'"{name}" is a file, expected the command to plan',
+            where="plan",
+            hint=f"nlpkit plan {guess(Path(name))} {' '.join(words)}",
+        )
     given: dict[str, Any] = {}
     command = load(name, lambda **arguments: given.update(arguments))
     (output,) = (param for param in command.params if param.name == "output")
@@ -107,7 +110,7 @@ class Lazy(TyperGroup):
     def __init__(self, *, prefix: str = "", **attributes: Any) -> None:
         super().__init__(**attributes)
         self.prefix = prefix
-        rest = [name[len(prefix):].split() for name in COMMANDS if name.startswith(prefix)]  # fmt: skip
+        rest = [name[len(prefix) :].split() for name in COMMANDS if name.startswith(prefix)]
         self.names = list(dict.fromkeys(words[0] for words in rest))
         # For typer's "did you mean", which looks at the names only.
         self.commands = dict.fromkeys(self.names)  # type: ignore[assignment]
@@ -118,8 +121,14 @@ class Lazy(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         name = f"{self.prefix}{cmd_name}"
         if name in GROUPS:
-            return Lazy(name=cmd_name, prefix=f"{name} ", help=GROUPS[name], no_args_is_help=True,
-                        rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]})  # fmt: skip
+            return Lazy(
+                name=cmd_name,
+                prefix=f"{name} ",
+                help=GROUPS[name],
+                no_args_is_help=True,
+                rich_markup_mode="rich",
+                context_settings={"help_option_names": ["-h", "--help"]},
+            )
         if name not in COMMANDS:
             return None
         if getattr(self, "listing", False):
@@ -150,17 +159,27 @@ def _portable(value: bool) -> None:
 
 def build() -> Any:
     """The whole program: global options, shell completion, and the lazy table."""
-    app = typer.Typer(cls=Lazy, no_args_is_help=True, rich_markup_mode="rich",
-                      context_settings={"help_option_names": ["-h", "--help"]})  # fmt: skip
+    app = typer.Typer(
+        cls=Lazy,
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
 
     @app.callback()
     def nlpkit(
-        version: bool = typer.Option(False, "--version", callback=_version, is_eager=True,
-                                     help="Print the version and exit."),
-        portable: bool = typer.Option(False, "--portable/--no-portable", callback=_portable, envvar="NLPKIT_PORTABLE",
-                                      show_envvar=False,
-                                      help="Same bytes on any x86-64 CPU with AVX2; training is slower."),
-    ) -> None:  # fmt: skip
+        version: bool = typer.Option(
+            False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
+        ),
+        portable: bool = typer.Option(
+            False,
+            "--portable/--no-portable",
+            callback=_portable,
+            envvar="NLPKIT_PORTABLE",
+            show_envvar=False,
+            help="Same bytes on any x86-64 CPU with AVX2; training is slower.",
+        ),
+    ) -> None:
         """From raw text to a small, evaluated model. Every stage is one command that writes one file;
         `nlpkit verify` proves it.
 
@@ -190,16 +209,21 @@ def check_completion(asked: str) -> None:
     missing = [name for name in needs if does == "complete" and name not in os.environ]
     if does not in ("complete", "source") or shell not in ("bash", "zsh", "fish", "powershell", "pwsh") or missing:
         because = f", and {missing[0]} is not set" if missing else ""
-        raise UserError(f'_NLPKIT_COMPLETE is "{asked}"{because}', where="environment",
-                        hint="unset it; a shell's completion sets it by itself")  # fmt: skip
+        raise UserError(
+            f'_NLPKIT_COMPLETE is "{asked}"{because}',
+            where="environment",
+            hint="unset it; a shell's completion sets it by itself",
+        )
 
 
 def check_shared(arguments: Sequence[str]) -> None:
     """Refuse to do the same thing several times at once: only some commands share their work."""
     name = next((word for word in arguments if not word.startswith("-")), "")
     if world().size > 1 and name not in SHARED:
-        raise UserError(f"{world().size} processes were started, and nlpkit {name} is work for one",
-                        hint=f"torchrun is for {', '.join(SHARED)}")  # fmt: skip
+        raise UserError(
+            f"{world().size} processes were started, and nlpkit {name} is work for one",
+            hint=f"torchrun is for {', '.join(SHARED)}",
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -285,8 +309,12 @@ def unexpected(error: Exception, arguments: Sequence[str] = ()) -> int:
     said = f"{error} {error.__cause__} {error.__context__}"  # a library may rename what the system told it
     if isinstance(error, MemoryError) or any(text in said for text in _NO_MEMORY):
         before = [one for one, flag in zip(arguments[1:], arguments, strict=False) if flag in ("-o", "--output")]
-        return fail("out of memory", where=before[0] if before else None, code=1,
-                    hint="a smaller --batch-tokens, --max-len or --size needs less; ulimit -v limits it")  # fmt: skip
+        return fail(
+            "out of memory",
+            where=before[0] if before else None,
+            code=1,
+            hint="a smaller --batch-tokens, --max-len or --size needs less; ulimit -v limits it",
+        )
     if not isinstance(error, OSError):
         raise error
     streams.leave_stdout()  # it may have been stdout that is full

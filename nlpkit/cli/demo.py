@@ -74,10 +74,12 @@ def scores_table(result: dict[str, Any]) -> Any:
     for name, scores in (("teacher", teacher), ("student", student)):
         model = scores["model"]
         table.add_row(
-            f"{name} ({model['n_layers']} x {model['d_model']})", *_cells(scores["metrics"]),
-            human_bytes(model["bytes"]), f"{model['parameters'] / 1e6:.2f} M",
+            f"{name} ({model['n_layers']} x {model['d_model']})",
+            *_cells(scores["metrics"]),
+            human_bytes(model["bytes"]),
+            f"{model['parameters'] / 1e6:.2f} M",
             f"{scores['speed']['model']['examples_per_second']:,.0f}",
-        )  # fmt: skip
+        )
     return table
 
 

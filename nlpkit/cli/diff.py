@@ -94,6 +94,7 @@ def _tensors(found: Mapping[str, Mapping[str, Any]]) -> None:
 def _only(side: str, items: list[str]) -> None:
     if items:
         text = f"only {side}: {', '.join(map(visible, items))}"
-        for line in textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ", break_long_words=False,
-                                  break_on_hyphens=False):  # fmt: skip
+        for line in textwrap.wrap(
+            text, WIDTH, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+        ):
             tell(line)

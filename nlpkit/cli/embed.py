@@ -55,7 +55,7 @@ def command(
     nlpkit embed bert.safetensors texts.jsonl --normalize > vectors.jsonl
 
     echo "O happy dagger!" | nlpkit embed bert.safetensors --pooling mean | jq '.embedding | length'
-    """  # fmt: skip
+    """
     given = {name: value for name, value in locals().items() if name != "json"}
     flags.json_only(json)
     if found := out.already("embed", given):

@@ -27,7 +27,7 @@ def command(
     nlpkit ls models
 
     nlpkit ls sizes --json | jq '.sizes[].parameters'
-    """  # fmt: skip
+    """
     output.call("ls", locals(), json=json, show=show)
 
 
@@ -43,8 +43,10 @@ def show(result: dict[str, Any]) -> None:
     widths = [max(len(line[number]) for line in table) for number in range(len(columns))]
     numbers = [isinstance(value, int) for value in rows[0].values()]
     for line in table:
-        cells = [cell.rjust(width) if right else cell.ljust(width)
-                 for cell, width, right in zip(line, widths, numbers, strict=True)]  # fmt: skip
+        cells = [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, numbers, strict=True)
+        ]
         terminal.tell("  ".join(cells).rstrip())
 
 

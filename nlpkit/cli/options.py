@@ -59,8 +59,15 @@ AnalogyScore = Annotated[
 ]
 
 # What training shares with other commands (nlpkit/training/options.py has all the rest).
-COMMON = {"seed": Seed, "device": Device, "threads": Threads, "log": Log, "force": Force, "fresh": Fresh,
-          "dry_run": DryRun}  # fmt: skip
+COMMON = {
+    "seed": Seed,
+    "device": Device,
+    "threads": Threads,
+    "log": Log,
+    "force": Force,
+    "fresh": Fresh,
+    "dry_run": DryRun,
+}
 
 
 def training_flag(command: str, name: str) -> Any:

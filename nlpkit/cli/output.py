@@ -17,8 +17,13 @@ from nlpkit.cli.terminal import record, say
 SCHEMA = 1  # of the objects that --json prints
 
 
-def call(command: str, arguments: Mapping[str, Any], *, json: bool = False,
-         show: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:  # fmt: skip
+def call(
+    command: str,
+    arguments: Mapping[str, Any],
+    *,
+    json: bool = False,
+    show: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
     """Call the function behind a command with the command line's arguments, and print what it returns.
 
     ``show`` prints the result for people; without it, one line on stderr names the file that was written.

@@ -56,9 +56,13 @@ def show(found: dict[str, Any]) -> None:
         words += ["--checkpointing"] if way["checkpointing"] else []
         verdict = "fits" if way["memory_bytes"] <= found["memory_limit"] else "does not fit"
         same = "same bytes" if way["same_bytes"] else "equal to 1e-6"
-        tell(f"  {human_bytes(way['memory_bytes']):>9}  {way['operations_per_step'] / first:.2f} x the operations  "
-             f"{same:<13}  {' '.join(words)}: {verdict}")  # fmt: skip
-    flags = [f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
-             for name, value in found["change"].items()]  # fmt: skip
+        tell(
+            f"  {human_bytes(way['memory_bytes']):>9}  {way['operations_per_step'] / first:.2f} x the operations  "
+            f"{same:<13}  {' '.join(words)}: {verdict}"
+        )
+    flags = [
+        f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
+        for name, value in found["change"].items()
+    ]
     tell()
     tell("add " + " ".join(flags) if flags else "nothing has to be changed")

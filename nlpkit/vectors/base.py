@@ -47,8 +47,10 @@ class Settings:
     def check(self) -> None:
         """Errors: a UserError that names the setting and what it may be."""
         if self.method == "glove":
-            raise UserError("glove learns from counts of words that stand near each other, and not from text",
-                            hint="nlpkit vectors cooccur counts them, nlpkit vectors glove learns")  # fmt: skip
+            raise UserError(
+                "glove learns from counts of words that stand near each other, and not from text",
+                hint="nlpkit vectors cooccur counts them, nlpkit vectors glove learns",
+            )
         choose(METHODS, self.method, field="method")
         choose(LOSSES, self.loss, field="loss")
         for name, least in (("dim", 1), ("window", 1), ("negative", 1), ("epochs", 0), ("sample", 0.0)):

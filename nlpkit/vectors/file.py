@@ -86,8 +86,11 @@ class Vectors:
         if row is None:
             guess = nearest(word, self.words[:_GUESSES]) or nearest(word.lower(), self.words[:_GUESSES])
             meant = f'; did you mean "{guess}"?' if guess else ""
-            raise UserError(f'the word "{word}" has no vector{meant}', where=self.where,
-                            hint=f"{len(self.words):,} words have one; rarer words were left out")  # fmt: skip
+            raise UserError(
+                f'the word "{word}" has no vector{meant}',
+                where=self.where,
+                hint=f"{len(self.words):,} words have one; rarer words were left out",
+            )
         return row
 
 
@@ -104,8 +107,11 @@ def load(path: Path) -> Vectors:
     for name, rows in (("vectors", vectors), ("ngrams", ngrams)):
         if rows is not None and (bad := _not_numbers(rows)) is not None:
             whose = f'that of "{words[bad]}"' if name == "vectors" else f"row {bad:,} of its n-grams"
-            raise RunError(f"its vectors are not numbers: {whose}", where=path,
-                           hint="the training that made them diverged, or the file is damaged")  # fmt: skip
+            raise RunError(
+                f"its vectors are not numbers: {whose}",
+                where=path,
+                hint="the training that made them diverged, or the file is damaged",
+            )
     return Vectors(words, vectors, counts, config, Path(path), artifact.tokenizer, ngrams)
 
 

@@ -100,8 +100,11 @@ def _pairs(opened: Vectors, given: Pairs, path: Path, draws: Draws) -> tuple[Val
     known = np.array([first is not None and second is not None for first, second in rows])
     least = 1 if given.scores is None else 3
     if known.sum() < least:
-        raise UserError(f"only {known.sum()} of its {len(rows):,} pairs have both words in the vocabulary; "
-                        f"{'a rank correlation needs 3' if given.scores else 'one is needed'}", where=path)  # fmt: skip
+        raise UserError(
+            f"only {known.sum()} of its {len(rows):,} pairs have both words in the vocabulary; "
+            f"{'a rank correlation needs 3' if given.scores else 'one is needed'}",
+            where=path,
+        )
     pairs = np.array([pair for pair, use in zip(rows, known, strict=True) if use], np.int64)
     cosines = np.einsum("nd,nd->n", opened.unit[pairs[:, 0]], opened.unit[pairs[:, 1]])
     scores = None if given.scores is None else np.array(given.scores)[known]
@@ -113,10 +116,13 @@ def _pairs(opened: Vectors, given: Pairs, path: Path, draws: Draws) -> tuple[Val
         names = np.array(given.relation)
         ranks = neighbour_ranks(opened, pairs)
         detail["relations"] = [
-            {"relation": name, **_coverage(known[names == name]),
-             **_related(names[known] == name, cosines, ranks, scores, draws)}
+            {
+                "relation": name,
+                **_coverage(known[names == name]),
+                **_related(names[known] == name, cosines, ranks, scores, draws),
+            }
             for name in dict.fromkeys(given.relation)
-        ]  # fmt: skip
+        ]
     return values, detail
 
 
@@ -165,8 +171,9 @@ def _analogies(
 ) -> tuple[Values, dict[str, Any]]:
     size = min(restrict or len(opened.words), len(opened.words))
     found = [[opened.find(word) for word in question] for question in given.questions]
-    rows = np.array([[-1 if row is None or size <= row < len(opened.words) else row for row in four] for four in found],
-                    np.int64)  # fmt: skip
+    rows = np.array(
+        [[-1 if row is None or size <= row < len(opened.words) else row for row in four] for four in found], np.int64
+    )
     known: NDArray[np.bool_] = np.all(rows >= 0, axis=1) & (rows[:, 3] < size)
     if not known.any():
         raise UserError(f"none of its {len(rows):,} analogies has all its words in the vocabulary", where=path)

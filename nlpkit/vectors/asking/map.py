@@ -76,9 +76,13 @@ def map_words(
         for word, (x, y), group in zip(drawn.words, points, drawn.groups, strict=True)
     ]
     return {
-        "output": str(output), "kind": "map", "bytes": output.stat().st_size, "method": method, "explained": explained,
+        "output": str(output),
+        "kind": "map",
+        "bytes": output.stat().st_size,
+        "method": method,
+        "explained": explained,
         "points": told,
-    }  # fmt: skip
+    }
 
 
 def _listed(path: Path) -> list[str]:
@@ -101,8 +105,10 @@ def _chosen(
     for row in range(min(top or 0, len(opened.words))):
         found.setdefault(row, None)
     if not 3 <= len(found) <= MOST:
-        raise UserError(f"{len(found):,} words are asked for; a map shows 3 to {MOST:,}",
-                        hint="name words, or give --near WORD, --words-from FILE or --top N")  # fmt: skip
+        raise UserError(
+            f"{len(found):,} words are asked for; a map shows 3 to {MOST:,}",
+            hint="name words, or give --near WORD, --words-from FILE or --top N",
+        )
     return found
 
 

@@ -69,8 +69,12 @@ def _figure(drawn: Map) -> Any:
     width, height = _area(n)
     focus, plain = _font("DejaVuSans-Bold.ttf", "bold"), _font("DejaVuSans.ttf", "normal")
     fonts = [focus if word in drawn.near else plain for word in drawn.words]
-    boxes = np.array([_extent(TextPath((0, 0), word, size=size, prop=font), size)
-                      for word, font in zip(_quoted(drawn.words), fonts, strict=True)])  # fmt: skip
+    boxes = np.array(
+        [
+            _extent(TextPath((0, 0), word, size=size, prop=font), size)
+            for word, font in zip(_quoted(drawn.words), fonts, strict=True)
+        ]
+    )
     points = _scaled(drawn.points, (width, height))
     corners, far = placed(points, boxes, (width, height))
     whole = np.array((width + 2 * _EDGE, height + _EDGE + _FOOT))
@@ -91,8 +95,16 @@ def _figure(drawn: Map) -> Any:
             axes.plot((point[0], end[0]), (point[1], end[1]), color=_LINE, linewidth=0.5, zorder=1)
         strong = drawn.words[place] in drawn.near
         axes.scatter([point[0]], [point[1]], s=34 if strong else 15, color=colours[place], linewidths=0, zorder=3)
-        axes.text(corner[0], corner[1] + 0.22 * box[1], label, font=fonts[place], size=size, va="baseline", zorder=4,
-                  color=colours[place] if strong else _INK)  # fmt: skip
+        axes.text(
+            corner[0],
+            corner[1] + 0.22 * box[1],
+            label,
+            font=fonts[place],
+            size=size,
+            va="baseline",
+            zorder=4,
+            color=colours[place] if strong else _INK,
+        )
     figure.text(_EDGE / whole[0], 0.4 * _FOOT / whole[1], _caption(drawn), color="#66727f", font=plain, size=7.5)
     return figure
 

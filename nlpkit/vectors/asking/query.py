@@ -45,9 +45,7 @@ def nearest(
     return {"nearest": found, "plus": plus, "minus": minus}
 
 
-def analogy(
-    vectors: Path, a: str, b: str, c: str, *, k: int = 10, analogy_score: str | None = None
-) -> dict[str, Any]:  # fmt: skip
+def analogy(vectors: Path, a: str, b: str, c: str, *, k: int = 10, analogy_score: str | None = None) -> dict[str, Any]:
     """a is to b as c is to ...? The ``k`` words with the largest score, without the three.
 
     ``analogy_score`` (None: add) is one of `SCORES`. Returns ``{"a", "b", "c", "analogy_score", "answers": [{"word",

@@ -103,8 +103,11 @@ def _pairs(name: str, path: Path, lines: list[tuple[int, str]]) -> Pairs:
             continue  # the names of the columns
         where = f"{path}:{number}"
         if column is None and score is None:
-            raise UserError(f'"{line[:60]}" is not two words and a number', where=where,
-                            hint="a test set has lines 'word word score' or, for analogies, ': name'")  # fmt: skip
+            raise UserError(
+                f'"{line[:60]}" is not two words and a number',
+                where=where,
+                hint="a test set has lines 'word word score' or, for analogies, ': name'",
+            )
         if column is not None and (len(fields) <= column or not all(fields[:2]) or not fields[column]):
             raise UserError(f'"{line[:60]}" has no relation, which is column {column + 1}', where=where)
         if pairs and (score is None) != (not scores):

@@ -35,6 +35,7 @@ def load(path: Path) -> Cooccurrence:
     cells = Cells(*(artifact.array(name) for name in ("offsets", "columns", "values")))
     counts = artifact.array("counts")
     if len(words) < 2 or not len(cells.columns):
-        raise UserError(f"has {len(words):,} words and {len(cells.columns):,} cells; at least 2 and 1 are needed",
-                        where=path)  # fmt: skip
+        raise UserError(
+            f"has {len(words):,} words and {len(cells.columns):,} cells; at least 2 and 1 are needed", where=path
+        )
     return Cooccurrence(words, counts, cells, config, artifact.tokenizer)

@@ -63,8 +63,9 @@ def distance_weights(window: int, occurrences: int) -> tuple[Longs, int]:
     """
     if window > (cap := _largest_window(occurrences)):
         whose = f"of a word that occurs {occurrences:,} times " if occurrences > 1 else ""
-        raise UserError(f"window is {window}; counts {whose}are exact in 64 bits up to a window of {cap}",
-                        hint=f"--window {cap}")  # fmt: skip
+        raise UserError(
+            f"window is {window}; counts {whose}are exact in 64 bits up to a window of {cap}", hint=f"--window {cap}"
+        )
     one = math.lcm(*range(1, window + 1))
     return np.array([0, *(one // distance for distance in range(1, window + 1))], np.int64), one
 
@@ -108,9 +109,15 @@ def count_pairs(corpus: Corpus, counts: Longs, window: int, *, target: Path, mem
 
 
 def _block_table(
-    pool: ThreadPoolExecutor, corpus: Corpus, start: int, end: int, weights: Longs, vocab_size: int, most: int,
+    pool: ThreadPoolExecutor,
+    corpus: Corpus,
+    start: int,
+    end: int,
+    weights: Longs,
+    vocab_size: int,
+    most: int,
     threads: int,
-) -> Iterator[Part]:  # fmt: skip
+) -> Iterator[Part]:
     """The table of what stands around the tokens start..end, some rows at a time."""
     end = min(end, corpus.words)
     text, first, last = _bordered(corpus, start, end, len(weights) - 1)
@@ -232,8 +239,12 @@ def _empty(cells: int) -> tuple[Ints, Longs]:
 
 def _dense(vocab_size: int) -> tuple[NDArray[Any], ...]:
     """What a thread gathers a row in: sums, the touched columns, and a bit for each column and for each 64 of them."""
-    return (np.zeros(vocab_size, np.int64), np.empty(vocab_size + 1, np.int32),
-            np.zeros(vocab_size // 64 + 1, np.uint64), np.zeros(vocab_size // 4096 + 1, np.uint64))  # fmt: skip
+    return (
+        np.zeros(vocab_size, np.int64),
+        np.empty(vocab_size + 1, np.int32),
+        np.zeros(vocab_size // 64 + 1, np.uint64),
+        np.zeros(vocab_size // 4096 + 1, np.uint64),
+    )
 
 
 def _chunks(bound: Longs, most: int) -> list[tuple[int, int]]:

@@ -95,9 +95,11 @@ class Learner:
         places = self.blocks.places
         words, contexts = (self.state[side][places, 0, : self.dim] for side in ("words", "contexts"))
         found = {
-            "vectors": words + contexts, "context": contexts, "bias": self.state["word_bias"][places, 0],
+            "vectors": words + contexts,
+            "context": contexts,
+            "bias": self.state["word_bias"][places, 0],
             "context_bias": self.state["context_bias"][places, 0],
-        }  # fmt: skip
+        }
         if not all(np.isfinite(array).all() for array in found.values()):
             raise RunError("the vectors are not finite", hint="a smaller --lr")
         return found
@@ -120,8 +122,13 @@ def learn_all(learner: Learner, run: Run, epochs: int, save_every: int | None, t
             learner.learn(rounds(learner.seed, epoch)[position["round"]], threads, pool)
             position = {"epoch": epoch, "round": position["round"] + 1}
             share = (epoch - 1 + position["round"] / STRIPES) / epochs
-            events.emit("progress", label=f"epoch {epoch}/{epochs}", done=round(share * visits * epochs),
-                        total=visits * epochs, unit="steps")  # fmt: skip
+            events.emit(
+                "progress",
+                label=f"epoch {epoch}/{epochs}",
+                done=round(share * visits * epochs),
+                total=visits * epochs,
+                unit="steps",
+            )
             ended = position["round"] == STRIPES
             if ended:
                 loss = learner.loss(epoch)

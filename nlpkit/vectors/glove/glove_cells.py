@@ -124,9 +124,13 @@ def _read(room: int, begin: int, size: int) -> NDArray[Any]:
 
 
 def _distribute(
-    table: cooccurrence_count.Cells, room: int, free: NDArray[np.int64], places: NDArray[np.int64], x_max: float,
+    table: cooccurrence_count.Cells,
+    room: int,
+    free: NDArray[np.int64],
+    places: NDArray[np.int64],
+    x_max: float,
     alpha: float,
-) -> None:  # fmt: skip
+) -> None:
     """Write each cell at the next free place of its block."""
     done = 0
     for first, second, values in _pieces(table):

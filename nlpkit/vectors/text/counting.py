@@ -163,9 +163,11 @@ def choose_words(
     total = int(counts.sum())
     if len(chosen) < 2:
         most = int(counts.max(initial=0))
-        raise UserError(f"{len(chosen)} of the corpus' {total:,} words occur {min_count} times or more; at least 2 are "
-                        f"needed, and the most frequent occurs {most:,} times",
-                        hint="a smaller --min-count, or more text")  # fmt: skip
+        raise UserError(
+            f"{len(chosen)} of the corpus' {total:,} words occur {min_count} times or more; at least 2 are "
+            f"needed, and the most frequent occurs {most:,} times",
+            hint="a smaller --min-count, or more text",
+        )
     final = np.full(len(counts), -1, np.int32)
     final[chosen] = np.arange(len(chosen), dtype=np.int32)
     return Vocabulary([names[old] for old in chosen], counts[chosen], total), final

@@ -66,8 +66,9 @@ def read(run: Run, tokenizer: Tokenizer | None, *, threads: int | None, dry_run:
     tokens = [_is_artefact(path) for path in run.paths("corpus")]
     if any(tokens) and not all(tokens):
         plain, made = (run.paths("corpus")[tokens.index(kind)] for kind in (False, True))
-        raise UserError(f"is a token file, and {plain.name} is text", where=made,
-                        hint="give text only, or token files only")  # fmt: skip
+        raise UserError(
+            f"is a token file, and {plain.name} is text", where=made, hint="give text only, or token files only"
+        )
     spooled = not dry_run or passes is not None
     found = _tokens(run, "corpus") if all(tokens) else _text(run, tokenizer, "corpus", threads, spooled=spooled)
     source, names, counts = found.source, found.names, found.counts
@@ -80,8 +81,12 @@ def read(run: Run, tokenizer: Tokenizer | None, *, threads: int | None, dry_run:
     vocabulary, final = choose_words(names, counts, min_count=options["min_count"], vocab_size=options["vocab_size"])
     text = None if dry_run else rewritten(source.blocks(), final, run.output)
     source.close()
-    config = {"min_count": options["min_count"], "lowercase": found.lowercase, "words": vocabulary.words,
-              "strip_accents": None if found.lowercase is None else bool(options["strip_accents"])}  # fmt: skip
+    config = {
+        "min_count": options["min_count"],
+        "lowercase": found.lowercase,
+        "words": vocabulary.words,
+        "strip_accents": None if found.lowercase is None else bool(options["strip_accents"]),
+    }
     if passes is not None:
         config |= {"phrases": passes, "phrase_threshold": threshold}
     return Reading(vocabulary, text, found.tokenizer, config, joined)
@@ -149,11 +154,13 @@ def _text(run: Run, tokenizer: Tokenizer | None, role: str, threads: int | None,
 def _tokens(run: Run, role: str) -> _Found:
     options = run.options
     given = {
-        "lowercase": options["lowercase"], "strip_accents": options["strip_accents"],
+        "lowercase": options["lowercase"],
+        "strip_accents": options["strip_accents"],
         "tokenizer": run.path("tokenizer"),
         "field": None if options["field"] == "text" else options["field"],
-        "on_error": None if options["on_error"] == "error" else options["on_error"], "format": options["format"],
-    }  # fmt: skip
+        "on_error": None if options["on_error"] == "error" else options["on_error"],
+        "format": options["format"],
+    }
     refuse(given, "the corpus is token files, in which the text is tokens already")
     source = TokenSource(TokenFiles.open(run.paths(role)))
     counts = count(source.blocks(), None, f"reading {role}")

@@ -63,9 +63,18 @@ def _number(slots: Longs, hashes: Longs, begins: Longs, arena: Bytes, used: Long
 
 @inlined
 def _words(
-    source: Bytes, place: Any, stop: Any, kinds: Bytes, slots: Longs, hashes: Longs, begins: Longs, arena: Bytes,
-    used: Longs, ids: Ints, found: Any,
-) -> Any:  # fmt: skip
+    source: Bytes,
+    place: Any,
+    stop: Any,
+    kinds: Bytes,
+    slots: Longs,
+    hashes: Longs,
+    begins: Longs,
+    arena: Bytes,
+    used: Longs,
+    ids: Ints,
+    found: Any,
+) -> Any:
     """Put the numbers of a chunk's words behind the ``found`` ids; how many there are then, -1 if the table is full."""
     while place < stop:
         begin = begins[used[0]]
@@ -115,9 +124,16 @@ def _end(text: Bytes, place: Any, kinds: Bytes) -> tuple[Any, Any]:
 
 @kernel
 def scan(
-    text: Bytes, kinds: Bytes2, words: Table, others: Table, spelled: Bytes, ends: Longs, at: Longs,
-    ids: Ints, lengths: Longs,
-) -> int:  # fmt: skip
+    text: Bytes,
+    kinds: Bytes2,
+    words: Table,
+    others: Table,
+    spelled: Bytes,
+    ends: Longs,
+    at: Longs,
+    ids: Ints,
+    lengths: Longs,
+) -> int:
     """Number the words of ``text``, which ends with a line end, from where ``at`` says on. Returns why it came back.
 
     ``kinds`` [2, 256] is what a byte is in the text, and in what Python spelled. The words of the chunk that ``others``

@@ -32,7 +32,7 @@ from nlpkit.vectors.word2vec.rounds import (
     Units,
     meeting,
     system,
-)  # fmt: skip
+)
 
 WORDS_A_ROUND = UNIT * UNITS
 _LINE = 64  # bytes; a vector of eight floats lies in one line when rows begin at a multiple of its size
@@ -46,9 +46,15 @@ class Learner:
     result, but for the one of the bias."""
 
     def __init__(
-        self, corpus: Corpus, counts: NDArray[np.int64], settings: Settings, seed: Address, threads: int,
-        grams: Grams | None = None, tree: huffman.Tree | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        corpus: Corpus,
+        counts: NDArray[np.int64],
+        settings: Settings,
+        seed: Address,
+        threads: int,
+        grams: Grams | None = None,
+        tree: huffman.Tree | None = None,
+    ) -> None:
         """``tree`` is that of the counts, which loss hs makes if it is not given."""
         self.settings, self.seed, self.corpus, self.words = settings, seed, corpus, corpus.words
         self.noise = noise_distribution(counts, settings.noise_exponent)
@@ -90,9 +96,21 @@ class Learner:
 
         def work(thread: int) -> None:
             KERNELS.train_rounds(
-                self.plan, self._units, self._scratch[thread], self._x, self._y, self._uses, key, rates, first, last,
-                thread, self.threads, team, waiting,
-            )  # fmt: skip
+                self.plan,
+                self._units,
+                self._scratch[thread],
+                self._x,
+                self._y,
+                self._uses,
+                key,
+                rates,
+                first,
+                last,
+                thread,
+                self.threads,
+                team,
+                waiting,
+            )
 
         others = [pool.submit(work, thread) for thread in range(1, self.threads)]
         work(0)
@@ -136,15 +154,26 @@ class Learner:
         mask[: settings.dim] = 1
         none = np.zeros(0, np.int64)
         return Plan(
-            ids=_read_only(corpus.ids, np.int32), offsets=_read_only(corpus.offsets, np.int64), window=settings.window,
-            keep=_bits(keep_probability(counts, settings.sample)), negative=settings.negative,
+            ids=_read_only(corpus.ids, np.int32),
+            offsets=_read_only(corpus.offsets, np.int64),
+            window=settings.window,
+            keep=_bits(keep_probability(counts, settings.sample)),
+            negative=settings.negative,
             alias=alias_table(self.noise) if settings.loss != "hs" else np.zeros(2, np.uint32),
-            nodes=nodes, labels=labels, paths=paths, roots=settings.output_rows(len(counts)),
+            nodes=nodes,
+            labels=labels,
+            paths=paths,
+            roots=settings.output_rows(len(counts)),
             grams=self.grams.rows if self.grams else none,
-            gram_ends=self.grams.ends if self.grams else none, cbow=settings.method == "cbow",
-            tree=settings.loss == "hs", mean=settings.average, divide=settings.divide,
-            bias=settings.dim if self.biased else -1, mask=mask, width=self.width,
-        )  # fmt: skip
+            gram_ends=self.grams.ends if self.grams else none,
+            cbow=settings.method == "cbow",
+            tree=settings.loss == "hs",
+            mean=settings.average,
+            divide=settings.divide,
+            bias=settings.dim if self.biased else -1,
+            mask=mask,
+            width=self.width,
+        )
 
 
 def aligned(rows: int, width: int) -> NDArray[np.float32]:
@@ -199,10 +228,17 @@ def _matrix(rows: int, width: int, room: int) -> Matrix:
 
     users = np.zeros(2 * rows, np.int64)
     return Matrix(
-        floats=_large(rows, UNITS * room, width).reshape(-1), copies=rows * width, places=users.view(np.uint16),
-        users=users, rows=numbers(), uses=numbers(), at=numbers(), shared=numbers(), sharers=numbers(),
+        floats=_large(rows, UNITS * room, width).reshape(-1),
+        copies=rows * width,
+        places=users.view(np.uint16),
+        users=users,
+        rows=numbers(),
+        uses=numbers(),
+        at=numbers(),
+        shared=numbers(),
+        sharers=numbers(),
         sizes=np.zeros((SLOTS, 2), np.int64),
-    )  # fmt: skip
+    )
 
 
 def _units(width: int, places: int, longest: int, *, means: bool) -> Units:
@@ -210,18 +246,27 @@ def _units(width: int, places: int, longest: int, *, means: bool) -> Units:
         return np.zeros((SLOTS, count), np.int64)
 
     return Units(
-        kept=numbers(places), inputs_of=numbers(places), starts=numbers(places), ends=numbers(places),
-        reach=numbers(places), picks=numbers(POOL + places),
-        outputs=numbers(max(UNIT, GROUP) * (longest + LANES) + LANES), spans=numbers(4),
+        kept=numbers(places),
+        inputs_of=numbers(places),
+        starts=numbers(places),
+        ends=numbers(places),
+        reach=numbers(places),
+        picks=numbers(POOL + places),
+        outputs=numbers(max(UNIT, GROUP) * (longest + LANES) + LANES),
+        spans=numbers(4),
         before=aligned(UNITS, places * width if means else 0),
-    )  # fmt: skip
+    )
 
 
 def _scratch(width: int, places: int, longest: int, window: int) -> Scratch:
     most, scores = 2 * window * GROUP, -(-(longest + LANES) // LANES) * LANES
     return Scratch(
-        inputs=np.zeros(most + 2 * window, np.int64), windows=np.zeros((GROUP, 4), np.int64),
-        froms=np.zeros(GROUP, np.int64), begun=np.zeros(places, np.int64), scores=aligned(most, scores).reshape(-1),
-        hidden=aligned(GROUP, width).reshape(-1), error=aligned(GROUP, width).reshape(-1),
+        inputs=np.zeros(most + 2 * window, np.int64),
+        windows=np.zeros((GROUP, 4), np.int64),
+        froms=np.zeros(GROUP, np.int64),
+        begun=np.zeros(places, np.int64),
+        scores=aligned(most, scores).reshape(-1),
+        hidden=aligned(GROUP, width).reshape(-1),
+        error=aligned(GROUP, width).reshape(-1),
         holders=np.zeros(UNITS, np.int64),
-    )  # fmt: skip
+    )

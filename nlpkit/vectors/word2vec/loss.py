@@ -30,9 +30,13 @@ class Loss:
     """Measures the loss of an engine's weights on what it drew when it was made."""
 
     def __init__(
-        self, corpus: Corpus, counts: NDArray[np.int64], settings: Settings, seed: Address,
+        self,
+        corpus: Corpus,
+        counts: NDArray[np.int64],
+        settings: Settings,
+        seed: Address,
         tree: huffman.Tree | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """``tree`` is that of the counts, which loss hs makes if it is not given."""
         rng = seed.generator()
         words, sentence = _sample(corpus, rng)

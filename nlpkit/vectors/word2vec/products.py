@@ -43,8 +43,9 @@ def room(inputs: int, count: int) -> Any:
 
 
 @inlined
-def score4(a: Any, inputs: Any, q: int, b: Any, outputs: Any, first: int, count: int, scores: Any, at: int,
-           width: int) -> None:  # fmt: skip
+def score4(
+    a: Any, inputs: Any, q: int, b: Any, outputs: Any, first: int, count: int, scores: Any, at: int, width: int
+) -> None:
     """Scores of the inputs q to q + 3."""
     zero = splat(np.float32(0))
     i0, i1, i2, i3 = item(inputs, q), item(inputs, q + 1), item(inputs, q + 2), item(inputs, q + 3)
@@ -65,8 +66,9 @@ def score4(a: Any, inputs: Any, q: int, b: Any, outputs: Any, first: int, count:
 
 
 @inlined
-def score2(a: Any, inputs: Any, q: int, b: Any, outputs: Any, first: int, count: int, scores: Any, at: int,
-           width: int) -> None:  # fmt: skip
+def score2(
+    a: Any, inputs: Any, q: int, b: Any, outputs: Any, first: int, count: int, scores: Any, at: int, width: int
+) -> None:
     """Scores of the inputs q and q + 1."""
     zero = splat(np.float32(0))
     i0, i1 = item(inputs, q), item(inputs, q + 1)
@@ -121,8 +123,9 @@ def steps(scores: Any, at: int, inputs: int, count: int, labels: Any, first: int
 
 
 @inlined
-def learn4(a: Any, inputs: Any, q: int, b: Any, outputs: Any, first: int, count: int, step: Any, at: int, mask: Any,
-           width: int) -> None:  # fmt: skip
+def learn4(
+    a: Any, inputs: Any, q: int, b: Any, outputs: Any, first: int, count: int, step: Any, at: int, mask: Any, width: int
+) -> None:
     """Outputs move along inputs, and inputs along the outputs as they were. ``mask`` [W] is 1 where inputs may move."""
     zero = splat(np.float32(0))
     i0, i1, i2, i3 = item(inputs, q), item(inputs, q + 1), item(inputs, q + 2), item(inputs, q + 3)
@@ -148,8 +151,9 @@ def learn4(a: Any, inputs: Any, q: int, b: Any, outputs: Any, first: int, count:
 
 
 @inlined
-def learn2(a: Any, inputs: Any, q: int, b: Any, outputs: Any, first: int, count: int, step: Any, at: int, mask: Any,
-           width: int) -> None:  # fmt: skip
+def learn2(
+    a: Any, inputs: Any, q: int, b: Any, outputs: Any, first: int, count: int, step: Any, at: int, mask: Any, width: int
+) -> None:
     """As `learn4`, for the inputs q and q + 1."""
     zero = splat16(np.float32(0))
     i0, i1 = item(inputs, q), item(inputs, q + 1)
@@ -168,8 +172,20 @@ def learn2(a: Any, inputs: Any, q: int, b: Any, outputs: Any, first: int, count:
 
 
 @inlined
-def learn1(a: Any, i: int, b: Any, outputs: Any, first: int, count: int, step: Any, at: int, mask: Any, error: Any,
-           to: int, width: int) -> None:  # fmt: skip
+def learn1(
+    a: Any,
+    i: int,
+    b: Any,
+    outputs: Any,
+    first: int,
+    count: int,
+    step: Any,
+    at: int,
+    mask: Any,
+    error: Any,
+    to: int,
+    width: int,
+) -> None:
     """Outputs move along the input i; what it would move by itself is put in ``error`` [to : to + W]."""
     zero = splat16(np.float32(0))
     for c in range(0, width - WIDE, 2 * WIDE):

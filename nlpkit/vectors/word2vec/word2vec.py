@@ -283,9 +283,21 @@ def rate_at(word: Any, rates: Any) -> Any:
 
 @kernel
 def train_rounds(
-    plan: Plan, units: Units, own: Scratch, x: Matrix, y: Matrix, uses: Longs, key: int, rates: tuple[float, float,
-    float, float], first: int, last: int, thread: int, threads: int, meeting: Longs, system: System,
-) -> int:  # fmt: skip
+    plan: Plan,
+    units: Units,
+    own: Scratch,
+    x: Matrix,
+    y: Matrix,
+    uses: Longs,
+    key: int,
+    rates: tuple[float, float, float, float],
+    first: int,
+    last: int,
+    thread: int,
+    threads: int,
+    meeting: Longs,
+    system: System,
+) -> int:
     """One thread's share of the rounds ``first`` to ``last`` of an epoch. All threads of a team call it at once.
 
     ``uses``: a zero for each row of x, with n-grams. ``meeting`` and ``system`` are those of
