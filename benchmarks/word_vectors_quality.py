@@ -21,9 +21,9 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from nlpkit.artifact import file
-from nlpkit.vectors.asking import testsets
 from nlpkit.vectors.base import keep_probability, noise_distribution
 from nlpkit.vectors.file import Vectors
+from nlpkit.vectors.queries import testsets
 from nlpkit.vectors.word2vec import huffman
 
 RESTRICT = 30_000  # analogies are answered among the most frequent words

@@ -89,7 +89,7 @@ def formats(incomplete: str) -> list[str]:
 
 
 def projections(incomplete: str) -> list[str]:
-    from nlpkit.vectors.asking.map import METHODS
+    from nlpkit.vectors.queries.map import METHODS
 
     return _begin(METHODS, incomplete)
 

@@ -1,4 +1,4 @@
-"""What word vectors are learnt from and by: settings, text as ids, weights.
+"""The inputs and outputs of training word vectors: settings, the corpus as ids, weights.
 
 Shapes: V words, D width, N words of the corpus, S sentences.
 """
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nlpkit.base.errors import UserError, choose
 from nlpkit.vectors import LOSSES, METHODS
 
-MAX_WINDOW = 10_000  # words on each side; a unit's rows are numbered with 16 bits
+MAX_WINDOW = 10_000  # words on each side; the row indices of a unit are 16-bit integers
 MIN_LR = 1e-4  # where the linear decay ends, as in word2vec
 
 Floats = NDArray[np.float32]
@@ -24,7 +24,7 @@ Ids = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Settings:
-    """How to learn: the names of the options of ``nlpkit vectors train``.
+    """The hyperparameters of a training; the fields are named like the options of ``nlpkit vectors train``.
 
     ``sample`` is the threshold t of subsampling (0: none). ``average``: whether CBOW takes the mean of the words around
     and not their sum. ``divide``: whether each of them gets its part of the mean's gradient, or all of it, as in
@@ -48,8 +48,8 @@ class Settings:
         """Errors: a UserError that names the setting and what it may be."""
         if self.method == "glove":
             raise UserError(
-                "glove learns from counts of words that stand near each other, and not from text",
-                hint="nlpkit vectors cooccur counts them, nlpkit vectors glove learns",
+                "glove learns from co-occurrence counts and not from text",
+                hint="nlpkit vectors cooccur counts, nlpkit vectors glove trains on the counts",
             )
         choose(METHODS, self.method, field="method")
         choose(LOSSES, self.loss, field="loss")
@@ -65,15 +65,15 @@ class Settings:
             raise UserError(f"noise-exponent is {self.noise_exponent}, expected a number")
 
     def to_json(self) -> dict[str, float | str | bool]:
-        """The settings that this method and loss read."""
-        unread = ({"average", "divide"} if self.method != "cbow" else set()) | (
+        """The settings that this method and loss use."""
+        unused = ({"average", "divide"} if self.method != "cbow" else set()) | (
             {"negative", "noise_exponent"} if self.loss == "hs" else set()
         )
-        return {name: value for name, value in vars(self).items() if name not in unread}
+        return {name: value for name, value in vars(self).items() if name not in unused}
 
     @property
     def output_name(self) -> str:
-        """The tensor of the output side: one row a word, or one a node of the tree."""
+        """The name of the output matrix: a row per word, or per inner node of the Huffman tree."""
         return "nodes" if self.loss == "hs" else "context"
 
     def output_rows(self, words: int) -> int:
@@ -82,7 +82,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus as ids on disk, without the words outside the vocabulary; it can be read again and again.
+    """A corpus as ids on disk, without out-of-vocabulary words; it can be read any number of times.
 
     ``ids`` [N] int32 and ``offsets`` [S + 1] int64 are memory-mapped; sentence s begins at ``offsets[s]``.
     """
@@ -99,7 +99,7 @@ class Corpus:
         return len(self.offsets) - 1
 
     def forget(self) -> None:
-        """Let the system take back the memory of what was read; it is read again when it is needed."""
+        """Let the operating system drop the pages of the map; they are read again when needed."""
         for array in (self.ids, self.offsets):
             if isinstance(array, np.memmap):
                 array._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
@@ -107,9 +107,9 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Weights:
-    """What is learnt: ``vectors`` [V, D], and the output side: [V, D], or for hs inner nodes [V - 1, D].
+    """The trained parameters: ``vectors`` [V, D] and the output matrix: [V, D], or for hs the inner nodes [V - 1, D].
 
-    ``bias`` [V] is that of the outputs (nce only), ``ngrams`` [B, D] the vectors of n-grams, by their number.
+    ``bias`` [V] belongs to the outputs (nce only); ``ngrams`` [B, D] are the vectors of the n-gram buckets.
     """
 
     vectors: Floats
@@ -119,7 +119,7 @@ class Weights:
 
 
 def keep_probability(counts: NDArray[np.int64], sample: float) -> NDArray[np.float64]:
-    """With which probability each occurrence of a word stays in a sentence, [V].
+    """The probability that an occurrence of a word survives subsampling, [V].
 
     word2vec.c's formula, (sqrt(f / t) + 1) t / f for frequency f and threshold t = ``sample``; Mikolov et al. 2013b
     (section 2.3, equation 5) print sqrt(t / f).
@@ -131,8 +131,8 @@ def keep_probability(counts: NDArray[np.int64], sample: float) -> NDArray[np.flo
 
 
 def noise_distribution(counts: NDArray[np.int64], exponent: float) -> NDArray[np.float64]:
-    """From what negatives are drawn, [V]: the counts to a power (Mikolov et al. 2013b, section 2.2)."""
-    if exponent == 0.75:  # square roots are the same numbers on every processor, other powers need not be
+    """The distribution of the negatives, [V]: the counts to a power (Mikolov et al. 2013b, section 2.2)."""
+    if exponent == 0.75:  # IEEE square roots are the same on every CPU, other powers need not be
         root = np.sqrt(counts.astype(np.float64))
         powers = root * np.sqrt(root)
     else:

@@ -1,4 +1,4 @@
-"""A vectors file: words, one row for each, and the output side of the training."""
+"""A file of word vectors: words, a row for each, and the output matrix of the training."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ from nlpkit.base.errors import RunError, UserError, nearest
 from nlpkit.tokenizers.normalize import normalize
 
 KIND = "vectors"
-_GUESSES = 50_000  # the most frequent words, among which the nearest spelling is looked for
-_BLOCK = 1 << 16  # rows that are looked through at once
+_GUESSES = 50_000  # spelling suggestions come from this many of the most frequent words
+_BLOCK = 1 << 16  # rows checked together
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """Words and their vectors, ``vectors`` [V, D], the most frequent word first; ``counts`` [V], None when they came
-    from another tool's file, which does not tell. ``tokenizer`` is the one whose pieces the words are, if they are.
-    ``ngrams`` [B, D] are those of n-grams, when the words' are made of them; ``made`` are rows behind those of the
-    words: of words that the training has not seen."""
+    """Words and their vectors, ``vectors`` [V, D], the most frequent word first.
+
+    ``counts`` [V] is None for a file of another tool, which does not hold them. ``tokenizer`` is set when the words are
+    the pieces of a tokenizer. ``ngrams`` [B, D] are the vectors of n-gram buckets, when the training used sub-words.
+    ``oov``: out-of-vocabulary word -> its row, behind the V rows of the vocabulary.
+    """
 
     words: list[str]
     vectors: Floats
@@ -36,7 +38,7 @@ class Vectors:
     where: Path | None = None
     tokenizer: dict[str, Any] | None = None
     ngrams: Floats | None = None
-    made: dict[str, int] = field(default_factory=dict)
+    oov: dict[str, int] = field(default_factory=dict)
 
     @cached_property
     def ids(self) -> dict[str, int]:
@@ -49,43 +51,43 @@ class Vectors:
         return np.asarray(self.vectors / np.maximum(length, np.finfo(np.float32).tiny), np.float32)
 
     def find(self, word: str) -> int | None:
-        """The row of a word; where no word has capitals, in lower case too, and normalised as the words of the training
-        were. None: unknown."""
+        """The row of a word, None: unknown. A lower-cased vocabulary is searched for the lower-cased word and for the
+        normalised one too."""
         row = self.ids.get(word)
         if row is None and self.config.get("lowercase"):
             row = self.ids.get(word.lower())
             row = self.ids.get(self._normal(word)) if row is None else row
-        return self.made.get(word) if row is None else row
+        return self.oov.get(word) if row is None else row
 
     def _normal(self, word: str) -> str:
-        """A word as those of a lower-cased training were normalised. Files that do not say it had no accents."""
+        """A word as the training normalised it. Files without ``strip_accents`` come from a training that stripped."""
         return normalize(word, lower=True, strip=self.config.get("strip_accents", True)).strip()
 
-    def knowing(self, words: Iterable[str]) -> Vectors:
-        """These vectors, and one for each of ``words`` that has none but has n-grams: the mean of theirs (Bojanowski et
-        al. 2017, section 5.3). The pieces of a tokenizer are all there are: it makes no others."""
+    def with_oov(self, words: Iterable[str]) -> Vectors:
+        """These vectors, and one for each out-of-vocabulary word of ``words`` that has n-grams: the mean of their
+        vectors (Bojanowski et al. 2017, section 5.3). A tokenizer has no pieces out of its vocabulary."""
         if self.ngrams is None or self.tokenizer is not None:
             return self
         from nlpkit.vectors.text.subwords import ngrams, parse  # imports numba
 
-        least, most, buckets = parse(self.config["subwords"], self.config["buckets"])
-        found: dict[str, Floats] = {}
+        shortest, longest, buckets = parse(self.config["subwords"], self.config["buckets"])
+        composed: dict[str, Floats] = {}
         for word in dict.fromkeys(words):
             if self.find(word) is None:
-                spelt = self._normal(word) if self.config.get("lowercase") else word
-                if len(rows := ngrams(spelt, least, most, buckets)):
-                    found[word] = self.ngrams[rows].mean(0)
-        if not found:
+                normal = self._normal(word) if self.config.get("lowercase") else word
+                if len(rows := ngrams(normal, shortest, longest, buckets)):
+                    composed[word] = self.ngrams[rows].mean(0)
+        if not composed:
             return self
-        made = dict(zip(found, range(len(self.vectors), len(self.vectors) + len(found)), strict=True))
-        return replace(self, vectors=np.concatenate([self.vectors, np.stack(list(found.values()))]), made=made)
+        oov = dict(zip(composed, range(len(self.vectors), len(self.vectors) + len(composed)), strict=True))
+        return replace(self, vectors=np.concatenate([self.vectors, np.stack(list(composed.values()))]), oov=oov)
 
     def row(self, word: str) -> int:
-        """The row of a word. Errors: an unknown word is a UserError with the most alike of the frequent ones."""
+        """The row of a word. Errors: an unknown word is a UserError that suggests the nearest spelling."""
         row = self.find(word)
         if row is None:
-            guess = nearest(word, self.words[:_GUESSES]) or nearest(word.lower(), self.words[:_GUESSES])
-            meant = f'; did you mean "{guess}"?' if guess else ""
+            suggestion = nearest(word, self.words[:_GUESSES]) or nearest(word.lower(), self.words[:_GUESSES])
+            meant = f'; did you mean "{suggestion}"?' if suggestion else ""
             raise UserError(
                 f'the word "{word}" has no vector{meant}',
                 where=self.where,
@@ -95,7 +97,7 @@ class Vectors:
 
 
 def load(path: Path) -> Vectors:
-    """Open a vectors file. Errors: anything else is a UserError."""
+    """Open a file of word vectors. Errors: a UserError for any other file, a RunError for NaN or infinity."""
     artifact = file.read(path, kind=KIND)
     config = artifact.config
     words = config.pop("words")
@@ -105,17 +107,17 @@ def load(path: Path) -> Vectors:
         raise UserError(f"has {len(words):,} words for {len(vectors):,} vectors", where=path)
     ngrams = artifact.array("ngrams") if "ngrams" in artifact.tensors else None
     for name, rows in (("vectors", vectors), ("ngrams", ngrams)):
-        if rows is not None and (bad := _not_numbers(rows)) is not None:
-            whose = f'that of "{words[bad]}"' if name == "vectors" else f"row {bad:,} of its n-grams"
+        if rows is not None and (row := _first_not_finite(rows)) is not None:
+            whose = f'the vector of "{words[row]}"' if name == "vectors" else f"row {row:,} of the n-grams"
             raise RunError(
-                f"its vectors are not numbers: {whose}",
+                f"holds NaN or infinity: {whose}",
                 where=path,
                 hint="the training that made them diverged, or the file is damaged",
             )
     return Vectors(words, vectors, counts, config, Path(path), artifact.tokenizer, ngrams)
 
 
-def _not_numbers(rows_VD: Floats) -> int | None:
+def _first_not_finite(rows_VD: Floats) -> int | None:
     """The first row with NaN or infinity."""
     for start in range(0, len(rows_VD), _BLOCK):
         block = rows_VD[start : start + _BLOCK]

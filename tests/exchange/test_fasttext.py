@@ -45,7 +45,7 @@ def test_all_vectors_are_gensims(written, tmp_path, name):
     ours, theirs = load(tmp_path / "v.safetensors"), load_facebook_vectors(str(source))
     assert ours.words == theirs.index_to_key
     assert ours.counts.tolist() == [theirs.get_vecattr(word, "count") for word in ours.words]
-    ours = ours.knowing(UNKNOWN)
+    ours = ours.with_oov(UNKNOWN)
     for word in [*ours.words, *UNKNOWN]:
         if word != "</s>":  # gensim gives it n-grams, fastText's dictionary.cc does not
             np.testing.assert_allclose(ours.vectors[ours.row(word)], theirs.get_vector(word), atol=1e-6)

@@ -65,7 +65,7 @@ def test_with_subwords_it_is_gensims_fasttext(corpus, tmp_path):
                      max_n=3, bucket=97, sorted_vocab=0)  # fmt: skip
     model.build_vocab_from_freq(counts, corpus_count=len(sentences))
     model.train(sentences, total_examples=len(sentences), epochs=3)
-    found = load(tmp_path / "v.safetensors").knowing(["w999"])
+    found = load(tmp_path / "v.safetensors").with_oov(["w999"])
     np.testing.assert_array_equal(found.vectors[:60], model.wv.vectors)
     np.testing.assert_allclose(found.vectors[found.row("w999")], model.wv.get_vector("w999"), atol=1e-6)
 

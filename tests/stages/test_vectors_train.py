@@ -14,8 +14,8 @@ from nlpkit.base import events
 from nlpkit.base.errors import RunError, UserError
 from nlpkit.cli import app
 from nlpkit.stages.vectors_train import train
-from nlpkit.vectors.asking.query import nearest
 from nlpkit.vectors.file import load
+from nlpkit.vectors.queries.query import nearest
 from nlpkit.vectors.word2vec.learner import Learner
 
 TOPICS = ("bread butter cheese flour oven yeast", "anchor harbour keel mast rudder sail")

@@ -10,10 +10,10 @@ import pytest
 from nlpkit.artifact.provenance import Run
 from nlpkit.base.errors import UserError
 from nlpkit.cli import app
-from nlpkit.vectors.asking import query, testsets
-from nlpkit.vectors.asking.evaluate import evaluate, neighbour_ranks, spearman
-from nlpkit.vectors.asking.query import analogy, nearest
 from nlpkit.vectors.file import load
+from nlpkit.vectors.queries import query, testsets
+from nlpkit.vectors.queries.evaluate import evaluate, neighbour_ranks, spearman
+from nlpkit.vectors.queries.query import analogy, nearest
 
 SETS = Path(importlib.util.find_spec("gensim").origin).parent / "test" / "test_data"
 
@@ -250,7 +250,7 @@ def test_ranks_are_the_same_in_blocks(tmp_path, monkeypatch):
     pairs = np.array([[a, b] for a in range(7) for b in range(7) if a != b])
     whole = neighbour_ranks(opened, pairs)
     assert sorted(whole[:6]) == [1, 2, 3, 4, 5, 6]
-    monkeypatch.setattr("nlpkit.vectors.asking.evaluate._SCORES_AT_ONCE", 15)  # two pairs at a time
+    monkeypatch.setattr("nlpkit.vectors.queries.evaluate._SCORES_AT_ONCE", 15)  # two pairs at a time
     np.testing.assert_array_equal(neighbour_ranks(opened, pairs), whole)
 
 

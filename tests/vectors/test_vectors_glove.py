@@ -17,12 +17,12 @@ from nlpkit.stages import info as inspect
 from nlpkit.stages.vectors_cooccur import cooccur
 from nlpkit.stages.vectors_glove import glove
 from nlpkit.stages.verify import verify
-from nlpkit.vectors.asking.query import nearest
 from nlpkit.vectors.file import load
 from nlpkit.vectors.glove import cooccurrence, glove_cells
 from nlpkit.vectors.glove import glove as module
 from nlpkit.vectors.glove.glove import STRIPES, Learner, rounds
 from nlpkit.vectors.glove.glove_cells import sort_in_blocks
+from nlpkit.vectors.queries.query import nearest
 
 TOPICS = ("bread butter cheese flour oven yeast", "anchor harbour keel mast rudder sail")
 GLUE = ["the", "of", "and", "a", "in", "to"]

@@ -17,8 +17,8 @@ from making import vector_file
 import nlpkit
 from nlpkit.base.errors import UserError
 from nlpkit.cli import app
-from nlpkit.vectors.asking.labels import placed
-from nlpkit.vectors.asking.map import pca, tsne
+from nlpkit.vectors.queries.labels import place_labels
+from nlpkit.vectors.queries.map import pca, tsne
 
 FIRST, SECOND = [f"red{number}" for number in range(12)], [f"blue{number}" for number in range(12)]
 OTHERS = ["naïve", "$5", "東京", "a<b&c"]
@@ -110,7 +110,7 @@ def test_labels_keep_off_each_other_and_inside() -> None:
     points = rng.uniform((60, 30), (540, 450), size=(60, 2))
     points[:6] = points[0] + rng.normal(size=(6, 2)) * 2  # a heap of six
     sizes = np.stack([rng.uniform(15, 60, 60), np.full(60, 11.0)], 1)
-    corners, far = placed(points, sizes, area)
+    corners, far = place_labels(points, sizes, area)
     assert (corners >= 0).all() and (corners + sizes <= area).all()
     low = np.maximum(corners[:, None], corners[None])
     high = np.minimum(corners[:, None] + sizes[:, None], corners[None] + sizes[None])
@@ -176,8 +176,8 @@ def test_without_matplotlib_a_table_still_goes(vec: Path, tmp_path: Path, monkey
     ("m.jpg", {"words": FIRST}, 'ending ".jpg" is unknown'),
     ("m", {"words": FIRST}, 'ending "" is unknown'),
     ("-", {"words": FIRST}, "cannot go to stdout"),
-    ("m.csv", {}, "0 words are asked for; a map shows 3 to 1,000"),
-    ("m.csv", {"words": FIRST[:2]}, "2 words are asked for"),
+    ("m.csv", {}, "0 words are requested; a map shows 3 to 1,000"),
+    ("m.csv", {"words": FIRST[:2]}, "2 words are requested"),
     ("m.csv", {"words": FIRST, "k": 5}, "-k changes nothing|--k changes nothing"),
     ("m.csv", {"near": ["rde0"]}, 'did you mean "red0"'),
     ("m.csv", {"words": ["nothing"]}, "has no vector"),

@@ -10,9 +10,9 @@ from nlpkit.artifact import file
 from nlpkit.base.errors import UserError
 from nlpkit.cli import app
 from nlpkit.stages.vectors_train import train
-from nlpkit.vectors.asking.evaluate import evaluate
-from nlpkit.vectors.asking.query import analogy, nearest
 from nlpkit.vectors.file import load
+from nlpkit.vectors.queries.evaluate import evaluate
+from nlpkit.vectors.queries.query import analogy, nearest
 from nlpkit.vectors.text.subwords import BUCKETS, grams, ngrams, parse
 
 WORDS = ["the", "a", "of", "naïve", "Straße", "日本語", "😀", "x" * 70, "e\u0301a", "don't", "new_york", "ß", "\u200b"]
@@ -112,12 +112,12 @@ def test_words_never_seen_are_near_those_they_are_made_of(trained, capsys):
 
 def test_the_vector_of_an_unknown_word_is_the_mean_of_its_ngrams(trained):
     opened = load(trained)
-    known = opened.knowing(["roasted", "oven", "roasted", "Roasted"])
-    assert list(known.made) == ["roasted", "Roasted"] and len(known.words) == len(opened.words)
+    known = opened.with_oov(["roasted", "oven", "roasted", "Roasted"])
+    assert list(known.oov) == ["roasted", "Roasted"] and len(known.words) == len(opened.words)
     mean = opened.ngrams[plain("roasted", 3, 5, 5000)].mean(0)
-    for word in known.made:
+    for word in known.oov:
         np.testing.assert_allclose(known.vectors[known.row(word)], mean, rtol=1e-5)
-    assert opened.knowing(["oven"]) is opened
+    assert opened.with_oov(["oven"]) is opened
     np.testing.assert_array_equal(known.vectors[: len(opened.words)], opened.vectors)
 
 
@@ -164,7 +164,7 @@ def test_words_too_short_for_an_ngram_and_vectors_without_are_unknown(trained, t
     opened = load(trained)
     train(trained.with_name("corpus.txt"), tmp_path / "plain", dim=4, epochs=0)
     train(trained.with_name("corpus.txt"), tmp_path / "long", dim=4, epochs=0, subwords="9-9", buckets=10)
-    assert "??" in opened.knowing(["??"]).made  # three characters with its ends
+    assert "??" in opened.with_oov(["??"]).oov  # three characters with its ends
     for path, word in ((tmp_path / "plain", "roasted"), (tmp_path / "long", "sailed")):
         with pytest.raises(UserError, match=f'the word "{word}" has no vector; did you mean'):
             nearest(path, [word])

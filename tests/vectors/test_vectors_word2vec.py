@@ -278,7 +278,7 @@ def test_keep_probability_is_gensims():
 
 def test_nothing_pays_for_the_kernel_before_it_trains():
     code = (
-        "import sys, nlpkit.vectors.asking.evaluate, nlpkit.vectors.asking.query, nlpkit.exchange.vector_formats;"
+        "import sys, nlpkit.vectors.queries.evaluate, nlpkit.vectors.queries.query, nlpkit.exchange.vector_formats;"
         "sys.exit('numba' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

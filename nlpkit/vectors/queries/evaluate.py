@@ -1,4 +1,4 @@
-"""nlpkit vectors evaluate: do cosines rank pairs of words as people do, and do differences answer analogies?"""
+"""nlpkit vectors evaluate: similarity (rank correlation of cosines with human scores) and analogies."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from nlpkit.base import events
 from nlpkit.base.errors import UserError, choose, refuse
 from nlpkit.measure import intervals
 from nlpkit.measure.intervals import Interval
-from nlpkit.vectors.asking import testsets
-from nlpkit.vectors.asking.query import SCORES
-from nlpkit.vectors.asking.testsets import Analogies, Pairs
 from nlpkit.vectors.file import Floats, Vectors, load
+from nlpkit.vectors.queries import testsets
+from nlpkit.vectors.queries.query import SCORES
+from nlpkit.vectors.queries.testsets import Analogies, Pairs
 
-_SCORES_AT_ONCE = 1 << 24  # scores in memory together (64 MB)
+_SCORES_AT_ONCE = 1 << 24  # scores held in memory at once (64 MB)
 
 Answer = Callable[[Floats, NDArray[np.int64], int], Floats]
 
@@ -33,54 +33,54 @@ def evaluate(
     resamples: int = intervals.RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Measure vectors on test sets (`nlpkit.vectors.asking.testsets` has their formats).
+    """Measure vectors on test sets (`nlpkit.vectors.queries.testsets` has their formats).
 
-    A set of pairs gives ``NAME.spearman``, the rank correlation of cosines with people's scores; a set of analogies
+    A set of pairs gives ``NAME.spearman``, the rank correlation of cosines with human scores; a set of analogies
     gives ``NAME.accuracy``, and ``.semantic`` and ``.syntactic`` when some of its sections, but not all,
     are called gram... (Mikolov et al. 2013a, section 4.1). ``restrict_vocab`` answers analogies within the most
-    frequent words only, ``analogy_score`` (None: add) by one of `nlpkit.vectors.asking.query.SCORES`. Items with an
+    frequent words only, ``analogy_score`` (None: add) by one of `nlpkit.vectors.queries.query.SCORES`. Items with an
     unknown word are left out and counted; vectors of n-grams know every word, but answer analogies with those of the
     vocabulary only. ``sets`` has the coverage of each set and, under ``relations``, of each of its relations: their
     accuracy, or their mean cosine, the median rank of the second word among the first's neighbours (1: the nearest) and
-    the correlation. Intervals are bootstrapped (95 %). Errors: a UserError for a malformed set, for one of which too
-    little is known to measure anything, and for an option of analogies without any.
+    the correlation. Intervals are bootstrapped (95 %). Errors: a UserError for a malformed set, for one with
+    too few known words, and for an option of analogies without a set of analogies.
     """
     if restrict_vocab is not None and restrict_vocab < 4:
         raise UserError(f"restrict_vocab is {restrict_vocab}, an analogy needs at least 4 words")
     answer = choose(SCORES, analogy_score or "add", field="analogy-score")
     paths = [Path(path) for path in ([sets] if isinstance(sets, (str, Path)) else sets)]
-    read = [testsets.read(path) for path in paths]
-    if not any(isinstance(given, Analogies) for given in read):
+    test_sets = [testsets.read(path) for path in paths]
+    if not any(isinstance(test_set, Analogies) for test_set in test_sets):
         refuse({"restrict_vocab": restrict_vocab, "analogy_score": analogy_score}, "no set holds analogies")
-    opened = _opened(vectors, read)
+    opened = _opened(vectors, test_sets)
     draws = Draws(resamples, seed)
     metrics: dict[str, Any] = {}
     details: list[dict[str, Any]] = []
-    for path, given in zip(paths, read, strict=True):
-        if any(detail["set"] == given.name for detail in details):
-            raise UserError(f'two sets are called "{given.name}"', where=path)
-        if isinstance(given, Pairs):
-            values, detail = _pairs(opened, given, path, draws)
+    for path, test_set in zip(paths, test_sets, strict=True):
+        if any(detail["set"] == test_set.name for detail in details):
+            raise UserError(f'two sets are called "{test_set.name}"', where=path)
+        if isinstance(test_set, Pairs):
+            values, detail = _pairs(opened, test_set, path, draws)
         else:
-            values, detail = _analogies(opened, given, path, restrict_vocab, answer, draws)
-        metrics |= {f"{given.name}.{name}": value.to_json() for name, value in values.items()}
-        details.append({"set": given.name, **detail})
+            values, detail = _analogies(opened, test_set, path, restrict_vocab, answer, draws)
+        metrics |= {f"{test_set.name}.{name}": value.to_json() for name, value in values.items()}
+        details.append({"set": test_set.name, **detail})
     return {"metrics": metrics, "sets": details}
 
 
-def _opened(path: Path, read: Sequence[Pairs | Analogies]) -> Vectors:
-    asked = [given.pairs if isinstance(given, Pairs) else given.questions for given in read]
-    opened = load(path).knowing(word for items in asked for item in items for word in item)
-    if opened.made:
+def _opened(path: Path, test_sets: Sequence[Pairs | Analogies]) -> Vectors:
+    items = [test_set.pairs if isinstance(test_set, Pairs) else test_set.questions for test_set in test_sets]
+    opened = load(path).with_oov(word for questions in items for question in questions for word in question)
+    if opened.oov:
         events.note(
-            f"{len(opened.made):,} words of the sets are not in the vocabulary; their vectors are made of n-grams"
+            f"{len(opened.oov):,} words of the sets are out of vocabulary; their vectors are the means of their n-grams"
         )
     return opened
 
 
 @dataclass(frozen=True)
 class Draws:
-    """How intervals are bootstrapped."""
+    """The number of bootstrap resamples of an interval, and their seed."""
 
     resamples: int
     seed: int
@@ -95,25 +95,25 @@ class Draws:
 Values = dict[str, Interval]
 
 
-def _pairs(opened: Vectors, given: Pairs, path: Path, draws: Draws) -> tuple[Values, dict[str, Any]]:
-    rows = [(opened.find(first), opened.find(second)) for first, second in given.pairs]
+def _pairs(opened: Vectors, test_set: Pairs, path: Path, draws: Draws) -> tuple[Values, dict[str, Any]]:
+    rows = [(opened.find(first), opened.find(second)) for first, second in test_set.pairs]
     known = np.array([first is not None and second is not None for first, second in rows])
-    least = 1 if given.scores is None else 3
-    if known.sum() < least:
+    needed = 1 if test_set.scores is None else 3
+    if known.sum() < needed:
         raise UserError(
             f"only {known.sum()} of its {len(rows):,} pairs have both words in the vocabulary; "
-            f"{'a rank correlation needs 3' if given.scores else 'one is needed'}",
+            f"{'a rank correlation needs 3' if test_set.scores else 'one is needed'}",
             where=path,
         )
-    pairs = np.array([pair for pair, use in zip(rows, known, strict=True) if use], np.int64)
+    pairs = np.array([pair for pair, kept in zip(rows, known, strict=True) if kept], np.int64)
     cosines = np.einsum("nd,nd->n", opened.unit[pairs[:, 0]], opened.unit[pairs[:, 1]])
-    scores = None if given.scores is None else np.array(given.scores)[known]
+    scores = None if test_set.scores is None else np.array(test_set.scores)[known]
     if scores is not None and np.ptp(scores) == 0:
         raise UserError("all scores of its known pairs are equal; nothing can be ranked", where=path)
     values = {} if scores is None else {"spearman": draws.of(spearman, scores, cosines)}
     detail = {"kind": "similarity", **_coverage(known)}
-    if given.relation is not None:
-        names = np.array(given.relation)
+    if test_set.relation is not None:
+        names = np.array(test_set.relation)
         ranks = neighbour_ranks(opened, pairs)
         detail["relations"] = [
             {
@@ -121,37 +121,38 @@ def _pairs(opened: Vectors, given: Pairs, path: Path, draws: Draws) -> tuple[Val
                 **_coverage(known[names == name]),
                 **_related(names[known] == name, cosines, ranks, scores, draws),
             }
-            for name in dict.fromkeys(given.relation)
+            for name in dict.fromkeys(test_set.relation)
         ]
     return values, detail
 
 
 def _related(
-    mine: NDArray[np.bool_], cosines: Floats, ranks: NDArray[np.int64], scores: NDArray[Any] | None, draws: Draws
+    selected: NDArray[np.bool_], cosines: Floats, ranks: NDArray[np.int64], scores: NDArray[Any] | None, draws: Draws
 ) -> dict[str, Any]:
-    """What is measured of the pairs of one relation, ``mine`` [n]; None: too few of them."""
-    some = bool(mine.any())
-    alike = scores is not None and mine.sum() >= 3 and np.ptp(scores[mine]) > 0
-    found = {
-        "cosine": draws.mean(cosines[mine]) if some else None,
-        "rank": draws.of(lambda drawn: float(np.median(drawn)), ranks[mine]) if some else None,
-        "spearman": draws.of(spearman, scores[mine], cosines[mine]) if alike and scores is not None else None,
+    """The measurements of the pairs of one relation, ``selected`` [n]; None where there are too few pairs."""
+    some = bool(selected.any())
+    alike = scores is not None and selected.sum() >= 3 and np.ptp(scores[selected]) > 0
+    measured = {
+        "cosine": draws.mean(cosines[selected]) if some else None,
+        "rank": draws.of(lambda drawn: float(np.median(drawn)), ranks[selected]) if some else None,
+        "spearman": draws.of(spearman, scores[selected], cosines[selected]) if alike and scores is not None else None,
     }
-    return {name: None if value is None else value.to_json() for name, value in found.items()}
+    return {name: None if value is None else value.to_json() for name, value in measured.items()}
 
 
 def neighbour_ranks(opened: Vectors, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The second word's place among the first's neighbours: how many are nearer, plus one. pairs [n, 2] -> [n]."""
+    """The rank of the second word among the first's neighbours: how many are nearer, plus one. pairs [n, 2] -> [n]."""
     unit, ranks = opened.unit, np.empty(len(pairs), np.int64)
     words = len(opened.words)
     at_once = max(1, _SCORES_AT_ONCE // words)
     for start in range(0, len(pairs), at_once):
         first, second = pairs[start : start + at_once].T
         cosines = unit[first] @ unit[:words].T
-        seen, known = first < words, second < words
+        first_known, second_known = first < words, second < words
         threshold = np.einsum("nd,nd->n", unit[first], unit[second])
-        threshold[known] = cosines[known, second[known]]  # the same sum, to the last bit
-        cosines[seen, first[seen]] = -np.inf
+        # From the same product as the others, so that equal cosines compare as equal.
+        threshold[second_known] = cosines[second_known, second[second_known]]
+        cosines[first_known, first[first_known]] = -np.inf
         ranks[start : start + at_once] = (cosines > threshold[:, None]).sum(1) + 1
         events.emit("progress", label="neighbours", done=start + len(first), total=len(pairs), unit="pairs")
     return ranks
@@ -167,28 +168,29 @@ def spearman(a: NDArray[Any], b: NDArray[Any]) -> float:
 
 
 def _analogies(
-    opened: Vectors, given: Analogies, path: Path, restrict: int | None, answer: Answer, draws: Draws
+    opened: Vectors, test_set: Analogies, path: Path, restrict: int | None, answer: Answer, draws: Draws
 ) -> tuple[Values, dict[str, Any]]:
     size = min(restrict or len(opened.words), len(opened.words))
-    found = [[opened.find(word) for word in question] for question in given.questions]
+    questions = [[opened.find(word) for word in question] for question in test_set.questions]
     rows = np.array(
-        [[-1 if row is None or size <= row < len(opened.words) else row for row in four] for four in found], np.int64
+        [[-1 if row is None or size <= row < len(opened.words) else row for row in four] for four in questions],
+        np.int64,
     )
     known: NDArray[np.bool_] = np.all(rows >= 0, axis=1) & (rows[:, 3] < size)
     if not known.any():
         raise UserError(f"none of its {len(rows):,} analogies has all its words in the vocabulary", where=path)
     correct = answers(opened, rows[known], size, answer) == rows[known, 3]
-    everywhere = np.array(given.section)
-    section = everywhere[known]
+    all_sections = np.array(test_set.section)
+    section = all_sections[known]
     values = {"accuracy": draws.mean(correct)}
-    syntactic = np.array([name.startswith("gram") for name in given.sections])[section]
+    syntactic = np.array([name.startswith("gram") for name in test_set.sections])[section]
     if syntactic.any() and not syntactic.all():
         values["semantic"], values["syntactic"] = draws.mean(correct[~syntactic]), draws.mean(correct[syntactic])
     relations = []
-    for number, name in enumerate(given.sections):
-        mine = correct[section == number]
-        accuracy = draws.mean(mine).to_json() if len(mine) else None
-        relations.append({"relation": name, **_coverage(known[everywhere == number]), "accuracy": accuracy})
+    for number, name in enumerate(test_set.sections):
+        of_section = correct[section == number]
+        accuracy = draws.mean(of_section).to_json() if len(of_section) else None
+        relations.append({"relation": name, **_coverage(known[all_sections == number]), "accuracy": accuracy})
     return values, {"kind": "analogy", **_coverage(known), "relations": relations}
 
 
@@ -199,14 +201,14 @@ def answers(opened: Vectors, rows: NDArray[np.int64], size: int, answer: Answer)
     for start in range(0, len(rows), at_once):
         block = rows[start : start + at_once]
         scores = answer(opened.unit, block, size)
-        for asked in block[:, :3].T:
-            seen = asked < size
-            scores[seen, asked[seen]] = -np.inf
+        for words in block[:, :3].T:
+            known = words < size
+            scores[known, words[known]] = -np.inf
         best[start : start + at_once] = scores.argmax(1)
         events.emit("progress", label="analogies", done=start + len(block), total=len(rows), unit="questions")
     return best
 
 
 def _coverage(known: NDArray[np.bool_]) -> dict[str, Any]:
-    """Of items [n], which may be none: a section without questions covers nothing."""
+    """The coverage of items [n]; 0 for a section without questions."""
     return {"items": len(known), "used": int(known.sum()), "coverage": float(known.mean()) if len(known) else 0.0}

@@ -17,13 +17,13 @@ from nlpkit.artifact import atomic
 from nlpkit.base import events
 from nlpkit.base.errors import UserError, choose, refuse
 from nlpkit.data.corpus import documents
-from nlpkit.vectors.asking.labels import Points
-from nlpkit.vectors.asking.picture import Map, picture
-from nlpkit.vectors.asking.query import ranked
 from nlpkit.vectors.file import Vectors, load
+from nlpkit.vectors.queries.labels import Points
+from nlpkit.vectors.queries.picture import Map, picture
+from nlpkit.vectors.queries.query import ranked
 
-K = 30  # neighbours, where nothing else is said
-MOST = 1000  # words of a map; more could not be read
+K = 30  # neighbours of each word of --near by default
+MOST = 1000  # words of a map; more would be unreadable
 
 
 def map_words(
@@ -40,24 +40,24 @@ def map_words(
 ) -> dict[str, Any]:
     """Put words on a plane and write it: a picture (``output`` ends in .png or .svg) or coordinates (.csv).
 
-    The words are all of these: ``words``, the lines of the file ``words_from`` (unknown ones are left out and said),
+    The words are all of these: ``words``, the lines of the file ``words_from`` (a note names unknown ones),
     each word of ``near`` with its ``k`` (None: 30) nearest, and the ``top`` most frequent. With n-grams no word is
     unknown. ``method`` is one of `METHODS`. Returns ``{"output", "kind", "bytes", "method", "explained", "points":
-    [{"word", "x", "y", "group"}]}``; ``explained`` is the share of the variance along each axis (pca), ``group`` the
-    word of ``near`` that brought a word.
+    [{"word", "x", "y", "group"}]}``; ``explained`` is the fraction of the variance along each axis (pca), ``group``
+    the word of ``near`` whose neighbour a word is.
     Errors: an unknown word, fewer than three words, an ending of another kind; matplotlib is needed for pictures.
     """
     project = choose(METHODS, method, field="method")
     output = Path(output)
     if str(output) == "-":
-        raise UserError("a result has a name, it cannot go to stdout", where="-o -")
+        raise UserError("a result is a file, it cannot go to stdout", where="-o -")
     writer = choose(WRITERS, output.suffix.lower(), field="ending", where=output)
     atomic.check_target(output, force=force)
     if not near:
         refuse({"k": k}, "it counts the neighbours of --near")
-    words, near = ([given] if isinstance(given, str) else list(given or ()) for given in (words, near))
+    words, near = ([value] if isinstance(value, str) else list(value or ()) for value in (words, near))
     listed = [] if words_from is None else _listed(words_from)
-    opened = load(vectors).knowing([*words, *near, *listed])
+    opened = load(vectors).with_oov([*words, *near, *listed])
     if unknown := [word for word in listed if opened.find(word) is None]:
         events.note(f"{words_from}: {len(unknown):,} of {len(listed):,} words have no vector: {_some(unknown)}")
     words += [word for word in listed if opened.find(word) is not None]
@@ -65,13 +65,13 @@ def map_words(
     events.emit("stage", name="vectors map", output=str(output))
     rows = list(groups)
     points, explained = project(opened.unit[rows].astype(np.float64))
-    names = dict(zip(opened.made.values(), opened.made, strict=True))
+    names = dict(zip(opened.oov.values(), opened.oov, strict=True))
     drawn = Map(
         [names.get(row) or opened.words[row] for row in rows], points, list(groups.values()), near, method, explained
     )
     with atomic.writing(output) as file:
         file.write(writer(drawn))
-    told = [
+    entries = [
         {"word": word, "x": round(float(x), 6), "y": round(float(y), 6), "group": group}
         for word, (x, y), group in zip(drawn.words, points, drawn.groups, strict=True)
     ]
@@ -81,7 +81,7 @@ def map_words(
         "bytes": output.stat().st_size,
         "method": method,
         "explained": explained,
-        "points": told,
+        "points": entries,
     }
 
 
@@ -92,24 +92,24 @@ def _listed(path: Path) -> list[str]:
 def _chosen(
     opened: Vectors, words: Sequence[str], near: Sequence[str], k: int, top: int | None
 ) -> dict[int, str | None]:
-    """Rows of the words to be drawn, in the order they were asked for, and the group of each."""
-    found: dict[int, str | None] = {}
+    """Rows of the words to be drawn, in the order of the arguments, and the group of each."""
+    groups: dict[int, str | None] = {}
     for word in near:
         row = opened.row(word)
-        found.setdefault(row, word)
-        found[row] = word
+        groups.setdefault(row, word)
+        groups[row] = word
         for other in ranked(opened, opened.unit[row], k, without={row}):
-            found.setdefault(opened.ids[other["word"]], word)
+            groups.setdefault(opened.ids[other["word"]], word)
     for word in words:
-        found.setdefault(opened.row(word), None)
+        groups.setdefault(opened.row(word), None)
     for row in range(min(top or 0, len(opened.words))):
-        found.setdefault(row, None)
-    if not 3 <= len(found) <= MOST:
+        groups.setdefault(row, None)
+    if not 3 <= len(groups) <= MOST:
         raise UserError(
-            f"{len(found):,} words are asked for; a map shows 3 to {MOST:,}",
+            f"{len(groups):,} words are requested; a map shows 3 to {MOST:,}",
             hint="name words, or give --near WORD, --words-from FILE or --top N",
         )
-    return found
+    return groups
 
 
 def _some(words: Sequence[str]) -> str:
@@ -134,7 +134,7 @@ def pca(vectors: Points) -> tuple[Points, list[float]]:
 def tsne(vectors: Points) -> tuple[Points, None]:
     """t-SNE (van der Maaten and Hinton 2008) by scikit-learn: near words stay near, other distances say little.
 
-    It begins with `pca` instead of random numbers, and sums are exact, so that the same words give the same map.
+    It starts from `pca` instead of random numbers, and the gradient is exact, so that the same words give the same map.
     """
     from sklearn.manifold import TSNE
 

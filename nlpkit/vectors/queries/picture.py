@@ -1,7 +1,7 @@
 """A map of words as a picture, by matplotlib (optional: nlpkit[plots]), the same bytes every time.
 
-Nothing of the person's own settings is read: the font is the one that comes with matplotlib, and no date, no program's
-version and no random name gets into the file.
+The user's settings are not read: the font is the one that comes with matplotlib, and no date, program version or random
+name gets into the file.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy as np
 
 from nlpkit.base import events
 from nlpkit.base.errors import UserError
-from nlpkit.vectors.asking.labels import Points, placed
+from nlpkit.vectors.queries.labels import Points, place_labels
 
-# One colour for each word of --near (Okabe and Ito 2008: told apart by colour-blind eyes), grey-blue for other words.
+# One colour for each word of --near (Okabe and Ito 2008: distinct for colour-blind readers), grey-blue for other words.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6a3d9a", "#7f6000")
 _PLAIN, _INK, _LINE, _GRID = "#44546a", "#1c2733", "#9aa5b1", "#e9edf1"
 _DPI = 160
@@ -27,7 +27,7 @@ _MARGIN, _EDGE, _FOOT = 28.0, 9.0, 24.0  # points around the words, around the f
 
 @dataclass(frozen=True)
 class Map:
-    """What is drawn: ``points`` [n, 2]; ``groups``: the word of ``near`` that brought each word, or None."""
+    """A map to draw: ``points`` [n, 2]; ``groups``: the word of ``near`` whose neighbour each word is, or None."""
 
     words: list[str]
     points: Points
@@ -76,34 +76,34 @@ def _figure(drawn: Map) -> Any:
         ]
     )
     points = _scaled(drawn.points, (width, height))
-    corners, far = placed(points, boxes, (width, height))
+    corners, far = place_labels(points, boxes, (width, height))
     whole = np.array((width + 2 * _EDGE, height + _EDGE + _FOOT))
     figure = Figure(figsize=tuple(whole / 72), facecolor="white")
     axes = figure.add_axes((*((_EDGE, _FOOT) / whole), *((width, height) / whole)))
     axes.set(xlim=(0, width), ylim=(0, height), xticks=[], yticks=[])
     for side in axes.spines.values():
         side.set_color(_GRID)
-    if drawn.method == "pca":  # where the mean of the words is; t-SNE has no such place
+    if drawn.method == "pca":  # axes through the mean of the words; t-SNE has no origin
         origin = _scaled(np.vstack([drawn.points, np.zeros((1, 2))]), (width, height), of=drawn.points)[-1]
         axes.axhline(origin[1], color=_GRID, linewidth=0.9, zorder=0)
         axes.axvline(origin[0], color=_GRID, linewidth=0.9, zorder=0)
     colours = [_PLAIN if group is None else COLOURS[drawn.near.index(group) % len(COLOURS)] for group in drawn.groups]
-    for place, label in enumerate(_quoted(drawn.words)):
-        point, corner, box = points[place], corners[place], boxes[place]
-        if far[place]:
+    for index, label in enumerate(_quoted(drawn.words)):
+        point, corner, box = points[index], corners[index], boxes[index]
+        if far[index]:
             end = np.clip(point, corner, corner + box)
             axes.plot((point[0], end[0]), (point[1], end[1]), color=_LINE, linewidth=0.5, zorder=1)
-        strong = drawn.words[place] in drawn.near
-        axes.scatter([point[0]], [point[1]], s=34 if strong else 15, color=colours[place], linewidths=0, zorder=3)
+        strong = drawn.words[index] in drawn.near
+        axes.scatter([point[0]], [point[1]], s=34 if strong else 15, color=colours[index], linewidths=0, zorder=3)
         axes.text(
             corner[0],
             corner[1] + 0.22 * box[1],
             label,
-            font=fonts[place],
+            font=fonts[index],
             size=size,
             va="baseline",
             zorder=4,
-            color=colours[place] if strong else _INK,
+            color=colours[index] if strong else _INK,
         )
     figure.text(_EDGE / whole[0], 0.4 * _FOOT / whole[1], _caption(drawn), color="#66727f", font=plain, size=7.5)
     return figure
@@ -116,7 +116,7 @@ def _area(n: int) -> tuple[float, float]:
 
 
 def _scaled(points: Points, area: tuple[float, float], *, of: Points | None = None) -> Points:
-    """Points in the area, both axes in one scale, so that distances on paper are those of the projection."""
+    """Points scaled to the area, both axes alike, so that distances on paper are those of the projection."""
     of = points if of is None else of
     low, high = of.min(0), of.max(0)
     inner = np.array(area) - 2 * np.array((_MARGIN * 2, _MARGIN))
@@ -130,7 +130,7 @@ def _extent(path: Any, size: float) -> tuple[float, float]:
 
 
 def _font(name: str, weight: str) -> Any:
-    """A font of matplotlib's own; ``weight`` is what a reader of an .svg is told, which holds no fonts."""
+    """A font that matplotlib brings along; ``weight`` is written to an .svg, which embeds no fonts."""
     import matplotlib
     from matplotlib.font_manager import FontProperties
 
@@ -138,7 +138,7 @@ def _font(name: str, weight: str) -> Any:
 
 
 def _quoted(words: list[str]) -> list[str]:
-    """Words as they are: matplotlib would read what stands between two dollar signs as mathematics."""
+    """Words with dollar signs escaped: matplotlib would read the text between two of them as mathematics."""
     return [word.replace("$", r"\$") for word in words]
 
 
@@ -146,5 +146,5 @@ def _caption(drawn: Map) -> str:
     if drawn.explained is None:
         return f"{len(drawn.words):,} words, t-SNE of their directions"
     first, second = drawn.explained
-    shares = f"{first:.0%} and {second:.0%} of the variance"
-    return f"{len(drawn.words):,} words, the two principal components of their directions: {shares}"
+    variance = f"{first:.0%} and {second:.0%} of the variance"
+    return f"{len(drawn.words):,} words, the two principal components of their directions: {variance}"

@@ -1,8 +1,8 @@
-"""Published test sets of word vectors: pairs of words that people gave a score or a relation, and analogies.
+"""Published test sets of word vectors: pairs of words with human scores or a relation, and analogies.
 
 Pairs: a line ``word word score``, by tabs, commas or spaces; further columns are allowed (SimLex-999: the score is the
 first number after the words), so is one line of column names. If that line calls a column ``relation`` (antonym,
-hyponym, past tense, ...) or ``POS``, pairs are told apart by it; pairs with a relation need no score. Analogies:
+hyponym, past tense, ...) or ``POS``, pairs are grouped by it; pairs with a relation need no score. Analogies:
 ``a b c d`` (a is to b as c is to d), in sections that begin with ``: name``. Lines that begin with ``#`` are comments.
 """
 
@@ -14,12 +14,12 @@ from pathlib import Path
 from nlpkit.base.errors import UserError
 from nlpkit.base.stdin import stdin
 
-RELATION_COLUMNS = ("relation", "pos")  # names of the column that tells pairs apart, in any case
+RELATION_COLUMNS = ("relation", "pos")  # names of the column that groups pairs, in upper or lower case
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of words with people's ``scores`` (None: the set has none), and the ``relation`` of each (None: untold)."""
+    """Pairs of words with human ``scores`` (None: the set has none), and the ``relation`` of each (None: no column)."""
 
     name: str
     pairs: list[tuple[str, str]]
@@ -29,7 +29,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Analogies:
-    """Questions of four words, each with the number of its section in ``sections``."""
+    """Questions of four words, each with the index of its section in ``sections``."""
 
     name: str
     questions: list[tuple[str, str, str, str]]
@@ -38,7 +38,7 @@ class Analogies:
 
 
 def read(path: Path) -> Pairs | Analogies:
-    """Read a test set; which kind it is, its first line says. ``-`` is stdin.
+    """Read a test set, whose first line decides the kind. ``-`` is stdin.
 
     Errors: a UserError with file and line for a line that fits neither, and for a set with nothing in it.
     """
@@ -55,20 +55,20 @@ def read(path: Path) -> Pairs | Analogies:
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
-    """The numbered lines that say something."""
+    """The lines that are neither empty nor comments, with their numbers."""
     try:
         raw = stdin().read() if str(path) == "-" else path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read: {error.strerror}", where=path) from None
-    found = []
+    numbered = []
     for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
         try:
             text = line.decode("utf-8").strip()
         except UnicodeDecodeError:
             raise UserError("is not UTF-8 text", where=f"{path}:{number}") from None
         if text and not text.startswith("#"):
-            found.append((number, text))
-    return found
+            numbered.append((number, text))
+    return numbered
 
 
 def _fields(line: str) -> list[str]:
@@ -86,7 +86,7 @@ def _number(field: str) -> bool:
 
 
 def _relation_column(line: str) -> int | None:
-    """Which column a line of names calls the relation of the pair."""
+    """The index of the column that a line of names calls the relation of the pair."""
     names = [field.lower() for field in _fields(line)]
     return next((names.index(name) for name in RELATION_COLUMNS if name in names[2:]), None)
 
@@ -111,7 +111,7 @@ def _pairs(name: str, path: Path, lines: list[tuple[int, str]]) -> Pairs:
         if column is not None and (len(fields) <= column or not all(fields[:2]) or not fields[column]):
             raise UserError(f'"{line[:60]}" has no relation, which is column {column + 1}', where=where)
         if pairs and (score is None) != (not scores):
-            raise UserError("some pairs have a score and some have none; this is the first other", where=where)
+            raise UserError("some pairs have a score and some have none; the first difference is here", where=where)
         pairs.append((fields[0], fields[1]))
         scores += [] if score is None else [float(score)]
         relation += [] if column is None else [fields[column]]

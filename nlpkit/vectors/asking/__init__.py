@@ -1,1 +1,0 @@
-"""Word vectors in use: neighbours, analogies, test sets, maps."""

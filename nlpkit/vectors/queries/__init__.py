@@ -1,0 +1,1 @@
+"""Uses of word vectors: neighbours, analogies, test sets, maps."""
