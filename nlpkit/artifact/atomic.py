@@ -1,8 +1,8 @@
 """Files appear whole or not at all: a temporary file in the target's own folder, fsync, rename.
 
-The temporary file has a name that nobody can guess and is made anew (O_EXCL, no link is followed), so that no link
-planted in a shared folder is written through. Its writer holds a lock on it. What a killed run left is therefore known
-by its name and by not being locked, and `clean` removes it.
+The temporary file has a name that nobody can guess and is always created (O_EXCL, no link is followed), so that no link
+planted in a shared folder is written through. Its writer holds a lock on it. What a killed run left is therefore
+recognized by its name and by not being locked, and `clean` removes it.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from typing import BinaryIO, cast
 from nlpkit.base.errors import RunError, UserError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_TOKEN = 8  # bytes of the part of a temporary name that is drawn; twice as many hex digits
-LONGEST = ".{}.resume." + "0" * 2 * _TOKEN + ".partial"  # of the names that may stand beside a target
+_TOKEN = 8  # random bytes of a temporary name; twice as many hex digits
+LONGEST = ".{}.resume." + "0" * 2 * _TOKEN + ".partial"  # the longest name of a file beside a target
 
 
 def check_target(path: Path, *, force: bool) -> None:
-    """Refuse before any work what would fail after it: a folder, a device, a finished file without --force."""
+    """Refuse before any work what would fail at the end: a folder, a device, an existing file without --force."""
     mode: int | None = None
     real = target_of(path)
     try:
@@ -72,8 +72,8 @@ def target_of(path: Path) -> Path:
 
 @contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write in; it takes the name ``path`` at the end of the block, if nothing went wrong. A symbolic link is
-    written through: its target is replaced, in its own folder. The permissions of a file that is replaced stay.
+    """A file to write to; it gets the name ``path`` at the end of the block, if nothing failed. A symbolic link is
+    followed: its target is replaced, in its own folder. A replaced file's permissions stay.
 
     Errors: RunError when the disk is full, UserError when the folder cannot be written.
     """
@@ -107,9 +107,9 @@ def temporary(path: Path) -> Path:
 
 
 def _fresh(path: Path) -> BinaryIO:
-    """A new file beside ``path``, locked; nobody may read it whom the umask or the file it will replace keeps out."""
+    """A new file beside ``path``, locked; it is no more readable than the umask and the file it will replace allow."""
     name = temporary(path)
-    mode = 0o600 if path.exists() else 0o666  # and then the mode of what is there
+    mode = 0o600 if path.exists() else 0o666  # later the mode of the replaced file
     handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     with suppress(OSError):  # some file systems have no locks
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -140,7 +140,7 @@ def _remove_dead(path: Path) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder of files that nlpkit made; one that holds folders is left."""
+    """Remove a folder of files; one that holds folders is left."""
     with suppress(OSError):
         for inside in path.iterdir():
             inside.unlink()
@@ -148,10 +148,13 @@ def remove_folder(path: Path) -> None:
 
 
 def cannot_write(error: OSError, path: Path) -> UserError:
-    """The error for what the system said while ``path`` was written."""
+    """The error for a system error while ``path`` was written."""
     if error.errno in _FULL:
-        return RunError(f"cannot write: {error.strerror}; nothing half-written was left behind", where=path,
-                        hint="free some space and run the same command again")  # fmt: skip
+        return RunError(
+            f"cannot write: {error.strerror}; nothing half-written was left behind",
+            where=path,
+            hint="free some space and run the same command again",
+        )
     return UserError(f"cannot write: {error.strerror}", where=path)
 
 
@@ -167,8 +170,8 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def spool(target: Path) -> Iterator[Callable[[str], BinaryIO]]:
-    """Files beside a target for what does not fit in memory while it is made, one for each name that is asked for. In
-    the folder they have none, so that nothing of them is left, however the run ends. Errors: as of `writing`."""
+    """Temporary files beside a target for what does not fit in memory, one for each key. They have no name in the
+    folder, so that none is left, however the run ends. Errors: as of `writing`."""
     files: dict[str, BinaryIO] = {}
     try:
         with ExitStack() as stack:

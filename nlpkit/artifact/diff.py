@@ -1,4 +1,4 @@
-"""How two artefacts differ: config, where they came from, tensors."""
+"""How two artefacts differ: config, provenance, tensors."""
 
 from __future__ import annotations
 
@@ -26,9 +26,15 @@ def diff(left: Path, right: Path) -> dict[str, Any]:
     ``same_tensors`` counts those that do not.
     """
     one, other = file.read(left), file.read(right)
-    found = compare(one, other)
-    same = len({*one.tensors, *other.tensors}) - len(found["tensors"])
-    return {"equal": one.sha256 == other.sha256, "left": str(left), "right": str(right), "same_tensors": same, **found}
+    differences = compare(one, other)
+    same = len({*one.tensors, *other.tensors}) - len(differences["tensors"])
+    return {
+        "equal": one.sha256 == other.sha256,
+        "left": str(left),
+        "right": str(right),
+        "same_tensors": same,
+        **differences,
+    }
 
 
 def compare(one: Artifact, other: Artifact) -> dict[str, Any]:
@@ -50,18 +56,18 @@ def metadata_differences(one: Artifact, other: Artifact) -> dict[str, list[Any]]
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}. Inputs go by role and name, so that one more does not shift the others; long
-    lists are one value."""
+    """{"a": {"b": 1}} -> {"a.b": 1}. Inputs are keyed by role and name, so that an additional one does not shift the
+    others; long lists are one value."""
     if isinstance(value, Mapping):
         items = list(value.items())
     elif isinstance(value, list) and value and all(isinstance(item, Mapping) and "role" in item for item in value):
         items = [(f"{item['role']} {item['name']}", item["sha256"]) for item in value]
     else:
         return {prefix: _short(value)}
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, item in items:
-        found |= _flat(item, f"{prefix}.{key}" if prefix else str(key))
-    return found
+        flat |= _flat(item, f"{prefix}.{key}" if prefix else str(key))
+    return flat
 
 
 def _short(value: Any) -> Any:
@@ -74,29 +80,32 @@ def _short(value: Any) -> Any:
 
 def tensor_differences(one: Artifact, other: Artifact) -> dict[str, dict[str, Any]]:
     """By name, in the order of names; equal tensors are left out (their sha256 are compared, so this is fast)."""
-    found: dict[str, dict[str, Any]] = {}
+    differing: dict[str, dict[str, Any]] = {}
     for name in sorted({*one.tensors, *other.tensors}):
         if name not in one.tensors or name not in other.tensors:
-            found[name] = {"what": "missing", "from": "left" if name not in one.tensors else "right"}
+            differing[name] = {"what": "missing", "from": "left" if name not in one.tensors else "right"}
             continue
         before, after = one.tensors[name], other.tensors[name]
         if (before.dtype, before.shape) != (after.dtype, after.shape):
-            found[name] = {"what": "shape", "left": [before.dtype, list(before.shape)],
-                           "right": [after.dtype, list(after.shape)]}  # fmt: skip
+            differing[name] = {
+                "what": "shape",
+                "left": [before.dtype, list(before.shape)],
+                "right": [after.dtype, list(after.shape)],
+            }
         elif one.metadata["tensors"][name] != other.metadata["tensors"][name]:
-            found[name] = {"what": "values", **largest(one.array(name), other.array(name))}
-    return found
+            differing[name] = {"what": "values", **largest(one.array(name), other.array(name))}
+    return differing
 
 
 def largest(left: NDArray[Any], right: NDArray[Any]) -> dict[str, Any]:
-    """The largest absolute difference, its place, and how many numbers differ (bits, so -0.0 differs from 0.0).
+    """The largest absolute difference, its index, and how many numbers differ (bits, so -0.0 differs from 0.0).
 
     ``largest`` is None where one of the two is infinite or not a number. A block at a time: token files may be larger
     than memory.
     """
     flat = [np.asarray(item).reshape(-1) for item in (left, right)]
     bits = np.dtype(f"u{left.dtype.itemsize}")
-    value, place, differing = -1.0, 0, 0
+    value, largest_at, differing = -1.0, 0, 0
     for start in range(0, left.size, _BLOCK):
         one, other = (np.ascontiguousarray(item[start : start + _BLOCK]) for item in flat)
         differ = np.flatnonzero(one.view(bits) != other.view(bits))
@@ -105,23 +114,23 @@ def largest(left: NDArray[Any], right: NDArray[Any]) -> dict[str, Any]:
             wide = np.abs(one[differ].astype(np.float64) - other[differ].astype(np.float64))
         wide[np.isnan(wide)] = np.inf
         if len(wide) and wide.max() > value:
-            value, place = float(wide.max()), start + int(differ[wide.argmax()])
+            value, largest_at = float(wide.max()), start + int(differ[wide.argmax()])
     return {
         "largest": value if np.isfinite(value) else None,
-        "at": [int(index) for index in np.unravel_index(place, left.shape)],
+        "at": [int(index) for index in np.unravel_index(largest_at, left.shape)],
         "differing": differing,
         "numbers": int(left.size),
     }
 
 
-def first_difference(found: Mapping[str, Any]) -> str:
+def first_difference(differences: Mapping[str, Any]) -> str:
     """In words, the first thing in which two artefacts differ: an input, an option, a version, a tensor."""
     for section in ("provenance.inputs", "provenance.options", "provenance", "determinism", ""):
-        # A fingerprint differs because something else does, which says more.
-        for key, (left, right) in sorted(found["metadata"].items(), key=lambda item: "fingerprint" in item[0]):
+        # A fingerprint differs only because something else does, and that says more.
+        for key, (left, right) in sorted(differences["metadata"].items(), key=lambda item: "fingerprint" in item[0]):
             if key.startswith(section):
                 return f"{key.replace('provenance.', '')} was {quote(left)}, is {quote(right)}"
-    for name, what in found["tensors"].items():
+    for name, what in differences["tensors"].items():
         if what["what"] == "values":
             return (
                 f'tensor "{name}" differs in {what["differing"]:,} of {what["numbers"]:,} numbers, '

@@ -1,6 +1,6 @@
-"""What a directory that `nlpkit export` made remembers: nlpkit.json, because transformers drops foreign metadata.
+"""nlpkit.json, the record in a directory that `nlpkit export` wrote, because transformers drops foreign metadata.
 
-It is believed as long as the weights are those it speaks of.
+It is believed only while the weights have the sha256 that it names.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ WEIGHTS, SIDE = "model.safetensors", "nlpkit.json"
 
 
 def history(folder: Path, sha256: str) -> dict[str, Any]:
-    """sha256 -> provenance: the export itself under the directory's ``sha256``, the file it was made from, and all
-    behind that.
+    """sha256 -> provenance: the export itself under the directory's ``sha256``, the file it was made from, and that
+    file's history.
 
-    Empty when there is no nlpkit.json, or one that speaks of other weights, which is said.
+    Empty when there is no nlpkit.json, or, with a note, one of other weights.
     """
     side, same = _side(folder)
     if "provenance" not in side:
@@ -32,25 +32,31 @@ def history(folder: Path, sha256: str) -> dict[str, Any]:
         events.note(f"{folder}: holds other files than nlpkit exported; where they came from is not known")
         return {}
     source = {"role": "model", "name": side.get("name"), "sha256": side.get("sha256")}
-    export = {"command": "export", "options": {"to": "huggingface"}, "seed": None, "inputs": [source],
-              "versions": {"nlpkit": side.get("version")}}  # fmt: skip
+    export = {
+        "command": "export",
+        "options": {"to": "huggingface"},
+        "seed": None,
+        "inputs": [source],
+        "versions": {"nlpkit": side.get("version")},
+    }
     recorded.check(side["provenance"], side.get("history"), where=folder / SIDE)
     behind = {**side["history"], str(source["sha256"]): side["provenance"]}
-    recorded.check(export, behind, where=folder / SIDE)  # the whole once more: together they may go in a circle
+    recorded.check(export, behind, where=folder / SIDE)  # once more together: the joined history may have a cycle
     return {**behind, sha256: export}
 
 
 def claims(folder: Path) -> dict[str, list[str]] | None:
-    """name -> sha256 (several while an export is at work) of the files that `nlpkit export` says it wrote in a folder;
-    None when there is no nlpkit.json, or one that no export wrote."""
+    """name -> sha256 (several while an export is running) of the files that an export recorded in a folder; None when
+    there is no nlpkit.json, or one that no export wrote."""
     try:
         files = _json(folder / SIDE).get("files")
     except UserError:
         return None
     if not isinstance(files, dict) or any(recorded.not_a_name(name) for name in files):
         return None
-    return {name: [str(sha) for sha in (value if isinstance(value, list) else [value])]
-            for name, value in files.items()}  # fmt: skip
+    return {
+        name: [str(sha) for sha in (value if isinstance(value, list) else [value])] for name, value in files.items()
+    }
 
 
 def same_files(folder: Path) -> bool:
@@ -63,9 +69,9 @@ def same_files(folder: Path) -> bool:
     return seen == known.keys() and all(file.file_sha256(folder / name) in known[name] for name in known)
 
 
-def kept(folder: Path, name: str) -> dict[str, Any]:
-    """What the exported model's config said under ``name``: its training, or how its vectors are made; empty when that
-    is not known, or of other weights."""
+def recorded_config(folder: Path, name: str) -> dict[str, Any]:
+    """The section ``name`` of the exported model's config: its training, or how it computes embeddings; empty when that
+    is not recorded, or recorded of other weights."""
     side, same = _side(folder)
     config = side.get("config")
     value = config.get(name) if same and isinstance(config, dict) else None
@@ -81,7 +87,7 @@ def side(folder: Path) -> dict[str, Any]:
 
 
 def _side(folder: Path) -> tuple[dict[str, Any], bool]:
-    """nlpkit.json, empty when there is none, and whether it speaks of the weights that are there."""
+    """nlpkit.json, empty when there is none, and whether it describes the weights beside it."""
     if not (folder / SIDE).is_file() or not (folder / WEIGHTS).is_file():
         return {}, False
     side = _json(folder / SIDE)

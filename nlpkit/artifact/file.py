@@ -28,14 +28,21 @@ FORMAT = 1
 KEY = "nlpkit"
 _DAMAGED = "the file was changed or damaged after it was written; make or fetch it again"
 _FIELDS: dict[str, tuple[type, ...]] = {
-    "format": (int,), "kind": (str,), "config": (dict,), "tokenizer": (dict, type(None)), "provenance": (dict,),
-    "history": (dict,), "determinism": (dict,), "tensors": (dict,), "digest": (str,),
-}  # fmt: skip
+    "format": (int,),
+    "kind": (str,),
+    "config": (dict,),
+    "tokenizer": (dict, type(None)),
+    "provenance": (dict,),
+    "history": (dict,),
+    "determinism": (dict,),
+    "tensors": (dict,),
+    "digest": (str,),
+}
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A file that was read and checked. Tensors stay on disk until `array` is asked for one."""
+    """A file that was read and checked. Tensors stay on disk until `array` maps one."""
 
     path: Path
     metadata: dict[str, Any]
@@ -78,8 +85,9 @@ class Artifact:
         view = self.reader.array(name)
         if name not in self._checked:
             if safetensors.digest(view) != self.metadata["tensors"][name]:
-                raise UserError(f'tensor "{name}" does not have the bytes it was written with', where=self.path,
-                                hint=_DAMAGED)  # fmt: skip
+                raise UserError(
+                    f'tensor "{name}" does not have the bytes it was written with', where=self.path, hint=_DAMAGED
+                )
             schema.check_values(self.kind, self.metadata["config"], name, view, self.tensors, self.path)
             self._checked.add(name)
         return view
@@ -103,10 +111,15 @@ def write(
 ) -> None:
     """Write one artefact, atomically: the name appears when the file is complete."""
     metadata: dict[str, Any] = {
-        "format": FORMAT, "kind": kind, "config": dict(config), "tokenizer": tokenizer,
-        "provenance": dict(provenance), "history": dict(history), "determinism": dict(determinism),
+        "format": FORMAT,
+        "kind": kind,
+        "config": dict(config),
+        "tokenizer": tokenizer,
+        "provenance": dict(provenance),
+        "history": dict(history),
+        "determinism": dict(determinism),
         "tensors": {name: safetensors.digest(source) for name, source in tensors.items()},
-    }  # fmt: skip
+    }
     metadata["digest"] = _digest(metadata, safetensors.table(tensors))
     with atomic.writing(path) as file:
         safetensors.write(file, tensors, {KEY: canonical(metadata)})
@@ -117,7 +130,7 @@ def _digest(metadata: Mapping[str, Any], entries: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical([rest, entries]).encode()).hexdigest()
 
 
-# What a file that cannot be read may still be called, so that the reader says what is wrong with it.
+# Descriptions that a damaged artefact may have: the reader then says what is wrong with it.
 _MAY_BE_OURS = ("a safetensors file", "a binary file", "an empty file", "nothing that can be read")
 _MAKERS = {
     "tokenizer": "nlpkit tokenizer train CORPUS -o tok.safetensors",
@@ -125,11 +138,11 @@ _MAKERS = {
     "vectors": "nlpkit vectors train CORPUS -o vectors.safetensors",
     "cooccurrence": "nlpkit vectors cooccur CORPUS -o counts.safetensors",
     "model": "nlpkit pretrain tokens.safetensors -o model.safetensors",
-}  # fmt: skip
+}
 
 
 def made_by(kinds: Collection[str]) -> str:
-    """The command that makes what is wanted."""
+    """The command that makes a file of one of these kinds."""
     makers = [_MAKERS[name] for name in kinds if name in _MAKERS]
     return " or ".join([f"{maker} makes one" for maker in makers]) or "nlpkit info FILE says what a file of ours holds"
 
@@ -149,8 +162,11 @@ def read(path: Path, *, kind: str | Iterable[str] | None = None, wanted: str | N
     reader = safetensors.read(path)
     tensors, raw = reader.tensors, reader.metadata
     if set(raw) != {KEY}:
-        raise UserError("a safetensors file, but not one of nlpkit's", where=path,
-                        hint="a Hugging Face model is read as its directory: config.json beside it")  # fmt: skip
+        raise UserError(
+            "a safetensors file, but not one of nlpkit's",
+            where=path,
+            hint="a Hugging Face model is read as its directory: config.json beside it",
+        )
     try:
         metadata = json.loads(raw[KEY])
     except (ValueError, RecursionError):
@@ -180,8 +196,9 @@ def read(path: Path, *, kind: str | Iterable[str] | None = None, wanted: str | N
         raise UserError("its metadata does not have the bytes it was written with", where=path, hint=_DAMAGED)
     recorded.check(metadata["provenance"], metadata["history"], where=path)
     if allowed and metadata["kind"] not in allowed:
-        raise UserError(f"is a {metadata['kind']} file; expected {' or '.join(allowed)}", where=path,
-                        hint=made_by(allowed))  # fmt: skip
+        raise UserError(
+            f"is a {metadata['kind']} file; expected {' or '.join(allowed)}", where=path, hint=made_by(allowed)
+        )
     schema.check(metadata["kind"], metadata["config"], metadata["tokenizer"], tensors, path)
     return Artifact(path, metadata, reader)
 
@@ -190,17 +207,20 @@ _hashes: dict[tuple[int, ...], str] = {}
 
 
 def file_sha256(path: Path) -> str:
-    """sha256 of a file's bytes; asked twice for an unchanged file, it reads once. Errors: UserError for what cannot be
+    """sha256 of a file's bytes; an unchanged file is read only once. Errors: UserError for what cannot be
     read, RunError for a file that is written meanwhile."""
     try:
         known = _state(os.stat(path))
         if known not in _hashes:
             with open(path, "rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
                 if _state(os.fstat(file.fileno())) != known:
-                    raise RunError("is being written while it is read", where=path,
-                                   hint="run the command again when nobody writes it")  # fmt: skip
-            _hashes[known] = found
+                    raise RunError(
+                        "is being written while it is read",
+                        where=path,
+                        hint="run the command again when nobody writes it",
+                    )
+            _hashes[known] = sha256
         return _hashes[known]
     except OSError as error:
         raise UserError(f"cannot read: {error.strerror}", where=path) from None

@@ -1,4 +1,4 @@
-"""One target, one run: a lock that the living run holds, and that its death releases, however it dies.
+"""One target, one run: a lock that the running process holds and that its end releases, however it ends.
 
 It is an flock on ``.NAME.lock`` beside the target, which is removed when the run ends. After kill -9 the empty file
 stays; nobody holds it, and the next run of the target takes it and removes it.
@@ -36,7 +36,7 @@ def only_run(output: Path) -> Iterator[None]:
     finally:
         if handle is not None:
             with suppress(OSError):
-                name.unlink()  # while it is held: a run that waits to open it sees that it is another file
+                name.unlink()  # while it is locked: a run that opens it meanwhile sees that the file was replaced
             os.close(handle)
 
 

@@ -1,7 +1,7 @@
-"""No path that is written may be one that is read, or another that is written, under any name it has.
+"""A path that is written may not also be read, nor be written twice, under any of its names.
 
-Every command passes through `check_apart` with all of its arguments, so a new command or option is held to it by the
-names in `WRITTEN` alone.
+Every command calls `check_apart` with all of its arguments, so a new command or option is covered by the names in
+`WRITTEN` alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from nlpkit.base.errors import UserError
 
 WRITTEN = ("output", "log", "tensorboard")  # arguments of any command; every other path is read
-# What stands beside an output while it is made.
+# Files beside an output while it is written.
 BESIDE = {"output": (".resume", ".answers")}
 
 
@@ -44,15 +44,21 @@ def check_apart(arguments: Mapping[str, Any]) -> None:
         inside = os.path.realpath(path)
         for other, folder, real in folders:
             if inside.startswith(real + os.sep):
-                raise UserError(f"is written ({_shown(name)}) in a folder that the same command reads "
-                                f"({_shown(other)} {folder})", where=path, hint="write it elsewhere")  # fmt: skip
+                raise UserError(
+                    f"is written ({_shown(name)}) in a folder that the same command reads ({_shown(other)} {folder})",
+                    where=path,
+                    hint="write it elsewhere",
+                )
 
 
 def _same(name: str, path: Path, other: str, second: Path) -> UserError:
     does = "writes it too" if other.split("'")[0] in WRITTEN else "reads it"
     alias = "" if str(path) == str(second) else f" under the name {second}"
-    return UserError(f"is written ({_shown(name)}), and the same command {does} ({_shown(other)}){alias}", where=path,
-                     hint="name another file")  # fmt: skip
+    return UserError(
+        f"is written ({_shown(name)}), and the same command {does} ({_shown(other)}){alias}",
+        where=path,
+        hint="name another file",
+    )
 
 
 def _shown(name: str) -> str:
@@ -72,7 +78,7 @@ def _some(value: Any) -> Iterable[Path]:
 
 
 def _names(path: Path) -> Iterator[Any]:
-    """What tells a file from any other: where it really lies, and its device and number."""
+    """What identifies a file: its resolved path, and its device and inode."""
     if str(path) == "-":
         with suppress(OSError, ValueError, AttributeError):
             status = os.fstat(sys.stdin.fileno())

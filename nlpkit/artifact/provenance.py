@@ -2,43 +2,39 @@
 
 A stage begins with ``Run.start(name, locals(), inputs=...)`` and ends with ``run.write(...)``. Every argument of the
 stage's function is then one of three: an input (hashed), a *how* (threads, log, paths: changes no byte), or an
-option, which is recorded. Nothing can be forgotten, because ``locals()`` forgets nothing.
+option, which is recorded. No argument can be missed, because ``locals()`` holds all of them.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import platform
 import shutil
 import stat
 import tempfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from nlpkit._version import __version__
-from nlpkit.artifact import atomic, file, lock, made, recorded, safetensors
+from nlpkit.artifact import atomic, file, lock, recorded, safetensors
 from nlpkit.artifact.paths import check_apart
+from nlpkit.artifact.promise import is_portable, promised, versions
 from nlpkit.artifact.recorded import HOW
 from nlpkit.artifact.stage import AlreadyMade, until_the_stage_ends
+from nlpkit.artifact.summary import summary_of
 from nlpkit.base import events, small
 from nlpkit.base.canonical import canonical
 from nlpkit.base.errors import RunError, UserError
 from nlpkit.base.stdin import stdin
 from nlpkit.base.world import world
-from nlpkit.machine import native, portable
 
-# Files that stand for a stdin that was read before: `verify` gives them, and their name is "-" again.
+# Files that `verify` passes in place of the stdin of the original run; they are recorded under the name "-".
 STDIN_AGAIN: set[Path] = set()
-KEPT: dict[Path, str] = {}  # where a stream was put, and what the person who gave it calls it
-# Kinds of tokenizer that another package runs, whose version may then change the bytes.
+STREAM_NAMES: dict[Path, str] = {}  # file that holds a stream's content -> what the user calls the stream
+# Kinds of tokenizer that another package runs, so that its version may change the bytes.
 _RUN_BY = {"pipeline": "tokenizers"}
-PROMISE = "same files, options, seed, versions and processor type: same bytes"
-PORTABLE = "same files, options, seed and versions: same bytes on any x86-64 processor with AVX2"
 
 
 @dataclass(frozen=True)
@@ -55,17 +51,20 @@ class Input:
         return {"role": self.role, "name": self.name, "sha256": self.sha256}
 
     def check(self) -> None:
-        """Errors: it has other bytes than when the run began. Nothing is read again of a file whose size and times are
-        what they were."""
+        """Errors: its bytes differ from those at the start of the run. A file whose size and times are unchanged is not
+        read again."""
         now = folder_sha256(self.path) if self.path.is_dir() else file.file_sha256(self.path)
         if now != self.sha256:
-            raise RunError(f"has changed while it was read ({self.role}): sha256 was {self.sha256[:16]}, is {now[:16]}",
-                           where=self.path, hint="run the command again when nobody writes the file")  # fmt: skip
+            raise RunError(
+                f"has changed while it was read ({self.role}): sha256 was {self.sha256[:16]}, is {now[:16]}",
+                where=self.path,
+                hint="run the command again when nobody writes the file",
+            )
 
 
 @dataclass
 class Run:
-    """One stage at work: what it reads, what it was asked, where it writes."""
+    """One run of a stage: its inputs, its options, its output."""
 
     command: str
     output: Path
@@ -126,19 +125,26 @@ class Run:
                 raise UserError(f"{name.replace('_', '-')} is {value}, expected a finite number")
         for role in roles:
             run.inputs.extend(run._open(role, path) for path in _paths(arguments[role]))
-        for given in run.inputs:
-            if why := recorded.not_a_name(given.name):
-                raise UserError(f"the result records this file's name, and a name {why}", where=given.path,
-                                hint="rename the file")  # fmt: skip
+        for item in run.inputs:
+            if why := recorded.not_a_name(item.name):
+                raise UserError(
+                    f"the result records this file's name, and a name {why}", where=item.path, hint="rename the file"
+                )
         if why := recorded.not_a_past(run.provenance(), run.history()):
-            raise UserError(f"{why}, with this stage", where=output,
-                            hint="export an input, import it without nlpkit.json: it begins anew")  # fmt: skip
+            raise UserError(
+                f"{why}, with this stage",
+                where=output,
+                hint="export an input, import it without nlpkit.json: it begins anew",
+            )
         try:
             canonical(run.provenance()).encode()
         except UnicodeEncodeError as error:
             shown = error.object[error.start : error.start + 1].encode("ascii", "backslashreplace").decode()
-            raise UserError(f"a file name or an option is not UTF-8 text ({shown}), and the result records it",
-                            where=command, hint="rename the file") from None  # fmt: skip
+            raise UserError(
+                f"a file name or an option is not UTF-8 text ({shown}), and the result records it",
+                where=command,
+                hint="rename the file",
+            ) from None
         until_the_stage_ends(_Blamed(run))
         if settled:
             run.settle()
@@ -147,49 +153,51 @@ class Run:
         return run
 
     def settle(self) -> None:
-        """The options are final: end here if the target is there already and is not to be overwritten.
+        """The options are final: end here if the target exists and is not to be overwritten.
 
-        Errors: AlreadyMade when this very run made it, which makes it new in time, so that Make is content; UserError
-        when another one did (each difference is named), or when it is not what was written.
+        Errors: AlreadyMade when this very run wrote it; its modification time is renewed, so that Make is content.
+        UserError when another run did (each difference is named), or when it is not what was written.
         """
         if self.force or self.dry or not self.output.exists():
             return
         try:
-            found = file.read(self.output)
+            artifact = file.read(self.output)
         except UserError:
             atomic.check_target(self.output, force=False)
             raise
-        if differing := differences(found.provenance, self.provenance()):
-            raise UserError("exists already, and another run made it: " + "; ".join(differing), where=self.output,
-                            hint="--force overwrites it, or name another file with -o")  # fmt: skip
-        found.check()
+        if differing := differences(artifact.provenance, self.provenance()):
+            raise UserError(
+                "exists already, and another run made it: " + "; ".join(differing),
+                where=self.output,
+                hint="--force overwrites it, or name another file with -o",
+            )
+        artifact.check()
         if world().leads:
             os.utime(self.output)
-        raise AlreadyMade(made.summary(self.output, found))
+        raise AlreadyMade(summary_of(self.output, artifact))
 
     def check_inputs(self) -> None:
-        """Errors: an input has other bytes now than those that the result would record."""
-        for given in self.inputs:
-            given.check()
+        """Errors: the bytes of an input are no longer those that the result would record."""
+        for item in self.inputs:
+            item.check()
 
     def paths(self, role: str) -> list[Path]:
-        """Where the inputs of a role can be read (stdin has been put in a file)."""
-        return [given.path for given in self.inputs if given.role == role]
+        """The files of a role (stdin was saved to a file)."""
+        return [item.path for item in self.inputs if item.role == role]
 
     def path(self, role: str) -> Path | None:
-        """Where the one input of a role can be read; None when none was given."""
-        found = self.paths(role)
-        return found[0] if found else None
+        """The one file of a role; None without one."""
+        paths = self.paths(role)
+        return paths[0] if paths else None
 
     def _open(self, role: str, path: Path) -> Input:
         if world().size > 1 and not (path.is_file() or path.is_dir()) and (str(path) == "-" or path.exists()):
-            raise UserError("can be read once only, and several processes read it", where=path,
-                            hint="put it in a file")  # fmt: skip
+            raise UserError("can be read once only, and several processes read it", where=path, hint="put it in a file")
         if str(path) == "-":
             folder = tempfile.TemporaryDirectory(prefix="nlpkit-stdin-")
             self._spool.append(folder)
             path = Path(folder.name) / "stdin"
-            KEPT[path] = "stdin"
+            STREAM_NAMES[path] = "stdin"
             _keep(stdin(), path)
             return Input(role, "-", file.file_sha256(path), path, {})
         if path.is_dir():
@@ -200,14 +208,14 @@ class Run:
         if not path.exists():
             raise UserError("no such file", where=path)
         small.check(path, pipes=True)
-        if not path.is_file():  # a named pipe such as <(command): readable once, so it is kept
+        if not path.is_file():  # a named pipe such as <(command): readable once, so its content is saved
             folder = tempfile.TemporaryDirectory(prefix="nlpkit-pipe-")
             self._spool.append(folder)
-            kept = Path(folder.name) / "pipe"
-            KEPT[kept] = str(path)
+            spooled = Path(folder.name) / "pipe"
+            STREAM_NAMES[spooled] = str(path)
             with open(path, "rb") as source:
-                _keep(source, kept)
-            return Input(role, "-", file.file_sha256(kept), kept, {})
+                _keep(source, spooled)
+            return Input(role, "-", file.file_sha256(spooled), spooled, {})
         sha = file.file_sha256(path)
         history: dict[str, Any] = {}
         if path.suffix == ".safetensors":
@@ -228,14 +236,14 @@ class Run:
             "command": self.command,
             "options": self.options,
             "seed": self.options.get("seed"),
-            "inputs": [given.record() for given in self.inputs],
+            "inputs": [item.record() for item in self.inputs],
             "versions": versions(self.libraries),
             **({"portable": True} if is_portable(self.libraries) else {}),
         }
 
     def history(self) -> dict[str, Any]:
-        """sha256 -> provenance, of every file of nlpkit's behind the result."""
-        return {sha: record for given in self.inputs for sha, record in given.history.items()}
+        """sha256 -> provenance, of every nlpkit file behind the result."""
+        return {sha: record for item in self.inputs for sha, record in item.history.items()}
 
     def write(
         self,
@@ -245,38 +253,46 @@ class Run:
         config: Mapping[str, Any],
         tokenizer: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Write the result and say so; returns the stage's summary (output, kind, sha256, bytes). Of several processes
-        one writes; the others know the first two only."""
+        """Write the result and report it; returns the stage's summary (output, kind, sha256, bytes). Only the leading
+        process writes; the others return the first two."""
         self._uses(tokenizer)
         if not world().leads:
             return {"output": str(self.output), "kind": kind}
         self.check_inputs()
         file.write(
-            self.output, tensors, kind=kind, config=config, tokenizer=tokenizer, provenance=self.provenance(),
-            history=self.history(), determinism=promised(self.libraries),
-        )  # fmt: skip
+            self.output,
+            tensors,
+            kind=kind,
+            config=config,
+            tokenizer=tokenizer,
+            provenance=self.provenance(),
+            history=self.history(),
+            determinism=promised(self.libraries),
+        )
         summary = {
-            "output": str(self.output), "kind": kind, "sha256": file.file_sha256(self.output),
+            "output": str(self.output),
+            "kind": kind,
+            "sha256": file.file_sha256(self.output),
             "bytes": self.output.stat().st_size,
-        }  # fmt: skip
+        }
         events.emit("done", name=self.command, **summary)
         return summary
 
     def plan(self, resolved: Mapping[str, Any] | None = None, **details: Any) -> dict[str, Any]:
-        """What ``--dry-run`` prints: the run, and whatever the stage knows of its cost. ``resolved`` are options that
-        were left to the stage, and what it takes for them."""
+        """What ``--dry-run`` prints: the run, and what the stage knows of its cost. ``resolved`` holds the values that
+        the stage chose for options without one."""
         options = {name: (resolved or {}).get(name, value) for name, value in self.options.items()}
         return {"dry_run": True, "output": str(self.output), **self.provenance(), "options": options, **details}
 
 
 @dataclass(frozen=True)
 class _Blamed:
-    """What goes wrong inside the block because an input has changed (ids beyond the vocabulary, say) is told so."""
+    """Reports a failure inside the block that a changed input caused (say ids beyond the vocabulary) as that change."""
 
     run: Run
 
     def __enter__(self) -> None:
-        """Nothing: inputs were hashed."""
+        """Nothing to do: the inputs were hashed."""
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if kind is not None and issubclass(kind, Exception) and not issubclass(kind, (UserError, AlreadyMade)):
@@ -284,40 +300,39 @@ class _Blamed:
 
 
 def _paths(value: Any) -> list[Path]:
-    """An argument that is a path, several, or none, as a list."""
+    """An argument that is a path, a list of paths, or None, as a list."""
     return [] if value is None else [Path(path) for path in (value if isinstance(value, (list, tuple)) else [value])]
 
 
 def _keep(source: BinaryIO, path: Path) -> None:
-    """Put a stream in a file. Errors: UserError for a device, which may have no end (/dev/zero); RunError when there is
-    no room for it."""
-    with suppress(OSError, ValueError, AttributeError):  # a stream without a file behind it is none
+    """Save a stream to a file. Errors: UserError for a device, which may have no end (/dev/zero); RunError when the
+    disk is full."""
+    with suppress(OSError, ValueError, AttributeError):  # a stream without a file behind it is no device
         if stat.S_ISCHR(os.fstat(source.fileno()).st_mode) and not source.isatty():
-            raise UserError("is a device, expected a file or a pipe", where=KEPT.get(path))
+            raise UserError("is a device, expected a file or a pipe", where=STREAM_NAMES.get(path))
     try:
         with open(path, "wb") as spool:
             shutil.copyfileobj(source, spool)
-    except OSError as error:  # by the name of the folder, which a person can see to: the file is nobody's
+    except OSError as error:  # names the folder, which the user can act on; the file is temporary
         raise atomic.cannot_write(error, path.parent.parent) from None
 
 
 def unfinished(output: Path) -> Path:
-    """Where the state of an unfinished run lies (`nlpkit.training.resume`)."""
+    """The file that holds the state of an unfinished run (`nlpkit.training.resume`)."""
     return output.with_name(output.name + ".resume")
 
 
 def answers(output: Path) -> Path:
-    """Where a teacher's answers lie while a run learns from them (`nlpkit.compression.replay`)."""
+    """The file that holds a teacher's predictions while a student trains on them (`nlpkit.compression.replay`)."""
     return output.with_name(output.name + ".answers")
 
 
 def _tidy(output: Path) -> None:
-    """A run that was killed may have left what it was writing; one that was killed after its result had its name, and
-    before what it worked with was removed, a state or a teacher's answers. Of the same command, and older than the
-    result, they are of no use to anybody."""
+    """Remove what killed runs left: temporary files; and the state or the teacher's predictions of a run that was
+    killed between renaming its result and removing them: they are of the same command as the result, and older."""
     atomic.clean(atomic.target_of(output))
     for named, kind in ((unfinished, "resume"), (answers, "answers")):
-        with suppress(OSError, ValueError, UserError):  # one of them is not there, or is something else, or has no name
+        with suppress(OSError, ValueError, UserError):  # missing, of another kind, or without a name
             beside = named(output)
             if output.exists():
                 atomic.clean(beside)
@@ -326,57 +341,30 @@ def _tidy(output: Path) -> None:
                 beside.unlink(missing_ok=True)
 
 
-def versions(libraries: Iterable[str]) -> dict[str, str]:
-    """Versions of nlpkit and of the packages that make a result's bytes; of numba the one that compiled the kernels."""
-    found = {name: native.numba_version() if name == "numba" else metadata.version(name) for name in libraries}
-    return {"nlpkit": __version__, **found}
-
-
-def processor(libraries: Collection[str]) -> str:
-    """The processor's type, as far as it chooses arithmetic: architecture and, for torch and for gensim, vector width.
-
-    It depends on what the stage uses, not on what else the process has imported: a notebook and `verify` write the
-    same bytes as the command line.
-    """
-    if not {"torch", "gensim"} & {*libraries}:
-        return platform.machine()
-    from torch.backends import cpu
-
-    return f"{platform.machine()} {cpu.get_cpu_capability()}{' portable' if is_portable(libraries) else ''}"
-
-
-def is_portable(libraries: Collection[str]) -> bool:
-    """Whether what a stage writes depends on portable mode, and was made in it."""
-    return "torch" in libraries and portable.on()
-
-
-def promised(libraries: Collection[str]) -> dict[str, str]:
-    """What an artefact says of its bytes, and of where they were made."""
-    return {"promise": PORTABLE if is_portable(libraries) else PROMISE, "processor": processor(libraries)}
-
-
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """In words, what distinguishes two provenances."""
-    found: list[str] = []
+    """The differences of two provenances, in words."""
+    differing: list[str] = []
     for section in ("options", "versions"):
         old, new = before.get(section, {}), now.get(section, {})
         for name in sorted({*old, *new}):
             if old.get(name) != new.get(name):
-                found.append(f"{name.replace('_', '-')} was {old.get(name)}, is {new.get(name)}")
+                differing.append(f"{name.replace('_', '-')} was {old.get(name)}, is {new.get(name)}")
     names = {(item["role"], item["name"]): item["sha256"] for item in before.get("inputs", [])}
     others = {(item["role"], item["name"]): item["sha256"] for item in now.get("inputs", [])}
     for key in sorted({*names, *others}):
         if names.get(key) != others.get(key):
             state = "is new" if key not in names else "is missing" if key not in others else "has other bytes"
-            found.append(f"{key[0]} {key[1]} {state}")
-    if not found and _order(before) != _order(now):
-        found.append("the inputs are in another order, or one is given more often")
+            differing.append(f"{key[0]} {key[1]} {state}")
+    if not differing and _order(before) != _order(now):
+        differing.append("the inputs are in another order, or one is given more often")
     if bool(before.get("portable")) != bool(now.get("portable")):
-        found.append(f"portable mode was {'on' if before.get('portable') else 'off'}, is "
-                     f"{'on' if now.get('portable') else 'off'}")  # fmt: skip
+        differing.append(
+            f"portable mode was {'on' if before.get('portable') else 'off'}, is "
+            f"{'on' if now.get('portable') else 'off'}"
+        )
     if before.get("command") != now.get("command"):
-        found.insert(0, f"command was {before.get('command')}")
-    return found
+        differing.insert(0, f"command was {before.get('command')}")
+    return differing
 
 
 def _order(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -384,7 +372,7 @@ def _order(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def folder_sha256(folder: Path) -> str:
-    """sha256 of the names and hashes of a folder's files, so that a Hugging Face directory is an input like any."""
+    """sha256 of the names and hashes of a folder's files, so that a Hugging Face directory can be an input."""
     import hashlib
 
     lines = [

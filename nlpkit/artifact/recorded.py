@@ -1,9 +1,9 @@
-"""What a file says of where it came from, checked before anybody uses it: data, never an instruction.
+"""A file's recorded provenance and history, checked before use: data, never instructions.
 
 A provenance says which command made a file, with which options and inputs; a history holds those of the files behind
 it, by sha256. Both may come from a stranger, so names are single path components, options are plain values that are
-neither an input nor a *how*, and what stands behind a file is a graph without circles, of limited size and depth.
-`nlpkit.stages.call` checks once more when a stage is run again. See docs/security.md.
+neither an input nor a *how*, and the files behind a file form an acyclic graph of limited size and depth.
+`nlpkit.stages.call` checks again before a stage is re-run. See docs/security.md.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import nlpkit
 from nlpkit.base.errors import UserError
 
-# What every stage may be told without a byte of its result changing; tests/bytes holds each of them to it.
+# Arguments of any stage that change no byte of its result; tests/bytes tests each of them.
 HOW = frozenset(
     {
         "output",
@@ -33,9 +33,9 @@ HOW = frozenset(
         "checkpointing",
     }
 )
-MAX_RECORDS = 2_000  # files of nlpkit's behind one
-MAX_INPUTS = 100_000  # files that all of them read, counted for each
-MAX_DEPTH = 200  # stages behind each other
+MAX_RECORDS = 2_000  # nlpkit files behind one file
+MAX_INPUTS = 100_000  # files that all of them read, counted once for each reader
+MAX_DEPTH = 200  # stages in a row
 MAX_TEXT = 10_000  # characters of one option
 MAX_NAME = 255  # bytes of a file name; no file system allows more
 
@@ -62,7 +62,7 @@ def check(provenance: Any, history: Any, *, where: Path | None) -> None:
 
 
 def check_stage(record: Any, what: str, where: Path | None) -> None:
-    """Check what is recorded of one stage: command, options, seed, inputs, versions. What is absent is not said."""
+    """Check what is recorded of one stage: command, options, seed, inputs, versions. Absent fields are allowed."""
     if not isinstance(record, dict):
         raise _bad(f"{what} is not an object", where)
     command, seed = record.get("command"), record.get("seed")
@@ -97,10 +97,10 @@ def _check_inputs(inputs: Any, what: str, where: Path | None) -> set[str]:
     if not isinstance(inputs, list):
         raise _bad(f"{what} has inputs that are not a list", where)
     roles: set[str] = set()
-    for given in inputs:
-        if not isinstance(given, dict) or set(given) != {"role", "name", "sha256"}:
+    for item in inputs:
+        if not isinstance(item, dict) or set(item) != {"role", "name", "sha256"}:
             raise _bad(f"{what} has an input without role, name and sha256, or with more", where)
-        role, name, sha = given["role"], given["name"], given["sha256"]
+        role, name, sha = item["role"], item["name"], item["sha256"]
         if not isinstance(role, str) or not _WORD.fullmatch(role) or role in HOW:
             raise _bad(f"{what} has an input in the role {_shown(role)}", where)
         if not isinstance(sha, str) or not _SHA256.fullmatch(sha):
@@ -112,20 +112,21 @@ def _check_inputs(inputs: Any, what: str, where: Path | None) -> set[str]:
 
 
 def not_a_past(provenance: Mapping[str, Any], history: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """Why checked records are not what can be behind a file: one that was made from itself, or more than is allowed, of
-    stages, of stages behind each other, of inputs. None: they are."""
+    """Why checked records cannot be the history of a file: a cycle, or more stages, stages in a row or inputs than the
+    limits allow. None: they can."""
     if len(history) > MAX_RECORDS:
         return f"its history has {len(history):,} stages; {MAX_RECORDS:,} are allowed"
     total = sum(len(record.get("inputs", ())) for record in (provenance, *history.values()))
     if total > MAX_INPUTS:
         return f"its history names {total:,} inputs; {MAX_INPUTS:,} are allowed"
     behind = {
-        sha: {given["sha256"] for given in record.get("inputs", ())} & history.keys() for sha, record in history.items()
+        sha: {source["sha256"] for source in record.get("inputs", ())} & history.keys()
+        for sha, record in history.items()
     }
     users: dict[str, list[str]] = {}
     for sha, inputs in behind.items():
-        for given in inputs:
-            users.setdefault(given, []).append(sha)
+        for source in inputs:
+            users.setdefault(source, []).append(sha)
     left = {sha: len(inputs) for sha, inputs in behind.items()}  # inputs whose depth is not known yet
     depth = {sha: 1 for sha, count in left.items() if count == 0}
     ready = list(depth)
@@ -144,7 +145,7 @@ def not_a_past(provenance: Mapping[str, Any], history: Mapping[str, Mapping[str,
 
 
 def not_a_name(name: Any) -> str | None:
-    """Why something is not the name of a file in a folder: what it has that one path component has not. None: it is."""
+    """What a valid name of a file in a folder would be, if this is none. None: it is valid."""
     if not isinstance(name, str) or not name:
         return "is a text that is not empty"
     if name in (".", "..") or "/" in name or "\\" in name or _DRIVE.match(name):
@@ -168,7 +169,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    """What fits in 64 bits. Infinity and NaN are in no file (`canonical`)."""
+    """A number that fits in 64 bits. Infinity and NaN are in no file (`canonical`)."""
     return isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63)
 
 

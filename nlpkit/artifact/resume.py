@@ -1,7 +1,8 @@
 """An unfinished run: one file beside the target, replaced by one rename.
 
-``x.safetensors.resume`` holds whatever arrays a stage goes on from, and where it is. It belongs to one command: started
-again with other options or inputs, the run stops and names each difference. Of several processes one writes.
+``x.safetensors.resume`` holds the arrays that a stage continues from, and its position. It belongs to one command:
+when that is started again with other options or inputs, it stops and names each difference. Only the leading process
+writes.
 """
 
 from __future__ import annotations
@@ -14,23 +15,29 @@ from typing import Any
 import numpy as np
 
 from nlpkit.artifact import atomic, file
-from nlpkit.artifact.provenance import Run, differences, promised, unfinished
+from nlpkit.artifact.promise import promised
+from nlpkit.artifact.provenance import Run, differences, unfinished
 from nlpkit.base.errors import Interrupted, UserError
 from nlpkit.base.world import world
 
-SAVE_SECONDS = 60.0  # between two saves when nothing else was asked
+SAVE_SECONDS = 60.0  # between two saves without --save-every
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 
 def save(run: Run, arrays: Arrays, config: Mapping[str, Any]) -> None:
-    """Write the state of a run, atomically: its arrays by name, and as ``config`` where it is."""
+    """Write the state of a run, atomically: its arrays by name, and its position as ``config``."""
     if world().leads:
         run.check_inputs()
         file.write(
-            unfinished(run.output), arrays, kind="resume", config=config, provenance=run.provenance(), history={},
+            unfinished(run.output),
+            arrays,
+            kind="resume",
+            config=config,
+            provenance=run.provenance(),
+            history={},
             determinism=promised(run.libraries),
-        )  # fmt: skip
+        )
 
 
 def load(run: Run) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]] | None:
@@ -41,21 +48,24 @@ def load(run: Run) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]] | N
     path = unfinished(run.output)
     if run.fresh or not path.exists():
         return None
-    found = file.read(path, kind="resume")
-    if differing := differences(found.provenance, run.provenance()):
-        raise UserError("an unfinished run of another command lies here: " + "; ".join(differing), where=path,
-                        hint="run the command it was started with, or start over with --fresh")  # fmt: skip
-    return {name: found.array(name) for name in found.tensors}, found.config
+    state = file.read(path, kind="resume")
+    if differing := differences(state.provenance, run.provenance()):
+        raise UserError(
+            "an unfinished run of another command lies here: " + "; ".join(differing),
+            where=path,
+            hint="run the command it was started with, or start over with --fresh",
+        )
+    return {name: state.array(name) for name in state.tensors}, state.config
 
 
 class Saves:
-    """When the state of a run is written: once a minute, or every so many steps or epochs; and when it is to stop."""
+    """When the state of a run is saved: once a minute, or every n steps or epochs; and when the run is to stop."""
 
     def __init__(self, run: Run, every: int | None) -> None:
         self.run, self.every, self.last = run, every, time.monotonic()
 
     def due(self, done: int | None) -> bool:
-        """Whether it is time, with so many steps or epochs ``done`` (None: in the middle of one)."""
+        """Whether to save now, after ``done`` steps or epochs (None: in the middle of one)."""
         if self.every is None:
             return time.monotonic() - self.last >= SAVE_SECONDS
         return done is not None and done % self.every == 0
@@ -64,12 +74,13 @@ class Saves:
         """The state was written. Errors: Interrupted if the run is to ``stop`` here."""
         self.last = time.monotonic()
         if stop:
-            raise Interrupted(f"interrupted {where}", where=self.run.output,
-                              hint="the same command again goes on from here")  # fmt: skip
+            raise Interrupted(
+                f"interrupted {where}", where=self.run.output, hint="the same command again goes on from here"
+            )
 
 
 def discard(output: Path) -> None:
-    """Remove the state of a run that is finished, also one that was killed while it was written."""
+    """Remove the state of a run that is finished, and what a run that was killed while saving left."""
     if world().leads:
         path = unfinished(output)
         path.unlink(missing_ok=True)

@@ -31,12 +31,24 @@ _CHUNK = 1 << 22
 DTYPES: dict[str, np.dtype[Any]] = {
     name: np.dtype(code)
     for name, code in {
-        "F64": "<f8", "I64": "<i8", "U64": "<u8", "F32": "<f4", "I32": "<i4", "U32": "<u4",
-        "F16": "<f2", "BF16": "<u2", "I16": "<i2", "U16": "<u2", "I8": "i1", "U8": "u1", "BOOL": "?",
-        "F8_E4M3": "u1", "F8_E5M2": "u1",
+        "F64": "<f8",
+        "I64": "<i8",
+        "U64": "<u8",
+        "F32": "<f4",
+        "I32": "<i4",
+        "U32": "<u4",
+        "F16": "<f2",
+        "BF16": "<u2",
+        "I16": "<i2",
+        "U16": "<u2",
+        "I8": "i1",
+        "U8": "u1",
+        "BOOL": "?",
+        "F8_E4M3": "u1",
+        "F8_E5M2": "u1",
     }.items()
-}  # fmt: skip
-_BITS = ("BF16", "F8_E4M3", "F8_E5M2")  # numpy has no such numbers: they are read as their bits, and not written
+}
+_BITS = ("BF16", "F8_E4M3", "F8_E5M2")  # numpy has no such types: they are read as their bits, and not written
 _NAMES = {dtype.str: name for name, dtype in DTYPES.items() if name not in _BITS}
 
 
@@ -113,8 +125,9 @@ def table(tensors: Mapping[str, Source]) -> dict[str, dict[str, Any]]:
 def write(file: BinaryIO, tensors: Mapping[str, Source], metadata: Mapping[str, str]) -> None:
     """Write one file: metadata first with sorted keys, then the entries, then the bytes."""
     entries = table(tensors)
-    header = json.dumps({"__metadata__": dict(sorted(metadata.items())), **entries}, separators=(",", ":"),
-                        ensure_ascii=False).encode()  # fmt: skip
+    header = json.dumps(
+        {"__metadata__": dict(sorted(metadata.items())), **entries}, separators=(",", ":"), ensure_ascii=False
+    ).encode()
     header += b" " * (-len(header) % 8)
     if len(header) > MAX_HEADER:
         raise UserError(f"the header would have {len(header):,} bytes; the format allows {MAX_HEADER:,}")
@@ -126,7 +139,7 @@ def write(file: BinaryIO, tensors: Mapping[str, Source], metadata: Mapping[str, 
 
 class Reader:
     """A file whose header was read and checked: ``tensors`` by name, and ``metadata``. All tensors share one memory
-    map, made when the first is asked for, so that a file needs one open file however many tensors it has."""
+    map, created when the first is read, so that a file needs one open file however many tensors it has."""
 
     def __init__(self, path: Path, tensors: dict[str, TensorInfo], metadata: dict[str, str], state: State) -> None:
         self.path, self.tensors, self.metadata, self._state = path, tensors, metadata, state
@@ -158,8 +171,11 @@ def check_whole(array: NDArray[Any], path: Path | str) -> None:
     touch one of them would end the process by SIGBUS."""
     mapped = getattr(array, "_mmap", None)
     if mapped is not None and mapped.size() < len(mapped):
-        raise RunError(f"was cut to {mapped.size():,} bytes while it was read, from {len(mapped):,}", where=path,
-                       hint="make the file again, then run the command again")  # fmt: skip
+        raise RunError(
+            f"was cut to {mapped.size():,} bytes while it was read, from {len(mapped):,}",
+            where=path,
+            hint="make the file again, then run the command again",
+        )
 
 
 def state(status: os.stat_result) -> State:

@@ -1,10 +1,10 @@
-"""What a file of each kind holds: one table of fields, types, ranges and lengths that agree.
+"""What a file of each kind holds: one table of fields, types, ranges and lengths that must agree.
 
 The digest says that a file is as it was written, not that whoever wrote it was nlpkit. So the metadata and the table of
-tensors are checked against this table once, when a file is read, and the numbers of a tensor when they are first used.
-Fields that a kind does not name are left alone, and kinds that stand not here are those of a newer nlpkit: they can be
-looked at, and no command of this one reads them. What a tokenizer, a model or a task must be is said where they are
-made: nlpkit/tokenizers/described.py, nlpkit/models/base.py, nlpkit/tasks.
+tensors are checked against this table once, when a file is read; the values of a tensor when it is first used.
+Fields that a kind does not name are ignored. Kinds that are not in the table belong to a newer nlpkit: they can be
+inspected, but no command of this version reads them. What a tokenizer, a model or a task must be is checked where they
+are built: nlpkit/tokenizers/described.py, nlpkit/models/base.py, nlpkit/tasks.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from numpy.typing import NDArray
 from nlpkit.artifact.safetensors import TensorInfo
 from nlpkit.base.errors import UserError
 
-Check = Callable[[Any], str | None]  # a value -> what was expected instead; None: it is right
+Check = Callable[[Any], str | None]  # a value -> what was expected instead; None: valid
 Array = NDArray[Any]
-Rule = Callable[[Array, Mapping[str, int]], str | None]  # a tensor, the sizes that are known -> what it is not
+Rule = Callable[[Array, Mapping[str, int]], str | None]  # a tensor, the known sizes -> what is wrong
 
 HINT = "nlpkit writes no such file; it was changed, and is not to be trusted"
-_BLOCK = 1 << 22  # numbers looked at together: token files may be larger than memory
+_BLOCK = 1 << 22  # values checked at a time: token files may be larger than memory
 
 
 # Values of the config.
 
 
-def whole(least: int = 0, most: int = 1 << 53) -> Check:
+def integer(least: int = 0, most: int = 1 << 53) -> Check:
     """An integer in a range."""
     return lambda value: None if type(value) is int and least <= value <= most else f"an integer from {least} to {most}"
 
@@ -56,19 +56,19 @@ def flag(value: Any) -> str | None:
 
 
 def texts(value: Any) -> str | None:
-    """A list of texts, none twice."""
+    """A list of distinct texts."""
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         return "a list of texts"
     return None if len(set(value)) == len(value) else "texts of which none is there twice"
 
 
 def maybe(check: Check) -> Check:
-    """The same, or null."""
+    """The same check, or null."""
     return lambda value: None if value is None else check(value)
 
 
 def record(**members: Check) -> Check:
-    """An object, of which these members are checked where they are there."""
+    """An object; these members are checked where they are present."""
 
     def check(value: Any) -> str | None:
         if not isinstance(value, dict):
@@ -82,16 +82,16 @@ def record(**members: Check) -> Check:
 
 
 def counts(value: Any) -> str | None:
-    """An object of names with non-negative integers."""
-    right = isinstance(value, dict) and all(whole()(item) is None for item in value.values())
+    """An object that maps names to non-negative integers."""
+    right = isinstance(value, dict) and all(integer()(item) is None for item in value.values())
     return None if right else "an object of integers"
 
 
-# Numbers of tensors.
+# Values of tensors.
 
 
 def ends(total: str, *, starts: bool = False) -> Rule:
-    """Where parts end that follow each other and together are ``total``; with ``starts`` the first begins at 0."""
+    """Ends of consecutive parts that add up to ``total``; with ``starts`` the array begins with 0, the first start."""
 
     def rule(array: Array, sizes: Mapping[str, int]) -> str | None:
         last = 0
@@ -134,7 +134,7 @@ def _blocks(array: Array) -> Iterator[Array]:
 @dataclass(frozen=True)
 class Tensor:
     """One tensor: its types, its shape (sizes by name: a field of the config, or one that the first tensor sets) and
-    the rule of its numbers."""
+    the rule for its values."""
 
     dtypes: tuple[str, ...]
     shape: tuple[str, ...]
@@ -144,32 +144,42 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Kind:
-    """``config`` is checked where a field is there, ``needed`` names those that must be. ``sizes`` are lengths of lists
-    of the config, and ``more`` sizes that are others plus a number."""
+    """``config`` checks the fields that are present, ``needed`` names those that must be. ``sizes`` are lengths of
+    lists in the config, ``more`` sizes that are another size plus a constant."""
 
     config: Mapping[str, Check] = field(default_factory=dict)
     needed: tuple[str, ...] = ()
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
     sizes: Mapping[str, str] = field(default_factory=dict)  # name of the size -> list of the config
     more: Mapping[str, tuple[str, int]] = field(default_factory=dict)
-    tokenizer: bool = False  # whether there must be one
+    tokenizer: bool = False  # whether the file must hold one
 
 
 F32, I64, ID = ("F32",), ("I64",), ("U16", "U32")
 _SETTINGS: dict[str, Check] = {
-    "words": texts, "window": whole(1), "min_count": whole(), "lowercase": flag, "n_cells": whole(), "n_words": whole(),
-    "phrases": maybe(whole()), "phrase_threshold": maybe(number()), "dim": whole(1), "subwords": maybe(text),
-    "buckets": maybe(whole(1, 1 << 31)), "epochs": whole(), "seed": whole(-(1 << 63), 1 << 63),
-}  # fmt: skip
+    "words": texts,
+    "window": integer(1),
+    "min_count": integer(),
+    "lowercase": flag,
+    "n_cells": integer(),
+    "n_words": integer(),
+    "phrases": maybe(integer()),
+    "phrase_threshold": maybe(number()),
+    "dim": integer(1),
+    "subwords": maybe(text),
+    "buckets": maybe(integer(1, 1 << 31)),
+    "epochs": integer(),
+    "seed": integer(-(1 << 63), 1 << 63),
+}
 _TASK = record(
-    name=text, labels=texts, pooling=text, text=text, pair=maybe(text), label=text, max_len=maybe(whole(1)), bias=flag
+    name=text, labels=texts, pooling=text, text=text, pair=maybe(text), label=text, max_len=maybe(integer(1)), bias=flag
 )
-TRAINING = record(objective=text, cut=maybe(text), steps=whole(), best_step=maybe(whole()))
+TRAINING = record(objective=text, cut=maybe(text), steps=integer(), best_step=maybe(integer()))
 
 KINDS: dict[str, Kind] = {
-    "tokenizer": Kind({"kind": text, "vocab_size": whole(1), "fingerprint": text}, tokenizer=True),
+    "tokenizer": Kind({"kind": text, "vocab_size": integer(1), "fingerprint": text}, tokenizer=True),
     "tokens": Kind(
-        {name: whole() for name in ("vocab_size", "n_tokens", "n_sentences", "n_documents", "n_bytes", "n_words")},
+        {name: integer() for name in ("vocab_size", "n_tokens", "n_sentences", "n_documents", "n_bytes", "n_words")},
         needed=("vocab_size", "n_tokens", "n_sentences", "n_documents", "n_bytes"),
         tensors={
             "tokens": Tensor(ID, ("n_tokens",), below("vocab_size")),
@@ -207,10 +217,10 @@ KINDS: dict[str, Kind] = {
     ),
     "model": Kind({"family": text, "heads": texts, "task": maybe(_TASK), "training": maybe(TRAINING)}),
     "embeddings": Kind(
-        {"n_texts": whole(), "d_model": whole(1)}, tensors={"embeddings": Tensor(F32, ("n_texts", "d_model"))}
+        {"n_texts": integer(), "d_model": integer(1)}, tensors={"embeddings": Tensor(F32, ("n_texts", "d_model"))}
     ),
     "answers": Kind(
-        {"top": whole()},
+        {"top": integer()},
         tensors={
             "starts": Tensor(I64, ("n + 1",), ends("M", starts=True)),
             "ids": Tensor(("I32",), ("M", "K"), below(least=0), needed=False),
@@ -220,30 +230,32 @@ KINDS: dict[str, Kind] = {
     ),
     "resume": Kind(
         {
-            **dict.fromkeys(("step", "stale", "steady", "epoch", "round"), whole()),
-            **dict.fromkeys(("best_step", "best_epoch"), maybe(whole())),
+            **dict.fromkeys(("step", "stale", "steady", "epoch", "round"), integer()),
+            **dict.fromkeys(("best_step", "best_epoch"), maybe(integer())),
             **dict.fromkeys(("loss", "lowest", "best_score"), maybe(number())),
-            "position": counts, "stopped": flag, "scale": number(0),
+            "position": counts,
+            "stopped": flag,
+            "scale": number(0),
         }
     ),
-}  # fmt: skip
+}
 
 
 def check(kind: str, config: Mapping[str, Any], tokenizer: Any, tensors: Mapping[str, TensorInfo], where: Path) -> None:
-    """Check a file's config and table of tensors. Errors: the first that is not as its kind says."""
-    found = KINDS.get(kind)
-    if found is None:
+    """Check a file's config and table of tensors. Errors: the first field or tensor that its kind does not allow."""
+    schema = KINDS.get(kind)
+    if schema is None:
         return
-    for name in found.needed:
+    for name in schema.needed:
         if name not in config:
             raise bad(f'a {kind} file whose config has no "{name}"', where)
     for name, value in config.items():
-        if name in found.config and (expected := found.config[name](value)):
+        if name in schema.config and (expected := schema.config[name](value)):
             raise bad(f'its config has the "{name}" {ascii(value)[:60]}, expected {expected}', where)
-    if found.tokenizer and tokenizer is None:
+    if schema.tokenizer and tokenizer is None:
         raise bad(f"a {kind} file without a tokenizer", where)
     known = sizes(kind, config)
-    for name, tensor in found.tensors.items():
+    for name, tensor in schema.tensors.items():
         if name in tensors:
             _check_form(name, tensor, tensors[name], known, where)
         elif tensor.needed:
@@ -252,34 +264,34 @@ def check(kind: str, config: Mapping[str, Any], tokenizer: Any, tensors: Mapping
 
 def sizes(kind: str, config: Mapping[str, Any]) -> dict[str, int]:
     """The sizes that a config sets."""
-    found = KINDS[kind]
+    schema = KINDS[kind]
     known = {name: value for name, value in config.items() if type(value) is int}
-    known |= {name: len(config[source]) for name, source in found.sizes.items()}
-    return known | {name: known[source] + plus for name, (source, plus) in found.more.items()}
+    known |= {name: len(config[source]) for name, source in schema.sizes.items()}
+    return known | {name: known[source] + plus for name, (source, plus) in schema.more.items()}
 
 
 def _check_form(name: str, tensor: Tensor, info: TensorInfo, known: dict[str, int], where: Path) -> None:
-    """Type and shape; sizes that were not known are now."""
+    """Check type and shape; add the sizes that this tensor sets to ``known``."""
     expected = [known.get(size, size) for size in tensor.shape]
     same = len(info.shape) == len(expected) and all(
-        isinstance(size, str) or size == given for size, given in zip(expected, info.shape, strict=True)
+        isinstance(size, str) or size == actual for size, actual in zip(expected, info.shape, strict=True)
     )
     if info.dtype not in tensor.dtypes or not same:
         form = f"{' or '.join(tensor.dtypes)} [{', '.join(map(str, expected))}]"
         raise bad(f'its tensor "{name}" is {info.dtype} {list(info.shape)}, expected {form}', where)
-    known |= {size: given for size, given in zip(tensor.shape, info.shape, strict=True) if size not in known}
+    known |= {size: actual for size, actual in zip(tensor.shape, info.shape, strict=True) if size not in known}
 
 
 def check_values(
     kind: str, config: Mapping[str, Any], name: str, array: Array, tensors: Mapping[str, TensorInfo], where: Path
 ) -> None:
-    """Check the numbers of one tensor of a file that `check` let pass."""
-    found = KINDS.get(kind)
-    tensor = None if found is None else found.tensors.get(name)
-    if found is None or tensor is None or tensor.rule is None:
+    """Check the values of one tensor of a file that passed `check`."""
+    schema = KINDS.get(kind)
+    tensor = None if schema is None else schema.tensors.get(name)
+    if schema is None or tensor is None or tensor.rule is None:
         return
     known = sizes(kind, config)
-    for other, form in found.tensors.items():
+    for other, form in schema.tensors.items():
         if other in tensors:
             known = dict(zip(form.shape, tensors[other].shape, strict=True)) | known
     if what := tensor.rule(array, known):

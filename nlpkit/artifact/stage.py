@@ -1,5 +1,5 @@
-"""What every function that makes an artefact is wrapped in: it returns early when its result is made already, and lets
-go of its target's lock however it ends."""
+"""The decorator of every function that writes an artefact: it returns early when the result exists already, and
+releases the target's lock however the function ends."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def stage(function: Callable[P, dict[str, Any]]) -> Callable[P, dict[str, Any]]:
     """A function that begins with `nlpkit.artifact.provenance.Run.start`."""
 
     @functools.wraps(function)
-    def made(*args: P.args, **given: P.kwargs) -> dict[str, Any]:
+    def wrapper(*args: P.args, **options: P.kwargs) -> dict[str, Any]:
         with ExitStack() as stack:
             before = _open.set(stack)
             try:
-                return function(*args, **given)
+                return function(*args, **options)
             except AlreadyMade as already:
                 return already.summary
             finally:
                 _open.reset(before)
 
-    return made
+    return wrapper
 
 
 def until_the_stage_ends(context: AbstractContextManager[Any]) -> None:

@@ -14,24 +14,59 @@ from pathlib import Path
 LOOK = 1 << 16  # bytes that are looked at
 MAGIC = {b"\x1f\x8b": "gz", b"\x28\xb5\x2f\xfd": "zst", b"PAR1": "parquet"}
 _OTHERS = {
-    b"PK\x03\x04": "a zip archive", b"%PDF": "a PDF", b"BZh": "packed by bzip2", b"\xfd7zXZ": "packed by xz",
-    b"\x89PNG": "a picture", b"\xff\xd8\xff": "a picture", b"\x7fELF": "a program",
-}  # fmt: skip
+    b"PK\x03\x04": "a zip archive",
+    b"%PDF": "a PDF",
+    b"BZh": "packed by bzip2",
+    b"\xfd7zXZ": "packed by xz",
+    b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "a picture",
+    b"\x7fELF": "a program",
+}
 _MARKS = {  # byte order marks; the longer first
-    b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16",
-}  # fmt: skip
+    b"\xff\xfe\0\0": "UTF-32",
+    b"\0\0\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
 _BOM = b"\xef\xbb\xbf"
 # Of a first line of names one is asked for or one of these; so no sentence with commas is taken for a header.
 USUAL_COLUMNS = frozenset(
-    {"text", "label", "labels", "id", "sentence", "sentence1", "sentence2", "title", "body", "content", "prompt",
-     "completion", "question", "answer", "category", "class", "sentiment", "score", "source", "target"}
-)  # fmt: skip
+    {
+        "text",
+        "label",
+        "labels",
+        "id",
+        "sentence",
+        "sentence1",
+        "sentence2",
+        "title",
+        "body",
+        "content",
+        "prompt",
+        "completion",
+        "question",
+        "answer",
+        "category",
+        "class",
+        "sentiment",
+        "score",
+        "source",
+        "target",
+    }
+)
 _NAME = re.compile(r"\w[\w.:/()# -]{0,63}")
 _SEPARATORS = {",": "csv", "\t": "tsv", ";": "semicolons"}
 NAMES = {
-    "jsonl": "JSONL", "json": "a JSON document", "csv": "CSV", "tsv": "TSV", "semicolons": "CSV with semicolons",
-    "parquet": "Parquet", "text": "plain text", "gz": "packed by gzip", "zst": "packed by zstd",
-}  # fmt: skip
+    "jsonl": "JSONL",
+    "json": "a JSON document",
+    "csv": "CSV",
+    "tsv": "TSV",
+    "semicolons": "CSV with semicolons",
+    "parquet": "Parquet",
+    "text": "plain text",
+    "gz": "packed by gzip",
+    "zst": "packed by zstd",
+}
 
 
 def first_line(head: bytes) -> bytes | None:

@@ -36,8 +36,12 @@ def world() -> World:
     rank, size = _number("RANK", "0"), _number("WORLD_SIZE", "1")
     found = World(rank, size, _number("LOCAL_RANK", "0"), _number("LOCAL_WORLD_SIZE", "1"))
     if not (0 <= found.rank < found.size and 0 <= found.local_rank < found.local_size <= found.size):
-        raise UserError(f"RANK {rank} of WORLD_SIZE {size} (on this machine {found.local_rank} of {found.local_size}) "
-                        "is no process's place", where="environment", hint="torchrun sets these variables")  # fmt: skip
+        raise UserError(
+            f"RANK {rank} of WORLD_SIZE {size} (on this machine {found.local_rank} of {found.local_size}) "
+            "is no process's place",
+            where="environment",
+            hint="torchrun sets these variables",
+        )
     return found
 
 
@@ -50,6 +54,7 @@ def default_threads() -> int:
 def _number(name: str, default: str) -> int:
     text = os.environ.get(name, default)
     if not text.isdecimal():
-        raise UserError(f'{name} is "{text}", expected a number', where="environment",
-                        hint="torchrun sets these variables")  # fmt: skip
+        raise UserError(
+            f'{name} is "{text}", expected a number', where="environment", hint="torchrun sets these variables"
+        )
     return int(text)

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nlpkit.artifact import atomic, file
-from nlpkit.artifact.provenance import Run, answers, differences, promised
+from nlpkit.artifact.promise import promised
+from nlpkit.artifact.provenance import Run, answers, differences
 from nlpkit.artifact.safetensors import FileTensor
 from nlpkit.base import events
 from nlpkit.base.seeds import Address

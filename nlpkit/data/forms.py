@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from nlpkit.artifact.provenance import KEPT, STDIN_AGAIN
+from nlpkit.artifact.provenance import STDIN_AGAIN, STREAM_NAMES
 from nlpkit.base import contents, events
 from nlpkit.base.errors import UserError, choose
 from nlpkit.data.packed import ahead, opened, suffixes
@@ -31,7 +31,7 @@ def check(format: str | None) -> None:
 def faults_of(path: Path | str, on_error: str) -> Faults:
     """The faults of a file, under the name it has for the person who gave it."""
     path = Path(path)
-    return Faults(Path("stdin") if str(path) == "-" else Path(KEPT.get(path, path)), on_error)
+    return Faults(Path("stdin") if str(path) == "-" else Path(STREAM_NAMES.get(path, path)), on_error)
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def reading(
     path = Path(path)
     with opened(path, name=faults.path) as file:
         head, file = ahead(file, _enough)
-        by_name = None if path in KEPT or path in STDIN_AGAIN else _SUFFIXES.get(suffixes(path)[0])
+        by_name = None if path in STREAM_NAMES or path in STDIN_AGAIN else _SUFFIXES.get(suffixes(path)[0])
         form = format or by_name or contents.form(head, columns)
         _refuse(head, form, faults.path)
         if form not in FORMATS:

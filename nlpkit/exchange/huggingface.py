@@ -78,9 +78,9 @@ def read(folder: Path, *, tokenizer: bool = True) -> Loaded:
     except UserError as error:
         raise UserError(error.what, where=error.where or folder, hint=error.hint) from None
     network, family = restore(ours, tensors, where=folder)
-    if training := exported.kept(folder, "training"):
+    if training := exported.recorded_config(folder, "training"):
         ours["training"] = training
-    if embedding := sentence_transformers.read(folder) or exported.kept(folder, "embedding"):
+    if embedding := sentence_transformers.read(folder) or exported.recorded_config(folder, "embedding"):
         ours["embedding"] = embedding
     found = None
     if tokenizer and holds_tokenizer(folder):

@@ -20,8 +20,18 @@ from nlpkit.base.errors import UserError
 from nlpkit.base.world import world
 from nlpkit.stages import recipes
 
-MAKERS = ("tokenizer train", "tokens", "vectors train", "vectors cooccur", "vectors glove", "pretrain", "finetune",
-          "distill", "embed", "import")  # fmt: skip
+MAKERS = (
+    "tokenizer train",
+    "tokens",
+    "vectors train",
+    "vectors cooccur",
+    "vectors glove",
+    "pretrain",
+    "finetune",
+    "distill",
+    "embed",
+    "import",
+)
 
 
 def already_made(command: str, arguments: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -44,5 +44,12 @@ def resolved(network: Model, settings: Settings, **more: Any) -> dict[str, Any]:
     shape = {name: getattr(config, name) for name in ("n_layers", "d_model", "n_heads", "d_ff", "max_len", "dropout")}
     named = (name for name, size in SIZES.items() if (size.n_layers, size.d_model) == (config.n_layers, config.d_model))
     size = next(named, f"{config.n_layers} x {config.d_model}")
-    return {"model": network.family, "size": size, **shape, "steps": settings.steps, "parts": settings.parts,
-            **optimizers.resolved(settings), **more}  # fmt: skip
+    return {
+        "model": network.family,
+        "size": size,
+        **shape,
+        "steps": settings.steps,
+        "parts": settings.parts,
+        **optimizers.resolved(settings),
+        **more,
+    }

@@ -64,8 +64,11 @@ def arguments(
     """
 
     def bad(what: str) -> UserError:
-        return UserError(f"its {stage.command} records {what}", where=where,
-                         hint="nlpkit writes no such file; it was changed, and is not to be trusted")  # fmt: skip
+        return UserError(
+            f"its {stage.command} records {what}",
+            where=where,
+            hint="nlpkit writes no such file; it was changed, and is not to be trusted",
+        )
 
     told: dict[str, Any] = {}
     for name, value in record.get("options", {}).items():

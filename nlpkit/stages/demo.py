@@ -40,8 +40,12 @@ def demo(
     seconds = {stage.output: _run(stage, folder, threads) for stage in STAGES}
     scores = _evaluate(folder, threads)
     result: dict[str, Any] = {
-        "dir": str(folder), "rows": rows, "seconds": seconds, "scores": scores, "nearest": _nearest(folder),
-    }  # fmt: skip
+        "dir": str(folder),
+        "rows": rows,
+        "seconds": seconds,
+        "scores": scores,
+        "nearest": _nearest(folder),
+    }
     if verify:
         result["verified"] = _verify(folder, threads)
     result["files"] = _files(folder)

@@ -68,11 +68,17 @@ STAGES: tuple[Stage, ...] = (
     Stage("tokens", "text to numbers", "tokens.safetensors", ("corpus.txt",), {"tokenizer": "tokenizer.safetensors"}),
     Stage("vectors train", "one vector a word", "vectors.safetensors", ("corpus.txt",)),
     Stage("pretrain", "learn the language", "bert.safetensors", ("tokens.safetensors",)),
-    Stage("finetune", "learn the task", "teacher.safetensors", ("bert.safetensors", "train.jsonl"),
-          {"dev": "dev.jsonl"}),
-    Stage("distill", "teach a smaller model", "student.safetensors", ("teacher.safetensors", "train.jsonl"),
-          {"dev": "dev.jsonl"}),
-)  # fmt: skip
+    Stage(
+        "finetune", "learn the task", "teacher.safetensors", ("bert.safetensors", "train.jsonl"), {"dev": "dev.jsonl"}
+    ),
+    Stage(
+        "distill",
+        "teach a smaller model",
+        "student.safetensors",
+        ("teacher.safetensors", "train.jsonl"),
+        {"dev": "dev.jsonl"},
+    ),
+)
 
 
 def recipe() -> bytes:

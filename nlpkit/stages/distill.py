@@ -145,17 +145,23 @@ def language_lesson(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Les
         if path.suffix != ".safetensors":
             raise UserError(
                 "is not a token file, and the teacher has no classifier to learn from",
-                where=path, hint="nlpkit tokens makes a token file; nlpkit finetune makes a classifier",
-            )  # fmt: skip
-    refuse({name: options[name] for name in ("text", "pair", "label", "metric")} | _unusual(options),
-           "a pre-trained teacher teaches on token files, by their loss")  # fmt: skip
+                where=path,
+                hint="nlpkit tokens makes a token file; nlpkit finetune makes a classifier",
+            )
+    refuse(
+        {name: options[name] for name in ("text", "pair", "label", "metric")} | _unusual(options),
+        "a pre-trained teacher teaches on token files, by their loss",
+    )
     tokenizer = loaded.need_tokenizer()
     given = {**options, "masks": None, "mask_copies": None}
     base = objectives.build(loaded.family.objective, vocabulary(tokenizer), given)
     for head in base.heads:
         if head not in loaded.model.heads:
-            raise UserError(f'the teacher has no head "{head}" to learn from', where=loaded.path,
-                            hint="pre-train it with this head, or distil a fine-tuned teacher")  # fmt: skip
+            raise UserError(
+                f'the teacher has no head "{head}" to learn from',
+                where=loaded.path,
+                hint="pre-train it with this head, or distil a fine-tuned teacher",
+            )
     if base.name != "mlm":
         refuse({name: options[name] for name in ("mask_ratio", "mask_mix")}, "the teacher fills no masks")
     frame = framings.framing(loaded.family.framing, tokenizer)
@@ -182,15 +188,18 @@ def task_lesson(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Lesson:
         raise UserError("a fine-tuned teacher takes one file of texts", where=more[0], hint="cat the files together")
     if path.suffix == ".safetensors":
         raise UserError(
-            f"is a {file.read(path).kind} file; a fine-tuned teacher teaches on texts", where=path,
+            f"is a {file.read(path).kind} file; a fine-tuned teacher teaches on texts",
+            where=path,
             hint="give the labelled file, or distil the pre-trained model",
-        )  # fmt: skip
+        )
     refuse({name: options[name] for name in ("mask_ratio", "mask_mix")}, "the teacher is a classifier")
     if not options["labels"] and not options["weight_hard"]:
         options = {**options, "weight_hard": 0.0}
     elif not options["labels"]:
-        raise UserError(f"weight-hard is {options['weight_hard']}, but the labels are not read",
-                        hint="leave out --weight-hard or --no-labels")  # fmt: skip
+        raise UserError(
+            f"weight-hard is {options['weight_hard']}, but the labels are not read",
+            hint="leave out --weight-hard or --no-labels",
+        )
     task, encoder = reading.labeller(loaded, options)
     kind = tasks.kind(task.name)
     columns = {"text": task.text, "pair": task.pair, "on_error": options["on_error"], "format": options["format"]}
@@ -204,15 +213,20 @@ def task_lesson(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Lesson:
     return Lesson(
         TaskDistillation(loaded.model, task, options["temperature"], weights(options)),
         finetune.epochs_of(sequences, batch_tokens=options["batch_tokens"], seed=options["seed"]),
-        task.heads, evaluate, {**task.to_json(), "max_len": encoder.max_len}, encoder.max_len,
-    )  # fmt: skip
+        task.heads,
+        evaluate,
+        {**task.to_json(), "max_len": encoder.max_len},
+        encoder.max_len,
+    )
 
 
 def _unusual(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options of labelled files that are not as they are when nothing is said."""
-    return {"no_labels": None if options["labels"] else True,
-            "on_error": None if options["on_error"] == "error" else options["on_error"],
-            "format": options["format"]}  # fmt: skip
+    return {
+        "no_labels": None if options["labels"] else True,
+        "on_error": None if options["on_error"] == "error" else options["on_error"],
+        "format": options["format"],
+    }
 
 
 def weights(options: Mapping[str, Any]) -> dict[str, float]:
@@ -237,8 +251,10 @@ def _check_replay(replay: int, weights: Mapping[str, float]) -> None:
     if replay < 1:
         raise UserError(f"replay is {replay}, expected at least 1", hint="--replay 32 keeps 32 pieces of each answer")
     if weights["cos"]:
-        raise UserError(f"weight-cos is {weights['cos']}, but --replay keeps no hidden states",
-                        hint="leave out --weight-cos or --replay")  # fmt: skip
+        raise UserError(
+            f"weight-cos is {weights['cos']}, but --replay keeps no hidden states",
+            hint="leave out --weight-cos or --replay",
+        )
     refuse({"replay": None if weights["kl"] else replay}, "weight-kl is 0, so nobody asks the teacher")
     if world().size > 1:
         raise UserError("replay is for one process", hint="leave out --replay, or start without torchrun")

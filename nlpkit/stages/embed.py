@@ -66,13 +66,25 @@ def embed(
     arguments = dict(locals())
     if output is not None:
         if not (isinstance(data, Path) and isinstance(model, Path)):
-            raise UserError("a file records the files it was made from, and a model or texts in memory are none",
-                            where=output, hint="leave out output, or give paths")  # fmt: skip
+            raise UserError(
+                "a file records the files it was made from, and a model or texts in memory are none",
+                where=output,
+                hint="leave out output, or give paths",
+            )
         return iter([embed_file(arguments)])
     refuse({"force": force or None}, "no file is written", hint="-o names the file to write")
-    options = {"text": text, "pooling": pooling, "layer": layer, "normalize": normalize, "on_error": on_error,
-               "format": format, "max_len": max_len, "int8": int8, "device": device,
-               "batch_tokens": batch_tokens}  # fmt: skip
+    options = {
+        "text": text,
+        "pooling": pooling,
+        "layer": layer,
+        "normalize": normalize,
+        "on_error": on_error,
+        "format": format,
+        "max_len": max_len,
+        "int8": int8,
+        "device": device,
+        "batch_tokens": batch_tokens,
+    }
     if not isinstance(data, Path):
         return _array(ready(model, int8=int8, device=device), data, options, threads=threads)
     return chain.from_iterable(embed_batches(model, data, options, threads=threads))
@@ -85,8 +97,10 @@ def embed_batches(
     loaded = ready(model, int8=options["int8"], device=choose_device(options["device"]))
     for records in vectors(loaded, data, options, threads=threads):
         rows = np.stack([record["embedding"] for record in records]).astype("U32").tolist()
-        yield [{**record, "embedding": [float(number) for number in row]}
-               for record, row in zip(records, rows, strict=True)]  # fmt: skip
+        yield [
+            {**record, "embedding": [float(number) for number in row]}
+            for record, row in zip(records, rows, strict=True)
+        ]
 
 
 def _array(loaded: Loaded, texts: Texts, options: dict[str, Any], *, threads: int | None) -> Vectors:
@@ -109,9 +123,14 @@ def embed_file(arguments: Mapping[str, Any]) -> dict[str, Any]:
         events.emit("progress", label="embedded", done=len(rows), unit="texts")
     if not rows:
         raise UserError("holds no texts", where=data)
-    config = {"family": loaded.family.name, "d_model": loaded.model.config.d_model, "n_texts": len(rows),
-              "layer": run.options["layer"], "pooling": asked["pooling"],
-              "normalize": asked["normalize"]}  # fmt: skip
+    config = {
+        "family": loaded.family.name,
+        "d_model": loaded.model.config.d_model,
+        "n_texts": len(rows),
+        "layer": run.options["layer"],
+        "pooling": asked["pooling"],
+        "normalize": asked["normalize"],
+    }
     return run.write({"embeddings": np.stack(rows)}, kind="embeddings", config=config)
 
 
@@ -126,8 +145,13 @@ def vectors(
         events.note(asked["said"])
     device, batch_tokens = choose_device(options["device"]), options["batch_tokens"]
     network = loaded.model.to(device)
-    rows = chunks(data, text=options["text"], on_error=options["on_error"], format=options.get("format"),
-                  named=options["text"] != "text")  # fmt: skip
+    rows = chunks(
+        data,
+        text=options["text"],
+        on_error=options["on_error"],
+        format=options.get("format"),
+        named=options["text"] != "text",
+    )
 
     def answer(sequences: Sequences) -> list[dict[str, Any]]:
         found = each(network, pool, sequences, batch_tokens=batch_tokens, device=device)
@@ -149,14 +173,20 @@ def settings(loaded: Loaded, options: dict[str, Any]) -> dict[str, Any]:
         pooling = options["pooling"] or loaded.family.pooling
         return {"pooling": pooling, "normalize": bool(options["normalize"]), "max_len": options["max_len"], "said": ""}
     if said.get("other") and options["pooling"] is None:
-        raise UserError(f"its vectors need {said['other']}, which nlpkit does not compute", where=loaded.path,
-                        hint="--pooling mean, cls, last or max makes vectors without it")  # fmt: skip
+        raise UserError(
+            f"its vectors need {said['other']}, which nlpkit does not compute",
+            where=loaded.path,
+            hint="--pooling mean, cls, last or max makes vectors without it",
+        )
     own = {"pooling": str(said.get("pooling")), "normalize": said.get("normalize") is True, "max_len": None}
     if type(said.get("max_len")) is int:
         own["max_len"] = min(said["max_len"], loaded.model.config.max_len)
     given = {name: options[name] for name in own if options[name] is not None}
-    words = [f"{name.replace('_', '-')} {value} ({'given' if name in given else 'its own'})"
-             for name, value in (own | given).items() if value is not None]  # fmt: skip
+    words = [
+        f"{name.replace('_', '-')} {value} ({'given' if name in given else 'its own'})"
+        for name, value in (own | given).items()
+        if value is not None
+    ]
     return own | given | {"said": f"{loaded.path}: {', '.join(words)}"}
 
 
@@ -170,8 +200,9 @@ def pooler(loaded: Loaded, pooling: str | None, layer: int | None) -> Callable[[
     if not 0 <= layer < last:
         raise UserError(f"layer is {layer}, expected 0 (what the first block reads) to {last}", where=loaded.path)
     if name == "pooler":
-        raise UserError(f"the pooler reads the last layer, not layer {layer}",
-                        hint="give --pooling cls, last, mean or max as well")  # fmt: skip
+        raise UserError(
+            f"the pooler reads the last layer, not layer {layer}", hint="give --pooling cls, last, mean or max as well"
+        )
 
     def inner(batch: Batch) -> Tensor:
         output = loaded.model(batch, layers=True)

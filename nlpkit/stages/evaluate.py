@@ -107,8 +107,15 @@ def tokens_of(data: Path, loaded: Loaded, options: Mapping[str, Any]) -> Iterato
         return
     with tempfile.TemporaryDirectory(prefix="nlpkit-evaluate-") as folder:
         made = Path(folder) / "tokens.safetensors"
-        tokens([data], made, tokenizer=loaded.path, field=options["text"] or "text", on_error=options["on_error"],
-               format=options["format"], threads=options["threads"])  # fmt: skip
+        tokens(
+            [data],
+            made,
+            tokenizer=loaded.path,
+            field=options["text"] or "text",
+            on_error=options["on_error"],
+            format=options["format"],
+            threads=options["threads"],
+        )
         # The hash of what was read: a pipe cannot be read a second time.
         read = file.read(made).provenance["inputs"][0]
         yield language.Text(made, read["name"], read["sha256"])

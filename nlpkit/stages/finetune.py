@@ -76,8 +76,7 @@ def finetune(
         check_dev(given)
         loaded = load(run.paths("model")[0])
         encoder = encoder_of(loaded, max_len)
-        columns: dict[str, Any] = {"text": text, "pair": pair, "label": label, "on_error": on_error,
-                                   "format": format}  # fmt: skip
+        columns: dict[str, Any] = {"text": text, "pair": pair, "label": label, "on_error": on_error, "format": format}
         examples = labelled.read(run.paths("train")[0], **columns)
         asked = kind.learn(examples, {**given, "max_len": encoder.max_len})
         known = (loaded.config.get("task") or {}).get("labels", ())
@@ -104,8 +103,13 @@ def finetune(
         tokenizer = loaded.need_tokenizer().to_json()
         summary = run.write(state_tensors(network), kind="model", config=made, tokenizer=tokenizer)
         discard(run.output)
-        return {**summary, "parameters": estimate.parameters(network), "steps": progress.step,
-                "labels": list(asked.labels), "score": progress.best_score}  # fmt: skip
+        return {
+            **summary,
+            "parameters": estimate.parameters(network),
+            "steps": progress.step,
+            "labels": list(asked.labels),
+            "score": progress.best_score,
+        }
 
 
 def settings_of(options: Mapping[str, Any], data: Epochs) -> Settings:
@@ -119,8 +123,10 @@ def settings_of(options: Mapping[str, Any], data: Epochs) -> Settings:
 def _check_pooling(loaded: Loaded, pooling: str) -> None:
     check_pooler(loaded.model, pooling, where=loaded.path)
     if pooling == "cls" and loaded.family.framing == "decoder":
-        raise UserError('pooling "cls" reads the first token, which in a causal model has seen nothing but itself',
-                        hint="use pooler (the last token), last, mean or max")  # fmt: skip
+        raise UserError(
+            'pooling "cls" reads the first token, which in a causal model has seen nothing but itself',
+            hint="use pooler (the last token), last, mean or max",
+        )
 
 
 def prepare(loaded: Loaded, task: Task, *, dropout: float | None, seed: int) -> Model:

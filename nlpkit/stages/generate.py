@@ -92,12 +92,19 @@ def generate(
                 hear(given)
                 with use_threads(threads):
                     written = writer.write(own, logits, Growing(tokenizer, ids), number, sample)
-                yield {**({"id": row["id"]} if "id" in row else {}), "prompt": given, "sample": sample, **written,
-                       "seed": seed}  # fmt: skip
+                yield {
+                    **({"id": row["id"]} if "id" in row else {}),
+                    "prompt": given,
+                    "sample": sample,
+                    **written,
+                    "seed": seed,
+                }
                 if own.start and not forgot:
                     forgot = True
-                    events.note(f"a text outgrew the {own.max_len:,} tokens that the model reads; its beginning was "
-                                "forgotten as it went on")  # fmt: skip
+                    events.note(
+                        f"a text outgrew the {own.max_len:,} tokens that the model reads; its beginning was "
+                        "forgotten as it went on"
+                    )
 
     return records() if data is None or isinstance(data, Path) else list(records())
 
@@ -107,8 +114,10 @@ def prompts(
 ) -> Iterator[Row]:
     """Rows with ``text``, a prompt each. Errors: two sources, a prompt that is not text, a source without prompts."""
     if prompt is not None and data is not None:
-        raise UserError("prompts are read from a file or given with --prompt, not both",
-                        where=data if isinstance(data, Path) else None)  # fmt: skip
+        raise UserError(
+            "prompts are read from a file or given with --prompt, not both",
+            where=data if isinstance(data, Path) else None,
+        )
     if prompt is not None and prompt != "-":
         try:
             prompt.encode()
@@ -129,8 +138,11 @@ def _some(source: Path, text: str, on_error: str, format: str | None) -> Iterato
         count += 1
         yield row
     if not count:
-        raise UserError("holds no prompts", where="stdin" if str(source) == "-" else source,
-                        hint="a prompt a line; without a file the model begins a document of its own")  # fmt: skip
+        raise UserError(
+            "holds no prompts",
+            where="stdin" if str(source) == "-" else source,
+            hint="a prompt a line; without a file the model begins a document of its own",
+        )
 
 
 @dataclass(frozen=True)

@@ -57,8 +57,12 @@ def lineage(path: Path) -> dict[str, Any]:
                 leaf |= stage(given["name"], given["sha256"], behind)
             inputs.append(leaf)
         return {
-            "name": name, "sha256": sha, "command": provenance.get("command"), "options": provenance.get("options", {}),
-            "versions": provenance.get("versions", {}), "inputs": inputs,
-        }  # fmt: skip
+            "name": name,
+            "sha256": sha,
+            "command": provenance.get("command"),
+            "options": provenance.get("options", {}),
+            "versions": provenance.get("versions", {}),
+            "inputs": inputs,
+        }
 
     return stage(path.name, artifact.sha256, artifact.provenance)

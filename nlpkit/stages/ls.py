@@ -75,9 +75,16 @@ def _source(module: str) -> ast.Module:
 
 def _sizes() -> list[Row]:
     return [
-        {"name": name, "n_layers": size.n_layers, "d_model": size.d_model, "n_heads": size.n_heads, "d_ff": size.d_ff,
-         "parameters": bert_parameters(size)} for name, size in SIZES.items()
-    ]  # fmt: skip
+        {
+            "name": name,
+            "n_layers": size.n_layers,
+            "d_model": size.d_model,
+            "n_heads": size.n_heads,
+            "d_ff": size.d_ff,
+            "parameters": bert_parameters(size),
+        }
+        for name, size in SIZES.items()
+    ]
 
 
 def bert_parameters(size: Size, *, vocab_size: int = VOCAB_SIZE, max_len: int = MAX_LEN) -> int:

@@ -25,36 +25,83 @@ class LoadedModel(Loaded):
     """
 
     def predict(
-        self, texts: Texts, *, max_len: int | None = None, batch_tokens: int = 4096, int8: bool = False,
-        device: str = "cpu", threads: int | None = None,
-    ) -> list[dict[str, Any]]:  # fmt: skip
+        self,
+        texts: Texts,
+        *,
+        max_len: int | None = None,
+        batch_tokens: int = 4096,
+        int8: bool = False,
+        device: str = "cpu",
+        threads: int | None = None,
+    ) -> list[dict[str, Any]]:
         """``label`` and ``probabilities`` of each text, or pair of texts (`nlpkit.predict`)."""
-        found = predict(self, texts, max_len=max_len, batch_tokens=batch_tokens, int8=int8, device=device,
-                        threads=threads)  # fmt: skip
+        found = predict(
+            self, texts, max_len=max_len, batch_tokens=batch_tokens, int8=int8, device=device, threads=threads
+        )
         return list(found)
 
     def embed(
-        self, texts: Texts, *, pooling: str | None = None, layer: int | None = None, normalize: bool = False,
-        max_len: int | None = None, batch_tokens: int = 4096, int8: bool = False, device: str = "cpu",
+        self,
+        texts: Texts,
+        *,
+        pooling: str | None = None,
+        layer: int | None = None,
+        normalize: bool = False,
+        max_len: int | None = None,
+        batch_tokens: int = 4096,
+        int8: bool = False,
+        device: str = "cpu",
         threads: int | None = None,
-    ) -> Vectors:  # fmt: skip
+    ) -> Vectors:
         """A vector for each text, as one array [n, d_model] (`nlpkit.embed`)."""
-        found = embed(self, texts, pooling=pooling, layer=layer, normalize=normalize, max_len=max_len,
-                      batch_tokens=batch_tokens, int8=int8, device=device, threads=threads)  # fmt: skip
+        found = embed(
+            self,
+            texts,
+            pooling=pooling,
+            layer=layer,
+            normalize=normalize,
+            max_len=max_len,
+            batch_tokens=batch_tokens,
+            int8=int8,
+            device=device,
+            threads=threads,
+        )
         return cast(Vectors, found)
 
     def generate(
-        self, prompt: str | Texts = "", *, samples: int = 1, max_new_tokens: int = 100, temperature: float = 1.0,
-        top_k: int | None = None, top_p: float | None = None, repetition_penalty: float | None = None,
-        stop: Sequence[str] | None = None, seed: int = 0, int8: bool = False, device: str = "cpu",
+        self,
+        prompt: str | Texts = "",
+        *,
+        samples: int = 1,
+        max_new_tokens: int = 100,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        repetition_penalty: float | None = None,
+        stop: Sequence[str] | None = None,
+        seed: int = 0,
+        int8: bool = False,
+        device: str = "cpu",
         threads: int | None = None,
-    ) -> list[dict[str, Any]]:  # fmt: skip
+    ) -> list[dict[str, Any]]:
         """``samples`` continuations of a prompt, or of each of a list of prompts: ``text``, ``finish`` and the rest
         (`nlpkit.generate`)."""
         prompts = [prompt] if isinstance(prompt, str) else prompt
-        found = generate(self, prompts, samples=samples, max_new_tokens=max_new_tokens, temperature=temperature,
-                         top_k=top_k, top_p=top_p, repetition_penalty=repetition_penalty, stop=stop, seed=seed,
-                         int8=int8, device=device, threads=threads)  # fmt: skip
+        found = generate(
+            self,
+            prompts,
+            samples=samples,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            repetition_penalty=repetition_penalty,
+            stop=stop,
+            seed=seed,
+            int8=int8,
+            device=device,
+            threads=threads,
+        )
         return list(found)
 
     def __repr__(self) -> str:
@@ -65,9 +112,11 @@ class LoadedModel(Loaded):
         pieces = None if self.tokenizer is None else f"{self.tokenizer.kind} of {self.tokenizer.vocab_size:,} pieces"
         parameters = sum(parameter.numel() for parameter in self.model.parameters())
         lines = {
-            "parameters": f"{parameters:,}", "heads": ", ".join(heads) or "none", "tokenizer": pieces or "none",
+            "parameters": f"{parameters:,}",
+            "heads": ", ".join(heads) or "none",
+            "tokenizer": pieces or "none",
             "path": str(self.path),
-        }  # fmt: skip
+        }
         title = f"{self.family.title}, {shape.n_layers} layers x {shape.d_model}, sequences to {shape.max_len} tokens"
         return "\n".join([title, *(f"  {name:<11} {value}" for name, value in lines.items())])
 

@@ -80,10 +80,13 @@ class Way:
     def says(self, asked: Epochs) -> dict[str, Any]:
         """For people and scripts."""
         return {
-            "batch_tokens": self.data.batch_tokens, "accumulate": self.data.accumulate,
-            "checkpointing": self.settings.checkpointing, "memory_bytes": self.memory,
-            "operations_per_step": self.operations, "same_bytes": self.data.accumulate == asked.accumulate,
-        }  # fmt: skip
+            "batch_tokens": self.data.batch_tokens,
+            "accumulate": self.data.accumulate,
+            "checkpointing": self.settings.checkpointing,
+            "memory_bytes": self.memory,
+            "operations_per_step": self.operations,
+            "same_bytes": self.data.accumulate == asked.accumulate,
+        }
 
     @property
     def operations(self) -> float:
@@ -103,8 +106,10 @@ def cost(
     where none fits, or where several processes ask.
     """
     if world().size > 1:
-        raise UserError(f"a plan is made by one process, and {world().size} were started",
-                        hint="leave out torchrun; --parts says in how many pieces each batch is computed")  # fmt: skip
+        raise UserError(
+            f"a plan is made by one process, and {world().size} were started",
+            hint="leave out torchrun; --parts says in how many pieces each batch is computed",
+        )
     limit, device = _LIMIT.get(), local_device(settings.device)
     for network in (model, getattr(objective, "teacher", None)):
         if network is not None:
@@ -154,9 +159,12 @@ def ways(data: Epochs, settings: Settings, *, both: bool = True) -> Iterator[tup
     pieces, longest = 1, int(data.lengths.max())
     while data.batch_tokens % pieces == 0 and (pieces == 1 or data.batch_tokens // pieces >= longest):
         smaller = Epochs(
-            data.lengths, data.make, batch_tokens=data.batch_tokens // pieces, seed=data.seed,
+            data.lengths,
+            data.make,
+            batch_tokens=data.batch_tokens // pieces,
+            seed=data.seed,
             accumulate=data.accumulate * pieces,
-        )  # fmt: skip
+        )
         for checkpointing in sorted({settings.checkpointing, settings.checkpointing or both}):
             yield smaller, replace(settings, checkpointing=checkpointing)
         pieces *= 2

@@ -65,8 +65,14 @@ def predict_batches(
     loaded = ready(model, int8=int8, device=device)
     task, encoder = reader(loaded, options)
     network = loaded.model.to(device)
-    rows = chunks(data, text=task.text, pair=task.pair, on_error=options["on_error"], format=options.get("format"),
-                  named=options["text"] is not None)  # fmt: skip
+    rows = chunks(
+        data,
+        text=task.text,
+        pair=task.pair,
+        on_error=options["on_error"],
+        format=options.get("format"),
+        named=options["text"] is not None,
+    )
 
     def answer(sequences: Sequences) -> list[dict[str, Any]]:
         return task.decode(score(network, task, sequences, batch_tokens=batch_tokens, device=device))

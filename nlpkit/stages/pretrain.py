@@ -91,8 +91,14 @@ def pretrain(
     ):
         files = TokenFiles.open(run.paths("tokens"))
         tokenizer = files.tokenizer
-        shape = {"model": model, "size": size, "n_layers": n_layers, "d_model": d_model, "n_heads": n_heads,
-                 "d_ff": d_ff}  # fmt: skip
+        shape = {
+            "model": model,
+            "size": size,
+            "n_layers": n_layers,
+            "d_model": d_model,
+            "n_heads": n_heads,
+            "d_ff": d_ff,
+        }
         loaded = None if init is None else load(run.paths("init")[0])
         family = family_of(model or MODEL) if loaded is None else loaded.family
         options = recipes.resolve(recipe, objective or family.objective, given)
@@ -116,8 +122,10 @@ def pretrain(
         how = cut or task.source
         choose(SOURCES, how, field="cut")
         if "pairs" in (how, task.source) and how != task.source:
-            raise UserError(f'objective "{task.name}" reads {task.source}, cut is {how}',
-                            hint="leave out --cut" if task.source == "pairs" else "only nsp reads pairs")  # fmt: skip
+            raise UserError(
+                f'objective "{task.name}" reads {task.source}, cut is {how}',
+                hint="leave out --cut" if task.source == "pairs" else "only nsp reads pairs",
+            )
         frame = framings.framing(family.framing, tokenizer)
 
         def sequences(chosen: TokenFiles, length: int = max_len) -> Epochs:
@@ -207,9 +215,13 @@ def _begin(
     family, longest = family_of(shape["model"] or MODEL), MAX_LEN if max_len is None else max_len
     sizes = {name: value for name, value in shape.items() if name not in ("model", "size")}
     config = config_for(
-        family, shape["size"] or SIZE, vocab_size=tokenizer.vocab_size, max_len=longest,
-        dropout=DROPOUT if dropout is None else dropout, **sizes,
-    )  # fmt: skip
+        family,
+        shape["size"] or SIZE,
+        vocab_size=tokenizer.vocab_size,
+        max_len=longest,
+        dropout=DROPOUT if dropout is None else dropout,
+        **sizes,
+    )
     task = objectives.build(objective or family.objective, vocabulary(tokenizer), masking)
     check_matches(family, task)
     return Start(family.build(config, task.heads), task, longest)
@@ -252,6 +264,8 @@ def repeated(data: Epochs, copies: int | None) -> Epochs:
     if copies is None:
         return data
     return Epochs(
-        data.lengths, lambda examples, epoch: data.make(examples, epoch % copies), batch_tokens=data.batch_tokens,
+        data.lengths,
+        lambda examples, epoch: data.make(examples, epoch % copies),
+        batch_tokens=data.batch_tokens,
         seed=data.seed,
-    )  # fmt: skip
+    )

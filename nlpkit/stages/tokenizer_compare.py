@@ -44,9 +44,11 @@ def compare(
     if not words:
         raise UserError("holds no words to compare tokenizers on", where=text)
     return {
-        "text": str(text), "bytes": size, "words": words.total(),
+        "text": str(text),
+        "bytes": size,
+        "words": words.total(),
         "tokenizers": [tally.result(size, words) for tally in tallies],
-    }  # fmt: skip
+    }
 
 
 class _Tally:

@@ -149,9 +149,15 @@ def _encode_whole(batch: list[Document]) -> Encoded:
 
 
 def _with_line_ends(
-    ids: Ids, lengths: NDArray[np.int64], ends: NDArray[np.int64], line_end: Ids, width: np.dtype[Any], *,
-    n_bytes: int, n_words: int,
-) -> Encoded:  # fmt: skip
+    ids: Ids,
+    lengths: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    line_end: Ids,
+    width: np.dtype[Any],
+    *,
+    n_bytes: int,
+    n_words: int,
+) -> Encoded:
     """The ids of a batch's sentences with those of the line ends between the sentences of a document."""
     followed = np.ones(len(lengths), np.bool_)
     followed[ends[ends > 0] - 1] = False
@@ -178,8 +184,9 @@ def _encoded(
                 text, ends = item
                 lines = encoder.encode(text)
                 ends = lines.documents if ends is None else ends
-                return _with_line_ends(lines.ids, lines.lengths, ends, tokenizer.line_end, width,
-                                       n_bytes=lines.bytes, n_words=lines.words)  # fmt: skip
+                return _with_line_ends(
+                    lines.ids, lines.lengths, ends, tokenizer.line_end, width, n_bytes=lines.bytes, n_words=lines.words
+                )
 
             return encode
 

@@ -64,17 +64,26 @@ def cooccur(
         if text is None:
             return run.plan(**_cost(vocabulary, window, memory_mb))
         cells = count_pairs(
-            text, vocabulary.counts, window, target=run.output, memory_bytes=memory_mb << 20,
+            text,
+            vocabulary.counts,
+            window,
+            target=run.output,
+            memory_bytes=memory_mb << 20,
             threads=threads or default_threads(),
-        )  # fmt: skip
+        )
         if not len(cells.columns):
-            raise UserError(f"no two of the {len(vocabulary.words):,} words stand in one sentence: there is nothing to "
-                            "count", hint="a smaller --min-count, or text with longer lines")  # fmt: skip
+            raise UserError(
+                f"no two of the {len(vocabulary.words):,} words stand in one sentence: there is nothing to count",
+                hint="a smaller --min-count, or text with longer lines",
+            )
         events.note(f"{len(vocabulary.words):,} words stand near each other in {len(cells.columns):,} ways")
         config = {"window": window, "n_cells": len(cells.columns), "n_words": text.words, **found.config}
         tensors = {
-            "columns": cells.columns, "counts": vocabulary.counts, "offsets": cells.offsets, "values": cells.values,
-        }  # fmt: skip
+            "columns": cells.columns,
+            "counts": vocabulary.counts,
+            "offsets": cells.offsets,
+            "values": cells.values,
+        }
         summary = run.write(tensors, kind=KIND, config=config, tokenizer=found.tokenizer_json)
         return {**summary, "vocab_size": len(vocabulary.words), "words": text.words, "cells": len(cells.columns)}
 

@@ -61,15 +61,22 @@ def glove(
         if dry_run:
             return run.plan(**_cost(given, dim))
         address = Address(seed, ("vectors", "glove"))
-        blocks = sort_in_blocks(given.cells, x_max=x_max, alpha=alpha, seed=address.at("cells"), where=path,
-                                target=run.output)  # fmt: skip
+        blocks = sort_in_blocks(
+            given.cells, x_max=x_max, alpha=alpha, seed=address.at("cells"), where=path, target=run.output
+        )
         learner = Learner(blocks, dim, lr, address)
         measured = learn_all(learner, run, epochs, save_every, threads or default_threads())
         found = learner.vectors()
         config = {
-            **given.config, "method": "glove", "dim": dim, "epochs": epochs, "lr": lr, "x_max": x_max, "alpha": alpha,
+            **given.config,
+            "method": "glove",
+            "dim": dim,
+            "epochs": epochs,
+            "lr": lr,
+            "x_max": x_max,
+            "alpha": alpha,
             "words": given.words,
-        }  # fmt: skip
+        }
         summary = run.write({**found, "counts": given.counts}, kind=KIND, config=config, tokenizer=given.tokenizer)
         resume.discard(run.output)
         return {**summary, "vocab_size": len(given.words), "cells": len(given.cells.columns), "loss": measured}

@@ -138,9 +138,14 @@ def train(
 
 
 def _learn(
-    run: Run, settings: Settings, vocabulary: Vocabulary, text: Corpus, measured_on: Corpus | None,
-    threads: int | None, save_every: int | None,
-) -> tuple[Weights, float | None]:  # fmt: skip
+    run: Run,
+    settings: Settings,
+    vocabulary: Vocabulary,
+    text: Corpus,
+    measured_on: Corpus | None,
+    threads: int | None,
+    save_every: int | None,
+) -> tuple[Weights, float | None]:
     """The weights, and the loss of those that are kept."""
     seed = Address(run.options["seed"], ("vectors",))
     if run.options["engine"] == "gensim":
@@ -155,9 +160,14 @@ def _learn(
 
 
 def _sample(
-    run: Run, settings: Settings, vocabulary: Vocabulary, text: Corpus, measured_on: Corpus | None, seed: Address,
+    run: Run,
+    settings: Settings,
+    vocabulary: Vocabulary,
+    text: Corpus,
+    measured_on: Corpus | None,
+    seed: Address,
     tree: huffman.Tree | None = None,
-) -> Loss:  # fmt: skip
+) -> Loss:
     """What the loss is measured on. Errors: --dev holds nothing of it."""
     loss = Loss(measured_on or text, vocabulary.counts, settings, seed.at("loss"), tree)
     if measured_on and loss.predictions == 0:
@@ -213,7 +223,7 @@ def _settings(options: dict[str, Any], save_every: int | None) -> Settings:
     settings = Settings(
         **{name: options[name] for name in names},
         **{name: value for name, value in given.items() if value is not None},
-    )  # fmt: skip
+    )
     settings.check()
     return settings
 
@@ -221,8 +231,16 @@ def _settings(options: dict[str, Any], save_every: int | None) -> Settings:
 class _Training:
     """A run's learner, where it is, and the lowest loss so far."""
 
-    def __init__(self, run: Run, settings: Settings, vocabulary: Vocabulary, text: Corpus, measured_on: Corpus | None,
-                 address: Address, threads: int) -> None:  # fmt: skip
+    def __init__(
+        self,
+        run: Run,
+        settings: Settings,
+        vocabulary: Vocabulary,
+        text: Corpus,
+        measured_on: Corpus | None,
+        address: Address,
+        threads: int,
+    ) -> None:
         self.target, self.settings, self.text = run, settings, text
         grams = None
         if run.options["subwords"] is not None:

@@ -19,7 +19,7 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
-from nlpkit.artifact import file, provenance
+from nlpkit.artifact import file, promise, provenance
 from nlpkit.artifact.diff import compare, first_difference, quote
 from nlpkit.artifact.recorded import not_a_name
 from nlpkit.base import events
@@ -134,9 +134,11 @@ class Rerun:
             told["threads"] = self.threads
         versions = recorded.get("versions", {})
         if "torch" in versions and bool(recorded.get("portable")) != portable.on():
-            raise UserError(f"was made {'in' if recorded.get('portable') else 'without'} portable mode", where=name,
-                            hint=f"{'nlpkit verify' if portable.on() else 'nlpkit --portable verify'} makes it so "
-                                 "again")  # fmt: skip
+            raise UserError(
+                f"was made {'in' if recorded.get('portable') else 'without'} portable mode",
+                where=name,
+                hint=f"{'nlpkit verify' if portable.on() else 'nlpkit --portable verify'} makes it so again",
+            )
         changed = _other_versions(versions)
         if changed:
             events.note(f"{name}: {'; '.join(changed)}")
@@ -149,8 +151,16 @@ class Rerun:
         if output.is_symlink():
             raise UserError("was replaced by a link while it was made", where=output)
         found = _sha256(output)
-        self.done.append({"command": command, "name": name, "sha256": sha, "found": found, "equal": found == sha,
-                          "portable": bool(recorded.get("portable"))})  # fmt: skip
+        self.done.append(
+            {
+                "command": command,
+                "name": name,
+                "sha256": sha,
+                "found": found,
+                "equal": found == sha,
+                "portable": bool(recorded.get("portable")),
+            }
+        )
         self.made[sha] = output
         if found != sha and sha in self.history:
             because = f" ({'; '.join(changed)})" if changed else ""
@@ -198,7 +208,7 @@ def _other_versions(old: Mapping[str, str]) -> list[str]:
     changed = []
     for name, version in old.items():
         try:
-            now = provenance.versions(() if name == "nlpkit" else (name,))[name]
+            now = promise.versions(() if name == "nlpkit" else (name,))[name]
         except PackageNotFoundError:
             now = "not installed"
         if now != version:

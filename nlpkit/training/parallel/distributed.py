@@ -22,7 +22,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from nlpkit.artifact.provenance import Run, differences, processor
+from nlpkit.artifact.promise import cpu_type
+from nlpkit.artifact.provenance import Run, differences
 from nlpkit.base.canonical import canonical
 from nlpkit.base.errors import RunError, UserError
 from nlpkit.base.world import world
@@ -132,7 +133,7 @@ def agree(run: Run, step: int) -> None:
     state is. Errors: a UserError that names each difference."""
     if world().size == 1:
         return
-    facts = {"host": socket.gethostname(), "provenance": run.provenance(), "processor": processor(run.libraries),
+    facts = {"host": socket.gethostname(), "provenance": run.provenance(), "processor": cpu_type(run.libraries),
              "step": step}  # fmt: skip
     first, *others = (json.loads(text) for text in gather_bytes(canonical(facts).encode()))
     for rank, theirs in enumerate(others, 1):
