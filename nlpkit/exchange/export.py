@@ -22,10 +22,10 @@ def export(model: Path, output: Path, *, to: str = "huggingface", force: bool = 
     """Write a model or tokenizer as a Hugging Face directory, or vectors as one of other tools' files; returns what was
     written.
 
-    ``to`` is huggingface, word2vec, word2vec-binary or glove. ``output`` appears when it is complete; in a folder that
-    is there, files that nlpkit did not write are left alone (`nlpkit.exchange.folder`). Errors: a file of another kind,
-    a model that the format cannot hold, an ``output`` that exists without ``force``, a file of somebody else's where
-    one must be written.
+    ``to`` is huggingface, word2vec, word2vec-binary or glove. ``output`` appears when it is complete; in an
+    existing folder, files that nlpkit did not write are left alone (`nlpkit.exchange.folder`). Errors: a file of
+    another kind, a model that the format cannot hold, an ``output`` that exists without ``force``, a file at an
+    output's path that nlpkit did not write.
     """
     writer = choose(FORMATS, to, field="format")
     model, output = Path(model), Path(output)
@@ -37,10 +37,13 @@ def export(model: Path, output: Path, *, to: str = "huggingface", force: bool = 
 
 def _huggingface(model: Path, output: Path, force: bool) -> dict[str, Any]:
     if not force and (output / SIDE).exists():
-        if found := _exported(model, output):
-            return found
-        raise UserError("exists already, and is not what this command writes", where=output / SIDE,
-                        hint="--force replaces the files of the export, or name another folder with -o")  # fmt: skip
+        if summary := _exported(model, output):
+            return summary
+        raise UserError(
+            "exists already, and is not what this command writes",
+            where=output / SIDE,
+            hint="--force replaces the files of the export, or name another folder with -o",
+        )
     from nlpkit import tokenizers
     from nlpkit.exchange import huggingface, tokenizer_files
     from nlpkit.exchange.opening import load
@@ -49,7 +52,7 @@ def _huggingface(model: Path, output: Path, force: bool) -> dict[str, Any]:
     architecture = None
     with writing_files(output, force=force) as folder:
         if artifact is not None and artifact.kind == "tokenizer":
-            # A tokenizer alone does not know its model: it adds no framing and sets no length.
+            # A tokenizer alone has no model: no framing is added and no length is set.
             tokenizer_files.write(tokenizers.load(model), folder, max_len=int(1e30), framing="decoder")
             huggingface.write_side(folder, artifact, {})
         else:
@@ -77,7 +80,7 @@ FORMATS = {"huggingface": _huggingface, **{to: _vectors(to) for to in ("word2vec
 
 
 def _exported(model: Path, output: Path) -> dict[str, Any] | None:
-    """The summary of a directory that this nlpkit made of this very file and that is unchanged; None: it is not."""
+    """The summary of an unchanged directory that this version of nlpkit exported from the same file; else None."""
     if model.is_dir() or not (output / SIDE).is_file() or not same_files(output):
         return None
     side = exported.side(output)
@@ -89,8 +92,11 @@ def _exported(model: Path, output: Path) -> dict[str, Any] | None:
 
 
 def _summary(output: Path, names: list[str], architecture: str | None) -> dict[str, Any]:
-    kind = {"kind": "Hugging Face tokenizer"} if architecture is None else {
-        "kind": "Hugging Face model", "architecture": architecture}  # fmt: skip
+    kind = (
+        {"kind": "Hugging Face tokenizer"}
+        if architecture is None
+        else {"kind": "Hugging Face model", "architecture": architecture}
+    )
     return {**kind, "bytes": sum((output / name).stat().st_size for name in names), "files": names}
 
 
@@ -103,35 +109,39 @@ def import_(
     on_error: str = "error",
     tokenizer: bool = True,
     force: bool = False,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Read a Hugging Face directory into a model file (one with a tokenizer and no weights into a tokenizer file), or
     another tool's word vectors into a vectors file; returns the summary of the file.
 
-    A directory that nlpkit exported, weights unchanged, brings its history along. ``tokenizer`` False leaves its
-    tokenizer out. ``format`` of vectors is word2vec, word2vec-binary, glove or fasttext (its model.bin); None looks at
-    the file. ``on_error`` "skip" leaves malformed words out. Errors: pickled weights, a model_type, setting, tensor or
-    tokenizer that nlpkit does not compute; a file of vectors that is not whole or not of its format.
+    If nlpkit exported the directory and its weights are unchanged, its history is imported too. ``tokenizer`` False
+    leaves its tokenizer out. ``format`` of vectors is word2vec, word2vec-binary, glove or fasttext (its model.bin);
+    None looks at the file. ``on_error`` "skip" leaves malformed words out. Errors: pickled weights, a model_type,
+    setting, tensor or tokenizer that nlpkit does not compute; a file of vectors that is not whole or not of its format.
     """
     run = Run.start("import", locals(), inputs=("source",))
     if not Path(source).is_dir():
         refuse({"no_tokenizer": None if tokenizer else True}, "word vectors come without a tokenizer")
         return _import_vectors(run, format, on_error)
-    given = {"format": format, "on_error": None if on_error == "error" else on_error}
-    refuse(given, f"{source} is a folder, and read as a Hugging Face model")
+    vector_options = {"format": format, "on_error": None if on_error == "error" else on_error}
+    refuse(vector_options, f"{source} is a folder, and read as a Hugging Face model")
     from nlpkit.exchange import huggingface, tokenizer_files
 
     folder = run.inputs[0].path
     if tokenizer and huggingface.holds_tokenizer_only(folder):
-        made = tokenizer_files.read(folder)
-        config = {"kind": made.kind, "vocab_size": made.vocab_size, "fingerprint": made.fingerprint}
-        return run.write({}, kind="tokenizer", config=config, tokenizer=made.to_json())
+        tokenizer_only = tokenizer_files.read(folder)
+        config = {
+            "kind": tokenizer_only.kind,
+            "vocab_size": tokenizer_only.vocab_size,
+            "fingerprint": tokenizer_only.fingerprint,
+        }
+        return run.write({}, kind="tokenizer", config=config, tokenizer=tokenizer_only.to_json())
     from nlpkit.models.load import state_tensors
 
     loaded = huggingface.read(folder, tokenizer=tokenizer)
     if loaded.tokenizer is None:
         events.note(f"{source}: no tokenizer; the model can be exported and compared, but not read text")
-    kept = None if loaded.tokenizer is None else loaded.tokenizer.to_json()
-    return run.write(state_tensors(loaded.model), kind="model", config=loaded.config, tokenizer=kept)
+    tokenizer_json = None if loaded.tokenizer is None else loaded.tokenizer.to_json()
+    return run.write(state_tensors(loaded.model), kind="model", config=loaded.config, tokenizer=tokenizer_json)
 
 
 def _import_vectors(run: Run, form: str | None, on_error: str) -> dict[str, Any]:

@@ -1,13 +1,13 @@
-"""nlpkit import of fastText's model.bin (Bojanowski et al. 2017): words, and n-grams for words that it has not seen.
+"""nlpkit import of fastText's model.bin (Bojanowski et al. 2017): words, and n-grams for unseen words.
 
 The file, little-endian: magic and version (int32 each); twelve int32 and a double of training arguments; the dictionary
 (int32 size, words, labels; int64 tokens, pruned n-grams; for each word its bytes, a NUL, int64 count, int8 type); a
 byte that says whether the matrix is quantised; int64 rows, columns; float32 rows of words, then of n-gram buckets. The
 output matrix behind it is not read.
 
-gensim reads such files too, but believes them: a file that ends within a word keeps it reading for ever, sizes of the
-header are allocated, words that are not UTF-8 are rewritten. Here each size is compared with what the file has before
-anything of that size is made. Tests hold all vectors equal to gensim's (tests/exchange/test_fasttext.py).
+gensim reads such files too, but does not check them: it reads a file that ends within a word for ever, allocates what
+the header announces, and rewrites words that are not UTF-8. Here each size is compared with the file's before anything
+of that size is allocated. Tests hold all vectors equal to gensim's (tests/exchange/test_fasttext.py).
 
 Shapes: V words, B buckets, D width.
 """
@@ -42,15 +42,15 @@ _END_OF_SENTENCE = "</s>"  # a word of fastText's own, which has no n-grams
 _VERSIONS = (11, 12)
 _SUPERVISED = 3
 _MOST_WIDTH, _MOST_BUCKETS, _MOST_WORD = 1 << 16, 1 << 31, 10_000
-_BLOCK = 1 << 12  # words whose means are taken together
+_BLOCK = 1 << 12  # words whose means are computed together
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself before its matrix, which begins with ``entries`` rows for words; ``rows`` [V] are
-    those of the words that were taken. ``least`` and ``most`` are the lengths of n-grams (0: none)."""
+    """The header of a file. Its matrix begins with ``entries`` rows for words; ``rows`` [V] are those of the words that
+    were read. ``least`` and ``most`` are the lengths of n-grams (0: none)."""
 
     dim: int
     buckets: int
@@ -65,9 +65,9 @@ class Header:
 def import_fasttext(run: Run, on_error: str) -> dict[str, Any]:
     """Read fastText's file into a vectors file; returns its summary.
 
-    A word's vector is the mean of its own row and its n-grams', as fastText computes it; the buckets are kept, so that
-    a word that is not in the file has the vector that fastText gives it. Words are looked up as they are written. Those
-    that are empty, not UTF-8 or there already are left out, counted and said with ``on_error`` "skip".
+    A word's vector is the mean of its own row and its n-grams', as fastText computes it; the buckets are saved,
+    so that an unseen word has the vector that fastText gives it. Words are looked up as they are written. With
+    ``on_error`` "skip", words that are empty, not UTF-8 or repeated are left out and a note counts them.
     Errors: UserError for such a word, for a supervised, quantised or pruned model, and for a file that is cut or does
     not hold what its header announces; nothing is left behind.
     """
@@ -91,7 +91,7 @@ def import_fasttext(run: Run, on_error: str) -> dict[str, Any]:
 
 
 def read_header(path: Path, file: BinaryIO, faults: Faults) -> Header:
-    """All that stands before the matrix. Errors: a UserError that says what is wrong or cannot be read."""
+    """All that is before the matrix. Errors: a UserError that says what is wrong or cannot be read."""
     magic, version = struct.unpack("<4si", _exactly(path, file, 8))
     if magic != FASTTEXT_MAGIC:
         raise UserError("does not begin as a model.bin of fastText does", where=path)
@@ -99,19 +99,28 @@ def read_header(path: Path, file: BinaryIO, faults: Faults) -> Header:
         raise UserError(f"is of version {version} of fastText's format, expected 11 or 12", where=path)
     dim, _, _, _, _, _, _, model, buckets, least, most, _, _ = _ARGUMENTS.unpack(_exactly(path, file, _ARGUMENTS.size))
     if model == _SUPERVISED:
-        raise UserError("is a supervised model (a classifier), whose vectors are not those of words", where=path,
-                        hint="models of skipgram and cbow can be imported")  # fmt: skip
+        raise UserError(
+            "is a supervised model (a classifier), whose vectors are not those of words",
+            where=path,
+            hint="models of skipgram and cbow can be imported",
+        )
     if not 1 <= dim <= _MOST_WIDTH or not 0 <= buckets < _MOST_BUCKETS:
-        raise UserError(f"announces width {dim:,} and {buckets:,} buckets, expected 1 to {_MOST_WIDTH:,} and less than "
-                        f"{_MOST_BUCKETS:,}", where=path)  # fmt: skip
+        raise UserError(
+            f"announces width {dim:,} and {buckets:,} buckets, expected 1 to {_MOST_WIDTH:,} and less than "
+            f"{_MOST_BUCKETS:,}",
+            where=path,
+        )
     if not (0 <= least <= 100 and 0 <= most <= 100):
         raise UserError(f"announces n-grams of {least} to {most} characters, expected 0 to 100", where=path)
     size, words, labels, _, pruned = _DICTIONARY.unpack(_exactly(path, file, _DICTIONARY.size))
     if labels != 0 or size != words:
         raise UserError(f"has {labels:,} labels: it is a supervised model, a classifier", where=path)
     if pruned > 0:
-        raise UserError("is pruned (a quantised model), and the rows of its n-grams are gone", where=path,
-                        hint="import the model.bin that was quantised")  # fmt: skip
+        raise UserError(
+            "is pruned (a quantised model), and the rows of its n-grams are gone",
+            where=path,
+            hint="import the model.bin that was quantised",
+        )
     if words < 1:
         raise UserError(f"announces {words:,} words, expected at least 1", where=path)
     taken = _dictionary(path, file, words, faults)
@@ -129,8 +138,11 @@ def _dictionary(
         raw = bytearray()
         while (byte := file.read(1)) != b"\0":
             if not byte or len(raw) >= _MOST_WORD:
-                raise faults.error(number + 1, f"no NUL ends this word: the file is cut off, or damaged (its header "
-                                   f"announces {size:,} words)", hint="make or fetch the file again")  # fmt: skip
+                raise faults.error(
+                    number + 1,
+                    f"no NUL ends this word: the file is cut off, or damaged (its header announces {size:,} words)",
+                    hint="create or download the file again",
+                )
             raw += byte
         count, kind = _ENTRY.unpack(_exactly(path, file, _ENTRY.size))
         if kind != 0 or count < 0:
@@ -157,14 +169,19 @@ def _matrix(path: Path, file: BinaryIO, rows: int, dim: int, target: Path) -> Fl
     another shape than the header's, a file that is shorter."""
     quantised, said_rows, said_dim = _MATRIX.unpack(_exactly(path, file, _MATRIX.size))
     if quantised:
-        raise UserError("is quantised, and its vectors are codes", where=path,
-                        hint="import the model.bin that was quantised")  # fmt: skip
+        raise UserError(
+            "is quantised, and its vectors are codes", where=path, hint="import the model.bin that was quantised"
+        )
     if (said_rows, said_dim) != (rows, dim):
-        raise UserError(f"has a matrix of {said_rows:,} x {said_dim:,}, expected {rows:,} x {dim:,}: a row for each "
-                        "word and bucket", where=path)  # fmt: skip
+        raise UserError(
+            f"has a matrix of {said_rows:,} x {said_dim:,}, expected {rows:,} x {dim:,}: a row for each "
+            "word and bucket",
+            where=path,
+        )
     size = 4 * rows * dim
-    cut = UserError(f"ends before its {rows:,} rows of {dim:,} numbers do", where=path,
-                    hint="make or fetch the file again")  # fmt: skip
+    cut = UserError(
+        f"ends before its {rows:,} rows of {dim:,} numbers do", where=path, hint="create or download the file again"
+    )
     if not suffixes(path)[1]:
         start = file.tell()
         if path.stat().st_size - start < size:
@@ -183,34 +200,36 @@ def _matrix(path: Path, file: BinaryIO, rows: int, dim: int, target: Path) -> Fl
 
 
 def _exactly(path: Path, file: BinaryIO, size: int) -> bytes:
-    found = file.read(size)
-    if len(found) != size:
-        raise UserError("ends within its header: the file is cut off", where=path, hint="make or fetch the file again")
-    return found
+    data = file.read(size)
+    if len(data) != size:
+        raise UserError(
+            "ends within its header: the file is cut off", where=path, hint="create or download the file again"
+        )
+    return data
 
 
 def _means(header: Header, raw: Floats) -> Floats:
     """The vectors of the words, [V, D]."""
     count = len(header.words)
-    found = np.empty((count, header.dim), np.float32)
+    vectors = np.empty((count, header.dim), np.float32)
     for start in range(0, count, _BLOCK):
         part = slice(start, start + _BLOCK)
-        own = raw[header.rows[part]]
-        found[part] = _with_ngrams(header, header.words[part], own, raw) if header.most else own
+        word_rows = raw[header.rows[part]]
+        vectors[part] = _with_ngrams(header, header.words[part], word_rows, raw) if header.most else word_rows
         events.emit("progress", label="adding n-grams", done=start, total=count, unit="words")
-    return found
+    return vectors
 
 
-def _with_ngrams(header: Header, words: Sequence[str], own: Floats, raw: Floats) -> Floats:
-    """The means of some words' ``own`` rows and those of their n-grams."""
-    made = grams(words, header.least, header.most, header.buckets)
-    alone = made.rows < len(words)
-    rows = np.empty((len(made.rows), header.dim), np.float32)
-    rows[alone] = own
-    rows[~alone] = raw[made.rows[~alone] - len(words) + header.entries]
-    sums: Floats = np.add.reduceat(rows, made.ends[:-1], axis=0)
-    means = np.asarray(sums / np.diff(made.ends)[:, None].astype(np.float32), np.float32)
+def _with_ngrams(header: Header, words: Sequence[str], word_rows: Floats, raw: Floats) -> Floats:
+    """The means of some words' rows, ``word_rows``, and those of their n-grams."""
+    ngrams = grams(words, header.least, header.most, header.buckets)
+    alone = ngrams.rows < len(words)
+    rows = np.empty((len(ngrams.rows), header.dim), np.float32)
+    rows[alone] = word_rows
+    rows[~alone] = raw[ngrams.rows[~alone] - len(words) + header.entries]
+    sums: Floats = np.add.reduceat(rows, ngrams.ends[:-1], axis=0)
+    means = np.asarray(sums / np.diff(ngrams.ends)[:, None].astype(np.float32), np.float32)
     for number, word in enumerate(words):
         if word == _END_OF_SENTENCE:
-            means[number] = own[number]
+            means[number] = word_rows[number]
     return means

@@ -1,12 +1,12 @@
-"""A folder in which other files may lie: nlpkit replaces its own in it, and touches no others.
+"""A folder that may hold other files: nlpkit replaces its own files in it, and touches no others.
 
-Its own are those that the folder's nlpkit.json lists under ``files``, as long as they have the bytes that it says.
+Its own files are those that the folder's nlpkit.json lists under ``files``, as long as they have the listed sha256.
 
-A folder that is not there yet is made beside its name and renamed, so it appears whole. In one that is there each file
-is renamed to its place, and a model of which half the files are old would be worse than none. So the old weights go
-first and the new ones come last: a run that is killed in between leaves a folder without weights, which no tool opens,
-and the same command makes it whole. Meanwhile nlpkit.json lists the old and the new bytes of each file, so that all are
-still known as its own.
+A new folder is created under a temporary name beside the path and renamed, so it appears complete. In an existing
+folder each file is renamed to its path, and a model of which half the files are old would be worse than none. So the
+old weights are moved away first and the new ones come last: a run that is killed in between leaves a folder without
+weights, which no tool opens, and the same command completes it. Meanwhile nlpkit.json lists the old and the new sha256
+of each file, so that all still count as nlpkit's.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _HINT = "name another folder with -o, or move the file away"
 @contextmanager
 def writing_files(path: Path, *, force: bool) -> Iterator[Path]:
     """A private folder to write files in, nlpkit.json among them; at the end of the block they are in the folder
-    ``path``, which is made if it is not there, if nothing went wrong.
+    ``path``, which is created if it does not exist, unless an error was raised.
 
     Errors: ``path`` is no folder or cannot be written, holds a file that nlpkit would write and did not (or that was
     changed since), or, without ``force``, one that it did.
@@ -49,7 +49,7 @@ def writing_files(path: Path, *, force: bool) -> Iterator[Path]:
             handle = os.open(staging, os.O_RDONLY | os.O_NOFOLLOW)
             try:
                 with suppress(OSError):  # some file systems have no locks
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # so that nobody takes it for a dead run's
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # so that no other run takes it for a dead run's
                 yield staging
                 new = {item.name: file_sha256(item) for item in staging.iterdir() if item.name != SIDE}
                 _write_side(staging / SIDE, new)
@@ -69,7 +69,7 @@ def writing_files(path: Path, *, force: bool) -> Iterator[Path]:
 
 
 def check_folder(path: Path, real: Path) -> None:
-    """Errors: ``path``, which is really at ``real``, is no folder, or none that can be made or written."""
+    """Errors: ``path``, whose real path is ``real``, is no folder, or cannot be created or written."""
     if real.exists() and not real.is_dir():
         raise UserError("is not a folder, and a Hugging Face model is one", where=path)
     folder = real if real.is_dir() else real.parent
@@ -80,7 +80,7 @@ def check_folder(path: Path, real: Path) -> None:
 
 
 def _replace(staging: Path, folder: Path, new: Mapping[str, str], *, force: bool) -> None:
-    """Put the files of ``staging`` in a folder that is there."""
+    """Move the files of ``staging`` into an existing folder."""
     known = claims(folder)
     ours = {name for name in known or {} if _is(folder / name, (known or {})[name])}
     for name in [*sorted(new), SIDE]:

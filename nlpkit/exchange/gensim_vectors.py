@@ -1,8 +1,8 @@
-"""vectors train --engine gensim: the same corpus, learnt from by the published implementation (Rehurek and Sojka 2010).
+"""vectors train --engine gensim: training on the same corpus by gensim (Rehurek and Sojka 2010).
 
-The vocabulary, the sentences and the loss that is told are nlpkit's, so that two files of different engines can be
-compared; everything between is gensim's. One worker: with more of them rows are those of whoever wrote last. Words are
-handed over in one order, most frequent first, and no hash of a string is used, so that PYTHONHASHSEED changes nothing.
+The vocabulary, the sentences and the reported loss are nlpkit's, so that two files of different engines can be
+compared; everything between is gensim's. One worker: several would overwrite each other's rows. Words are
+passed in one order, most frequent first, and no hash of a string is used, so that PYTHONHASHSEED changes nothing.
 gensim reads 10,000 words of a sentence at most, so longer ones are cut there.
 
 Shapes: V words, B buckets of n-grams, D width.
@@ -34,47 +34,63 @@ def check(settings: Settings, options: Mapping[str, Any], save_every: int | None
     """Errors: a UserError for an option that gensim does not have."""
     if settings.loss == "nce":
         raise UserError("engine gensim has no loss nce", hint="--loss ns or hs, or --engine nlpkit")
-    hint = "leave it out, or take --engine nlpkit"
+    hint = "leave it out, or use --engine nlpkit"
     refuse({"divide": options["divide"]}, "gensim divides the gradient of a sum, and none of a mean", hint=hint)
     if options["average"] is False:
-        raise UserError("engine gensim divides the gradient of a sum (--no-average), which is another method",
-                        hint=hint)  # fmt: skip
+        raise UserError(
+            "engine gensim divides the gradient of a sum (--no-average), which is another method", hint=hint
+        )
     refuse({"patience": options["patience"]}, "gensim does all epochs in one call", hint=hint)
-    refuse({"save_every": save_every}, "gensim saves nothing on the way: a run that is killed starts over", hint=hint)
+    refuse({"save_every": save_every}, "gensim saves no state: a run that is killed starts over", hint=hint)
     if options["seed"] > _MOST_SEED:
         raise UserError(f"seed is {options['seed']}, expected at most {_MOST_SEED:,} (engine gensim)")
 
 
 def learn(
-    vocabulary: Vocabulary, text: Corpus, settings: Settings, options: Mapping[str, Any],
+    vocabulary: Vocabulary,
+    text: Corpus,
+    settings: Settings,
+    options: Mapping[str, Any],
     measure: Callable[[int, Weights, huffman.Tree | None], None],
-) -> Weights:  # fmt: skip
+) -> Weights:
     """Learn from the corpus; ``measure`` is called after each epoch with its number, the weights, and gensim's own tree
     (loss hs). ``options`` are the run's: seed, subwords, buckets."""
     from gensim.models.callbacks import CallbackAny2Vec
     from gensim.models.fasttext import FastText
     from gensim.models.word2vec import Word2Vec
 
-    given = {
-        "vector_size": settings.dim, "window": settings.window, "alpha": settings.lr, "min_alpha": MIN_LR,
-        "sg": int(settings.method == "skipgram"), "hs": int(settings.loss == "hs"),
-        "negative": 0 if settings.loss == "hs" else settings.negative, "ns_exponent": settings.noise_exponent,
-        "sample": settings.sample, "epochs": settings.epochs, "seed": options["seed"], "cbow_mean": 1,
-        "min_count": 1, "workers": 1, "sorted_vocab": 0, "hashfxn": _hash, "shrink_windows": True,
-    }  # fmt: skip
+    arguments = {
+        "vector_size": settings.dim,
+        "window": settings.window,
+        "alpha": settings.lr,
+        "min_alpha": MIN_LR,
+        "sg": int(settings.method == "skipgram"),
+        "hs": int(settings.loss == "hs"),
+        "negative": 0 if settings.loss == "hs" else settings.negative,
+        "ns_exponent": settings.noise_exponent,
+        "sample": settings.sample,
+        "epochs": settings.epochs,
+        "seed": options["seed"],
+        "cbow_mean": 1,
+        "min_count": 1,
+        "workers": 1,
+        "sorted_vocab": 0,
+        "hashfxn": _hash,
+        "shrink_windows": True,
+    }
     with _quiet():
         if options["subwords"] is None:
-            model = Word2Vec(**given)
+            model = Word2Vec(**arguments)
         else:
             least, most, buckets = subwords.parse(options["subwords"], options["buckets"])
-            model = FastText(**given, min_n=least, max_n=most, bucket=buckets)
+            model = FastText(**arguments, min_n=least, max_n=most, bucket=buckets)
         counts = dict(zip(vocabulary.words, vocabulary.counts.tolist(), strict=True))
         sentences = _Sentences(vocabulary.words, text, settings.epochs)
         model.build_vocab_from_freq(counts, corpus_count=sentences.count)
         tree = _tree(model) if settings.loss == "hs" else None
 
         class Measured(CallbackAny2Vec):  # type: ignore[misc]
-            """Tells after each epoch what has been learnt."""
+            """Measures the weights after each epoch."""
 
             def on_epoch_end(self, model: Any) -> None:
                 if options["subwords"] is not None:
@@ -129,7 +145,7 @@ class _Sentences:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """gensim's advice to those who call it from Python is none for a command line."""
+    """Silence gensim's log, whose advice is for those who call it from Python."""
     logger = logging.getLogger("gensim")
     before = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,8 +1,8 @@
 """Hugging Face model directories, in and out: config.json, model.safetensors, the tokenizer's files.
 
 Reading takes safetensors only (one file or shards); a directory of pickles is refused. Writing adds ``nlpkit.json``,
-because save_pretrained of transformers drops foreign metadata: what the model is to us, where it came from, and the
-sha256 of the weights it speaks of. See docs/file-format.md.
+because save_pretrained of transformers drops foreign metadata: our config of the model, its provenance, and the
+sha256 of the weights that it describes. See docs/file-format.md.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from nlpkit.tokenizers.base import Tokenizer
 _INDEX = WEIGHTS + ".index.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack")
 
-# Of a classifier with one output: sentence-transformers' names -> ours.
+# Activation of a classifier with one output: sentence-transformers' name -> ours.
 _ACTIVATIONS = {
     "torch.nn.modules.linear.Identity": "identity",
     "torch.nn.modules.activation.Sigmoid": "sigmoid",
@@ -49,7 +49,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def holds_tokenizer_only(folder: Path) -> bool:
-    """Whether a directory has a tokenizer's files and no weights, not even some that are refused."""
+    """Whether a directory has a tokenizer's files and no weights, pickled ones included."""
     weights = (folder / WEIGHTS).exists() or (folder / _INDEX).exists() or _pickles(folder)
     return holds_tokenizer(folder) and not weights
 
@@ -61,8 +61,8 @@ def known() -> dict[str, Family]:
 
 
 def read(folder: Path, *, tokenizer: bool = True) -> Loaded:
-    """The model of a directory, in eval mode. ``tokenizer`` False leaves its tokenizer files alone; a directory without
-    any gives a model without a tokenizer.
+    """The model of a directory, in eval mode. ``tokenizer`` False leaves its tokenizer files alone; without any,
+    the model has no tokenizer.
 
     Errors: UserError for a missing or damaged file, pickled weights, a model_type or a setting nlpkit cannot compute,
     a tensor that is missing, unknown or of another shape.
@@ -82,13 +82,15 @@ def read(folder: Path, *, tokenizer: bool = True) -> Loaded:
         ours["training"] = training
     if embedding := sentence_transformers.read(folder) or exported.recorded_config(folder, "embedding"):
         ours["embedding"] = embedding
-    found = None
+    loaded_tokenizer = None
     if tokenizer and holds_tokenizer(folder):
-        found = tokenizer_files.read(folder)
-        if found.vocab_size > network.config.vocab_size:
-            pieces = f"its tokenizer has {found.vocab_size:,} pieces, the model {network.config.vocab_size:,}"
+        loaded_tokenizer = tokenizer_files.read(folder)
+        if loaded_tokenizer.vocab_size > network.config.vocab_size:
+            pieces = (
+                f"its tokenizer has {loaded_tokenizer.vocab_size:,} pieces, the model {network.config.vocab_size:,}"
+            )
             raise UserError(pieces, where=folder)
-    return Loaded(network.eval(), found, family, ours, folder)
+    return Loaded(network.eval(), loaded_tokenizer, family, ours, folder)
 
 
 def write(folder: Path, loaded: Loaded, artifact: file.Artifact | None) -> str:
@@ -126,7 +128,7 @@ def write(folder: Path, loaded: Loaded, artifact: file.Artifact | None) -> str:
 
 
 def write_side(folder: Path, artifact: file.Artifact | None, more: Mapping[str, Any]) -> None:
-    """Write nlpkit.json: what nlpkit knows of the file that was exported, and ``more``."""
+    """Write nlpkit.json: the provenance of the exported file, and ``more``."""
     side = {"format": file.FORMAT, "version": __version__, "sha256": artifact.sha256 if artifact else None, **more}
     if artifact is not None:
         side["name"] = artifact.path.name
@@ -147,15 +149,20 @@ def _architecture(names: HuggingFace, heads: tuple[str, ...], loaded: Loaded) ->
         if set(held) == set(heads):
             pooling = (loaded.config.get("task") or {}).get("pooling")
             if pooling is not None and pooling not in names.pooling:
-                raise UserError(f'its classifier reads the sequence by pooling "{pooling}", and {architecture} by '
-                                f'"{names.pooling[0]}"', where=loaded.path)  # fmt: skip
+                raise UserError(
+                    f'its classifier reads the sequence by pooling "{pooling}", and {architecture} by '
+                    f'"{names.pooling[0]}"',
+                    where=loaded.path,
+                )
             return architecture
-    raise UserError(f"no class of Hugging Face's holds the heads {', '.join(heads)} of a {names.model_type} model",
-                    where=loaded.path)  # fmt: skip
+    raise UserError(
+        f"no class of Hugging Face's holds the heads {', '.join(heads)} of a {names.model_type} model",
+        where=loaded.path,
+    )
 
 
 def _special(tokenizer: Tokenizer | None) -> dict[str, int | None]:
-    """The ids that generation and batching need. A tokenizer without one is null, not the class's default."""
+    """The ids that generation and batching need. A role that the tokenizer lacks is null, not the class's default."""
     return {
         f"{role}_token_id": None if tokenizer is None else tokenizer.role(role)
         for role in ("pad", "bos", "eos", "cls", "sep")
@@ -187,18 +194,18 @@ def _config(config: Mapping[str, Any], family: Family, tensors: Arrays) -> dict[
     for architecture in config.get("architectures") or ():
         held |= set(choose(names.architectures, architecture, field="architecture"))
     heads = [head for known in names.architectures.values() for head in known if head in held and head != "classify"]
-    made = {"family": family.name, "heads": list(dict.fromkeys(heads)), **fields}
-    made = {**family.config(**fields).to_json(), **made}
+    merged = {"family": family.name, "heads": list(dict.fromkeys(heads)), **fields}
+    merged = {**family.config(**fields).to_json(), **merged}
     if "classify" in held:
-        made["task"] = _task(config, names, tensors)
-    return made
+        merged["task"] = _task(config, names, tensors)
+    return merged
 
 
 def _activation(config: Mapping[str, Any]) -> str:
-    """What the one output of a classifier becomes: what sentence-transformers says of its cross-encoders (in two
-    places), else what transformers' pipelines do. Errors: an activation that nlpkit does not compute."""
-    own = config.get("sentence_transformers")
-    named = own.get("activation_fn") if isinstance(own, Mapping) else None
+    """The activation of a classifier's one output: as sentence-transformers records it for its cross-encoders (under
+    two keys), else as transformers' pipelines compute it. Errors: an activation that nlpkit does not compute."""
+    settings = config.get("sentence_transformers")
+    named = settings.get("activation_fn") if isinstance(settings, Mapping) else None
     named = named or config.get("sbert_ce_default_activation_function")
     if named is not None:
         return choose(_ACTIVATIONS, str(named), field="activation of its one output")
@@ -212,12 +219,20 @@ def _task(config: Mapping[str, Any], names: HuggingFace, tensors: Arrays) -> dic
     rows = len(tensors["heads.classify.weight"]) if "heads.classify.weight" in tensors else 0
     problem = config.get("problem_type")
     if problem not in (None, "single_label_classification", *(("regression", _MANY) if rows == 1 else ())):
-        raise UserError(f"problem_type is {problem} with {rows} outputs; nlpkit reads single_label_classification, "
-                        "and with one output regression")  # fmt: skip
+        raise UserError(
+            f"problem_type is {problem} with {rows} outputs; nlpkit reads single_label_classification, "
+            "and with one output regression"
+        )
     named = config.get("id2label") or {}
     labels = [str(named.get(str(number), f"LABEL_{number}")) for number in range(rows)]
-    task = {"name": "classify", "labels": labels, "pooling": names.pooling[0], "text": "text", "pair": None,
-            "label": "label"}  # fmt: skip
+    task = {
+        "name": "classify",
+        "labels": labels,
+        "pooling": names.pooling[0],
+        "text": "text",
+        "pair": None,
+        "label": "label",
+    }
     return {**task, "name": "score", "activation": _activation(config)} if rows == 1 else task
 
 
@@ -231,15 +246,15 @@ def _tensors(folder: Path) -> Arrays:
         if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
             raise UserError("has no weight_map", where=folder / _INDEX)
         paths = [folder / Path(name).name for name in sorted(set(shards.values()))]
-    found: Arrays = {}
+    tensors: Arrays = {}
     for path in paths:
-        found |= _float32(path)
-    return found
+        tensors |= _float32(path)
+    return tensors
 
 
 def _float32(path: Path) -> Arrays:
-    """The tensors of one file: its header is checked by our reader, its numbers are read by the safetensors library,
-    which knows the kinds that numpy does not have (BF16, 8-bit floats)."""
+    """The tensors of one file: its header is checked by our reader, its tensors are read by the safetensors library,
+    which has the dtypes that numpy lacks (bfloat16, float8)."""
     safetensors.read(path)
     from safetensors import SafetensorError, safe_open
 
@@ -258,8 +273,11 @@ def _pickles(folder: Path) -> list[str]:
 def _no_weights(folder: Path) -> UserError:
     pickles = _pickles(folder)
     if pickles:
-        return UserError(f"holds its weights as a pickle or another format ({pickles[0]}), which nlpkit never opens",
-                         where=folder, hint="transformers' save_pretrained writes them as safetensors")  # fmt: skip
+        return UserError(
+            f"holds its weights as a pickle or another format ({pickles[0]}), which nlpkit never opens",
+            where=folder,
+            hint="transformers' save_pretrained writes them as safetensors",
+        )
     return UserError(f"has no {WEIGHTS}", where=folder, hint="a Hugging Face directory holds config.json beside it")
 
 
@@ -267,8 +285,11 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(small.read(path, small.JSON))
     except OSError as error:
-        raise UserError(f"cannot read: {error.strerror}", where=path,
-                        hint=f"a Hugging Face directory has a config.json and a {WEIGHTS}") from None  # fmt: skip
+        raise UserError(
+            f"cannot read: {error.strerror}",
+            where=path,
+            hint=f"a Hugging Face directory has a config.json and a {WEIGHTS}",
+        ) from None
     except (ValueError, RecursionError):
         raise UserError("is not a JSON file", where=path) from None
     if not isinstance(value, dict):

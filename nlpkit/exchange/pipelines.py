@@ -1,7 +1,7 @@
 """Our tokenizer for a tokenizer.json, where one of our kinds repeats it exactly.
 
-`build` finds the tokenizer of ours whose description (nlpkit/tokenizers/describe.py) is the one given; where there is
-none, it refuses, so that what it returns is exact.
+`build` returns the tokenizer of ours whose description (nlpkit/tokenizers/describe.py) equals the document; where there
+is none, it raises, so that what it returns is exact.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def build(document: Json, pieces: list[str], special: dict[str, str]) -> Tokeniz
         if _flat(ours[part]) != _flat(document.get(part)):
             raise _refusal(part, document.get(part))
     for name, value in document["model"].items():
-        # "" and false are how some files say that there is none.
+        # Some files write "" or false for an absent value.
         if name not in ("vocab", "merges") and value not in ("", ours["model"].get(name)) and value is not False:
             raise _refusal("model", {name: value})
     return tokenizer
@@ -54,7 +54,7 @@ def _flat(part: Json | None) -> list[Json]:
         return [one for item in inner for one in _flat(item)]
     known = {key: value for key, value in part.items() if key != "trim_offsets"}
     if part.get("type") == "ByteLevel":
-        known.setdefault("use_regex", True)  # older files do not say it
+        known.setdefault("use_regex", True)  # older files do not have it
     if part.get("type") == "BertNormalizer" and known.get("strip_accents") is None:
         known["strip_accents"] = known.get("lowercase")
     return [known]
@@ -79,7 +79,7 @@ def _steps(document: Json) -> list[str]:
 def _build_unigram(document: Json, pieces: list[str], special: dict[str, str]) -> Tokenizer:
     vocab = document["model"]["vocab"]
     scores = [float(score) for _, score in vocab]
-    # Tokens that were added behind the model's own vocabulary are special: their scores never count.
+    # Tokens that were added after the model's vocabulary are special: their scores never count.
     scores += [max(scores)] * (len(pieces) - len(scores))
     return Unigram(pieces, scores, special, _steps(document))
 

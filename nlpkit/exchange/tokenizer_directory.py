@@ -1,9 +1,9 @@
-"""A tokenizer directory as transformers 5 reads it: every file that says something, in the order in which it counts.
+"""A tokenizer directory as transformers 5 reads it: every file that counts, in order of precedence.
 
 The result is one tokenizer.json. tokenizer.json and the class that tokenizer_config.json names (or the model type of
 config.json), or vocab.txt, or vocab.json with merges.txt, give the pipeline; tokenizer_config.json's
 added_tokens_decoder, or else special_tokens_map.json, added_tokens.json and the pieces of roles, give the tokens that
-are found in a text before it runs.
+are searched for in a text before the pipeline runs.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ FILES = ("tokenizer.json", "vocab.txt", "vocab.json", *_MODELS)
 
 @dataclass(frozen=True)
 class Directory:
-    """``text`` is the tokenizer.json in effect, ``special`` role -> piece, ``settings`` those in effect, ``ours`` that
-    we wrote it ourselves."""
+    """``text`` is the tokenizer.json in effect, ``special`` role -> piece, ``settings`` those in effect, ``ours``
+    whether nlpkit wrote it."""
 
     text: str
     document: Json
@@ -52,17 +52,17 @@ def holds_tokenizer(folder: Path) -> bool:
 def resolve(folder: Path) -> Directory:
     """Errors: UserError that names the file, for one that is missing, malformed or of a kind that cannot be read."""
     settings, config = _object(folder / "tokenizer_config.json"), _object(folder / "config.json")
-    text, given = "", None
+    text, original = "", None
     if (folder / "tokenizer.json").is_file():
         text = _read(folder / "tokenizer.json")
         with _of(folder / "tokenizer.json"):
-            given = documents.parse(text)
-    name = class_of(settings, config, given)
+            original = documents.parse(text)
+    name = class_of(settings, config, original)
     settings = _with_map(folder, settings)
-    if given is None:
+    if original is None:
         document, name, where = _from_vocabulary(folder, name, settings)
     else:
-        document = given if name is None else _rebuilt(folder, name, settings, given)
+        document = original if name is None else _rebuilt(folder, name, settings, original)
         where = folder / "tokenizer.json"
     defaults = {} if name is None else CLASSES[name].special
     roles: Json = {role: settings.get(f"{role}_token", defaults.get(role)) for role in _ORDER}
@@ -72,11 +72,17 @@ def resolve(folder: Path) -> Directory:
         special = {role: _content(token) for role, token in roles.items()}
     with _of(where):
         document = _add(document, tokens, drop=name is not None)
-    if document is not given:
+    if document is not original:
         text = json.dumps(document, ensure_ascii=False)
-    own = settings.get(MARK)
-    return Directory(text, document, special, settings, _chat_template(folder, settings),
-                     isinstance(own, dict) and own.get("special_pieces") == "text")  # fmt: skip
+    mark = settings.get(MARK)
+    return Directory(
+        text,
+        document,
+        special,
+        settings,
+        _chat_template(folder, settings),
+        isinstance(mark, dict) and mark.get("special_pieces") == "text",
+    )
 
 
 def _read(path: Path) -> str:
@@ -109,33 +115,34 @@ def _object(path: Path) -> Json:
 
 @contextmanager
 def _of(path: Path) -> Iterator[None]:
-    """What is wrong within the block is wrong with this file."""
+    """Errors within the block name this file."""
     try:
         yield
     except UserError as error:
         raise UserError(error.what, where=error.where or path, hint=error.hint) from None
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise UserError(f"is not a file that the tokenizers library writes: {type(error).__name__} {error}"[:300],
-                        where=path) from None  # fmt: skip
+        raise UserError(
+            f"is not a file that the tokenizers library writes: {type(error).__name__} {error}"[:300], where=path
+        ) from None
 
 
 def _with_map(folder: Path, settings: Json) -> Json:
-    """With special_tokens_map.json over them, which counts where no added_tokens_decoder does."""
+    """Settings overridden by special_tokens_map.json, which counts where there is no added_tokens_decoder."""
     if "added_tokens_decoder" in settings:
         return settings
     return {**settings, **_object(folder / "special_tokens_map.json")}
 
 
-def _rebuilt(folder: Path, name: str, settings: Json, given: Json) -> Json:
+def _rebuilt(folder: Path, name: str, settings: Json, original: Json) -> Json:
     with _of(folder / "tokenizer.json"):
-        made = rebuilt(name, settings, given)
+        document = rebuilt(name, settings, original)
     for part in ("normalizer", "pre_tokenizer"):
-        if _simple(made[part]) != _simple(given.get(part)):
+        if _simple(document[part]) != _simple(original.get(part)):
             events.note(
-                f"{folder}: {part} of tokenizer.json is {_shown(given.get(part))}; {name} (of tokenizer_config.json or "
-                f"the model type) makes it {_shown(made[part])}, and so does nlpkit, as transformers 5"
+                f"{folder}: {part} of tokenizer.json is {_shown(original.get(part))}; {name} (of tokenizer_config.json "
+                f"or the model type) replaces it by {_shown(document[part])}, and so does nlpkit, as transformers 5"
             )
-    return made
+    return document
 
 
 def _simple(part: Any) -> Any:
@@ -145,12 +152,12 @@ def _simple(part: Any) -> Any:
     if part.get("type") == "Sequence":
         inner = [_simple(item) for key in ("normalizers", "pretokenizers") for item in part.get(key) or []]
         return inner[0] if len(inner) == 1 else inner
-    found = {key: value for key, value in part.items() if key not in ("trim_offsets", "prepend_scheme", "split")}
-    if found.get("type") == "ByteLevel":
-        found.setdefault("use_regex", True)
-    if found.get("type") == "BertNormalizer" and found.get("strip_accents") is None:
-        found["strip_accents"] = found.get("lowercase")
-    return found
+    fields = {key: value for key, value in part.items() if key not in ("trim_offsets", "prepend_scheme", "split")}
+    if fields.get("type") == "ByteLevel":
+        fields.setdefault("use_regex", True)
+    if fields.get("type") == "BertNormalizer" and fields.get("strip_accents") is None:
+        fields["strip_accents"] = fields.get("lowercase")
+    return fields
 
 
 def _shown(part: Any) -> str:
@@ -185,15 +192,16 @@ def _from_vocabulary(folder: Path, name: str | None, settings: Json) -> tuple[Js
         raise UserError(
             f"is not the vocabulary that {name} (tokenizer_config.json or the model type) reads", where=known
         )
-    raise UserError("holds no tokenizer", where=folder,
-                    hint="expected tokenizer.json, or vocab.txt, or vocab.json with merges.txt")  # fmt: skip
+    raise UserError(
+        "holds no tokenizer", where=folder, hint="expected tokenizer.json, or vocab.txt, or vocab.json with merges.txt"
+    )
 
 
 def _of_vocabulary(name: str, settings: Json, model: Json, path: Path) -> tuple[Json, str, Path]:
     with _of(path):
-        made = rebuilt(name, settings, {"version": "1.0", "added_tokens": [], "model": model})
-        documents.parse(json.dumps(made))
-        return made, name, path
+        document = rebuilt(name, settings, {"version": "1.0", "added_tokens": [], "model": model})
+        documents.parse(json.dumps(document))
+        return document, name, path
 
 
 def _content(token: Any) -> str:
@@ -208,13 +216,13 @@ def _flags(token: Json) -> Json:
 
 
 def _special_token(token: Any) -> Json:
-    given = token if isinstance(token, dict) else {}
-    return {**_flags({"normalized": False, **given}), "special": True, "content": _content(token)}
+    fields = token if isinstance(token, dict) else {}
+    return {**_flags({"normalized": False, **fields}), "special": True, "content": _content(token)}
 
 
 def _tokens(folder: Path, settings: Json, roles: Mapping[str, Any], document: Json, *, rebuild: bool) -> list[Json]:
     """The tokens that transformers adds, in its order."""
-    found: dict[int, Json] = {}
+    by_id: dict[int, Json] = {}
     extra = settings.get("extra_special_tokens") or settings.get("additional_special_tokens") or []
     extra = list(extra.values()) if isinstance(extra, dict) else extra
     if "added_tokens_decoder" in settings:
@@ -222,26 +230,29 @@ def _tokens(folder: Path, settings: Json, roles: Mapping[str, Any], document: Js
         if not isinstance(decoder, dict) or not all(isinstance(token, dict) for token in decoder.values()):
             raise documents.refused("its added_tokens_decoder is not a map of ids to tokens")
         for number, token in decoder.items():
-            found[_number(number)] = {**_flags(token), "content": _content(token)}
+            by_id[_number(number)] = {**_flags(token), "content": _content(token)}
     else:
         names = {_content(token) for token in [*roles.values(), *extra]}
         for content, number in _object(folder / "added_tokens.json").items():
             special = content in names
-            found[_number(number)] = {**_FLAGS, "normalized": not special, "special": special, "content": content}
+            by_id[_number(number)] = {**_FLAGS, "normalized": not special, "special": special, "content": content}
         if rebuild:
             for token in document.get("added_tokens") or []:
-                found[token["id"]] = {**_flags(token), "content": token["content"]}
-    tokens = [found[number] for number in sorted(found)]
-    others = [token for key, token in settings.items() if key.endswith("_token") and isinstance(token, (str, dict))
-              and key.removesuffix("_token") not in ROLES]  # fmt: skip
+                by_id[token["id"]] = {**_flags(token), "content": token["content"]}
+    tokens = [by_id[number] for number in sorted(by_id)]
+    others = [
+        token
+        for key, token in settings.items()
+        if key.endswith("_token") and isinstance(token, (str, dict)) and key.removesuffix("_token") not in ROLES
+    ]
     known = {token["content"] for token in tokens}
     if not rebuild:
         known |= {token["content"] for token in document.get("added_tokens") or []}
     for token in [*roles.values(), *others, *extra]:
-        made = _special_token(token)
-        if made["content"] not in known:
-            tokens.append(made)
-            known.add(made["content"])
+        entry = _special_token(token)
+        if entry["content"] not in known:
+            tokens.append(entry)
+            known.add(entry["content"])
     return tokens
 
 
@@ -252,22 +263,22 @@ def _number(value: Any) -> int:
 
 
 def _add(document: Json, tokens: list[Json], *, drop: bool) -> Json:
-    """The document with these tokens, whose ids the library gives; ``drop`` leaves its own out, as a class does that
-    builds it anew. The same object where nothing changes."""
-    given = document.get("added_tokens") or []
-    own = {} if drop else {token["content"]: token for token in given}
-    new = [token for token in tokens if {**own.get(token["content"], {}), **token} != own.get(token["content"])]
-    if not new and (not drop or not given):
+    """The document with these tokens, whose ids the library assigns; ``drop`` leaves out the document's own tokens, as
+    a class does that builds it anew. The same object where nothing changes."""
+    listed = document.get("added_tokens") or []
+    known = {} if drop else {token["content"]: token for token in listed}
+    new = [token for token in tokens if {**known.get(token["content"], {}), **token} != known.get(token["content"])]
+    if not new and (not drop or not listed):
         return document
     import tokenizers
 
-    library = open_library(json.dumps({**document, "added_tokens": list(own.values())}, ensure_ascii=False))
+    library = open_library(json.dumps({**document, "added_tokens": list(known.values())}, ensure_ascii=False))
     with guarded("the tokenizers library cannot add its tokens"):
         for token in new:
             flags = {key: bool(token[key]) for key in _FLAGS}
             library.add_tokens([tokenizers.AddedToken(token["content"], **flags)])
         added = json.loads(library.to_str())["added_tokens"]
-    same = sorted(added, key=_by_id) == sorted(given, key=_by_id)
+    same = sorted(added, key=_by_id) == sorted(listed, key=_by_id)
     return document if same else {**document, "added_tokens": added}
 
 

@@ -1,13 +1,13 @@
-"""Hugging Face tokenizer directories: `write` makes one that gives the same ids, `read` opens one as ours.
+"""Hugging Face tokenizer directories: `write` writes one that gives the same ids, `read` opens one as ours.
 
 Two things to know (docs/file-format.md):
 
 - ``tokenizer_config.json`` names ``PreTrainedTokenizerFast``. Without it transformers picks a class by the model's
-  type, and that class rebuilds the pipeline: a cased BERT vocabulary would be lower-cased without a word.
+  type, and that class rebuilds the pipeline: a cased BERT vocabulary would be lower-cased silently.
 - A special piece written in a text, such as "[MASK]", is that special token to Hugging Face, and so it is to a
-  tokenizer that is read from elsewhere; to our own it is ordinary text. ``nlpkit`` in tokenizer_config.json says so,
-  and ``AutoTokenizer.from_pretrained(folder, split_special_tokens=True)`` reads it as we do (but for unigram and word
-  vocabularies, whose models find it in their table all the same).
+  tokenizer that is read from elsewhere; to our own it is ordinary text. ``nlpkit`` in tokenizer_config.json records
+  this, and ``AutoTokenizer.from_pretrained(folder, split_special_tokens=True)`` reads it as we do (but for unigram and
+  word vocabularies, whose models find it in their table all the same).
 """
 
 from __future__ import annotations
@@ -25,12 +25,22 @@ from nlpkit.tokenizers.describe import Json, describe
 from nlpkit.tokenizers.pipeline import Pipeline
 from nlpkit.tokenizers.special import FindsSpecial
 
-# What files that name no roles mean by the usual pieces: GPT-2's, BERT's, and those of RoBERTa, T5 and XLNet.
+# Roles of the usual pieces, for files that name no roles: GPT-2's, BERT's, and those of RoBERTa, T5 and XLNet.
 _USUAL = {
-    "<|endoftext|>": ("bos", "eos", "unk"), "[PAD]": ("pad",), "[UNK]": ("unk",), "[CLS]": ("cls",),
-    "[SEP]": ("sep",), "[MASK]": ("mask",), "<s>": ("bos", "cls"), "</s>": ("eos", "sep"), "<pad>": ("pad",),
-    "<unk>": ("unk",), "<mask>": ("mask",), "<cls>": ("cls",), "<sep>": ("sep",),
-}  # fmt: skip
+    "<|endoftext|>": ("bos", "eos", "unk"),
+    "[PAD]": ("pad",),
+    "[UNK]": ("unk",),
+    "[CLS]": ("cls",),
+    "[SEP]": ("sep",),
+    "[MASK]": ("mask",),
+    "<s>": ("bos", "cls"),
+    "</s>": ("eos", "sep"),
+    "<pad>": ("pad",),
+    "<unk>": ("unk",),
+    "<mask>": ("mask",),
+    "<cls>": ("cls",),
+    "<sep>": ("sep",),
+}
 
 
 def write(tokenizer: Tokenizer, folder: Path, *, max_len: int, framing: str, segments: bool = True) -> None:
@@ -38,20 +48,20 @@ def write(tokenizer: Tokenizer, folder: Path, *, max_len: int, framing: str, seg
 
     ``max_len`` is the model's longest sequence. ``framing`` "encoder" adds [CLS] A [SEP] B [SEP], "decoder" nothing,
     "decoder-end" the end of text.
-    ``segments`` False is for encoders that know no segment ids (DistilBERT). A pipeline's tokenizer.json is written as
-    it came, its own framing included. Errors: UserError.
+    ``segments`` False is for encoders that know no segment ids (DistilBERT). A pipeline's tokenizer.json is written
+    unchanged, its own framing included. Errors: UserError.
     """
     if isinstance(tokenizer, Pipeline):
-        text, own = (
+        text, extra = (
             tokenizer.document,
             {} if tokenizer.chat_template is None else {"chat_template": tokenizer.chat_template},
         )
         if tokenizer.split_special:
-            own["split_special_tokens"] = True
+            extra["split_special_tokens"] = True
     else:
-        text, own = _json(_document(tokenizer, framing)), {}
+        text, extra = _json(_document(tokenizer, framing)), {}
         if not tokenizer.finds_special:
-            own[MARK] = {"special_pieces": "text"}
+            extra[MARK] = {"special_pieces": "text"}
     typed = framing == "encoder" and segments
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -59,7 +69,7 @@ def write(tokenizer: Tokenizer, folder: Path, *, max_len: int, framing: str, seg
         "model_input_names": ["input_ids", *(["token_type_ids"] if typed else []), "attention_mask"],
         "clean_up_tokenization_spaces": False,
         **{f"{role}_token": tokenizer.special[role] for role in ROLES if role in tokenizer.special},
-        **own,
+        **extra,
     }
     for name, content in {"tokenizer.json": text, "tokenizer_config.json": _json(config)}.items():
         (folder / name).write_text(content, "utf-8")
@@ -72,13 +82,20 @@ def _document(tokenizer: Tokenizer, framing: str) -> Json:
         "truncation": None,
         "padding": None,
         "added_tokens": [
-            {"id": number, "content": tokenizer.pieces[number], "single_word": False, "lstrip": False,
-             "rstrip": False, "normalized": False, "special": True}
+            {
+                "id": number,
+                "content": tokenizer.pieces[number],
+                "single_word": False,
+                "lstrip": False,
+                "rstrip": False,
+                "normalized": False,
+                "special": True,
+            }
             for number in sorted({tokenizer.ids[piece] for piece in tokenizer.special.values()})
         ],
         "post_processor": choose(_TEMPLATES, framing, field="framing")(tokenizer),
         **describe(tokenizer),
-    }  # fmt: skip
+    }
 
 
 def _json(value: Json) -> str:
@@ -134,25 +151,28 @@ def read(folder: Path) -> Tokenizer:
 
     Errors: UserError for a missing, malformed or contradictory file.
     """
-    found = resolve(folder)
+    directory = resolve(folder)
     where = folder / next(name for name in FILES if (folder / name).is_file())
     try:
         pipeline = Pipeline(
-            found.text, _named(found), found.settings.get("split_special_tokens") is True, found.chat_template
+            directory.text,
+            _named(directory),
+            directory.settings.get("split_special_tokens") is True,
+            directory.chat_template,
         )
-        tokenizer = _ours(found, pipeline)
+        tokenizer = _ours(directory, pipeline)
     except UserError as error:
         raise UserError(error.what, where=error.where or where, hint=error.hint) from None
     if tokenizer is None:
         return pipeline
-    if found.chat_template is not None:
-        events.note(f"{folder}: its chat template is not kept")
-    return tokenizer if found.ours or pipeline.split_special else FindsSpecial(tokenizer)
+    if directory.chat_template is not None:
+        events.note(f"{folder}: its chat template is not saved")
+    return tokenizer if directory.ours or pipeline.split_special else FindsSpecial(tokenizer)
 
 
-def _named(found: Directory) -> dict[str, str]:
-    """Role -> piece; an added special token that has no role stands under its own name."""
-    document, special = found.document, dict(found.special)
+def _named(directory: Directory) -> dict[str, str]:
+    """Role -> piece; an added special token without a role has its own name as key."""
+    document, special = directory.document, dict(directory.special)
     model, added = document["model"], document.get("added_tokens") or []
     vocab = model["vocab"]
     if isinstance(vocab, list):
@@ -169,28 +189,29 @@ def _named(found: Directory) -> dict[str, str]:
         special["unk"] = model["unk_token"]
     return special | {
         token["content"]: token["content"]
-        for token in added if token.get("special") and token["content"] not in special.values()
-    }  # fmt: skip
+        for token in added
+        if token.get("special") and token["content"] not in special.values()
+    }
 
 
-def _ours(found: Directory, pipeline: Pipeline) -> Tokenizer | None:
+def _ours(directory: Directory, pipeline: Pipeline) -> Tokenizer | None:
     """The same tokenizer as one of our kinds; None where none gives its ids on every text."""
-    added = found.document.get("added_tokens") or []
-    normalizer = found.document.get("normalizer")
+    added = directory.document.get("added_tokens") or []
+    normalizer = directory.document.get("normalizer")
     for token in added:
         moved = token.get("lstrip") or token.get("rstrip") or token.get("single_word")
         if not token.get("special") or moved or (token.get("normalized") and normalizer is not None):
             return None
     reserved = set(pipeline.special.values())
-    if not found.ours and reserved != {token["content"] for token in added}:
-        return None  # the library would not find a piece of a role in a text
+    if not directory.ours and reserved != {token["content"] for token in added}:
+        return None  # the library would not split a text at the pieces of roles
     if sorted(pipeline.ids.values()) != list(range(len(pipeline.ids))):
         return None
     try:
-        tokenizer = build(found.document, pipeline.pieces, pipeline.special)
+        tokenizer = build(directory.document, pipeline.pieces, pipeline.special)
     except UserError:
         return None
-    if not found.ours and _can_be_written(tokenizer, reserved):
+    if not directory.ours and _can_be_written(tokenizer, reserved):
         return None
     return tokenizer
 

@@ -10,8 +10,8 @@ from nlpkit.tokenizers.base import Tokenizer
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
-    """The tokenizer of a file (a tokenizer, or any that carries one) or of a Hugging Face directory. Errors: none
-    there."""
+    """The tokenizer of a file (a tokenizer, or any that carries one) or of a Hugging Face directory. Errors: there
+    is none."""
     path = Path(path)
     if path.is_dir():
         from nlpkit.exchange import tokenizer_files
@@ -21,6 +21,6 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
 
 
 def tokenizer_of(run: Run) -> Tokenizer | None:
-    """The input ``tokenizer`` of a run; None when none was given."""
+    """The input ``tokenizer`` of a run; None without one."""
     path = run.path("tokenizer")
     return None if path is None else load_tokenizer(path)

@@ -37,17 +37,17 @@ Floats = NDArray[np.float32]
 def import_vectors(run: Run, name: str, on_error: str) -> dict[str, Any]:
     """Read another tool's file into a vectors file; returns its summary.
 
-    ``name`` is one of `FORMATS`. The order of its words stands for their frequency, which such files do not tell: there
-    are no counts. Words are looked up in lower case too when none of them has a capital. Errors: those of `read`;
+    ``name`` is one of `FORMATS`. The order of its words stands for their frequency, since such files
+    have no counts. Words are looked up in lower case too when none of them has a capital. Errors: those of `read`;
     nothing is left behind.
     """
     path = run.inputs[0].path
-    found = read(path, FORMATS[name], on_error)
+    blocks = read(path, FORMATS[name], on_error)
     words: list[str] = []
     width = 0
     try:
         with tempfile.TemporaryFile(dir=run.output.parent) as spool:
-            for more, block in found:
+            for more, block in blocks:
                 width = block.shape[1]
                 words += more
                 spool.write(np.ascontiguousarray(block, "<f4").data)
@@ -56,8 +56,12 @@ def import_vectors(run: Run, name: str, on_error: str) -> dict[str, Any]:
             vectors: NDArray[Any] = np.memmap(spool, "<f4", "r", shape=(len(words), width))
     except OSError as error:
         raise atomic.cannot_write(error, run.output) from None
-    config = {"format": name, "dim": width, "lowercase": not any(word != word.lower() for word in words),
-              "strip_accents": False}  # fmt: skip
+    config = {
+        "format": name,
+        "dim": width,
+        "lowercase": not any(word != word.lower() for word in words),
+        "strip_accents": False,
+    }
     summary = run.write({"vectors": vectors}, kind=KIND, config={**config, "words": words})
     return {**summary, "format": name, "vocab_size": len(words), "dim": width}
 
@@ -91,8 +95,8 @@ def read(path: Path, form: Format, on_error: str = "error") -> Iterator[tuple[li
     """Words and their vectors [n, D], block by block. Files may be packed (.gz, .zst).
 
     Errors: a UserError with the line (text) or the word's number (binary) for anything that is not this format: a wrong
-    header, a short or long file, a number that is none or not finite, not UTF-8, the same word twice. What concerns one
-    word only is left out, counted and said with ``on_error`` "skip".
+    header, a short or long file, a number that is malformed or not finite, not UTF-8, the same word twice. With
+    ``on_error`` "skip", single bad words are left out and a note counts them.
     """
     skip = choose({"error": False, "skip": True}, on_error, field="on-error")
     faults = Faults(path, skip, "word" if form.binary else "line")
@@ -108,7 +112,7 @@ def read(path: Path, form: Format, on_error: str = "error") -> Iterator[tuple[li
 
 @dataclass
 class Faults:
-    """What is wrong with single words: the first fault stops, or (``skip``) all are counted and said once."""
+    """Faults of single words: the first one raises, or (``skip``) one note counts all."""
 
     path: Path
     skip: bool
@@ -118,7 +122,7 @@ class Faults:
     seen: set[str] = field(default_factory=set)  # the words so far
 
     def at(self, number: int, what: str) -> None:
-        """Enter a fault of the line or word with this number."""
+        """Add a fault of the line or word with this number."""
         if not self.skip:
             raise self.error(number, what, hint=f"--on-error skip leaves such {self.unit}s out")
         self.count += 1
@@ -139,7 +143,7 @@ Row = tuple[str, Floats]
 
 
 def _blocks(rows: Iterator[Row], path: Path) -> Iterator[tuple[list[str], Floats]]:
-    """Rows gathered. Errors: there is none."""
+    """Rows in blocks. Errors: there is no row."""
     block = list(islice(rows, _ROWS))
     if not block:
         raise UserError("holds no words", where=path)
@@ -149,7 +153,7 @@ def _blocks(rows: Iterator[Row], path: Path) -> Iterator[tuple[list[str], Floats
 
 
 def _checked(number: int, raw: bytes, numbers: Floats, faults: Faults) -> Iterator[Row]:
-    """The row, when nothing is wrong with it."""
+    """The row, unless it has a fault."""
     try:
         word = raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -167,7 +171,7 @@ def _checked(number: int, raw: bytes, numbers: Floats, faults: Faults) -> Iterat
 
 
 def _header(line: bytes) -> tuple[int, int] | None:
-    """(V, D) of a first line, None when it is another."""
+    """(V, D) of a header line, None for another line."""
     fields = line.split()
     if len(fields) != 2 or not all(field.isdigit() and len(field) < 16 for field in fields):
         return None
@@ -177,12 +181,17 @@ def _header(line: bytes) -> tuple[int, int] | None:
 def _checked_header(path: Path, file: BinaryIO) -> tuple[int, int]:
     header = _header(file.readline(100).removeprefix(_BOM))
     if header is None:
-        raise UserError("its first line is not 'WORDS WIDTH', as in word2vec's formats", where=f"{path}:1",
-                        hint="GloVe's files have no such line: --format glove")  # fmt: skip
+        raise UserError(
+            "its first line is not 'WORDS WIDTH', as in word2vec's formats",
+            where=f"{path}:1",
+            hint="GloVe's files have no such line: --format glove",
+        )
     count, width = header
     if not (count and 1 <= width <= _MAX_WIDTH):
-        raise UserError(f"announces {count:,} words of width {width:,}, expected 1 to {_MAX_WIDTH:,} numbers for each",
-                        where=f"{path}:1")  # fmt: skip
+        raise UserError(
+            f"announces {count:,} words of width {width:,}, expected 1 to {_MAX_WIDTH:,} numbers for each",
+            where=f"{path}:1",
+        )
     return header
 
 
@@ -231,7 +240,7 @@ def _text_row(line: int, raw: bytes, width: int, faults: Faults, *, spaces: bool
     try:
         if b"_" in raw[len(word) :] or len(raw) > _MAX_WORD + _MAX_DIGITS * width:  # Python reads 1_000 as a thousand
             raise ValueError
-        with np.errstate(over="ignore"):  # infinity is a fault of its own
+        with np.errstate(over="ignore"):  # infinity is reported as a fault below
             numbers = np.array(fields[1:]).astype(np.float32)
     except ValueError:
         faults.at(line, "a field after the word is not a number")

@@ -2,7 +2,7 @@
 
 word2vec's begin with a line ``V D``. Text: a line for each word, the word and its D numbers with spaces between.
 Binary: the word, a space, D little-endian 32-bit floats, a line feed. GloVe's file is the text without the first line.
-A word with white space in it no reader of all of them would understand.
+A word with white space in it could not be read back.
 """
 
 from __future__ import annotations
@@ -44,17 +44,20 @@ READ = (*FORMATS, FASTTEXT)
 
 
 def write(path: Path, words: Sequence[str], vectors: Floats, form: Format) -> None:
-    """Write words and their vectors, atomically. An existing file is replaced (callers ask `check_target` first).
+    """Write words and their vectors, atomically. An existing file is replaced (callers call `check_target` first).
 
-    Shape: vectors [V, D], row i for ``words[i]``. Text keeps nine digits, from which every 32-bit float comes back the
+    Shape: vectors [V, D], row i for ``words[i]``. Text has nine digits, from which every 32-bit float comes back the
     same. Errors: a word that is empty or holds white space is a UserError, a full disk a RunError.
     """
     if len(words) != len(vectors):
         raise ValueError(f"{len(words)} words for {len(vectors)} vectors")
     for word in words:
         if not word or _SPACE.search(word):
-            raise UserError(f"the word {word!r} cannot be written in this format, which separates by white space",
-                            where=path, hint="such vectors can only be kept in nlpkit's own file")  # fmt: skip
+            raise UserError(
+                f"the word {word!r} cannot be written in this format, which separates by white space",
+                where=path,
+                hint="only nlpkit's own file can hold such words",
+            )
     with atomic.writing(path) as file:
         if form.header:
             file.write(f"{len(words)} {vectors.shape[1]}\n".encode())

@@ -82,11 +82,11 @@ def test_the_same_bytes_in_any_process_and_by_verify(corpus, tmp_path):
         assert "starts over" in done.stderr and "job" not in done.stderr
         digests.add(target.read_bytes())
     assert len(digests) == 1
-    provenance = file.read(tmp_path / "0.safetensors").provenance
+    provenance = file.read(tmp_path / "1.safetensors").provenance
     import gensim
 
     assert provenance["versions"]["gensim"] == gensim.__version__ and provenance["options"]["engine"] == "gensim"
-    assert app.run(["verify", str(tmp_path / "0.safetensors"), "--inputs", str(corpus.parent), "--threads", "2"]) == 0
+    assert app.run(["verify", str(tmp_path / "1.safetensors"), "--inputs", str(corpus.parent), "--threads", "2"]) == 0
 
 
 def test_its_loss_falls_and_is_measured_as_ours(corpus, tmp_path, capsys):

@@ -85,10 +85,12 @@ def test_a_tokenizer_is_the_same_in_a_file_and_exported(tmp_path: Path, name: st
 
 
 def test_the_file_comes_back_as_it_was(tmp_path: Path) -> None:
-    llama3(tmp_path)
-    nlpkit.import_(tmp_path, tmp_path / "tok.safetensors")
+    source = tmp_path / "llama3"
+    source.mkdir()
+    llama3(source)
+    nlpkit.import_(source, tmp_path / "tok.safetensors")
     export(tmp_path / "tok.safetensors", tmp_path / "out")
-    assert (tmp_path / "out" / "tokenizer.json").read_bytes() == (tmp_path / "tokenizer.json").read_bytes()
+    assert (tmp_path / "out" / "tokenizer.json").read_bytes() == (source / "tokenizer.json").read_bytes()
     assert json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())["chat_template"] == "{{ bos_token }}"
 
 
