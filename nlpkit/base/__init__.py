@@ -1,1 +1,1 @@
-"""What every room stands on: errors, events, seeds, processes. No torch, no numba."""
+"""What every package uses: errors, events, seeds, processes. No torch, no numba."""

@@ -1,4 +1,4 @@
-"""Where nlpkit may keep what it computed for itself, between runs: a folder of the user, or none."""
+"""The folder in which nlpkit saves compiled code between runs: one of the user's, or none."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _TEMPORARY = ("/tmp", "/var/tmp")
 @cache
 def user_cache() -> Path | None:
     """A folder that exists, is writable, and that no other user can write: ``$XDG_CACHE_HOME/nlpkit``,
-    ``~/.cache/nlpkit``, or ``nlpkit-UID`` in the folder for temporary files; None where there is none of them. It is
-    said when it is not in the user's home.
+    ``~/.cache/nlpkit``, or ``nlpkit-UID`` in the folder for temporary files; None without any of them. A
+    note reports a folder outside of the user's home.
 
-    What lies there is code that runs, hence the checks. A ``~`` that nothing expands (no HOME, an unknown uid, as in
+    Its content is executed, hence the checks. A ``~`` that nothing expands (no HOME, an unknown uid, as in
     containers) would be a folder of that name in whatever folder the user works in, and is no path.
     """
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")

@@ -1,4 +1,4 @@
-"""JSON with one spelling: what is hashed, compared and recorded; and JSON for other programs, which has no NaN."""
+"""Canonical JSON, which is hashed, compared and recorded; and JSON for other programs, which has no NaN."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def canonical(value: Any) -> str:
 
 
 def strict(value: Any, *, indent: int | None = None) -> str:
-    """JSON for other programs. Errors: RunError naming a number that is none: JSON has no word for it."""
+    """JSON for other programs. Errors: RunError that names a NaN or an infinity: JSON has neither."""
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
     except ValueError:
@@ -25,7 +25,7 @@ def strict(value: Any, *, indent: int | None = None) -> str:
 
 
 def without_nan(value: Any) -> Any:
-    """The same with null for every float that is not a number or not finite: a log goes on."""
+    """``value`` with null for every NaN and infinity, so that a log goes on."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -35,7 +35,7 @@ def without_nan(value: Any) -> Any:
 
 def _not_numbers(value: Any, name: str) -> list[str]:
     if isinstance(value, Mapping):
-        return [found for key, item in value.items() for found in _not_numbers(item, f"{name}.{key}".lstrip("."))]
+        return [path for key, item in value.items() for path in _not_numbers(item, f"{name}.{key}".lstrip("."))]
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [found for item in value for found in _not_numbers(item, name)]
+        return [path for item in value for path in _not_numbers(item, name)]
     return [name] if isinstance(value, float) and not math.isfinite(value) else []

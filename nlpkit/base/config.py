@@ -31,20 +31,20 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def command_options(path: Path, command: str, flags: Collection[str], commands: Collection[str]) -> dict[str, Any]:
-    """The options a file gives to one command, keys with underscores.
+    """The options that a file sets for one command, keys with underscores.
 
     ``flags`` are the command's options (with underscores), ``commands`` all commands. Errors: an unknown key or table.
     """
-    found: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     content = read_toml(path)
     tables: dict[str, dict[str, Any]] = {}
 
     def walk(prefix: str, table: dict[str, Any]) -> None:
-        own = {key: value for key, value in table.items() if not isinstance(value, dict)}
-        if prefix and (own or prefix in commands):
+        values = {key: value for key, value in table.items() if not isinstance(value, dict)}
+        if prefix and (values or prefix in commands):
             if prefix not in commands:
                 raise unknown(prefix, commands, field="table", where=path)
-            tables[prefix] = own
+            tables[prefix] = values
         for key, value in table.items():
             if isinstance(value, dict):
                 name = f"{prefix} {key}".strip()
@@ -60,8 +60,8 @@ def command_options(path: Path, command: str, flags: Collection[str], commands: 
             if name not in flags:
                 shown = [flag.replace("_", "-") for flag in flags]
                 raise unknown(key.replace("_", "-"), shown, field=f"option of {command}", where=path)
-            found[name] = value
-    return found
+            options[name] = value
+    return options
 
 
 def unknown_environment(environment: Collection[str], flags: Collection[str]) -> UserError | None:

@@ -1,7 +1,7 @@
-"""What a file holds, judged by its first bytes: the form of its text or rows, its packing, its encoding, or what else
-it is, so that a file in the wrong place is called by its name.
+"""What a file holds, detected from its first bytes: the format of its text or rows, its compression, its encoding, or
+another type of file, so that an error can name a wrong file's type.
 
-Rules look at the first line that is not empty, and at nothing that more of the file or a slower pipe could change.
+The rules read the first non-empty line, and nothing that more of the file or a slower pipe could change.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-LOOK = 1 << 16  # bytes that are looked at
+LOOK = 1 << 16  # bytes that are inspected
 MAGIC = {b"\x1f\x8b": "gz", b"\x28\xb5\x2f\xfd": "zst", b"PAR1": "parquet"}
 _OTHERS = {
     b"PK\x03\x04": "a zip archive",
@@ -29,7 +29,7 @@ _MARKS = {  # byte order marks; the longer first
     b"\xfe\xff": "UTF-16",
 }
 _BOM = b"\xef\xbb\xbf"
-# Of a first line of names one is asked for or one of these; so no sentence with commas is taken for a header.
+# A header has one of the wanted names or of these, so that no sentence with commas is taken for a header.
 USUAL_COLUMNS = frozenset(
     {
         "text",
@@ -70,14 +70,14 @@ NAMES = {
 
 
 def first_line(head: bytes) -> bytes | None:
-    """The first line that is not empty, without white space at its ends; None while it has no end."""
+    """The first non-empty line, stripped; None while its end is missing."""
     begun = head.removeprefix(_BOM).lstrip()
     line, end, _ = begun.partition(b"\n")
     return line.rstrip() if end else None
 
 
 def form(head: bytes, columns: Collection[str] = ()) -> str:
-    """The form of what begins so: a key of `NAMES`. ``columns`` are names that a header of rows may have."""
+    """The format of a file by its beginning: a key of `NAMES`. ``columns`` are names that a header may have."""
     for magic, name in MAGIC.items():
         if head.startswith(magic):
             return name
@@ -109,7 +109,7 @@ def _is_header(line: str, separator: str, columns: Collection[str]) -> bool:
 
 
 def encoding(head: bytes) -> str | None:
-    """UTF-16 or UTF-32 by its byte order mark, or by where its NUL bytes are; None for anything else."""
+    """UTF-16 or UTF-32 by its byte order mark, or by the offsets of its NUL bytes; None for anything else."""
     for mark, name in _MARKS.items():
         if head.startswith(mark):
             return name
@@ -133,14 +133,14 @@ def single_bytes(line: bytes) -> str | None:
 
 
 def iconv(name: str, path: Path | str) -> str:
-    """The command that makes UTF-8 of a file."""
+    """The command that converts a file to UTF-8."""
     if str(path) in ("-", "stdin"):
         return f"put iconv -f {name} -t UTF-8 in front of it in the pipe"
     return f"iconv -f {name} -t UTF-8 {path} > {Path(path).stem}.utf8{Path(path).suffix}"
 
 
 def other(head: bytes) -> str | None:
-    """What is neither text nor rows: a file of tensors, an archive, a picture."""
+    """The type of a file that holds neither text nor rows: tensors, an archive, a picture."""
     if head[5:8] == b"\0\0\0" and head[8:9] == b"{":
         return "a safetensors file"
     return next((name for magic, name in _OTHERS.items() if head.startswith(magic)), None)
@@ -157,13 +157,13 @@ def describe(path: Path) -> str:
         return "nothing that can be read"
     if not head:
         return "an empty file"
-    found = other(head) or (f"{name} text" if (name := encoding(head)) else None)
-    if found is None and form(head) == "text":
-        cut = head if len(head) < LOOK else head[:-4]  # a character may go on behind what was read
+    kind = other(head) or (f"{name} text" if (name := encoding(head)) else None)
+    if kind is None and form(head) == "text":
+        cut = head if len(head) < LOOK else head[:-4]  # a character may continue after what was read
         try:
             cut.decode("utf-8")
         except UnicodeDecodeError as error:
             if error.start < len(cut) - 4 or len(head) < LOOK:
                 return f"{name} text" if (name := single_bytes(cut)) else "a binary file"
         return "a binary file" if b"\0" in head else NAMES["text"]
-    return found or NAMES[form(head)]
+    return kind or NAMES[form(head)]

@@ -42,7 +42,7 @@ class RunError(UserError):
 
 
 class CheckFailed(UserError):
-    """A check that was asked for did not hold (verify, diff, evaluate --min): exit code 3."""
+    """A requested check failed (verify, diff, evaluate --min): exit code 3."""
 
     exit_code = 3
 
@@ -54,9 +54,9 @@ class Interrupted(UserError):
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The valid name most like ``name``, or None when none is alike."""
-    found = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
-    return found[0] if found else None
+    """The valid name most similar to ``name``, or None when none is similar."""
+    matches = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
+    return matches[0] if matches else None
 
 
 def unknown(name: str, names: Iterable[str], *, field: str, where: str | PathLike[str] | None = None) -> UserError:
@@ -74,9 +74,9 @@ def choose(table: Mapping[str, T], name: str, *, field: str, where: str | PathLi
     return table[name]
 
 
-def refuse(given: Mapping[str, object], why: str, *, hint: str | None = None) -> None:
-    """Refuse options that would change nothing: a UserError that names those that are given (not None)."""
-    names = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
+def refuse(options: Mapping[str, object], why: str, *, hint: str | None = None) -> None:
+    """Refuse options that would change nothing: a UserError that names those that are set (not None)."""
+    names = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
     if names:
         verb = "changes" if len(names) == 1 else "change"
         raise UserError(f"{', '.join(names)} {verb} nothing: {why}", hint=hint or "leave it out")

@@ -1,7 +1,7 @@
-"""What a run says while it works.
+"""What a run reports while it works.
 
-Rooms below the command line know no terminal. They say what happens with `emit`; whoever wants to know (a
-progress display, a ``--log`` file, a test) listens. Events never reach an artefact, so they may hold times.
+Packages below the command line know no terminal. They report with `emit`, and listeners (a progress display, a
+``--log`` file, a test) receive it. Events never reach an artefact, so they may hold times.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _listeners: list[Listener] = []
 
 
 def emit(event: str, **fields: Any) -> None:
-    """Tell every listener. Fixed words: ``stage`` begins a stage (name, output), ``progress`` counts (label,
-    done, total or None, unit), ``training`` begins or resumes training (what is asked, the step it goes on from),
+    """Send an event to every listener. Events: ``stage`` begins a stage (name, output), ``progress`` counts (label,
+    done, total or None, unit), ``training`` begins or resumes training (its settings, the step it continues from),
     ``pace`` is each step, ``step`` one that is reported, ``evaluation`` a measurement during training, ``note`` a
     sentence for people, ``done`` the end of a stage."""
     record = {"event": event, **fields}
@@ -30,7 +30,7 @@ def emit(event: str, **fields: Any) -> None:
 
 
 def note(text: str) -> None:
-    """Say one sentence to the person who runs this (stderr on the command line)."""
+    """Send one sentence to the user (stderr on the command line)."""
     emit("note", text=text)
 
 
@@ -46,8 +46,8 @@ def listen(listener: Listener) -> Iterator[None]:
 
 @contextmanager
 def log_to(path: str | Path | None) -> Iterator[None]:
-    """Append every event but progress and pace to a JSONL file, one a line, as it happens. None logs nothing, and of
-    several processes one logs."""
+    """Append every event but progress and pace to a JSONL file, one a line, as it happens. None logs nothing. Only the
+    leading process logs."""
     if path is None or not world().leads:
         yield
         return

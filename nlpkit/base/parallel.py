@@ -1,4 +1,4 @@
-"""Work on all cores whose result does not depend on how many there are: results come in the order of the items."""
+"""Work on all cores with a result that does not depend on their number: results come in the order of the items."""
 
 from __future__ import annotations
 
@@ -66,19 +66,19 @@ def in_order(
 
 
 def in_threads(prepare: Callable[[], Callable[[T], R]], items: Iterable[T], *, threads: int | None) -> Iterator[R]:
-    """`in_order` for compiled work, while which other threads run: each thread has the function that ``prepare`` makes
-    it, and calls it alone."""
+    """`in_order` for compiled code that releases the GIL: threads, each of which calls a function of its own that
+    ``prepare`` returns."""
     workers = threads or default_threads()
     if workers == 1:
         yield from map(prepare(), items)
         return
-    own = threading.local()
+    local = threading.local()
 
     def work(item: T) -> R:
-        if not hasattr(own, "function"):
-            own.function = prepare()
-        found: R = own.function(item)
-        return found
+        if not hasattr(local, "function"):
+            local.function = prepare()
+        result: R = local.function(item)
+        return result
 
     pool = ThreadPoolExecutor(workers)
     pending: deque[Future[R]] = deque()
@@ -94,7 +94,7 @@ def in_threads(prepare: Callable[[], Callable[[T], R]], items: Iterable[T], *, t
 
 
 def _begin(prepare: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
-    """In each worker: an interrupt is the parent's to answer, and a parent that was killed leaves no worker behind."""
+    """Prepare a worker: it leaves interrupts to the parent, and ends when the parent was killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -110,8 +110,8 @@ def _begin(prepare: Callable[..., None] | None, arguments: tuple[Any, ...]) -> N
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Workers begun here never see an interrupt, not even while they import: they inherit what is blocked. One that
-    comes meanwhile reaches this process at the end of the block."""
+    """Workers started here never receive an interrupt, not even while they import: they inherit the blocked signals. An
+    interrupt during the block reaches this process at its end."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -121,7 +121,7 @@ def _uninterrupted() -> Iterator[None]:
 
 @contextmanager
 def _safe_path() -> Iterator[None]:
-    """Processes begun here look for no code in the current folder, where anybody's files may lie, while they start."""
+    """Processes started here do not import from the current folder, which may hold anybody's files."""
     before = os.environ.get("PYTHONSAFEPATH")
     os.environ["PYTHONSAFEPATH"] = "1"
     try:
@@ -135,8 +135,8 @@ def _safe_path() -> Iterator[None]:
 
 @contextmanager
 def _no_main() -> Iterator[None]:
-    """Workers begun here do not import the program's main module: it is not needed, and a script of somebody's that
-    calls nlpkit would run a second time."""
+    """Workers started here do not import the program's main module: they do not need it, and a script that calls nlpkit
+    would run a second time."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:

@@ -1,6 +1,6 @@
-"""Paths given as text: what a notebook calls takes ``"bert.safetensors"`` as well as ``Path("bert.safetensors")``.
+"""Paths as text: the public functions take ``"bert.safetensors"`` as well as ``Path("bert.safetensors")``.
 
-Which parameters are paths is read from a function's annotations, so that no function converts its own.
+The annotations of a function say which parameters are paths, so that no function converts its own.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ _PATHS = re.compile(r"\bSequence\[Path\]")
 
 
 def takes_text_as_path(function: Callable[..., R]) -> Callable[..., R]:
-    """The same function, which takes text wherever an annotation says ``Path``, and one path where it says
-    ``Sequence[Path]`` only. Its signature says so."""
+    """The same function, which accepts text wherever an annotation says ``Path``, and one path where it says only
+    ``Sequence[Path]``. Its signature shows both."""
     signature = inspect.signature(function)
     kinds = {name: str(item.annotation) for name, item in signature.parameters.items()}
     kinds = {name: kind for name, kind in kinds.items() if _PATH.search(kind)}
 
     @functools.wraps(function)
-    def call(*args: Any, **given: Any) -> R:
+    def call(*args: Any, **options: Any) -> R:
         try:
-            bound = signature.bind(*args, **given)
+            bound = signature.bind(*args, **options)
         except TypeError:
-            return function(*args, **given)  # Python's own words name the function and the argument
+            return function(*args, **options)  # Python's own error names the function and the argument
         for name in kinds.keys() & bound.arguments.keys():
             bound.arguments[name] = _converted(bound.arguments[name], kinds[name])
         return function(*bound.args, **bound.kwargs)

@@ -1,8 +1,8 @@
 """Randomness is an address.
 
 No generator state is ever saved, because none is needed: every random draw belongs to an address (seed, stage,
-epoch or step, example), and a counter-based generator is made from it. So masks do not depend on the batch
-size, on workers or on where a run was resumed, and any batch of any run can be made again by itself.
+epoch or step, example), and a counter-based generator is created from it. So masks do not depend on the batch
+size, on workers or on the step at which a run was resumed, and any batch of any run can be computed again by itself.
 
 The generator is Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", table 2 and
 section 4.3): numpy's implementation where a sequence of draws is wanted, ours (`Address.uniform`, checked
@@ -28,7 +28,7 @@ _HALF = np.uint64(32)
 
 @dataclass(frozen=True)
 class Address:
-    """A place where random numbers are drawn, e.g. ``Address(7, "mlm", epoch)``."""
+    """The address of a random draw, e.g. ``Address(7, "mlm", epoch)``."""
 
     seed: int
     parts: tuple[Part, ...] = ()

@@ -1,6 +1,5 @@
-"""Files that are read whole: configurations, logs, the JSON of directories. Each has a largest size, and says it.
-
-A device never ends, and a pipe that nobody writes to never begins.
+"""Files that are read whole: configurations, logs, the JSON of directories. Each type has a largest size, and the error
+names it. A device is refused, because it never ends; so is a pipe, which may never begin.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ LOG = 1 << 28  # of a log or an evaluation
 
 
 def read(path: Path, most: int, *, pipes: bool = False) -> bytes:
-    """The bytes of a small file. ``pipes`` takes those of a pipe, too. Errors: what is no ordinary file, and what is
-    larger than ``most``, are a UserError; what the system refuses is its own OSError."""
+    """The bytes of a small file. ``pipes`` takes those of a pipe, too. Errors: UserError for
+    anything but an ordinary file, and for one larger than ``most``; OSError from the system."""
     check(path, pipes=pipes)
     with open(path, "rb") as file:
         return take(file, most, str(path))
@@ -33,8 +32,8 @@ def take(file: BinaryIO, most: int, where: str) -> bytes:
 
 
 def check(path: Path, *, pipes: bool = False) -> None:
-    """Errors: a UserError for a device, a socket, and without ``pipes`` for a pipe; folders and files that are not
-    there are the system's to refuse."""
+    """Errors: a UserError for a device, a socket, and without ``pipes`` for a pipe; folders and missing files
+    are left to the system."""
     mode = path.stat().st_mode
     kind = "a device" if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else "a socket" if stat.S_ISSOCK(mode) else None
     kind = "a pipe" if stat.S_ISFIFO(mode) and not pipes else kind

@@ -12,10 +12,10 @@ from nlpkit.base.errors import UserError
 
 
 def stdin() -> BinaryIO:
-    """What stands on stdin, as bytes. Errors: UserError when it is closed."""
+    """stdin, as bytes. Errors: UserError when it is closed."""
     access = os.O_RDONLY
     with suppress(OSError, ValueError, AttributeError):  # a test's stdin need not be a file
         access = fcntl.fcntl(sys.stdin.fileno(), fcntl.F_GETFL) & os.O_ACCMODE
-    if sys.stdin is None or access == os.O_WRONLY:  # in place of a closed one (nlpkit/cli/streams.py)
+    if sys.stdin is None or access == os.O_WRONLY:  # stands in for a closed one (nlpkit/cli/streams.py)
         raise UserError("is closed", where="stdin", hint="name a file, or give one: nlpkit COMMAND - < FILE")
     return cast(BinaryIO, sys.stdin.buffer)

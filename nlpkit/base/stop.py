@@ -9,10 +9,10 @@ from typing import Any
 
 
 class StopSignal:
-    """Inside the block the first SIGINT or SIGTERM only sets ``asked``; the second interrupts at once."""
+    """Inside the block the first SIGINT or SIGTERM only sets ``requested``; the second interrupts at once."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignal:
@@ -28,6 +28,6 @@ class StopSignal:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self.requested:
             raise KeyboardInterrupt
-        self.asked = True
+        self.requested = True

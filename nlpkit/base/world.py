@@ -1,7 +1,7 @@
-"""Which of several processes this one is, as torchrun says in the environment; the only one where nobody says it.
+"""The rank of this process among several, from the variables that torchrun sets; without them it is the only one.
 
-Data parallelism itself is in nlpkit/training/parallel/distributed.py. Here is what rooms without torch must know: the
-leader, process 0, alone writes files and speaks to people.
+Data parallelism itself is in nlpkit/training/parallel/distributed.py. This module holds what packages without torch
+need: only the leader, rank 0, writes files and reports to people.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from nlpkit.base.errors import UserError
 
-COMMANDS = ("pretrain", "finetune", "distill")  # what several processes may run together
+COMMANDS = ("pretrain", "finetune", "distill")  # the commands that several processes may run together
 
 
 @dataclass(frozen=True)
@@ -25,28 +25,28 @@ class World:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the process that writes and speaks."""
+        """Whether this process writes files and reports."""
         return self.rank == 0
 
 
 def world() -> World:
-    """This process among the others. Errors: variables that are no numbers, or contradict each other."""
+    """This process among the others. Errors: variables that are not numbers, or contradict each other."""
     if not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
         return World()
     rank, size = _number("RANK", "0"), _number("WORLD_SIZE", "1")
-    found = World(rank, size, _number("LOCAL_RANK", "0"), _number("LOCAL_WORLD_SIZE", "1"))
-    if not (0 <= found.rank < found.size and 0 <= found.local_rank < found.local_size <= found.size):
+    process = World(rank, size, _number("LOCAL_RANK", "0"), _number("LOCAL_WORLD_SIZE", "1"))
+    if not (0 <= process.rank < process.size and 0 <= process.local_rank < process.local_size <= process.size):
         raise UserError(
-            f"RANK {rank} of WORLD_SIZE {size} (on this machine {found.local_rank} of {found.local_size}) "
-            "is no process's place",
+            f"RANK {rank} of WORLD_SIZE {size} (on this machine {process.local_rank} of {process.local_size}) "
+            "is no valid rank",
             where="environment",
             hint="torchrun sets these variables",
         )
-    return found
+    return process
 
 
 def default_threads() -> int:
-    """As many threads as this process may use cores; of several processes on a machine each gets its share."""
+    """One thread for each core that this process may use, divided by the number of processes on this machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // world().local_size)
 

@@ -276,7 +276,7 @@ class _Training:
                 if ended := last == learner.rounds:
                     self._measure(epoch, keep=patience is not None)
                     position |= {"epoch": epoch + 1, "round": 0}
-                stopping = stop.asked
+                stopping = stop.requested
                 if position["epoch"] <= epochs and (stopping or saves.due(epoch if ended else None)):
                     self._save()
                     saves.saved(stop=stopping, where=f"in epoch {epoch} of {epochs}")

@@ -148,7 +148,7 @@ def train(
                     best = {name: np.array(value) for name, value in weights(model).items()}
                 losses.began += time.monotonic() - paused  # no tokens are learnt meanwhile
             # All processes stop after the same step, and process 0 has the clock.
-            said = distributed.gather([float(stop.asked), float(saves.due(progress.step))])
+            said = distributed.gather([float(stop.requested), float(saves.due(progress.step))])
             stopping, saving = any(asked for asked, _ in said), bool(said[0][1])
             unfinished = progress.step < settings.steps
             if stopping or (saving and unfinished):

@@ -262,7 +262,7 @@ def stopped(counts, target, monkeypatch, after, **options):
         def learn(self, *given, whole=Learner.learn):
             done.append(0)
             whole(self, *given)
-            stop.asked = len(done) == after
+            stop.requested = len(done) == after
 
         class Stop(module.StopSignal):
             def __init__(self):

@@ -135,7 +135,7 @@ def learn_all(learner: Learner, run: Run, epochs: int, save_every: int | None, t
                 text = f"epoch {epoch}/{epochs}: loss {loss:.5f}"
                 events.emit("note", text=text, epoch=epoch, loss=loss)
                 position = {"epoch": epoch + 1, "round": 0}
-            stopping = stop.asked
+            stopping = stop.requested
             if position["epoch"] <= epochs and (stopping or saves.due(epoch if ended else None)):
                 resume.save(run, learner.state, {**position, "loss": loss})
                 saves.saved(stop=stopping, where=f"in epoch {epoch} of {epochs}")
