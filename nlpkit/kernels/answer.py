@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nlpkit.kernels.pointwise import LEAST, share
 from nlpkit.kernels.shapes import PANEL, ROWS, WHOLE
-from nlpkit.machine import room
+from nlpkit.machine import pages
 from nlpkit.machine.native import Kernels
 
 KERNELS = Kernels("nlpkit.kernels.answer_code")
@@ -39,7 +39,7 @@ def product(x_MD: Tensor, panels: Tensor, bias_P: Tensor) -> Tensor:
     x_MD, (rows, depth) = x_MD.contiguous(), x_MD.shape
     count = len(panels)
     columns = count * PANEL
-    out_MP = room.empty(x_MD, rows, columns)
+    out_MP = pages.empty(x_MD, rows, columns)
     kernel = KERNELS.product
     x, weight, bias, out = x_MD.data_ptr(), panels.data_ptr(), bias_P.data_ptr(), out_MP.data_ptr()
     cost = rows * depth * columns
@@ -144,7 +144,7 @@ def scaled(sums_ME: Tensor, rows_M: Tensor, columns_E: Tensor, bias_E: Tensor) -
 def product8(x_MD: Tensor, weight_ED: Tensor, columns_E: Tensor, bias_E: Tensor) -> Tensor:
     """`rounded`, the product with weights of 8 bits, and `scaled`: [M, E]. D is a multiple of 8."""
     (rows, depth), columns = x_MD.shape, len(weight_ED)
-    out_ME = room.empty(x_MD, rows, columns)
+    out_ME = pages.empty(x_MD, rows, columns)
     kernel = KERNELS.product8
     x, weight, out = x_MD.data_ptr(), weight_ED.data_ptr(), out_ME.data_ptr()
     scale, bias = columns_E.data_ptr(), bias_E.data_ptr()

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from nlpkit.kernels.shapes import NORM_ROWS
-from nlpkit.machine import room
+from nlpkit.machine import pages
 from nlpkit.machine.kernel import LANES
 from nlpkit.machine.native import Kernels
 
@@ -32,7 +32,7 @@ def usable(x: Tensor, step: int = 8) -> bool:
 
 def gelu_(x: Tensor, tanh: bool) -> Tensor:
     """GELU; x, which is contiguous, becomes its derivative."""
-    out = room.empty(x, *x.shape)
+    out = pages.empty(x, *x.shape)
     kernel = KERNELS.gelu_tanh if tanh else KERNELS.gelu
     width, at, to = x.shape[-1], x.data_ptr(), out.data_ptr()
     share(lambda begin, end: kernel(at, to, at, begin * width, end * width), x.numel() // width, 32 * x.numel())

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from nlpkit.kernels.cost import count as count_operations
 from nlpkit.kernels.pointwise import share
 from nlpkit.kernels.shapes import BLOCK, HIGH, PANEL, ROWS
-from nlpkit.machine import room
+from nlpkit.machine import pages
 from nlpkit.machine.native import Kernels
 
 KERNELS = Kernels("nlpkit.kernels.product_code")
@@ -43,10 +43,10 @@ def forward(x_MD: Tensor, weight_ED: Tensor, bias_E: Tensor | None, out_ME: Tens
     panels, cost = -(-columns // PANEL), rows * depth * columns
     count_operations(2 * cost)
     bias_E = x_MD.new_zeros(columns) if bias_E is None else bias_E.detach().contiguous()
-    out_ME = room.empty(x_MD, rows, columns) if out_ME is None else out_ME
+    out_ME = pages.empty(x_MD, rows, columns) if out_ME is None else out_ME
     x, weight, bias, out = x_MD.data_ptr(), weight_ED.data_ptr(), bias_E.data_ptr(), out_ME.data_ptr()
     turned, product = KERNELS.turned, KERNELS.product
-    across = room.empty(x_MD, depth * PANEL * (panels if rows >= columns else 0))
+    across = pages.empty(x_MD, depth * PANEL * (panels if rows >= columns else 0))
 
     def some_rows(begin: int, end: int) -> None:
         own = torch.empty((HIGH + BLOCK) * PANEL)
@@ -79,7 +79,7 @@ def input_gradient(dy_ME: Tensor, weight_ED: Tensor) -> Tensor:
     """dy weight, [M, D]."""
     dy_ME, weight_ED = dy_ME.detach().contiguous(), weight_ED.detach().contiguous()
     (rows, depth), columns = dy_ME.shape, weight_ED.shape[1]
-    out_MD = room.empty(dy_ME, rows, columns)
+    out_MD = pages.empty(dy_ME, rows, columns)
     count_operations(2 * rows * depth * columns)
     zeros, panels = dy_ME.new_zeros(columns), -(-columns // PANEL)
     dy, weight, out = dy_ME.data_ptr(), weight_ED.data_ptr(), out_MD.data_ptr()

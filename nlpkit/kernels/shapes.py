@@ -8,7 +8,7 @@ ROWS = 6  # that the largest tile computes at once; more would not fit in the re
 # Columns of a panel: as many as tiles are wide. With AVX-512 there are twice as many registers, twice as wide.
 PANEL = 64 if level.chosen().wide else 16
 WHOLE = 64  # rows that are rounded before they are multiplied with weights of 8 bits
-EIGHT = level.eight()  # whether there are instructions for products of 8 bits
+EIGHT = level.has_int8_products()  # whether there are instructions for products of 8 bits
 
 # Of products in training.
 BLOCK = 512  # steps of the depth after which the next rows are taken

@@ -15,7 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from nlpkit.machine.simd import place
+from nlpkit.machine.simd import pointer_to
 
 STEP = 16  # whole numbers that are taken together
 
@@ -78,14 +78,14 @@ def _compute(
         return [builder.gep(base, [builder.mul(step, wide(row))]) for row in range(rows)]
 
     sums = [[cgutils.alloca_once(builder, kind) for _ in range(vectors)] for _ in range(rows)]
-    begins = None if start is None else lines(place(context, builder, of[10], start, at_start), step_start)
+    begins = None if start is None else lines(pointer_to(context, builder, of[10], start, at_start), step_start)
     for row in range(rows):
         for number in range(vectors):
             zero = ir.Constant(kind, [0.0] * lanes)
             begin = zero if begins is None else builder.load(vector(begins[row], number), align=4)
             builder.store(begin, sums[row][number])
-    given = lines(place(context, builder, of[0], x, at_x), wide(1) if strip else step_x)
-    weights = place(context, builder, of[3], w, at_w)
+    given = lines(pointer_to(context, builder, of[0], x, at_x), wide(1) if strip else step_x)
+    weights = pointer_to(context, builder, of[3], w, at_w)
     none = ir.Constant(kind, ir.Undefined)
     with cgutils.for_range(builder, depth) as loop:
         line = builder.gep(weights, [builder.mul(loop.index, step_w)])
@@ -97,7 +97,7 @@ def _compute(
             for number in range(vectors):
                 sum_ = builder.load(sums[row][number])
                 builder.store(builder.call(fma, [factor, columns[number], sum_]), sums[row][number])
-    for row, line in enumerate(lines(place(context, builder, of[7], out, at_out), step_out)):
+    for row, line in enumerate(lines(pointer_to(context, builder, of[7], out, at_out), step_out)):
         for number in range(vectors):
             builder.store(builder.load(sums[row][number]), vector(line, number), align=4)
     return context.get_dummy_value()
@@ -122,7 +122,7 @@ def whole_tile(rows: int, columns: int) -> Any:
             for line in sums:
                 for sum_ in line:
                     builder.store(ir.Constant(sums_of, [0] * half), sum_)
-            given = place(context, builder, of[0], x, at_x), place(context, builder, of[2], w, at_w)
+            given = pointer_to(context, builder, of[0], x, at_x), pointer_to(context, builder, of[2], w, at_w)
 
             def numbers(base: Any, row: int, k: Any, bits: int) -> Any:
                 at = builder.gep(base, [builder.add(builder.mul(depth, wide(row)), k)])
@@ -141,7 +141,7 @@ def whole_tile(rows: int, columns: int) -> Any:
                         builder.store(builder.add(sum_, builder.add(*halves)), sums[row][column])
             kind = ir.FunctionType(ir.IntType(32), [sums_of])
             total = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.add.v{half}i32")
-            to = place(context, builder, of[5], out, at_out)
+            to = pointer_to(context, builder, of[5], out, at_out)
             for row in range(rows):
                 for column in range(columns):
                     at = builder.gep(to, [wide(row * columns + column)])

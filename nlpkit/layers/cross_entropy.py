@@ -18,7 +18,7 @@ from torch.nn.functional import pad
 from nlpkit.kernels import cost, product
 from nlpkit.kernels import pointwise as fused
 from nlpkit.layers.linear import filled, linear, more_columns
-from nlpkit.machine import room
+from nlpkit.machine import pages
 
 CHUNK = 1024  # rows; 1024 x 8,000 logits are 33 MB
 
@@ -71,11 +71,11 @@ def _by_kernels(
 ) -> tuple[list[Tensor], Gradients]:
     """The losses of each chunk, and if needed the gradients of their sum, by nlpkit/kernels/product.py."""
     dhidden_MD = torch.empty_like(hidden_MD) if needed else None
-    dweight_VD = room.empty(weight_VD, *weight_VD.shape) if needed else None
+    dweight_VD = pages.empty(weight_VD, *weight_VD.shape) if needed else None
     dbias_V = None if bias_V is None or not needed else bias_V.new_empty(bias_V.shape)
     if dweight_VD is not None and not len(target_M):  # there is no chunk to make them
         product.weight_gradient(weight_VD.new_empty(0, len(weight_VD)), hidden_MD, dweight_VD, dbias_V)
-    room_MV = room.empty(weight_VD, min(chunk, len(target_M)), len(weight_VD))  # for each chunk again
+    room_MV = pages.empty(weight_VD, min(chunk, len(target_M)), len(weight_VD))  # for each chunk again
     losses = []
     for start in range(0, len(target_M), chunk):
         target, part = target_M[start : start + chunk], hidden_MD[start : start + chunk]
@@ -104,7 +104,7 @@ def _by_torch(
     dhidden_MD = torch.empty_like(hidden_MD) if needed else None
     dweight_VD = torch.zeros_like(weight_VD) if needed else None
     dbias_V = torch.zeros_like(bias_V) if needed and biased and bias_V is not None else None
-    room_MV = room.empty(product_VD, filled(min(chunk, len(target_M))), len(product_VD))  # for each chunk again
+    room_MV = pages.empty(product_VD, filled(min(chunk, len(target_M))), len(product_VD))  # for each chunk again
     losses = []
     for start in range(0, len(target_M), chunk):
         target = target_M[start : start + chunk]

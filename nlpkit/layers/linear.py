@@ -21,7 +21,7 @@ from torch.nn.functional import pad
 
 from nlpkit.kernels import cost, product
 from nlpkit.layers.brick import Brick, MakeProduct
-from nlpkit.machine import room
+from nlpkit.machine import pages
 
 _STEP = 16  # small sizes are a multiple of this
 # What is small: up to 64 threads were tried, and found to matter below 172 rows and below 20 columns a thread.
@@ -60,7 +60,7 @@ def gradients(
     """By kernels, those of the weight and the bias that are asked for."""
     if not weighed and not biased:
         return None, None
-    dweight_ED = room.empty(dy_ME, *weight_ED.shape)
+    dweight_ED = pages.empty(dy_ME, *weight_ED.shape)
     dbias_E = dy_ME.new_empty(dy_ME.shape[1]) if biased else None
     product.weight_gradient(dy_ME, x_MD, dweight_ED, dbias_E)
     return dweight_ED if weighed else None, dbias_E

@@ -1,1 +1,1 @@
-"""Processors and memory: compiling, threads, devices, portable mode."""
+"""CPUs and memory: compiling, threads, devices, portable mode."""

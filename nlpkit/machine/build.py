@@ -1,7 +1,7 @@
 """Compile all kernels before they are needed, on all cores: ``python -m nlpkit.machine.build [LEVEL ...]``.
 
-What is up to date stays. Without a level it is the one that this processor has. The objects go into the installation
-(nlpkit/machine/native.py), from where a wheel takes them along.
+Objects that are up to date stay. Without an argument it compiles for this CPU's level. The objects go into the
+installation (nlpkit/machine/native.py), from where a wheel takes them along.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ def child() -> None:
     """Compile one module, named on the command line, and write it to stdout."""
     module, load = sys.argv[1:]
     out = os.dup(1)
-    os.dup2(2, 1)  # whatever else is printed
+    os.dup2(2, 1)  # anything else that is printed goes to stderr
     from nlpkit.machine import lowering
 
-    made = lowering.compiled(module, level.chosen())
-    found = native.Object(made.signatures, native.compiler(), made.code)
+    compiled = lowering.compile_module(module, level.chosen())
+    machine_code = native.Object(compiled.signatures, native.compiler(), compiled.code)
     if int(load):
-        native.callables(found)
+        native.callables(machine_code)
     with os.fdopen(out, "wb") as stdout:
-        stdout.write(found.packed())
+        stdout.write(machine_code.to_bytes())
 
 
 def modules() -> list[str]:
-    """Those of nlpkit with kernels, the largest first."""
+    """nlpkit's modules with kernels, the largest first."""
     paths = [path for path in PACKAGE.rglob("*.py") if b"nlpkit.machine.kernel" in path.read_bytes()]
     paths = [path for path in sorted(paths, key=lambda path: (-path.stat().st_size, path))]
     names = [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in paths]
@@ -41,30 +41,33 @@ def modules() -> list[str]:
 
 
 def build(names: Sequence[str], folder: Path = native.OBJECTS) -> Iterator[tuple[int, int]]:
-    """Bring the objects of some levels up to date; yields how many are done, and of how many."""
+    """Bring the objects of some levels up to date; yields (compiled so far, to compile)."""
     wanted = [(module, level.LEVELS[name]) for name in names for module in modules()]
-    paths = {(module, to): folder / to.folder / f"{module}-{native.key(module, to)}" for module, to in wanted}
-    missing = [pair for pair in wanted if not _whole(paths[pair])]
+    paths = {
+        (module, target): folder / target.folder / f"{module}-{native.key(module, target)}" for module, target in wanted
+    }
+    missing = [pair for pair in wanted if not _is_current(paths[pair])]
 
-    def make(module: str, to: level.Level) -> None:
-        cached = native.in_cache(module, to)
-        found = None if cached is None else native.read(cached)
-        native.write(paths[module, to], native.compiled(module, to) if found is None else found.packed(), keep=1)
+    def install(module: str, target: level.Level) -> None:
+        path = native.in_cache(module, target)
+        cached = None if path is None else native.read(path)
+        content = native.compile_module(module, target) if cached is None else cached.to_bytes()
+        native.write(paths[module, target], content, keep=1)
 
     yield 0, len(missing)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2) as pool:
-        for done, future in enumerate(as_completed([pool.submit(make, *pair) for pair in missing]), 1):
+        for done, future in enumerate(as_completed([pool.submit(install, *pair) for pair in missing]), 1):
             future.result()
             yield done, len(missing)
 
 
-def _whole(path: Path) -> bool:
-    found = native.read(path)
-    return found is not None and found.compiler == native.compiler()
+def _is_current(path: Path) -> bool:
+    installed = native.read(path)
+    return installed is not None and installed.compiler == native.compiler()
 
 
 def main(names: Sequence[str]) -> None:
-    """The command."""
+    """Compile, and show progress on stderr."""
     for done, total in build(names or [level.chosen().name]):
         if total:
             sys.stderr.write(f"\rcompiling kernels: {done} of {total}" + ("\n" if done == total else ""))

@@ -1,8 +1,8 @@
-"""How a kernel is written: three decorators, and the types of what it takes. Importing this imports no compiler.
+"""How a kernel is written: three decorators, and the types of its parameters. Importing this imports no compiler.
 
 A module of kernels has functions marked `kernel`, which Python calls, and `helper` and `inlined`, which kernels call.
 A kernel's annotations are its signature: integers, floats, arrays of the types below, and named tuples of these. It
-returns an integer or a float, allocates nothing and raises nothing. A module that numba's own decorators stand in
+returns an integer or a float, allocates nothing and raises nothing. A module that uses numba's own decorators
 (`nlpkit.machine.simd`) is imported by the compiler only; `nlpkit.machine.native` calls kernels by their module's name.
 """
 
@@ -15,13 +15,13 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-LANES, WIDE = 8, 16  # floats that kernels take together (nlpkit/machine/simd.py)
+LANES, WIDE = 8, 16  # floats per vector (nlpkit/machine/simd.py)
 
 
 @dataclass(frozen=True)
 class Array:
-    """C-contiguous numbers of a type. ``sized``: Python gives an array, and the kernel may ask for its lengths; else
-    Python gives the address of the first number, which nothing checks, for calls by the thousand."""
+    """A C-contiguous array. ``sized``: Python passes an array, and the kernel may read its shape; else Python passes
+    the address of the first number, which nothing checks: for kernels that are called thousands of times."""
 
     dtype: Any
     ndim: int = 1
@@ -55,7 +55,7 @@ class Marked:
         self.function, self.inline, self.entry = function, inline, entry
         self.__name__, self.__module__, self.__doc__ = function.__name__, function.__module__, function.__doc__
 
-    def __call__(self, *given: Any) -> Any:
+    def __call__(self, *arguments: Any) -> Any:
         raise TypeError(f"{self.__name__} is called by compiled functions; Python calls kernels by Kernels(module)")
 
 

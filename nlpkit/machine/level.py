@@ -1,8 +1,8 @@
-"""For which processors kernels are compiled: for a level of many, not for the one that is there.
+"""Kernels are compiled for a level that many CPUs share, not for the CPU at hand.
 
-So what is compiled here, at another's, or before an installation is the same code. ``NLPKIT_LEVEL`` names another level
-than the best that this processor has; portable mode does (`nlpkit.machine.portable`). A processor of no level has code
-of its own ("native").
+So the code is the same whether it is compiled here, on another machine, or before an installation. ``NLPKIT_LEVEL``
+names another level than the best that this CPU runs; portable mode sets it (`nlpkit.machine.portable`). A CPU that
+runs no level gets code for itself alone ("native").
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ _V4 = (*_V3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
 
 @dataclass(frozen=True)
 class Level:
-    """``features`` are LLVM's, of which ``needs`` are what a processor must have; ``wide``: thirty-two registers of
-    sixteen floats."""
+    """``features`` are LLVM's, of which a CPU must have ``needs``; ``wide``: thirty-two registers of sixteen floats."""
 
     name: str
     machine: str
@@ -35,7 +34,7 @@ class Level:
 
     @property
     def triple(self) -> str:
-        """The system in LLVM's words. Every Linux has the same, whatever its C library."""
+        """LLVM's name of the system; the same on every Linux, whatever its C library."""
         if self.name != NATIVE and sys.platform == "linux":
             return f"{self.machine}-unknown-linux-gnu"
         from llvmlite import binding
@@ -44,11 +43,11 @@ class Level:
 
     @property
     def folder(self) -> str:
-        """Where objects for it lie: they are for a system too."""
+        """The folder of its objects, which are for one system too."""
         return f"{self.name}-{sys.platform}"
 
 
-# LLVM prefers registers half as wide where it is not told otherwise, for processors that slow down in wide ones.
+# By default LLVM prefers 256-bit registers, because some CPUs lower their clock for 512-bit ones.
 LEVELS = {
     "x86-64-v4": Level("x86-64-v4", "x86_64", "x86-64-v4", "-prefer-256-bit", _V4, wide=True),
     "x86-64-v3": Level("x86-64-v3", "x86_64", "x86-64-v3", "", _V3),
@@ -75,12 +74,17 @@ def _named(name: str) -> Level:
     from llvmlite import binding
 
     features = binding.get_host_cpu_features()
-    return Level(NATIVE, platform.machine(), str(binding.get_host_cpu_name()), str(features.flatten()),
-                 wide=bool(features.get("avx512f")))  # fmt: skip
+    return Level(
+        NATIVE,
+        platform.machine(),
+        str(binding.get_host_cpu_name()),
+        str(features.flatten()),
+        wide=bool(features.get("avx512f")),
+    )
 
 
 def runs(level: Level) -> bool:
-    """Whether this processor runs code of a level."""
+    """Whether this CPU runs code of a level."""
     from llvmlite import binding
 
     machine = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
@@ -88,9 +92,8 @@ def runs(level: Level) -> bool:
     return level.name == NATIVE or (machine == level.machine and all(has.get(name) for name in level.needs))
 
 
-def eight() -> bool:
-    """Whether libraries may use instructions for products of 8 bits: this processor has them, and nobody asked for a
-    level."""
+def has_int8_products() -> bool:
+    """Whether libraries may use the CPU's int8 dot products: it has them, and ``NLPKIT_LEVEL`` is not set."""
     from llvmlite import binding
 
     has = binding.get_host_cpu_features()

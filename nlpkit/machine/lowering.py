@@ -1,12 +1,12 @@
 """A module's kernels -> one object file, by numba and LLVM. Runs in a process of its own (`nlpkit.machine.build`).
 
-numba says what the functions mean; all optimising is done here, once, for the level that was asked for, so that the
-same sources give the same bytes in any folder and on any processor. Around each kernel stands a function of addresses
-and numbers, which makes arrays and tuples of them. A kernel raises nothing: what numba would keep of an error, paths of
-sources among it, is left out.
+numba types and translates the functions; all optimising is done here, once, for the requested level, so that the same
+sources give the same bytes in any folder and on any CPU. Each kernel is wrapped in a function of addresses and numbers,
+which builds arrays and tuples from them. A kernel raises nothing: what numba would record for an error, such as the
+sources' paths, is left out.
 
-How a kernel is called is said by its signature, as JSON: "int", "float", {"dtype", "ndim", "sized"}, or a list for a
-tuple of these.
+A kernel's signature, as JSON, says how it is called: "int", "float", {"dtype", "ndim", "sized"}, or a list for a tuple
+of these.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from nlpkit.machine.native import PREFIX
 
 types: Any = numba_types
 _NUMBER, _FLOAT, _ADDRESS = ir.IntType(64), ir.DoubleType(), ir.IntType(8).as_pointer()
-_OUTSIDE = re.compile(r"llvm\.|mem(cpy|move|set)$|log$")  # what a kernel may call
+_OUTSIDE = re.compile(r"llvm\.|mem(cpy|move|set)$|log$")  # external functions that a kernel may call
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """``signatures``: kernel -> what it takes, and what it returns."""
+    """``signatures``: kernel -> parameters and result."""
 
     signatures: dict[str, tuple[list[Any], str]]
     code: bytes
@@ -58,23 +58,26 @@ def _quiet(self: Any, builder: Any, *_: object, **__: object) -> None:
     self._return_errcode_raw(builder, callconv.RETCODE_USEREXC)
 
 
-def compiled(module: str, level: Level) -> Compiled:
-    """Every kernel of a module. Errors: TypeError for a signature no kernel can have; numba's own."""
+def compile_module(module: str, level: Level) -> Compiled:
+    """Compile every kernel of a module. Errors: TypeError for a signature no kernel can have; numba's own."""
     callconv.CPUCallConv.return_user_exc = _quiet
-    kernels = {name: item for name, item in sorted(vars(import_module(module)).items())
-               if isinstance(item, Marked) and item.entry and item.__module__ == module}  # fmt: skip
+    kernels = {
+        name: item
+        for name, item in sorted(vars(import_module(module)).items())
+        if isinstance(item, Marked) and item.entry and item.__module__ == module
+    }
     library: Any = None
     signatures = {}
     for name, item in kernels.items():
         hints = get_type_hints(item.function, include_extras=True)
         returned = "float" if hints.pop("return") is float else "int"
-        dispatcher, given = _dispatcher(item), tuple(_type(hint) for hint in hints.values())
-        dispatcher.compile(given)
-        made = dispatcher.overloads[given]
+        dispatcher, argument_types = _dispatcher(item), tuple(_type(hint) for hint in hints.values())
+        dispatcher.compile(argument_types)
+        overload = dispatcher.overloads[argument_types]
         if library is None:
-            library = made.target_context.codegen().create_library(module)
-        _outer(library, made, name, list(hints.values()), returned)
-        signatures[name] = ([_described(hint) for hint in hints.values()], returned)
+            library = overload.target_context.codegen().create_library(module)
+        _add_wrapper(library, overload, name, list(hints.values()), returned)
+        signatures[name] = ([_json_type(hint) for hint in hints.values()], returned)
     with global_compiler_lock:
         library.finalize()
     return Compiled(signatures, _object(library._final_module.as_bitcode(), {PREFIX + name for name in kernels}, level))
@@ -96,10 +99,10 @@ def _type(hint: Any) -> Any:
 
 
 def _array(hint: Any) -> Array:
-    found = [item for item in getattr(hint, "__metadata__", ()) if isinstance(item, Array)]
-    if not found:
+    arrays = [item for item in getattr(hint, "__metadata__", ()) if isinstance(item, Array)]
+    if not arrays:
         raise TypeError(f"no kernel takes {hint}")
-    return found[0]
+    return arrays[0]
 
 
 def _fields(hint: Any) -> list[Any] | None:
@@ -109,44 +112,48 @@ def _fields(hint: Any) -> list[Any] | None:
     return list(get_type_hints(hint, include_extras=True).values()) if hasattr(hint, "_fields") else None
 
 
-def _described(hint: Any) -> Any:
-    """What a parameter is, as JSON."""
+def _json_type(hint: Any) -> Any:
+    """A parameter's type, as JSON."""
     if hint in (int, bool, float):
         return "float" if hint is float else "int"
     if (fields := _fields(hint)) is not None:
-        return [_described(part) for part in fields]
+        return [_json_type(part) for part in fields]
     array, dtype = _array(hint), np.dtype(_array(hint).dtype)
     return {"dtype": dtype.descr if dtype.names else dtype.str, "ndim": array.ndim, "sized": array.sized}
 
 
-def _numbers(described: Any) -> list[Any]:
-    """LLVM's types of the numbers that stand for a parameter."""
-    if isinstance(described, list):
-        return [kind for part in described for kind in _numbers(part)]
-    if isinstance(described, dict):
-        return [_ADDRESS, *[_NUMBER] * (described["ndim"] if described["sized"] else 0)]
-    return [_FLOAT if described == "float" else _NUMBER]
+def _llvm_types(json_type: Any) -> list[Any]:
+    """LLVM's types of the addresses and numbers that are passed for a parameter."""
+    if isinstance(json_type, list):
+        return [kind for part in json_type for kind in _llvm_types(part)]
+    if isinstance(json_type, dict):
+        return [_ADDRESS, *[_NUMBER] * (json_type["ndim"] if json_type["sized"] else 0)]
+    return [_FLOAT if json_type == "float" else _NUMBER]
 
 
-def _outer(library: Any, made: Any, name: str, hints: list[Any], returned: str) -> None:
-    """The function around a kernel."""
-    context, module = made.target_context, library.create_ir_module(name)
-    kinds = [kind for hint in hints for kind in _numbers(_described(hint))]
+def _add_wrapper(library: Any, overload: Any, name: str, hints: list[Any], returned: str) -> None:
+    """Add the function of addresses and numbers that calls a kernel."""
+    context, module = overload.target_context, library.create_ir_module(name)
+    kinds = [kind for hint in hints for kind in _llvm_types(_json_type(hint))]
     result = _FLOAT if returned == "float" else _NUMBER
     function = ir.Function(module, ir.FunctionType(result, kinds), PREFIX + name)
     builder, rest = ir.IRBuilder(function.append_basic_block()), list(function.args)
-    given = [_value(context, builder, hint, rest) for hint in hints]
+    arguments = [_value(context, builder, hint, rest) for hint in hints]
     _, value = context.call_conv.call_function(
-        builder, context.declare_function(module, made.fndesc), made.signature.return_type, made.signature.args, given
+        builder,
+        context.declare_function(module, overload.fndesc),
+        overload.signature.return_type,
+        overload.signature.args,
+        arguments,
     )
-    builder.ret(context.cast(builder, value, made.signature.return_type,
-                             types.float64 if returned == "float" else types.int64))  # fmt: skip
+    to = types.float64 if returned == "float" else types.int64
+    builder.ret(context.cast(builder, value, overload.signature.return_type, to))
     library.add_ir_module(module)
-    library.add_linking_library(made.library)
+    library.add_linking_library(overload.library)
 
 
 def _value(context: Any, builder: Any, hint: Any, rest: list[Any]) -> Any:
-    """A parameter, of the first numbers of ``rest``."""
+    """A parameter's value, built from the first of ``rest``, which are removed."""
     kind = _type(hint)
     if (fields := _fields(hint)) is not None:
         return context.make_tuple(builder, kind, [_value(context, builder, part, rest) for part in fields])
@@ -159,21 +166,31 @@ def _value(context: Any, builder: Any, hint: Any, rest: list[Any]) -> Any:
     strides = [_NUMBER(size)]
     for length in reversed(shape[1:]):
         strides.insert(0, builder.mul(strides[0], length))
-    populate_array(array, data=builder.bitcast(data, array.data.type), shape=cgutils.pack_array(builder, shape),
-                   strides=cgutils.pack_array(builder, strides), itemsize=_NUMBER(size), meminfo=None)  # fmt: skip
+    populate_array(
+        array,
+        data=builder.bitcast(data, array.data.type),
+        shape=cgutils.pack_array(builder, shape),
+        strides=cgutils.pack_array(builder, strides),
+        itemsize=_NUMBER(size),
+        meminfo=None,
+    )
     return array._getvalue()
 
 
 def _object(bitcode: bytes, kernels: set[str], level: Level) -> bytes:
-    """Optimised code of a level, in which nothing but the kernels has a name that depends on how it was made."""
+    """Optimised code of a level. Only kernels keep their names: numba's depend on the process that compiles."""
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     module = llvm.parse_bitcode(bitcode)
-    cross = level.machine == "aarch64"  # which has no other model of where code lies that our loader knows
+    cross = level.machine == "aarch64"  # whose default code model is the only one that our loader knows
     machine = llvm.Target.from_triple(level.triple).create_target_machine(
-        cpu=level.cpu, features=level.features, opt=3, reloc="default", jit=True,
+        cpu=level.cpu,
+        features=level.features,
+        opt=3,
+        reloc="default",
+        jit=True,
         codemodel="default" if cross else "jitdefault",
-    )  # fmt: skip
+    )
     module.triple, module.data_layout = level.triple, str(machine.target_data)
     module.name = "kernels"
     tuning = llvm.create_pipeline_tuning_options(speed_level=3)
@@ -188,5 +205,5 @@ def _object(bitcode: bytes, kernels: set[str], level: Level) -> bytes:
     unused.run(module, passes)
     for function in module.functions:
         if function.is_declaration and not _OUTSIDE.match(function.name):
-            raise TypeError(f"a kernel needs {function.name}, which is not there without numba")
+            raise TypeError(f"a kernel needs {function.name}, which only numba provides")
     return bytes(machine.emit_object(module))

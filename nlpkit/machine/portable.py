@@ -1,18 +1,18 @@
-"""The arithmetic that libraries choose: one that knows no threads, and in portable mode no maker of processors.
+"""Make libraries' arithmetic independent of the number of threads, and in portable mode of the CPU's vendor.
 
-MKL, which still computes what no kernel of ours does (double and half precision, the products of Muon), lets the order
-of a sum depend on the number of threads, on processors of Intel; its strict mode does not, and costs nothing that
-could be measured. So it is always asked for.
+MKL still computes what no kernel of ours does (double and half precision, the products of Muon). On Intel CPUs it lets
+the order of a sum depend on the number of threads; its strict mode does not, and costs nothing that could be measured.
+So it is always set.
 
-Portable mode: the same bytes on any x86-64 processor with AVX2, whoever made it.
+Portable mode: the same bytes on any x86-64 CPU with AVX2, of any vendor.
 
-Libraries choose their arithmetic by the processor. MKL's products and functions differ between makers even for the same
-instructions (asked for AVX2, an AMD and an Intel processor add up a row of 300 in different orders); its COMPATIBLE
-branch does not. torch's and numpy's own loops differ by vector width, so all are held to AVX2, and our own kernels are
-those of the level that has it. All of it has to be said before these libraries are loaded, by their environment
-variables, and processes that are started later inherit it. ``nlpkit --portable`` or NLPKIT_PORTABLE=1 do so.
+Libraries choose their arithmetic by the CPU. MKL's products and functions differ between vendors even for the same
+instructions (with AVX2, an AMD and an Intel CPU add up a row of 300 in different orders); its COMPATIBLE branch does
+not. torch's and numpy's loops differ by vector width, so all are limited to AVX2, and our own kernels are those of the
+level that has it. All of it is set by environment variables before these libraries are loaded, and child processes
+inherit it. ``nlpkit --portable`` or NLPKIT_PORTABLE=1 do so.
 
-Only what torch computes is recorded as portable: nothing else of nlpkit depends on the processor's type.
+Only what torch computes is recorded as portable: nothing else of nlpkit depends on the CPU.
 """
 
 from __future__ import annotations
@@ -34,39 +34,42 @@ _SETTINGS = {
     "ONEDNN_MAX_CPU_ISA": "AVX2",
     "OPENBLAS_CORETYPE": "Haswell",
     level.VARIABLE: "x86-64-v3",
-    # numpy's names up to 2.3, and from 2.4 on; it passes over those that it or the processor does not have
+    # numpy's names up to 2.3, and from 2.4 on; it ignores those that it or the CPU does not have
     "NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR X86_V4",
 }
-_NOT_INTEL = ("znver", "btver", "bdver", "amdfam", "generic")  # LLVM's names of processors of AMD, and of none
+# Prefixes of LLVM's names of AMD CPUs, and its name of an unknown one.
+_NOT_INTEL = ("znver", "btver", "bdver", "amdfam", "generic")
 _LIBRARIES = ("torch", "numpy")
 
 
 def ask() -> None:
-    """Be portable from here on. Errors: UserError for another processor, or when a library is loaded already."""
+    """Switch to portable mode. Errors: UserError for another CPU, or when a library is loaded already."""
     if on():
         return
     if late := [name for name in _LIBRARIES if name in sys.modules]:
-        raise UserError(f"{late[0]} is loaded already, and has chosen its arithmetic",
-                        hint=f"start Python with {VARIABLE}=1 or call nlpkit.machine.portable.ask() first")  # fmt: skip
+        raise UserError(
+            f"{late[0]} is loaded already, and has chosen its arithmetic",
+            hint=f"start Python with {VARIABLE}=1 or call nlpkit.machine.portable.ask() first",
+        )
     from llvmlite import binding
 
     has = binding.get_host_cpu_features()
     if platform.machine() not in ("x86_64", "AMD64") or not (has.get("avx2") and has.get("fma")):
-        raise UserError("portable mode is for x86-64 processors with AVX2, which this one is not")
+        raise UserError("portable mode needs an x86-64 CPU with AVX2, which this one is not")
     os.environ.update(_SETTINGS, **{VARIABLE: "1"})
 
 
 def on() -> bool:
-    """Whether this process, or the one that started it, was asked to be portable."""
+    """Whether portable mode was switched on, in this process or in the one that started it."""
     return all(os.environ.get(name) == value for name, value in {**_SETTINGS, VARIABLE: "1"}.items())
 
 
 @cache
 def settle() -> None:
-    """Ask MKL for sums that know no threads; it looks at this when it multiplies first.
+    """Make MKL's sums independent of threads; MKL reads the setting at its first product.
 
     In portable mode, give torch a square root that is rounded as IEEE 754 says. MKL's begins with an approximation of
-    1 / sqrt(x), of which each maker has its own, and AdamW divides by it.
+    1 / sqrt(x), which differs between vendors, and AdamW divides by it.
     """
     if not on():
         if mode := _strict():
@@ -83,17 +86,17 @@ def settle() -> None:
         return out.copy_(root(x))
 
     library: Any = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
-    with warnings.catch_warnings():  # torch says that one was there, which is the point
+    with warnings.catch_warnings():  # torch warns that a function is replaced, which is the point
         warnings.simplefilter("ignore")
         library.impl("sqrt", root, "CPU")
         library.impl("sqrt.out", root_out, "CPU")
         library.impl("sqrt_", lambda x: x.copy_(root(x)), "CPU")
-    _KEPT.append(library)
+    _ALIVE.append(library)
 
 
 def _strict() -> str | None:
-    """MKL's mode in which bits are the same for any number of threads; None where it has none: Intel's processors do,
-    and on others nothing depended on threads."""
+    """MKL's mode in which bits are the same for any number of threads. None on CPUs without it, which are not Intel's:
+    there nothing was seen to depend on threads."""
     from llvmlite import binding
 
     has = binding.get_host_cpu_features()
@@ -102,4 +105,4 @@ def _strict() -> str | None:
     return "AVX512,STRICT" if has.get("avx512f") else "AVX2,STRICT" if has.get("avx2") else None
 
 
-_KEPT: list[Any] = []  # a library that is let go of takes its functions with it
+_ALIVE: list[Any] = []  # a library that is freed removes its functions

@@ -1,12 +1,12 @@
-"""Eight or sixteen numbers at a time: numba types for vectors of 32-bit floats.
+"""SIMD: numba types for vectors of eight or sixteen 32-bit floats.
 
-numba turns a loop over floats into single additions, because a sum in another order is another number. Here the order
-is written: a value of type `f8` or `f16` is one register of a processor (or more, where registers are narrower), each
+numba compiles a sum in a loop to single additions, because a sum in another order is another number. Here the order is
+written: a value of type `f8` or `f16` is one register of the CPU (or more, where registers are narrower), each
 operation is one IEEE operation on each of its lanes, and `fma` rounds once. So the kernels that are written with these
-are fast, and their results are the same on every processor.
+are fast, and their results are the same on every CPU.
 
-Everything here is for use inside of compiled functions. Arrays are one-dimensional, contiguous and never checked for
-their bounds.
+Everything here is for use inside of compiled functions. Arrays are one-dimensional and contiguous, and their bounds are
+never checked.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _INTS = ir.VectorType(ir.IntType(32), LANES)
 
 
 class Floats(types.Type):  # type: ignore[misc]
-    """The type of some floats side by side."""
+    """The type of a vector of floats."""
 
     def __init__(self, lanes: int) -> None:
         super().__init__(name=f"f{lanes}")
@@ -44,7 +44,7 @@ class _Model(models.PrimitiveModel):  # type: ignore[misc]
         super().__init__(manager, numba_type, numba_type.code)
 
 
-def place(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+def pointer_to(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
     """A pointer to an element of an array."""
     data = context.make_array(array_type)(context, builder, array).data
     return builder.gep(data, [index])
@@ -53,7 +53,7 @@ def place(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -
 def _load(kind: Floats, document: str) -> Any:
     def load(typing: Any, array: Any, index: Any) -> Any:
         def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            pointer = place(context, builder, signature.args[0], *arguments)
+            pointer = pointer_to(context, builder, signature.args[0], *arguments)
             return builder.load(builder.bitcast(pointer, kind.code.as_pointer()), align=4)
 
         return kind(array, types.intp), code
@@ -68,20 +68,20 @@ load16 = _load(f16, "array[index : index + 16]")
 
 @intrinsic  # type: ignore[untyped-decorator]
 def item(typing: Any, array: Any, index: Any) -> Any:
-    """array[index], without the look at whether the index is negative."""
+    """array[index], without the check for a negative index."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.load(place(context, builder, signature.args[0], *arguments))
+        return builder.load(pointer_to(context, builder, signature.args[0], *arguments))
 
     return array.dtype(array, types.intp), code
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def put(typing: Any, array: Any, index: Any, value: Any) -> Any:
-    """array[index] = value, of the array's own type, without the look at whether the index is negative."""
+    """array[index] = value, of the array's type, without the check for a negative index."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        builder.store(arguments[2], place(context, builder, signature.args[0], *arguments[:2]))
+        builder.store(arguments[2], pointer_to(context, builder, signature.args[0], *arguments[:2]))
         return context.get_dummy_value()
 
     return types.none(array, types.intp, array.dtype), code
@@ -89,10 +89,10 @@ def put(typing: Any, array: Any, index: Any, value: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def store(typing: Any, array: Any, index: Any, value: Any) -> Any:
-    """array[index : index + n] = value, of n floats"""
+    """array[index : index + n] = value, a vector of n floats."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = place(context, builder, signature.args[0], *arguments[:2])
+        pointer = pointer_to(context, builder, signature.args[0], *arguments[:2])
         builder.store(arguments[2], builder.bitcast(pointer, value.code.as_pointer()), align=4)
         return context.get_dummy_value()
 
@@ -101,12 +101,11 @@ def store(typing: Any, array: Any, index: Any, value: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def prefetch(typing: Any, array: Any, index: Any) -> Any:
-    """Ask for the line of the memory with array[index]; it will be written."""
+    """Prefetch the cache line of array[index] for writing."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = builder.bitcast(
-            place(context, builder, signature.args[0], *arguments), ir.IntType(8).as_pointer()
-        )  # fmt: skip
+        pointer = pointer_to(context, builder, signature.args[0], *arguments)
+        pointer = builder.bitcast(pointer, ir.IntType(8).as_pointer())
         number = ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), number, number, number])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
@@ -118,10 +117,10 @@ def prefetch(typing: Any, array: Any, index: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def eight(typing: Any, array: Any, index: Any) -> Any:
-    """The eight bytes array[index : index + 8] as one number."""
+    """The eight bytes array[index : index + 8] as one integer."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = place(context, builder, signature.args[0], *arguments)
+        pointer = pointer_to(context, builder, signature.args[0], *arguments)
         return builder.load(builder.bitcast(pointer, ir.IntType(64).as_pointer()), align=1)
 
     return types.uint64(array, types.intp), code
@@ -129,10 +128,10 @@ def eight(typing: Any, array: Any, index: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def touch(typing: Any, array: Any, index: Any) -> Any:
-    """Read array[index], 32 bits, and do nothing with it: unlike when it is asked for, its line then is there."""
+    """Read array[index], 32 bits, and drop it: unlike after a prefetch, its cache line is certainly loaded."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = place(context, builder, signature.args[0], *arguments)
+        pointer = pointer_to(context, builder, signature.args[0], *arguments)
         builder.load_atomic(builder.bitcast(pointer, ir.IntType(32).as_pointer()), "monotonic", 4)  # stays, unused
         return context.get_dummy_value()
 
@@ -148,7 +147,7 @@ def _spread_out(builder: Any, kind: Floats, value: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def alike(typing: Any, x: Any, value: Any) -> Any:
-    """One float in as many lanes as x has."""
+    """A float in every lane of a vector like x."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return _spread_out(builder, signature.return_type, arguments[1])
@@ -216,12 +215,12 @@ sqrt = _call("sqrt", 1, "The square root.")
 least = _call("minnum", 2, "The smaller of a and b.")
 greatest = _call("maxnum", 2, "The greater of a and b.")
 signed = _call("copysign", 2, "a with the sign of b.")
-_round = _call("rint", 1, "The nearest whole number, of two equally near ones the even.")
+_round = _call("rint", 1, "The nearest integer; of two equally near ones the even one.")
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def _power_of_two(typing: Any, exponent: Any) -> Any:
-    """2 to a whole number between -126 and 127: the number is put where a float keeps its exponent."""
+    """2 to the power of an integer between -126 and 127, which is written into a float's exponent bits."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind = signature.return_type
@@ -313,7 +312,7 @@ def largest(x: Any) -> Any:
 
 @inlined
 def exp(x: Any) -> Any:
-    """e to the x for x between -80 and 80, to about two units of the last place; exactly 1 at 0.
+    """e to the x for x between -80 and 80, to about two ulp; exactly 1 at 0.
 
     x = n ln 2 + r, |r| <= ln 2 / 2; e^r by its Taylor series to the seventh power.
     """
@@ -333,6 +332,6 @@ def exp(x: Any) -> Any:
 
 @inlined
 def sigmoid(x: Any) -> Any:
-    """1 / (1 + e^-x); exactly 1/2 at 0. Beyond 30 it is that of 30."""
+    """1 / (1 + e^-x); exactly 1/2 at 0. x is clamped to [-30, 30]."""
     x = greatest(splat(-30.0), least(splat(30.0), x))
     return div(splat(1.0), add(splat(1.0), exp(sub(splat(0.0), x))))

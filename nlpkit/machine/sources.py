@@ -1,9 +1,9 @@
-"""What a module's kernels depend on: the text of every function and constant they reach, found without importing any.
+"""What a module's kernels depend on: the source of every function and constant they reach, read without importing any.
 
-A key over whole files would make every kernel stale when something beside it changes. Here a name leads to the
-statements that bind it or change it at the top of its module, these to the names in them, and an import to another
-module's. Python's own modules, numba, llvmlite and numpy are not followed, nor is the choice of a level, which is
-named beside.
+A digest of whole files would make every kernel stale when something unrelated in its file changes. Here a name leads to
+the statements that bind it or change it at the top of its module, these to the names in them, and an import to the
+names of another module. Python's own modules, numba, llvmlite and numpy are not followed, nor is the choice of a level:
+callers of `digest` add it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class _Module:
 
 
 def _changes(statement: ast.stmt, name: str) -> bool:
-    """Whether a statement that is no definition binds a name; one that is more than an assignment may change it."""
+    """Whether a statement that is no definition may bind a name. Of an assignment its targets say so; any other may."""
     if isinstance(statement, ast.Assign | ast.AnnAssign):
         targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
         return any(isinstance(node, ast.Name) and node.id == name for part in targets for node in ast.walk(part))
@@ -68,23 +68,23 @@ def reached(module: str, names: Iterable[str]) -> dict[tuple[str, str], str]:
     waiting = [(module, name) for name in names]
     while waiting:
         here, name = waiting.pop()
-        found = _module(here)
-        if found is None or (here, name) in texts:
+        parsed = _module(here)
+        if parsed is None or (here, name) in texts:
             continue
         if name == "":
-            texts[here, name] = found.text
-            waiting += [(here, other) for other in (*found.statements, *found.imports)]
-        elif name in found.statements:
-            texts[here, name] = "".join(found.code(statement) for statement in found.statements[name])
-            for statement in found.statements[name]:
-                waiting += _mentioned(found, statement)
-        elif name in found.imports:
-            waiting.append(_resolved(*found.imports[name]))
+            texts[here, name] = parsed.text
+            waiting += [(here, other) for other in (*parsed.statements, *parsed.imports)]
+        elif name in parsed.statements:
+            texts[here, name] = "".join(parsed.code(statement) for statement in parsed.statements[name])
+            for statement in parsed.statements[name]:
+                waiting += _mentioned(parsed, statement)
+        elif name in parsed.imports:
+            waiting.append(_resolved(*parsed.imports[name]))
     return texts
 
 
 def _mentioned(module: _Module, statement: ast.stmt) -> Iterator[tuple[str, str]]:
-    """Names of modules in a statement. Of an imported module only the attributes that are named are meant."""
+    """(module, name) of each name in a statement. Of an imported module only the named attributes count."""
     bases = set()
     for node in ast.walk(statement):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
@@ -97,7 +97,7 @@ def _mentioned(module: _Module, statement: ast.stmt) -> Iterator[tuple[str, str]
 
 
 def _resolved(module: str, name: str) -> tuple[str, str]:
-    """A name of a package may be one of its modules."""
+    """Replace (package, name) by (module, "") where the name is a module of the package."""
     if name and module.partition(".")[0] not in _OUTSIDE and _module(f"{module}.{name}") is not None:
         return f"{module}.{name}", ""
     return module, name
@@ -105,7 +105,7 @@ def _resolved(module: str, name: str) -> tuple[str, str]:
 
 @cache
 def _module(name: str) -> _Module | None:
-    """None: it is not ours, or is no module."""
+    """None: it is outside, or no module."""
     if name.partition(".")[0] in _OUTSIDE or name == _BESIDE:
         return None
     path = _path(name)
@@ -114,7 +114,7 @@ def _module(name: str) -> _Module | None:
 
 @cache
 def _path(name: str) -> Path | None:
-    """A module's file. Only where the first package lies is asked of Python, which imports packages to say more."""
+    """A module's file. Python only locates the top package: to locate more it would import packages."""
     top, *rest = name.split(".")
     spec = find_spec(top)
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
@@ -129,11 +129,11 @@ def _path(name: str) -> Path | None:
 
 
 def entries(module: str) -> list[str]:
-    """The kernels that a module defines, by their decorator."""
-    found = _module(module)
-    if found is None:
+    """The names of a module's kernels, by their decorator."""
+    parsed = _module(module)
+    if parsed is None:
         return []
-    parts = [part for statements in found.statements.values() for part in statements]
+    parts = [part for statements in parsed.statements.values() for part in statements]
     return sorted(
         part.name
         for part in parts
@@ -143,7 +143,7 @@ def entries(module: str) -> list[str]:
 
 
 def digest(module: str, more: Iterable[str], names: Iterable[str] | None = None) -> str:
-    """A number for what a module's kernels (or ``names``) reach, and what else matters."""
+    """A digest of everything that a module's kernels (or ``names``) reach, and of ``more``."""
     texts = sorted(reached(module, entries(module) if names is None else names).items())
     parts = [part for (where, name), text in texts for part in (where, name, text)]
     return hashlib.sha256("\0".join([*parts, *more]).encode()).hexdigest()[:32]

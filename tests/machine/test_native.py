@@ -187,22 +187,22 @@ def test_the_same_bytes_wherever_and_for_whom_they_are_made(
     monkeypatch.setenv("NUMBA_CPU_NAME", "generic")  # is numba's, and no matter of ours
     monkeypatch.setenv("PYTHONPATH", str(moved))
     assert native.compile_apart("caller", "aarch64", load=False) == first
-    found = Object.unpacked(first)
+    found = Object.from_bytes(first)
     assert found is not None and set(found.kernels) == {"caller", "total", "first"}
     if sys.platform == "linux":
         assert found.code[:4] == b"\x7fELF" and int.from_bytes(found.code[18:20], "little") == 183
 
 
 def test_damage_is_seen() -> None:
-    whole = Object({"a": (["int"], "int")}, "nobody", b"code").packed()
-    assert Object.unpacked(whole) == Object({"a": (["int"], "int")}, "nobody", b"code")
+    whole = Object({"a": (["int"], "int")}, "nobody", b"code").to_bytes()
+    assert Object.from_bytes(whole) == Object({"a": (["int"], "int")}, "nobody", b"code")
     for damaged in (whole[:-1], whole + b"x", whole.replace(b"code", b"cods"), whole[:20], b"", b"[]\n", b"\xff\n"):
-        assert Object.unpacked(damaged) is None
+        assert Object.from_bytes(damaged) is None
 
 
 def test_a_damaged_object_is_made_anew(room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    content = Object({"caller": (["int"], "int")}, "nobody", b"code").packed()
+    content = Object({"caller": (["int"], "int")}, "nobody", b"code").to_bytes()
     monkeypatch.setattr(native, "compile_apart", lambda *given, **how: made.append(1) or content)
     for _ in range(2):
         native._object("caller")
@@ -218,7 +218,7 @@ def test_a_kernel_that_needs_numba_when_it_runs_is_refused(room: Path) -> None:
         "import numpy as np\nfrom nlpkit.machine.kernel import Doubles, kernel\n"
         "@kernel\ndef needy(a: Doubles) -> int:\n    return len(np.unique(a))\n"
     )
-    with pytest.raises(RunError, match="needy cannot be compiled for this processor"):
+    with pytest.raises(RunError, match="needy cannot be compiled for this CPU"):
         Kernels("needy").needy(np.zeros(3))
     assert not Kernels("needy").ready(compile=True)
 
@@ -238,8 +238,8 @@ def test_levels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(level.VARIABLE, "native")
     assert level.chosen().name == "native" and level.chosen().triple
     monkeypatch.setattr(level, "runs", lambda wanted: False)
-    with pytest.raises(UserError, match="does not have"):
-        native._kept("nlpkit.kernels.adamw_code")
+    with pytest.raises(UserError, match="does not run"):
+        native._find("nlpkit.kernels.adamw_code")
 
 
 def test_old_objects_are_removed(tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_old_objects_are_removed(tmp_path: Path) -> None:
 
 
 def test_who_waits_is_told(room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "compile_apart", lambda *given, **how: Object({}, "nobody", b"").packed())
+    monkeypatch.setattr(native, "compile_apart", lambda *given, **how: Object({}, "nobody", b"").to_bytes())
     heard: list[dict[str, Any]] = []
     with events.listen(heard.append):
         native._object("caller")

@@ -15,7 +15,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from nlpkit.machine.kernel import helper, inlined
-from nlpkit.machine.simd import place
+from nlpkit.machine.simd import pointer_to
 from nlpkit.vectors.word2vec.rounds import LINE as _LINE
 
 _ARRIVED, _TURN, _TAKEN, _ASLEEP = 0, _LINE, 2 * _LINE, 3 * _LINE
@@ -26,7 +26,7 @@ _WAIT, _WAKE = 128, 129  # a futex of this process only
 @intrinsic  # type: ignore[untyped-decorator]
 def _fetch_add(typing: Any, array: Any, index: Any, value: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = place(context, builder, signature.args[0], *arguments[:2])
+        pointer = pointer_to(context, builder, signature.args[0], *arguments[:2])
         return builder.atomic_rmw("add", pointer, arguments[2], "seq_cst")
 
     return types.int64(array, types.intp, types.int64), code
@@ -35,7 +35,7 @@ def _fetch_add(typing: Any, array: Any, index: Any, value: Any) -> Any:
 @intrinsic  # type: ignore[untyped-decorator]
 def _read(typing: Any, array: Any, index: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = place(context, builder, signature.args[0], *arguments)
+        pointer = pointer_to(context, builder, signature.args[0], *arguments)
         return builder.load_atomic(pointer, "acquire", 8)
 
     return types.int64(array, types.intp), code
@@ -44,7 +44,7 @@ def _read(typing: Any, array: Any, index: Any) -> Any:
 @intrinsic  # type: ignore[untyped-decorator]
 def _write(typing: Any, array: Any, index: Any, value: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = place(context, builder, signature.args[0], *arguments[:2])
+        pointer = pointer_to(context, builder, signature.args[0], *arguments[:2])
         builder.store_atomic(arguments[2], pointer, "release", 8)
         return context.get_dummy_value()
 
@@ -71,7 +71,7 @@ def _futex(typing: Any, syscall: Any, number: Any, array: Any, index: Any, opera
         address, number, array, index, operation, value = arguments
         long = ir.IntType(64)
         kind = ir.FunctionType(long, [long], var_arg=True)
-        where = builder.ptrtoint(place(context, builder, signature.args[2], array, index), long)
+        where = builder.ptrtoint(pointer_to(context, builder, signature.args[2], array, index), long)
         function = builder.inttoptr(address, kind.as_pointer())
         builder.call(function, [number, where, operation, value, long(0), long(0), long(0)])
         return context.get_dummy_value()
