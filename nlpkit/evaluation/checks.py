@@ -26,8 +26,11 @@ class Bound:
         """The metric's measured value. Errors: one that this data does not have (the F1 of a label that neither occurs
         nor was guessed, a value that is not defined)."""
         if self.metric not in metrics or metrics[self.metric]["value"] is None:
-            raise UserError(f'metric "{self.metric}" could not be measured on this data', where=f"--{self.side}",
-                            hint=f"measured: {', '.join(metrics)}")  # fmt: skip
+            raise UserError(
+                f'metric "{self.metric}" could not be measured on this data',
+                where=f"--{self.side}",
+                hint=f"measured: {', '.join(metrics)}",
+            )
         return float(metrics[self.metric]["value"])
 
 

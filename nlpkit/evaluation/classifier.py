@@ -40,13 +40,21 @@ def names(loaded: Loaded) -> list[str]:
 def evaluate(loaded: Loaded, data: Path, other: Loaded | None, options: Mapping[str, Any]) -> dict[str, Any]:
     """The result of a classifier on a labelled file. Errors: as `labelled.read`; a file with none, an unknown label."""
     if data.suffix == ".safetensors":
-        raise UserError(f"is a {file.read(data).kind} file, and the model a classifier", where=data,
-                        hint="give a labelled file, or measure the model before it was fine-tuned")  # fmt: skip
+        raise UserError(
+            f"is a {file.read(data).kind} file, and the model a classifier",
+            where=data,
+            hint="give a labelled file, or measure the model before it was fine-tuned",
+        )
     refuse({name: options[name] for name in ("stride", "cut", "mask_ratio", "mask_mix")}, "the model is a classifier")
     task, encoder = labeller(loaded, options)
     rival = None if other is None else _rival(other, task, options)
-    columns = {"text": task.text, "pair": task.pair, "label": task.label, "on_error": options["on_error"],
-               "format": options["format"]}  # fmt: skip
+    columns = {
+        "text": task.text,
+        "pair": task.pair,
+        "label": task.label,
+        "on_error": options["on_error"],
+        "format": options["format"],
+    }
     examples = labelled.read(data, **columns)
     truth = task.classes(examples)
     taught = None if options["train"] is None else labelled.read(options["train"], **columns)
@@ -56,11 +64,15 @@ def evaluate(loaded: Loaded, data: Path, other: Loaded | None, options: Mapping[
     result: dict[str, Any] = {
         "task": task.name,
         "data": {"name": data.name, "sha256": sha256(data), "examples": len(truth)},
-        "settings": {"seed": drawing.seed, "resamples": drawing.resamples, "level": intervals.LEVEL,
-                     "max_len": encoder.max_len},
+        "settings": {
+            "seed": drawing.seed,
+            "resamples": drawing.resamples,
+            "level": intervals.LEVEL,
+            "max_len": encoder.max_len,
+        },
         **measure(task, truth, scores, drawing),
         "speed": {"model": speed},
-    }  # fmt: skip
+    }
     if taught is not None and known is not None:
         result["baselines"] = beside(task, taught, known, examples, truth, drawing)
     if other is not None and rival is not None:
@@ -80,9 +92,13 @@ def _scores(
 
     def work() -> Scores:
         return score(
-            loaded.model, task, sequences, batch_tokens=options["batch_tokens"], device=options["device"],
+            loaded.model,
+            task,
+            sequences,
+            batch_tokens=options["batch_tokens"],
+            device=options["device"],
             progress=lambda done: events.emit("progress", label=name, done=done, total=len(sequences), unit="examples"),
-        )  # fmt: skip
+        )
 
     return timed(work, len(sequences))
 
@@ -90,8 +106,11 @@ def _scores(
 def _rival(other: Loaded, task: Classify, options: Mapping[str, Any]) -> tuple[Classify, Encoder]:
     """How the second model reads the same columns, to the same length if one is given. Errors: other labels."""
     if set((other.config.get("task") or {}).get("labels", ())) != set(task.labels):
-        raise UserError("does not know the same labels, so it cannot be compared", where=other.path,
-                        hint=f"the first model's: {', '.join(task.labels)}")  # fmt: skip
+        raise UserError(
+            "does not know the same labels, so it cannot be compared",
+            where=other.path,
+            hint=f"the first model's: {', '.join(task.labels)}",
+        )
     columns = {"text": task.text, "pair": task.pair, "label": task.label}
     return labeller(other, {**columns, "max_len": options["max_len"]})
 

@@ -51,9 +51,12 @@ def check_metrics(loaded: Loaded, data: Path, bounds: Sequence[str], format: str
     if wrong or labels:
         what = f"{wrong[0]} cannot be measured" if wrong else f'the labels of {data.name} (column "label") say nothing'
         own = ", ".join(names(loaded))
-        raise UserError(f"has no classifier: it was pre-trained, but not fine-tuned, so {what}", where=loaded.path,
-                        hint=f"nlpkit finetune {loaded.path.name} train.jsonl -o classifier.safetensors makes one; "
-                             f"as a language model it has {own}, which --min and --max name")  # fmt: skip
+        raise UserError(
+            f"has no classifier: it was pre-trained, but not fine-tuned, so {what}",
+            where=loaded.path,
+            hint=f"nlpkit finetune {loaded.path.name} train.jsonl -o classifier.safetensors makes one; "
+            f"as a language model it has {own}, which --min and --max name",
+        )
 
 
 def objective(loaded: Loaded) -> str:
@@ -61,9 +64,10 @@ def objective(loaded: Loaded) -> str:
     wanted = loaded.family.objective
     if wanted not in loaded.model.heads:
         raise UserError(
-            f'has neither a classifier nor a head "{wanted}", so there is nothing to measure', where=loaded.path,
+            f'has neither a classifier nor a head "{wanted}", so there is nothing to measure',
+            where=loaded.path,
             hint="nlpkit finetune makes a classifier of it",
-        )  # fmt: skip
+        )
     return wanted
 
 
@@ -96,13 +100,19 @@ def evaluate(
         guessed = take_exam(exam, frequency, batch_tokens=options["batch_tokens"])
         result: dict[str, Any] = {
             "task": asked,
-            "data": {"name": text.name, "sha256": text.sha256, "tokens": files.n_tokens, "sequences": exam.n,
-                     "answers": int(answers.counts.sum()), "bytes": n_bytes},
+            "data": {
+                "name": text.name,
+                "sha256": text.sha256,
+                "tokens": files.n_tokens,
+                "sequences": exam.n,
+                "answers": int(answers.counts.sum()),
+                "bytes": n_bytes,
+            },
             "settings": _settings(asked, max_len, options),
             "metrics": _measured(answers, options, n_bytes),
             "baselines": {"unigram": {**_measured(guessed, options, n_bytes)}},
             "speed": {"model": speed},
-        }  # fmt: skip
+        }
         if other is not None:
             theirs, result["speed"]["against"] = _take(exam, other, options, "against")
             result["against"] = {"metrics": _measured(theirs, options, n_bytes)}
@@ -152,20 +162,37 @@ def _settings(asked: str, max_len: int, options: Mapping[str, Any]) -> dict[str,
     """What the numbers depend on."""
     own: dict[str, Any] = {"stride": options["stride"] or max_len}
     if asked == "mlm":
-        own = {"cut": options["cut"], "mask_ratio": options["mask_ratio"] or mlm.RATIO,
-               "mask_mix": options["mask_mix"] or mlm.MIX}  # fmt: skip
-    return {"seed": options["seed"], "resamples": options["resamples"], "level": intervals.LEVEL, "max_len": max_len,
-            **own}  # fmt: skip
+        own = {
+            "cut": options["cut"],
+            "mask_ratio": options["mask_ratio"] or mlm.RATIO,
+            "mask_mix": options["mask_mix"] or mlm.MIX,
+        }
+    return {
+        "seed": options["seed"],
+        "resamples": options["resamples"],
+        "level": intervals.LEVEL,
+        "max_len": max_len,
+        **own,
+    }
 
 
 def _check_comparable(other: Loaded, files: TokenFiles, asked: str, max_len: int) -> None:
     """Errors: what keeps a second model from being asked the same."""
     if other.need_tokenizer().fingerprint != files.tokenizer.fingerprint:
-        raise UserError("has another tokenizer, so it is not asked the same", where=other.path,
-                        hint="measure each by itself and compare bits_per_byte")  # fmt: skip
+        raise UserError(
+            "has another tokenizer, so it is not asked the same",
+            where=other.path,
+            hint="measure each by itself and compare bits_per_byte",
+        )
     if objective(other) != asked:
-        raise UserError(f"answers {objective(other)}, the first model {asked}", where=other.path,
-                        hint="masked and causal models are asked different things")  # fmt: skip
+        raise UserError(
+            f"answers {objective(other)}, the first model {asked}",
+            where=other.path,
+            hint="masked and causal models are asked different things",
+        )
     if other.model.config.max_len < max_len:
-        raise UserError(f"reads at most {other.model.config.max_len} tokens", where=other.path,
-                        hint=f"--max-len {other.model.config.max_len} measures both alike")  # fmt: skip
+        raise UserError(
+            f"reads at most {other.model.config.max_len} tokens",
+            where=other.path,
+            hint=f"--max-len {other.model.config.max_len} measures both alike",
+        )

@@ -122,9 +122,11 @@ class EveryToken:
             new = (windows[owner] == 0) | (offset >= self.max_len - self.stride)
             chosen = np.flatnonzero(new & text)
             batch = Batch(
-                tokens=torch.from_numpy(tokens), packing=Packing.of(lengths.tolist()),
-                examples=torch.from_numpy(windows), special=torch.zeros(len(tokens), dtype=torch.bool),
-            )  # fmt: skip
+                tokens=torch.from_numpy(tokens),
+                packing=Packing.of(lengths.tolist()),
+                examples=torch.from_numpy(windows),
+                special=torch.zeros(len(tokens), dtype=torch.bool),
+            )
             yield Asked(batch, chosen, following[chosen], windows, owner[chosen])
 
     def _take(self, place: Ids, ends: Ids) -> tuple[Ids, NDArray[np.bool_]]:

@@ -268,9 +268,15 @@ class Attend(nn.Module):
                 added = torch.zeros_like(added).masked_fill(~sight, -torch.inf)
             allowed = added.expand(run.count, self.heads, run.length, keys).contiguous()
         return answer.attend(
-            qkv, kept, heads=self.heads, scale=self.scale, sequences=run.count, before=before,
-            causal=isinstance(sight, str) and sight == "causal", mask=allowed,
-        )  # fmt: skip
+            qkv,
+            kept,
+            heads=self.heads,
+            scale=self.scale,
+            sequences=run.count,
+            before=before,
+            causal=isinstance(sight, str) and sight == "causal",
+            mask=allowed,
+        )
 
     def _room(self, memory: Memory, run: Run, model: int) -> tuple[Tensor, Tensor]:
         """A memory's buffers with room for what is read now."""

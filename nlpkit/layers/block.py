@@ -95,9 +95,15 @@ class Stack(Brick):
             raise ValueError(f"the order {self.order} does not use each of {len(blocks)} blocks")
 
     def forward(
-        self, x_ND: Tensor, packing: Packing, mask: Mask, *, keep: bool = False, cache: Cache | None = None,
+        self,
+        x_ND: Tensor,
+        packing: Packing,
+        mask: Mask,
+        *,
+        keep: bool = False,
+        cache: Cache | None = None,
         places: Tensor | None = None,
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:  # fmt: skip
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The output, of every token or of those at ``places``, and with ``keep`` the input and each block's output
         (before the last norm)."""
         kept = [x_ND] if keep else []
@@ -127,7 +133,9 @@ def use_checkpointing(model: nn.Module, on: bool) -> None:
     """Let every `Stack` of a model compute its blocks again in the backward, or not. Errors: a model without one."""
     found = stacks(model)
     if on and not found:
-        raise UserError("checkpointing computes blocks again, and this model's family has no stack of blocks",
-                        hint="leave out --checkpointing")  # fmt: skip
+        raise UserError(
+            "checkpointing computes blocks again, and this model's family has no stack of blocks",
+            hint="leave out --checkpointing",
+        )
     for stack in found:
         stack.checkpointing = on

@@ -106,8 +106,9 @@ class _FeedForward(torch.autograd.Function):
     the memory of what it is the slope at, and the gradient is multiplied where it lies."""
 
     @staticmethod
-    def forward(ctx: Any, x_ND: Tensor, up_FD: Tensor, up_F: Tensor | None, down_DF: Tensor, down_D: Tensor | None,
-                tanh: bool) -> Tensor:  # fmt: skip
+    def forward(
+        ctx: Any, x_ND: Tensor, up_FD: Tensor, up_F: Tensor | None, down_DF: Tensor, down_D: Tensor | None, tanh: bool
+    ) -> Tensor:
         slope_NF = product.forward(x_ND, up_FD, up_F)
         act_NF = fused.gelu_(slope_NF, tanh)
         ctx.save_for_backward(x_ND, up_FD, down_DF, act_NF, slope_NF)

@@ -85,9 +85,13 @@ class Bert(Model):
         self.config = config
         d_model, eps = config.d_model, config.norm_eps
         self.embeddings = Embeddings(
-            config.vocab_size, d_model, config.max_len, segments=config.n_segments, norm=LayerNorm(d_model, eps),
+            config.vocab_size,
+            d_model,
+            config.max_len,
+            segments=config.n_segments,
+            norm=LayerNorm(d_model, eps),
             dropout=config.dropout,
-        )  # fmt: skip
+        )
         self.encoder = Stack(
             [
                 PostNorm(
@@ -165,25 +169,44 @@ HUGGINGFACE = HuggingFace(
     },
     pooling=("pooler",),
     fields={
-        "vocab_size": "vocab_size", "d_model": "hidden_size", "n_layers": "num_hidden_layers",
-        "n_heads": "num_attention_heads", "d_ff": "intermediate_size", "max_len": "max_position_embeddings",
-        "dropout": "hidden_dropout_prob", "attention_dropout": "attention_probs_dropout_prob",
-        "norm_eps": "layer_norm_eps", "n_segments": "type_vocab_size", "activation": "hidden_act",
+        "vocab_size": "vocab_size",
+        "d_model": "hidden_size",
+        "n_layers": "num_hidden_layers",
+        "n_heads": "num_attention_heads",
+        "d_ff": "intermediate_size",
+        "max_len": "max_position_embeddings",
+        "dropout": "hidden_dropout_prob",
+        "attention_dropout": "attention_probs_dropout_prob",
+        "norm_eps": "layer_norm_eps",
+        "n_segments": "type_vocab_size",
+        "activation": "hidden_act",
     },
     defaults={
-        "vocab_size": 30522, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
-        "intermediate_size": 3072, "max_position_embeddings": 512, "hidden_dropout_prob": 0.1,
-        "attention_probs_dropout_prob": 0.1, "layer_norm_eps": 1e-12, "type_vocab_size": 2, "hidden_act": "gelu",
+        "vocab_size": 30522,
+        "hidden_size": 768,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "intermediate_size": 3072,
+        "max_position_embeddings": 512,
+        "hidden_dropout_prob": 0.1,
+        "attention_probs_dropout_prob": 0.1,
+        "layer_norm_eps": 1e-12,
+        "type_vocab_size": 2,
+        "hidden_act": "gelu",
     },
-    fixed={"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False,
-           "tie_word_embeddings": True},
+    fixed={
+        "position_embedding_type": "absolute",
+        "is_decoder": False,
+        "add_cross_attention": False,
+        "tie_word_embeddings": True,
+    },
     tied={
         "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
         "cls.predictions.decoder.bias": "cls.predictions.bias",
     },
     ignored=r"(bert\.)?embeddings\.position_ids",
     absent={"pooler": "pooler.dense.weight"},
-)  # fmt: skip
+)
 
 FAMILY = Family(
     name="bert",

@@ -41,8 +41,12 @@ class Loaded:
         same = kept.get("options") == (int8, device) and kept["versions"] == versions
         if not same or any(a is not b for a, b in zip(weights, kept["weights"], strict=True)):
             copied = replace(self, model=copy.deepcopy(self.model).eval(), _answering={})
-            kept.update(options=(int8, device), versions=versions, weights=weights,
-                        copy=to_answer(copied, int8=int8, device=device))  # fmt: skip
+            kept.update(
+                options=(int8, device),
+                versions=versions,
+                weights=weights,
+                copy=to_answer(copied, int8=int8, device=device),
+            )
         answering: Loaded = kept["copy"]
         return answering
 
@@ -57,9 +61,10 @@ class Loaded:
         most = int(self.model.config.max_len)
         if max_len is not None and not 4 <= max_len <= most:
             raise UserError(
-                f"max-len is {max_len}, expected 4 to {most}, which is what the model reads", where=self.path,
+                f"max-len is {max_len}, expected 4 to {most}, which is what the model reads",
+                where=self.path,
                 hint="longer sequences need a model that was pre-trained with a larger --max-len",
-            )  # fmt: skip
+            )
         return max_len or most
 
 
@@ -73,8 +78,11 @@ def to_answer(loaded: Loaded, *, int8: bool, device: str) -> Loaded:
         answering.prepare(loaded.model, eight.Product if int8 else answering.Product)
         heap.give_back(False)  # one batch frees what the next asks for
     elif int8:
-        raise UserError(f"products of 8 bits are for a processor, and device is {device}", where=loaded.path,
-                        hint="leave out --int8 or --device")  # fmt: skip
+        raise UserError(
+            f"products of 8 bits are for a processor, and device is {device}",
+            where=loaded.path,
+            hint="leave out --int8 or --device",
+        )
     return loaded
 
 
@@ -139,8 +147,11 @@ def load_tensors(network: Model, tensors: Mapping[str, np.ndarray], *, where: Pa
     for name, value in tensors.items():
         tensor = torch.from_numpy(np.array(value, np.float32, order="C"))
         if not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():  # a sum alone may overflow
-            raise RunError(f'its weights are not numbers: tensor "{name}"', where=where,
-                           hint="the training that made it diverged, or the file is damaged")  # fmt: skip
+            raise RunError(
+                f'its weights are not numbers: tensor "{name}"',
+                where=where,
+                hint="the training that made it diverged, or the file is damaged",
+            )
         is_parameter = isinstance(state[name], nn.Parameter)
         values[id(state[name])] = nn.Parameter(tensor) if is_parameter else tensor
     # By identity, so that modules that shared a tensor share it again.

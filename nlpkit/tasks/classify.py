@@ -118,8 +118,10 @@ def restore(config: Mapping[str, Any]) -> Classify:
     """From a model's config. A model of another tool says no more than its labels. Errors: one label, whose probability
     would always be 1."""
     if len(config["labels"]) < 2:
-        raise UserError("its classifier has one output, and its config does not say what that means",
-                        hint="import it again: nlpkit reads one output as a score")  # fmt: skip
+        raise UserError(
+            "its classifier has one output, and its config does not say what that means",
+            hint="import it again: nlpkit reads one output as a score",
+        )
     if config.get("pooling") is not None:
         choose(POOLINGS, str(config["pooling"]), field="pooling")
     known = {item.name for item in fields(Classify)}

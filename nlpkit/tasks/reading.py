@@ -27,8 +27,11 @@ def reader(loaded: Loaded, options: Mapping[str, Any]) -> tuple[Task, Encoder]:
     are there and not None, what it was taught with. Errors: a model without a classifier."""
     kept = loaded.config.get("task")
     if not kept:
-        raise UserError("has no classifier: it was pre-trained, but not fine-tuned", where=loaded.path,
-                        hint=f"nlpkit finetune {loaded.path.name} train.jsonl -o classifier.safetensors")  # fmt: skip
+        raise UserError(
+            "has no classifier: it was pre-trained, but not fine-tuned",
+            where=loaded.path,
+            hint=f"nlpkit finetune {loaded.path.name} train.jsonl -o classifier.safetensors",
+        )
     given = {name: options[name] for name in ("text", "pair", "label") if options.get(name)}
     try:
         task = tasks.restored({**kept, **given})
@@ -41,8 +44,11 @@ def labeller(loaded: Loaded, options: Mapping[str, Any]) -> tuple[Classify, Enco
     """As `reader`, for what needs labels. Errors: a model that answers something else, such as one number."""
     task, encoder = reader(loaded, options)
     if type(task) is not Classify:
-        raise UserError(f"has a head for {task.name}, which knows no labels", where=loaded.path,
-                        hint="nlpkit predict prints its answers")  # fmt: skip
+        raise UserError(
+            f"has a head for {task.name}, which knows no labels",
+            where=loaded.path,
+            hint="nlpkit predict prints its answers",
+        )
     return task, encoder
 
 
@@ -50,6 +56,8 @@ def encode(task: Task, examples: Examples, encoder: Encoder, name: str) -> Seque
     """The task's sequences; what was cut is said."""
     sequences = task.encode(examples, encoder)
     if sequences.truncated:
-        events.note(f"{name}: {sequences.truncated:,} of {len(sequences):,} examples are longer than "
-                    f"{encoder.max_len} tokens and were cut")  # fmt: skip
+        events.note(
+            f"{name}: {sequences.truncated:,} of {len(sequences):,} examples are longer than "
+            f"{encoder.max_len} tokens and were cut"
+        )
     return sequences

@@ -42,8 +42,11 @@ class Score(Classify):
         return [{"score": round(float(value), 6)} for value in ACTIVATIONS[self.activation](scores[:, 0])]
 
     def classes(self, examples: Examples) -> Any:
-        raise UserError("the model gives a score and knows no labels", where=examples.path,
-                        hint="nlpkit predict prints the score of each text")  # fmt: skip
+        raise UserError(
+            "the model gives a score and knows no labels",
+            where=examples.path,
+            hint="nlpkit predict prints the score of each text",
+        )
 
 
 def learn(examples: Examples, options: Mapping[str, Any]) -> Score:

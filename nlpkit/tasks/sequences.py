@@ -39,9 +39,11 @@ class Sequences:
     def batch(self, examples: Ids, epoch: int = 0) -> Batch:
         """The sequences of these numbers as one batch; the same in every epoch."""
         return pack(
-            [self.framed[number] for number in examples], examples, segments=self.segments,
+            [self.framed[number] for number in examples],
+            examples,
+            segments=self.segments,
             labels={name: torch.from_numpy(values[examples]) for name, values in self.labels.items()},
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True)

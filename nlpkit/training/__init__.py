@@ -1,1 +1,1 @@
-"""The training loop (one) and what it stands on: optimizer, schedules, resume state, stopping."""
+"""The training loop and what it uses: optimizers, schedules, precision, resume state, several processes."""

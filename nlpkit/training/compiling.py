@@ -1,8 +1,8 @@
 """torch.compile, for GPUs: what lies between the products of a block becomes one kernel each.
 
 Compiled are the parts that work token by token, feed-forward layers and norms, once for all layers and any number of
-tokens. Attention is torch's fused one already. On a processor kernels of nlpkit's own do the same (nlpkit/layers), so
-it is refused there. Fused kernels round otherwise, so the option is recorded and is no *how*.
+tokens. Attention is torch's fused one already. On a CPU nlpkit's kernels do the same (nlpkit/kernels), so the option is
+refused there. Fused kernels round differently, so the option is recorded and counts as one that changes bytes.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from nlpkit.layers.feedforward import FeedForward
 from nlpkit.layers.norm import LayerNorm
 
 
-def check_compile(asked: bool, device: str) -> None:
-    """Errors: a processor."""
-    if asked and torch.device(device).type == "cpu":
-        raise UserError("compile is for GPUs: on a processor nlpkit computes with kernels of its own",
-                        hint="leave it out, or give --device cuda")  # fmt: skip
+def check_compile(requested: bool, device: str) -> None:
+    """Errors: UserError on a CPU."""
+    if requested and torch.device(device).type == "cpu":
+        raise UserError(
+            "compile is for GPUs: on a CPU nlpkit computes with its own compiled kernels",
+            hint="leave out --compile, or give --device cuda",
+        )
 
 
 def compile_parts(model: nn.Module, backend: str = "inductor") -> None:

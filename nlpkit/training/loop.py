@@ -1,7 +1,7 @@
-"""THE training loop. Pre-training, fine-tuning and distillation give it an objective; none has another.
+"""The training loop. Pre-training, fine-tuning and distillation all use it, each with its own objective.
 
-A step: read its ``accumulate`` batches, let the objective corrupt them, count their answers, run each forward and
-backward with its share of the whole, clip, update. Everything random in a step is a function of (seed, step) or of
+A step: read its ``accumulate`` batches, let the objective corrupt them, count their targets, run forward and backward
+of each with its weight in the mean, clip, update. Everything random in a step is a function of (seed, step) or of
 (seed, epoch, example), so a run that was killed and resumed computes what it would have computed.
 """
 
@@ -46,7 +46,7 @@ from nlpkit.training.settings import Settings
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured during training. ``score`` chooses the best weights: larger is better."""
+    """Metrics on held-out data during training. ``score`` selects the best weights: larger is better."""
 
     score: float
     metrics: dict[str, float]
@@ -54,8 +54,8 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Computed:
-    """Of a step: each term's sum of losses and number of answers, and the tokens, of all processes; the floating-point
-    operations of this one."""
+    """Results of a step: each term's sum of losses and number of targets, and the tokens, over all processes; the
+    floating-point operations of this process."""
 
     sums: dict[str, float]
     counts: dict[str, int]
@@ -122,12 +122,16 @@ def train(
         resume.save(run, progress, model=weights(model), optimizer=moments, best=best)
 
     events.emit(
-        "training", **run.provenance(), output=run.output.name, parameters=estimate.parameters(model),
-        step=progress.step, steps=settings.steps,
-    )  # fmt: skip
+        "training",
+        **run.provenance(),
+        output=run.output.name,
+        parameters=estimate.parameters(model),
+        step=progress.step,
+        steps=settings.steps,
+    )
     batches = source.read(progress.position, settings.parts, gradients.parts)
     losses, saves, norm = Losses(), Saves(run, settings.save_every), 0.0
-    with StopSignal() as stop, distributed.answering():
+    with StopSignal() as stop, distributed.raising_lost():
         while progress.step < settings.steps and not progress.stopped:
             model.train()
             read = next(batches)
@@ -146,16 +150,16 @@ def train(
                 paused = time.monotonic()
                 if judge(progress, evaluate(model), settings):
                     best = {name: np.array(value) for name, value in weights(model).items()}
-                losses.began += time.monotonic() - paused  # no tokens are learnt meanwhile
-            # All processes stop after the same step, and process 0 has the clock.
-            said = distributed.gather([float(stop.requested), float(saves.due(progress.step))])
-            stopping, saving = any(asked for asked, _ in said), bool(said[0][1])
+                losses.began += time.monotonic() - paused  # the speed is that of training, without evaluations
+            # All processes must stop after the same step, and save when the clock of process 0 says so.
+            flags = distributed.gather([float(stop.requested), float(saves.due(progress.step))])
+            stopping, saving = any(stops for stops, _ in flags), bool(flags[0][1])
             unfinished = progress.step < settings.steps
             if stopping or (saving and unfinished):
                 save()
                 where = f"at step {progress.step:,} of {settings.steps:,}"
                 saves.saved(stop=stopping and unfinished, where=where)
-    with distributed.answering():
+    with distributed.raising_lost():
         gradients.close(model)
     if best:
         load_weights(model, best)
@@ -166,7 +170,7 @@ def train(
 
 
 def reduction_for(model: Model, settings: Settings, device: str) -> Local:
-    """How the gradients of the parts become one: in this process, or among several."""
+    """How the gradients of the parts are summed: in this process, or among several."""
     if world().size == 1:
         return Local(model, settings.parts)
     return Sharded(model, settings.parts, device) if settings.parallel == "fsdp" else Replicated(model, settings.parts)
@@ -194,9 +198,9 @@ def forward_backward(
 ) -> Computed:
     """Gradients of one update, times ``scale``, from one or more batches.
 
-    ``read`` has this process's parts. The counts of all batches are known before the first backward, so every answer
-    weighs the same whatever batch or part it is in (a mean of means would favour short batches). Each part draws its
-    own dropout, so that it does not matter which process computes it.
+    ``read`` has this process's parts. The counts of all batches are known before the first backward, so every target
+    weighs the same whatever batch or part it is in (a mean of means would favour short batches). Each part has its own
+    dropout seed, so that the result does not depend on which process computes it.
     """
     device = local_device(settings.device)
     tasks = prepare(objective, read, settings, gradients)
@@ -204,8 +208,8 @@ def forward_backward(
     sums, before = dict.fromkeys(counts, 0.0), cost.counted()
     address = Address(settings.seed, ("dropout", step))
     torch.manual_seed(address.torch_seed())
-    for place, task in enumerate(tasks):
-        following = tasks[place + 1].part if place + 1 < len(tasks) else None
+    for index, task in enumerate(tasks):
+        following = tasks[index + 1].part if index + 1 < len(tasks) else None
         gradients.backward_next(task.part, last_of_part=following != task.part, last=following is None)
         if settings.parts > 1:
             torch.manual_seed(address.at(task.number, task.part).torch_seed())
@@ -225,32 +229,32 @@ def forward_backward(
 
 
 def number(value: Tensor) -> float:
-    """A loss as a number; 0 where nothing is computed (`nlpkit.training.planning.simulate`)."""
+    """A loss as a float; 0 where tensors have no values (`nlpkit.training.planning.simulate`)."""
     return 0.0 if isinstance(value, FakeTensor) else value.item()
 
 
 def prepare(objective: Objective, read: Read, settings: Settings, gradients: Local) -> list[Work]:
-    """What this process computes in a step: part by part, and of each all batches."""
-    found = []
+    """What this process computes in a step: part by part, all batches of each."""
+    works = []
     for part, pieces in zip(gradients.parts, read.parts, strict=True):
         for number, piece in enumerate(pieces):
             if piece.empty and not gradients.empties:
                 continue
             batch, target = objective.corrupt(piece.batch, Address(settings.seed, ("objective", read.epoch)))
-            found.append(Work(part, number, batch, target, piece.empty))
-    return found
+            works.append(Work(part, number, batch, target, piece.empty))
+    return works
 
 
 def count(tasks: list[Work], objective: Objective) -> tuple[dict[str, int], int]:
-    """Answers of each term, and tokens, of all parts of a step, in every process."""
+    """Targets of each term, and tokens, over all parts of a step; the same in every process."""
     counts: dict[str, int] = {}
     for task in tasks:
-        for name, answers in task.target.counts.items():
-            counts[name] = counts.get(name, 0) + (0 if task.empty else answers)
+        for name, targets in task.target.counts.items():
+            counts[name] = counts.get(name, 0) + (0 if task.empty else targets)
     tokens = sum(task.batch.packing.total for task in tasks if not task.empty)
     if world().size == 1:
         return counts, tokens
-    # A process without sequences does not know which terms there are.
+    # A process without sequences does not know which terms there are, and sends -1 for each.
     names = list(objective.weights)
     mine = [float(counts.get(name, -1)) for name in names]
     *columns, all_tokens = zip(*distributed.gather([*mine, float(tokens)]), strict=True)
@@ -286,30 +290,37 @@ def due(step: int, settings: Settings) -> bool:
     return step == settings.steps or (settings.eval_every is not None and step % settings.eval_every == 0)
 
 
-def judge(progress: resume.Progress, found: Evaluation, settings: Settings) -> bool:
-    """Enter an evaluation; True when it is the best so far. Out of patience, the run is marked as stopped."""
-    better = progress.best_score is None or found.score > progress.best_score
+def judge(progress: resume.Progress, evaluation: Evaluation, settings: Settings) -> bool:
+    """Record an evaluation; True when it is the best so far. Out of patience, the run is marked as stopped."""
+    better = progress.best_score is None or evaluation.score > progress.best_score
     if better:
-        progress.best_score, progress.best_step, progress.stale = found.score, progress.step, 0
+        progress.best_score, progress.best_step, progress.stale = evaluation.score, progress.step, 0
     else:
         progress.stale += 1
         progress.stopped = settings.patience is not None and progress.stale >= settings.patience
-    events.emit("evaluation", step=progress.step, metrics=found.metrics, score=found.score, best=better)
+    events.emit("evaluation", step=progress.step, metrics=evaluation.metrics, score=evaluation.score, best=better)
     if progress.stopped:
         events.note(f"stopped at step {progress.step:,}: no better score in {progress.stale} evaluations")
     return better
 
 
 def report(losses: Losses, step: int, settings: Settings, norm: float, objective: Objective) -> Losses:
-    """Say how it goes; returns fresh sums."""
+    """Emit the means since the last report; returns empty sums."""
     means = losses.means()
     total = sum(objective.weights[name] * value for name, value in means.items())
     seconds = max(1e-9, time.monotonic() - losses.began)
     events.emit(
-        "step", step=step, steps=settings.steps, loss=total, losses=means, lr=settings.lr_at(step - 1),
-        gradient_norm=norm, tokens=losses.tokens, tokens_per_second=losses.tokens / seconds,
+        "step",
+        step=step,
+        steps=settings.steps,
+        loss=total,
+        losses=means,
+        lr=settings.lr_at(step - 1),
+        gradient_norm=norm,
+        tokens=losses.tokens,
+        tokens_per_second=losses.tokens / seconds,
         operations=losses.operations,
-    )  # fmt: skip
+    )
     return Losses()
 
 
@@ -319,7 +330,7 @@ def weights(model: Model) -> dict[str, np.ndarray]:
 
 
 def load_weights(model: Model, tensors: resume.Arrays) -> None:
-    """The way back."""
+    """Copy saved tensors into the model."""
     state = own_tensors(model)
     assert state.keys() == tensors.keys(), "they were saved by the same command"
     for name, value in state.items():

@@ -1,4 +1,4 @@
-"""The options that every training command has, said once: name, type, default, help, limits.
+"""The options that every training command has, declared once: name, type, default, help, limits.
 
 A stage's function takes ``**training`` and is decorated with `trains`, which puts the options in its signature, with
 the defaults of the command; `flat` puts them beside its other arguments. The command line makes its flags from the same
@@ -37,7 +37,7 @@ def option(
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """What any training command may be told. Units are in the names; absent is None."""
+    """The options of any training command. Units are in the names; absent is None."""
 
     steps: int | None = option(None, "Optimizer steps; 0: write the initial model", absent="by epochs", least=0)
     epochs: int | None = option(None, "Passes over the data", absent="3 unless steps are given", least=1)
@@ -96,10 +96,10 @@ class Training:
 
 
 OPTIONS: dict[str, Field[Any]] = {item.name: item for item in fields(Training)}
-# What a recipe may say (nlpkit/stages/recipes.py), where the command has recipes.
+# Options that a recipe may set (nlpkit/stages/recipes.py), where the command has recipes.
 IN_RECIPES = ("batch_tokens", "optimizer", "lr", "schedule", "warmup_fraction", "weight_decay", "clip_norm")
 PLAIN: dict[str, Any] = {name: OPTIONS[name].default for name in IN_RECIPES}
-# Where a command differs: (default, what None means).
+# Defaults of a command that differ from the above: (default, what None means).
 OTHERWISE: dict[str, dict[str, tuple[Any, str]]] = {
     "pretrain": {
         **{name: (None, f"{value}, or the recipe's") for name, value in PLAIN.items()},
@@ -126,26 +126,27 @@ def annotation_of(command: str, name: str) -> Any:
 def trains(
     command: str, annotation: Callable[[str, str], Any] = annotation_of
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Give a function with ``**training`` all options of training, by name, with the defaults of the command. What is
-    given in ``annotation`` says their types. Errors: of the call, TypeError for a name that is no option."""
+    """Give a function with ``**training`` all options of training, by name, with the defaults of the command.
+    ``annotation`` returns their types. Errors: the decorated function raises TypeError for a name that is no option."""
     defaults = {name: default_of(command, name)[0] for name in OPTIONS}
     types = {name: annotation(command, name) for name in OPTIONS}
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        own = dict(inspect.signature(function).parameters)
-        del own["training"]
+        parameters = dict(inspect.signature(function).parameters)
+        del parameters["training"]
         shared = [inspect.Parameter(name, KEYWORD, default=defaults[name], annotation=types[name]) for name in OPTIONS]
-        last = [own.pop("json").replace(kind=KEYWORD)] if "json" in own else []  # as every command ends
-        signature = inspect.Signature([*own.values(), *shared, *last])
+        # "json" is the last parameter of every command.
+        last = [parameters.pop("json").replace(kind=KEYWORD)] if "json" in parameters else []
+        signature = inspect.Signature([*parameters.values(), *shared, *last])
 
         @functools.wraps(function)
-        def with_options(*args: P.args, **given: P.kwargs) -> R:
-            signature.bind(*args, **given)
-            return function(*args, **{**defaults, **given})  # type: ignore[arg-type]
+        def with_options(*args: P.args, **options: P.kwargs) -> R:
+            signature.bind(*args, **options)
+            return function(*args, **{**defaults, **options})  # type: ignore[arg-type]
 
         with_options.__signature__ = signature  # type: ignore[attr-defined]
-        own_types = {name: kind for name, kind in function.__annotations__.items() if name != "training"}
-        with_options.__annotations__ = {**own_types, **types}
+        function_types = {name: kind for name, kind in function.__annotations__.items() if name != "training"}
+        with_options.__annotations__ = {**function_types, **types}
         return with_options
 
     return decorate

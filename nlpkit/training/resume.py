@@ -1,5 +1,5 @@
-"""The unfinished run of a model: weights, optimizer moments, the best weights so far, the step and the position in the
-data are one file, so weights and optimizer can never be of different steps (`nlpkit.artifact.resume`)."""
+"""The unfinished run of a model: weights, optimizer state, the best weights so far, the step and the position in the
+data are in one file, so weights and optimizer can never be of different steps (`nlpkit.artifact.resume`)."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ class Saved:
 
 def load(run: Run) -> Saved | None:
     """The unfinished run of this target, None when there is none. Errors: those of `nlpkit.artifact.resume.load`."""
-    found = resume.load(run)
-    if found is None:
+    saved_run = resume.load(run)
+    if saved_run is None:
         return None
-    arrays, config = found
+    arrays, config = saved_run
 
     def part(prefix: str) -> dict[str, np.ndarray]:
         return {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
@@ -72,18 +72,19 @@ def load(run: Run) -> Saved | None:
     return saved
 
 
-def parts_of(asked: int | None, output: Path, *, fresh: bool) -> int:
-    """In how many parts each batch of a run is computed: as asked; else as its unfinished run was begun, whose bytes
-    another number would change; else one a process. Errors: fewer than there are processes, in a new run."""
+def parts_of(parts: int | None, output: Path, *, fresh: bool) -> int:
+    """In how many parts each batch of a run is computed: ``parts``; if None, the number of its unfinished run, whose
+    bytes another number would change; else one for each process. Errors: fewer than processes, in a new run."""
     size, output = world().size, Path(output)
     resumes = not fresh and output.name not in ("", "..") and unfinished(output).exists()
-    if asked is None and resumes:
-        asked = file.read(unfinished(output), kind="resume").provenance.get("options", {}).get("parts")
-    parts = size if asked is None else int(asked)
+    if parts is None and resumes:
+        parts = file.read(unfinished(output), kind="resume").provenance.get("options", {}).get("parts")
+    parts = size if parts is None else int(parts)
     if 1 <= parts < size:
-        idle = f"{size} processes share {parts} {'part' if parts == 1 else 'parts'} of each batch"
+        too_few = f"{size} processes divide {parts} {'part' if parts == 1 else 'parts'} of each batch"
         if not resumes:
-            raise UserError(f"{idle}, and the rest would have nothing to do", where="--parts",
-                            hint=f"at least --parts {size}, or leave it out")  # fmt: skip
-        events.note(f"{idle}, as the run was begun; the rest of them have nothing to do")
+            raise UserError(
+                f"{too_few}, so some would be idle", where="--parts", hint=f"at least --parts {size}, or leave it out"
+            )
+        events.note(f"{too_few}, as when the run began; some of them are idle")
     return parts

@@ -1,5 +1,5 @@
-"""How the learning rate falls after its warm-up. Each schedule gives the share of the way from the peak (1) to the
-floor (0) as a function of the step alone, so a resumed run goes on where it was. Arguments: the step from 0, steps of
+"""How the learning rate falls after its warm-up. Each schedule returns the height between peak (1) and floor (0) as a
+function of the step alone, so a resumed run continues with the same rate. Arguments: the step from 0, the steps of the
 warm-up, of the whole run, of the decay at its end.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import cos, pi, sqrt
 
-DECAY_FRACTION = 0.2  # of the steps, where nothing is said (Hägele et al. 2024, section 3.2: 20 % is enough)
+DECAY_FRACTION = 0.2  # of the steps; the default (Hägele et al. 2024, section 3.2: 20 % is enough)
 
 
 def _constant(step: int, warmup: int, steps: int, decay: int) -> float:
@@ -32,7 +32,7 @@ def _inverse_sqrt(step: int, warmup: int, steps: int, decay: int) -> float:
 
 def _wsd(step: int, warmup: int, steps: int, decay: int) -> float:
     """Warm-up, stable, decay (Hu et al. 2024, MiniCPM, section 4.2): the peak until the last steps, then to zero as
-    1 - sqrt of their share (Hägele et al. 2024, equation 1)."""
+    1 - sqrt of the fraction done (Hägele et al. 2024, equation 1)."""
     done = step - (steps - decay)
     return 1.0 if done <= 0 else 1 - sqrt(done / decay)
 
@@ -50,5 +50,5 @@ SCHEDULES: dict[str, Callable[[int, int, int, int], float]] = {
     "wsd": _wsd,
     "trapezoid": _trapezoid,
 }
-DECAYING = frozenset({"wsd", "trapezoid"})  # those that have a decay of their own length
-ENDLESS = frozenset({"constant", "inverse-sqrt"})  # those that reach no floor
+DECAYING = frozenset({"wsd", "trapezoid"})  # those that read the length of the decay
+ENDLESS = frozenset({"constant", "inverse-sqrt"})  # those that do not reach the floor

@@ -1,4 +1,4 @@
-"""What a training run is told, checked before it starts."""
+"""The settings of a training run, checked before it starts."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from nlpkit.training.schedules import DECAY_FRACTION, DECAYING, ENDLESS, SCHEDUL
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Training):
-    """One run of the loop: the options of training, when it is known how many updates and parts there are.
+    """One run of the loop: the options of training, with the number of updates and of parts resolved.
 
-    steps: updates of the weights; 0 leaves them as they are. warmup_fraction: share of the steps in which the learning
-    rate rises linearly; decay_fraction: of those in which it falls, where the schedule has a length of its own for that
-    (None: 0.2); final_lr_fraction: share of the peak at which it ends. momentum, beta1, beta2, adam_eps None: what the
-    optimizer does where nothing is said. clip_norm 0: none. eval_every, save_every, log_every: steps between two (None:
+    steps: updates of the weights; 0 leaves them as they are. warmup_fraction: fraction of the steps in which the
+    learning rate rises linearly; decay_fraction: fraction in which it falls, for the schedules in `DECAYING` (None:
+    0.2); final_lr_fraction: fraction of the peak at which it ends. momentum, beta1, beta2, adam_eps None: the
+    optimizer's default. clip_norm 0: no clipping. eval_every, save_every, log_every: steps between two (None:
     evaluation at the end only, saving once a minute). patience: evaluations without a better score after which training
-    stops (None: never). parts: in which each batch is computed, shared by the processes; parallel: how these share a
-    model ("ddp": each has it whole; "fsdp": each a share of every weight). precision: of products
-    (nlpkit/training/precision.py). checkpointing: whether blocks are computed again for the backward. compile: whether
-    torch compiles parts of a model (nlpkit/training/compiling.py).
+    stops (None: never). parts: number of parts of each batch, divided among the processes; parallel: "ddp" (each
+    process has the whole model) or "fsdp" (each has a shard of every weight). precision: of products
+    (nlpkit/training/precision.py). checkpointing: whether the backward recomputes the activations of blocks. compile:
+    whether torch compiles parts of a model (nlpkit/training/compiling.py).
     """
 
     steps: int
     parts: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse what cannot train. Errors: UserError naming the flag, what came and what was expected."""
+        """Check the values. Errors: UserError naming the flag, its value and what was expected."""
         choose(SCHEDULES, self.schedule, field="schedule")
-        own = optimizers.kind(self.optimizer).options
+        readable = optimizers.kind(self.optimizer).options
         for name in ("momentum", "beta1", "beta2", "adam_eps"):
-            if name not in own:
+            if name not in readable:
                 refuse({name: getattr(self, name)}, f"{self.optimizer} does not read it")
         if self.schedule not in DECAYING:
-            refuse({"decay_fraction": self.decay_fraction}, f"schedule {self.schedule} has no decay of its own length")
+            refuse({"decay_fraction": self.decay_fraction}, f"schedule {self.schedule} does not read it")
         if self.schedule in ENDLESS:
             refuse({"final_lr_fraction": self.final_lr_fraction or None}, f"schedule {self.schedule} has no end")
         for flag, decay in (("beta1", self.beta1), ("beta2", self.beta2), ("momentum", self.momentum)):
-            if decay is not None and not 0 <= decay < 1:  # with 1 the moments would stay 0 for ever
+            if decay is not None and not 0 <= decay < 1:  # with 1 the moments would stay 0
                 raise UserError(f"{flag} is {decay}, expected 0 to less than 1")
         for name, item in OPTIONS.items():
             value, least, most = getattr(self, name), item.metadata["least"], item.metadata["most"]
@@ -52,7 +52,7 @@ class Settings(Training):
 
     @classmethod
     def of(cls, options: Mapping[str, Any], **more: Any) -> Settings:
-        """A stage's settings from its options, by name; ``more`` are those that it works out."""
+        """A stage's settings from its options, by name; ``more`` are those that the stage computes."""
         return cls(**{name: value for name, value in {**options, **more}.items() if name in OPTIONS})
 
     def lr_at(self, step: int) -> float:
@@ -61,12 +61,12 @@ class Settings(Training):
         if step < warmup:
             return self.lr * (step + 1) / warmup
         decay = round((DECAY_FRACTION if self.decay_fraction is None else self.decay_fraction) * self.steps)
-        share = SCHEDULES[self.schedule](step, warmup, self.steps, decay)
-        return self.lr * (self.final_lr_fraction + (1 - self.final_lr_fraction) * share)
+        height = SCHEDULES[self.schedule](step, warmup, self.steps, decay)
+        return self.lr * (self.final_lr_fraction + (1 - self.final_lr_fraction) * height)
 
 
 def check_parallel(parallel: str | None, size: int) -> None:
-    """Errors: an unknown way, or one that is of no use because one process (of ``size``) trains."""
+    """Errors: an unknown value, or any value when a single process trains; ``size`` is the number of processes."""
     if parallel is not None:
         choose(PARALLEL, parallel, field="parallel")
         if size == 1:
@@ -76,10 +76,10 @@ def check_parallel(parallel: str | None, size: int) -> None:
 
 
 def check_dev(options: Mapping[str, Any]) -> None:
-    """Refuse options that only a measurement reads when there is nothing to measure on."""
+    """Refuse options that only an evaluation reads when there is no data for it."""
     if options["dev"] is None:
-        given = {name: options.get(name) for name in ("metric", "eval_every", "patience")}
-        refuse(given, "nothing is measured", hint="give data to measure on with --dev")
+        dev_options = {name: options.get(name) for name in ("metric", "eval_every", "patience")}
+        refuse(dev_options, "nothing is evaluated", hint="give data for evaluation with --dev")
 
 
-PARALLEL = {"ddp": "every process has the whole model", "fsdp": "every process has a share of each weight"}
+PARALLEL = {"ddp": "every process has the whole model", "fsdp": "every process has a shard of each weight"}

@@ -90,7 +90,7 @@ def test_all_stop_after_the_same_step_and_one_saves(found: dict[str, Any], victi
         ("stdin", "can be read once only, and several processes read it"),
         ("not shared", "nlpkit tokens is work for one"),
         ("few", "2 processes share 1 part of each batch"),
-        ("odd", "parallel fsdp cannot share 3 parts among 2 processes"),
+        ("odd", "parallel fsdp cannot divide 3 parts among 2 processes"),
     ],
 )
 def test_what_is_wrong_is_said_once(found: dict[str, Any], name: str, says: str) -> None:

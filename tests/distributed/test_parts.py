@@ -17,7 +17,7 @@ from nlpkit.base.errors import UserError
 from nlpkit.base.world import World, world
 from nlpkit.data.order import START, Epochs, cut
 from nlpkit.machine.device import choose_device, local_device
-from nlpkit.training.parallel.tree import Tree, share
+from nlpkit.training.parallel.tree import Tree, parts_of_rank
 from nlpkit.training.settings import check_parallel
 
 TORCHRUN = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "localhost",
@@ -39,7 +39,7 @@ def test_processes_together_read_what_one_reads(size: int, accumulate: int) -> N
     lengths = np.random.default_rng(0).integers(5, 60, 83)
     source = Epochs(lengths, lambda examples, epoch: examples, batch_tokens=200, seed=0)  # type: ignore[arg-type,return-value]
     source, parts = source.accumulated(accumulate), 4
-    streams = [source.read(START, parts, share(parts, size, rank)) for rank in range(size)]
+    streams = [source.read(START, parts, parts_of_rank(parts, size, rank)) for rank in range(size)]
     room = 200 * accumulate  # the batches of an update together are the batch that has room for them all
     whole = Epochs(lengths, source.make, batch_tokens=room, seed=0).batches(START)
     empty = 0
@@ -57,7 +57,7 @@ def test_processes_together_read_what_one_reads(size: int, accumulate: int) -> N
 
 @given(st.integers(1, 24), st.integers(1, 24))
 def test_shares_are_neighbours_and_cover_everything(parts: int, size: int) -> None:
-    shares = [list(share(parts, size, rank)) for rank in range(size)]
+    shares = [list(parts_of_rank(parts, size, rank)) for rank in range(size)]
     assert [part for item in shares for part in item] == list(range(parts))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1 and len(shares[0]) == -(-parts // size)
 
@@ -80,7 +80,7 @@ def test_a_sum_has_the_same_bits_whoever_computes_its_branches(
     alone = tree.take(grown(range(parts)), tree.root)
     branches: dict[tuple[int, int], torch.Tensor] = {}
     for rank in range(size):
-        mine = share(parts, size, rank)
+        mine = parts_of_rank(parts, size, rank)
         found = grown(mine)
         for span in tree.cover(mine.start, mine.stop):
             taken = tree.take(found, span)

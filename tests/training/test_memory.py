@@ -99,7 +99,7 @@ def test_what_is_simulated_is_what_is_held(checkpointing: bool) -> None:
     weights = sum(value.numel() * 4 for value in model.parameters())
     settings = Settings(steps=1, checkpointing=checkpointing)
     small, large = (simulate.update(model, task, [Part(make_batch([64] * count))], settings) for count in (8, 32))
-    assert small.weights == large.weights == weights and small.kept == pytest.approx(3 * weights, rel=1e-3)
+    assert small.weights == large.weights == weights and small.persistent == pytest.approx(3 * weights, rel=1e-3)
     kept: list[int] = []
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -154,7 +154,7 @@ def test_freezing_saves_memory_and_operations() -> None:
     assert [item.peak for item in found] == sorted((item.peak for item in found), reverse=True)
     assert [item.operations for item in found] == sorted((item.operations for item in found), reverse=True)
     assert found[-1].peak < 0.5 * found[0].peak and found[-1].operations < 0.6 * found[0].operations
-    assert found[-1].kept < 0.5 * found[0].kept
+    assert found[-1].persistent < 0.5 * found[0].persistent
 
 
 @pytest.mark.parametrize(("name", "objective"), [("bert", "mlm"), ("gpt2", "clm")])
@@ -184,7 +184,7 @@ def test_precision_is_another_result_on_any_threads(folder: Path, tmp_path: Path
 
 def test_float16_is_refused_where_it_is_slow(monkeypatch: pytest.MonkeyPatch, folder: Path, tmp_path: Path) -> None:
     monkeypatch.setattr(precision, "_has", lambda kind: kind == "bf16")
-    with pytest.raises(UserError, match="precision is float16, which this processor does not compute by itself"):
+    with pytest.raises(UserError, match="precision is float16, for which this CPU has no instructions"):
         nlpkit.pretrain([folder / "tokens.safetensors"], tmp_path / "m.safetensors", precision="float16", **SHAPE)
     with pytest.raises(UserError, match='did you mean "bfloat16"'):
         nlpkit.pretrain([folder / "tokens.safetensors"], tmp_path / "m.safetensors", precision="bfloat", **SHAPE)

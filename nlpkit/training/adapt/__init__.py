@@ -1,1 +1,1 @@
-"""How a model is prepared before it learns: frozen parts, word vectors."""
+"""How a model is prepared before training: frozen parts, word vectors."""

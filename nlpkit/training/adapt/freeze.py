@@ -1,7 +1,7 @@
-"""What of a model stays as it is while the rest learns.
+"""Freeze the lower part of a model while the rest is trained.
 
-Frozen is always the bottom: the embeddings, then layer after layer (Howard and Ruder 2018, section 3.3, thaw from the
-top). Nothing below the lowest layer that learns is kept for the backward, or has a gradient or moments.
+Parts are frozen from below: the embeddings, then layer after layer (Howard and Ruder 2018, section 3.3, unfreeze from
+the top). Nothing below the lowest trainable layer is saved for the backward, or has a gradient or moments.
 """
 
 from __future__ import annotations
@@ -12,25 +12,26 @@ from nlpkit.models.base import Model
 
 
 def freeze(model: Model, what: str | None) -> None:
-    """Freeze "embeddings"; a number: the embeddings and so many layers; "all": the embeddings and all layers (with the
-    last norm), so that a pooler and the classifier learn. None: nothing. A block that computes several layers counts
-    once: it can only be frozen in all of them. Errors: anything else, more layers than there are, a model whose layers
-    are not one `Stack` on ``embeddings``."""
+    """Freeze "embeddings"; a number N: the embeddings and the first N layers; "all": the embeddings, all layers and the
+    last norm (a pooler and the classifier are still trained). None: nothing. A block that computes several layers
+    counts once: it can only be frozen in all of them. Errors: anything else, more layers than there are, a model whose
+    layers are not one `Stack` on ``embeddings``."""
     if what is None:
         return
-    found = stacks(model)
-    if len(found) != 1 or not hasattr(model, "embeddings"):
-        raise UserError(f"freeze is {what!r}, and this model is not one stack of blocks on embeddings",
-                        hint="leave out --freeze")  # fmt: skip
-    blocks = [found[0].layers[which] for which in dict.fromkeys(found[0].order)]  # from below
+    all_stacks = stacks(model)
+    if len(all_stacks) != 1 or not hasattr(model, "embeddings"):
+        raise UserError(
+            f"freeze is {what!r}, and this model is not one stack of blocks on embeddings", hint="leave out --freeze"
+        )
+    blocks = [all_stacks[0].layers[which] for which in dict.fromkeys(all_stacks[0].order)]  # from below
     if not (what in ("embeddings", "all") or (what.isdecimal() and 1 <= int(what) <= len(blocks))):
-        uses = len(found[0].order)
+        uses = len(all_stacks[0].order)
         shared = f" (that compute {uses})" if uses > len(blocks) else ""
         raise UserError(
             f"freeze is {what!r}, and the model has {len(blocks)} layers{shared}",
             hint=f"valid: embeddings; a number of layers from below, 1 to {len(blocks)}; all",
         )
     frozen = [model.get_submodule("embeddings")]
-    frozen += [found[0]] if what == "all" else blocks[: 0 if what == "embeddings" else int(what)]
+    frozen += [all_stacks[0]] if what == "all" else blocks[: 0 if what == "embeddings" else int(what)]
     for module in frozen:
         module.requires_grad_(False)

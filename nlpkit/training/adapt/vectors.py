@@ -1,7 +1,7 @@
 """nlpkit pretrain --vectors: the token embeddings of a new model begin as word vectors.
 
-Rows are the vectors themselves, not scaled: what the model starts from is what the file holds, to the bit, and whoever
-compares can. Shapes: P pieces, V words, D width.
+Rows are the vectors themselves, not scaled: the model starts from exactly the bits of the file, which can be compared.
+Shapes: P pieces, V words, D width.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from nlpkit.models.base import Model
 from nlpkit.tokenizers.base import Tokenizer
 from nlpkit.vectors.file import Vectors, load
 
-TABLE = "embeddings.token.weight"  # of every family that has a row a piece
+TABLE = "embeddings.token.weight"  # in every family that has one row for each piece
 
 Ids = NDArray[np.int64]
 
 
 def begin_with_vectors(network: Model, tokenizer: Tokenizer, path: Path) -> None:
-    """Give every piece that has a vector its vector; the others keep the model's own random numbers.
+    """Give every piece that has a vector its vector; the others keep their random initial rows.
 
     Errors: a UserError for vectors of another width than the embeddings, and when no piece has one.
     """
@@ -35,10 +35,11 @@ def begin_with_vectors(network: Model, tokenizer: Tokenizer, path: Path) -> None
     width = vectors.vectors.shape[1]
     if width != table.shape[1]:
         raise UserError(
-            f"has vectors of width {width}, and the model's embeddings have {table.shape[1]}", where=path,
+            f"has vectors of width {width}, and the model's embeddings have {table.shape[1]}",
+            where=path,
             hint=f"--d-model {width} where the family's embeddings are as wide as it is, or "
             f"nlpkit vectors train --dim {table.shape[1]}",
-        )  # fmt: skip
+        )
     pieces, rows = matches(tokenizer, vectors)
     if not len(pieces):
         what = f"none of its {len(vectors.words):,} words is one of the tokenizer's {tokenizer.vocab_size:,} pieces"
@@ -49,21 +50,21 @@ def begin_with_vectors(network: Model, tokenizer: Tokenizer, path: Path) -> None
 
 
 def matches(tokenizer: Tokenizer, vectors: Vectors) -> tuple[Ids, Ids]:
-    """The pieces that have a vector, and its row: [n], [n].
+    """The ids of the pieces that have a vector, and its row: [n], [n].
 
     Vectors of a tokenizer's pieces belong to the pieces of the same spelling. A word's vector belongs to the piece that
     the tokenizer writes for the word alone, at the beginning of a text and behind a space; if several words are the
     same piece (it has no capitals, say), to the first, the most frequent. Special pieces have none.
     """
     special = {tokenizer.ids[piece] for piece in tokenizer.special.values()}
-    found: dict[int, int] = {}
+    rows_by_piece: dict[int, int] = {}
     if vectors.tokenizer is not None:
-        found = {tokenizer.ids[word]: row for word, row in vectors.ids.items() if word in tokenizer.ids}
+        rows_by_piece = {tokenizer.ids[word]: row for word, row in vectors.ids.items() if word in tokenizer.ids}
     else:
         for before in ("", " "):
             spelt = tokenizer.encode_batch([before + word for word in vectors.words])
             for row, ids in enumerate(spelt):
                 if len(ids) == 1:
-                    found.setdefault(int(ids[0]), row)
-    pieces = np.array(sorted(set(found) - special), np.int64)
-    return pieces, np.array([found[piece] for piece in pieces.tolist()], np.int64)
+                    rows_by_piece.setdefault(int(ids[0]), row)
+    pieces = np.array(sorted(set(rows_by_piece) - special), np.int64)
+    return pieces, np.array([rows_by_piece[piece] for piece in pieces.tolist()], np.int64)

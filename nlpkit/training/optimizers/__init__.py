@@ -1,7 +1,7 @@
 """Optimizers, by name. Each is a file of this folder and a line of the table below; it is imported when it is used
 (and torch with it).
 
-`make` is what the loop calls, `state_bytes` what an estimate of memory does.
+The loop calls `make`; an estimate of memory calls `state_bytes`.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ OPTIMIZERS = {  # name -> the class in its module
 
 def kind(name: str) -> Any:
     """An optimizer's class. Errors: an unknown name."""
-    module, found = choose(OPTIMIZERS, name, field="optimizer").split(":")
-    return getattr(import_module(module), found)
+    module, class_name = choose(OPTIMIZERS, name, field="optimizer").split(":")
+    return getattr(import_module(module), class_name)
 
 
 def make(model: nn.Module, parameters: Parameters, settings: Training) -> Optimizer:
     """The optimizer that ``settings`` name, for ``parameters`` of ``model``."""
-    made: Optimizer = kind(settings.optimizer)(parameters, settings, matrices(model))
-    return made
+    optimizer: Optimizer = kind(settings.optimizer)(parameters, settings, matrices(model))
+    return optimizer
 
 
 def resolved(settings: Training) -> dict[str, Any]:
-    """The options that are the optimizer's own, with what it takes where none was given."""
+    """The options that the optimizer reads, with its defaults where an option is None."""
     chosen = kind(settings.optimizer)
-    given = {name: getattr(settings, name) for name in chosen.options}
-    return {name: chosen.defaults.get(name) if value is None else value for name, value in given.items()}
+    options = {name: getattr(settings, name) for name in chosen.options}
+    return {name: chosen.defaults.get(name) if value is None else value for name, value in options.items()}
 
 
 def state_bytes(model: nn.Module, settings: Training) -> int:
-    """How much memory the optimizer keeps for a model beside weights and gradients, in one process with the whole
-    model. Nothing is allocated, so the model may be on the meta device."""
+    """Bytes of the optimizer's state beside weights and gradients, in one process with the whole model. Nothing is
+    allocated, so the model may be on the meta device."""
     trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
     return make(model, trained, settings).bytes()
 

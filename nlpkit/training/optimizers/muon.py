@@ -1,12 +1,12 @@
 """Muon (Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"): the momentum of each matrix of
-the blocks is made orthogonal, so that an update moves all directions alike; AdamW for everything else.
+the blocks is orthogonalized, so that an update moves all directions alike; AdamW updates everything else.
 
-The update of a matrix is scaled to the size that AdamW's has (Liu et al. 2025, "Muon is scalable for LLM training",
-equation 4), so one learning rate and one weight decay serve both.
+The update of a matrix is scaled to the root mean square of AdamW's (Liu et al. 2025, "Muon is scalable for LLM
+training", equation 4), so one learning rate and one weight decay serve both.
 
 Shapes: M rows of a matrix, N columns, M <= N (else transposed).
-Deviations: in float32 and not in bfloat16, which is slow on a processor; of wide matrices the iteration runs on the
-M x M products, which is the same in exact arithmetic and half the work.
+Deviations: in float32 and not in bfloat16, which is slow on a CPU; for wide matrices the iteration runs on the M x M
+products, which is the same in exact arithmetic and half the work.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ import torch
 from torch import Tensor
 
 from nlpkit.training.optimizers.adamw import AdamW
-from nlpkit.training.optimizers.base import Kept, Optimizer, Own, gathered, shard_of
+from nlpkit.training.optimizers.base import Optimizer, State, Stateful, gathered, shard_of
 from nlpkit.training.parallel.gradients import Parameters, gradient_norm
 from nlpkit.training.settings import Settings
 
 MOMENTUM = 0.95  # where nothing is said
 STEPS = 5
 A, B, C = 3.4445, -4.7750, 2.0315  # of the polynomial a x + b x^3 + c x^5 (Jordan et al. 2024)
-WIDE = 2.0  # from this width on, in heights, the products are the smaller work
+WIDE = 2.0  # N / M from which the M x M products are less work
 # MKL's bits depend on the number of threads where a small matrix's sizes are no multiple (nlpkit/layers/linear.py).
 _TILE = 16
 
 
-class _Orthogonal(Own):
-    """The matrices' part."""
+class _Orthogonal(Stateful):
+    """Muon's update of the matrices."""
 
     def __init__(self, parameters: Parameters, settings: Settings) -> None:
         super().__init__(parameters)
         self.momentum = MOMENTUM if settings.momentum is None else settings.momentum
         self.weight_decay = settings.weight_decay
 
-    def begin(self, name: str, like: Tensor) -> Kept:
+    def begin(self, name: str, like: Tensor) -> State:
         return {"momentum": torch.zeros_like(like)}
 
     @torch.no_grad()
     def update(self, lr: float) -> None:
-        for parameter, gradient, kept in self.with_gradients().values():
-            momentum = kept["momentum"].lerp_(gradient, 1 - self.momentum)
+        for parameter, gradient, state in self.with_gradients().values():
+            momentum = state["momentum"].lerp_(gradient, 1 - self.momentum)
             direction = gathered(gradient.lerp(momentum, self.momentum))  # Nesterov's
             step = orthogonal(direction).mul_(-lr * 0.2 * sqrt(max(parameter.shape)))
             parameter.mul_(1 - lr * self.weight_decay).add_(shard_of(step, parameter))
@@ -63,23 +63,23 @@ class Muon(Optimizer):
         rest = {name: value for name, value in parameters.items() if name not in matrices}
         self.of: dict[str, Optimizer] = {}
         self.both: list[Optimizer] = []
-        for names, made in ((first, _Orthogonal), (rest, AdamW)):
+        for names, optimizer_type in ((first, _Orthogonal), (rest, AdamW)):
             if names:
-                self.both.append(made(names, settings))
+                self.both.append(optimizer_type(names, settings))
                 self.of |= dict.fromkeys(names, self.both[-1])
 
-    def begin(self, name: str, like: Tensor) -> Kept:
+    def begin(self, name: str, like: Tensor) -> State:
         return self.of[name].begin(name, like)
 
     def update(self, lr: float) -> None:
         for optimizer in self.both:
             optimizer.update(lr)
 
-    def kept(self, name: str) -> Kept:
-        return self.of[name].kept(name)
+    def state_of(self, name: str) -> State:
+        return self.of[name].state_of(name)
 
-    def keep(self, name: str, kept: Kept) -> None:
-        self.of[name].keep(name, kept)
+    def set_state(self, name: str, state: State) -> None:
+        self.of[name].set_state(name, state)
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
@@ -93,15 +93,15 @@ def orthogonal(matrix: Tensor) -> Tensor:
     high, wide = x_MN.shape
     if wide >= WIDE * high:
         gram_MM = x_MN @ x_MN.T
-        made_MM = None
+        polynomial_MM = None
         for step in range(STEPS):
             factor_MM = torch.addmm(gram_MM, gram_MM, gram_MM, beta=B, alpha=C)
             factor_MM.diagonal().add_(A)
-            made_MM = factor_MM if made_MM is None else made_MM @ factor_MM
+            polynomial_MM = factor_MM if polynomial_MM is None else polynomial_MM @ factor_MM
             if step + 1 < STEPS:  # all of them are polynomials of the first, so they commute
                 gram_MM = factor_MM @ (factor_MM @ gram_MM)
-        assert made_MM is not None
-        x_MN = made_MM @ x_MN
+        assert polynomial_MM is not None
+        x_MN = polynomial_MM @ x_MN
     else:
         for _ in range(STEPS):
             gram_MM = x_MN @ x_MN.T

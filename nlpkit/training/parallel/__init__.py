@@ -1,1 +1,1 @@
-"""Several processes: parts, trees of sums, shards."""
+"""Training in several processes: parts of a batch, sums along a tree, shards."""

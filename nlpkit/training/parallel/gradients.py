@@ -13,10 +13,10 @@ RowNorms = Callable[[list[Tensor]], list[Tensor]]
 
 
 def row_norms(gradients: list[Tensor]) -> list[Tensor]:
-    """The norm of each row of each gradient; of a vector, of each number. A gradient lies as its weight does, across if
-    that was read across, and torch would add up a row that lies across in another order."""
-    given = [grad.contiguous() for grad in gradients]
-    return [torch.linalg.vector_norm(grad.flatten(1) if grad.ndim > 1 else grad[:, None], dim=1) for grad in given]
+    """The norm of each row of each gradient; of a vector, of each element. A gradient has the strides of its weight,
+    which may be transposed, and torch would sum a strided row in another order."""
+    contiguous = [grad.contiguous() for grad in gradients]
+    return [torch.linalg.vector_norm(grad.flatten(1) if grad.ndim > 1 else grad[:, None], dim=1) for grad in contiguous]
 
 
 def gradient_norm(gradients: list[Tensor], rows: RowNorms = row_norms) -> float:
@@ -26,8 +26,8 @@ def gradient_norm(gradients: list[Tensor], rows: RowNorms = row_norms) -> float:
     summed whole, each by one thread (and one process: ``rows`` knows those of the others), and the rows' sums in
     double precision by numpy, in the order of the list.
     """
-    found = rows(gradients)
-    values = torch.cat(found).double().cpu().numpy() if found else np.zeros(0)
+    norms = rows(gradients)
+    values = torch.cat(norms).double().cpu().numpy() if norms else np.zeros(0)
     return float(np.sqrt(np.sum(values * values)))
 
 

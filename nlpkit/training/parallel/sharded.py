@@ -1,8 +1,8 @@
-"""Large models: every process holds a share of each weight, its gradient and its moments.
+"""Large models: every process holds a shard of each weight, its gradient and its moments.
 
 Weights are gathered block by block when a block is computed, and its gradients are scattered again (Zhao et al. 2023,
-"PyTorch FSDP", section 3; torch's `fully_shard`). Torch's own reduction is replaced by an all-to-all and our tree
-(nlpkit/training/parallel/tree.py), so the bits are those of one process, and of `Replicated`.
+"PyTorch FSDP", section 3; torch's `fully_shard`). In place of torch's reduction stand an all-to-all and the sum along
+the tree (nlpkit/training/parallel/tree.py), so the bits are those of one process, and of `Replicated`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from nlpkit.training.parallel.tree import Tree
 
 
 class Sharded(Local):
-    """The parts are computed in turns, one a process in each; what a turn gives is a branch of the tree."""
+    """The parts are computed in rounds, one part a process; the sum of a round is a branch of the tree."""
 
     empties = True  # a block's weights are gathered by all processes or by none
 
@@ -31,10 +31,11 @@ class Sharded(Local):
         here = world()
         self.rank, self.size, self.keeps = here.rank, here.size, here.leads
         tree = Tree(parts)
-        if any(tree.cover(first, first + self.size) != [(first, first + self.size)]
-               for first in range(0, parts, self.size)):  # fmt: skip
+        if any(
+            tree.cover(first, first + self.size) != [(first, first + self.size)] for first in range(0, parts, self.size)
+        ):
             raise UserError(
-                f"parallel fsdp cannot share {parts} parts among {self.size} processes",
+                f"parallel fsdp cannot divide {parts} parts among {self.size} processes",
                 hint="give --parts the number of processes; or both powers of two, --parts the larger",
             )
         _shard(model, device)
@@ -52,37 +53,40 @@ class Sharded(Local):
 
     def finish(self) -> None:
         for name, parameter in self.parameters.items():
-            parameter.grad = self.tree.take(self.found[name], self.tree.root)
+            parameter.grad = self.tree.take(self.sums[name], self.tree.root)
 
     def row_norms(self, gradients: list[Tensor]) -> list[Tensor]:
-        """A row lies in one process, so its norm has the bits it has where there is one."""
+        """Each row is whole in one process, so its norm has the same bits as in a run of one process."""
         shards: list[Any] = gradients
         mine = torch.cat(row_norms([shard.to_local() for shard in shards])).cpu()
         sizes = [[_rows(len(shard), self.size, rank) for shard in shards] for rank in range(self.size)]
         padded = mine.new_zeros(max(map(sum, sizes)))
         padded[: len(mine)] = mine
         split = [
-            torch.split(found[: sum(rows)], rows) for found, rows in zip(gather_tensors(padded), sizes, strict=True)
+            torch.split(norms[: sum(rows)], rows) for norms, rows in zip(gather_tensors(padded), sizes, strict=True)
         ]
         return [torch.cat(parts) for parts in zip(*split, strict=True)]
 
     def close(self, model: Model) -> None:
-        """Process 0 gets a whole model; the others are left with their shards."""
+        """Process 0 gets a whole model; the others keep their shards."""
         for module in model.modules():
             if isinstance(module, _library().FSDPModule):
-                module.reshard()  # an evaluation leaves weights gathered
-        made: dict[int, tuple[Any, nn.Parameter]] = {}  # modules that share a weight go on sharing it
+                module.reshard()  # because an evaluation leaves weights gathered
+        replacements: dict[int, tuple[Any, nn.Parameter]] = {}  # by identity: tied weights stay tied
         for module in model.modules():
             for name, parameter in list(module.named_parameters(recurse=False)):
                 sharded: Any = parameter
-                if id(sharded) not in made:
+                if id(sharded) not in replacements:
                     value = whole(sharded)
-                    made[id(sharded)] = sharded, nn.Parameter(value if self.keeps else sharded.to_local().detach())
-                setattr(module, name, made[id(sharded)][1])
+                    replacements[id(sharded)] = (
+                        sharded,
+                        nn.Parameter(value if self.keeps else sharded.to_local().detach()),
+                    )
+                setattr(module, name, replacements[id(sharded)][1])
 
 
 class _Scatter:
-    """What torch calls to add and scatter gradients: each process's slice, summed in the order of the tree."""
+    """The reduce-scatter that torch calls: each process's slice of the gradients, summed in the order of the tree."""
 
     def __init__(self, size: int) -> None:
         self.tree = Tree(size)
@@ -97,12 +101,12 @@ class _Scatter:
         dist.all_to_all_single(into, input_tensor, group=group)
         rows = into.view(group.size(), -1)
         summed = self.tree.take({(rank, rank + 1): rows[rank] for rank in range(len(rows))}, self.tree.root)
-        assert summed is not None, "every process has sent its own"
+        assert summed is not None, "every process has sent a row"
         output_tensor.copy_(summed)
 
 
 def _shard(model: Model, device: str) -> None:
-    """Wrap every block, then the rest."""
+    """Shard every block, then the rest of the model."""
     from torch.distributed.device_mesh import init_device_mesh
 
     mesh, library = init_device_mesh(torch.device(device).type, (world().size,)), _library()
@@ -118,7 +122,7 @@ def _shard(model: Model, device: str) -> None:
 
 
 def _library() -> Any:
-    """torch.distributed.fsdp. Errors: one that lets nobody add gradients for it."""
+    """torch.distributed.fsdp. Errors: a torch that does not allow a custom reduce-scatter."""
     import torch.distributed.fsdp as library
 
     if not hasattr(getattr(library, "FSDPModule", None), "set_custom_reduce_scatter"):
@@ -129,6 +133,6 @@ def _library() -> Any:
 
 
 def _rows(rows: int, size: int, rank: int) -> int:
-    """How many of a tensor's rows a process holds: equal shares, rounded up; the last have fewer or none."""
+    """How many of a tensor's rows a process holds: the same number each, rounded up; the last have fewer or none."""
     each = -(-rows // size)
     return max(0, min(rows, (rank + 1) * each) - min(rows, rank * each))

@@ -1,5 +1,5 @@
-"""How large a model is, and how fast a CPU multiplies: for reports while a run goes on. What a run will cost, before it
-is begun, is the business of nlpkit/stages/plan.py."""
+"""How large a model is, and how fast a CPU multiplies: for reports during a run. nlpkit/stages/plan.py estimates the
+cost of a run before it starts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 
 def parameters(model: torch.nn.Module) -> int:
-    """Trainable numbers; tied weights count once."""
+    """Number of parameters; tied weights count once."""
     return sum(value.numel() for value in model.parameters())
 
 

@@ -1,8 +1,8 @@
-"""One update of a run on tensors without numbers: how much memory is held when, and what is multiplied.
+"""One update of a run on tensors without values: its peak memory, and its floating-point operations.
 
-The run's own code is what runs (the model, the objective, forward, backward, optimizer), on torch's fake tensors, which
-have a shape and no contents. Every operation is seen, so families, objectives, optimizers, precisions, checkpointing
-and frozen layers need no formula of their own, and what is counted is the same on every machine.
+The code of a real run is executed (the model, the objective, forward, backward, optimizer), on torch's fake tensors,
+which have a shape and no contents. A dispatch mode sees every operation, so families, objectives, optimizers,
+precisions, checkpointing and frozen layers need no separate formula, and the counts are the same on every machine.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from nlpkit.training.loop import forward_backward
 from nlpkit.training.parallel.reduction import Local
 from nlpkit.training.settings import Settings
 
-# Kernels that make a second tensor as large as their first argument, and say nothing of it.
+# Operations that allocate a second tensor as large as their first argument inside, where no dispatch mode sees it.
 _COPIES = {torch.ops.aten.logsumexp}
 
 
@@ -46,20 +46,20 @@ _COPIES = {torch.ops.aten.logsumexp}
 class Update:
     """Bytes and floating-point operations of one update, weights and those of a teacher included.
 
-    peak: the most that tensors hold at once; weights: of that, what was there before the run; kept: what is held
-    between two updates; heaped: what comes and goes in blocks that a heap keeps (`nlpkit.machine.heap`); operations:
-    of products, recomputed ones included.
+    peak: the most that tensors hold at once; weights: of that, what was allocated before the run; persistent: what is
+    held between two updates; heaped: temporary tensors so small that the heap does not return them to the system
+    (`nlpkit.machine.heap`); operations: of products, recomputed ones included.
     """
 
     peak: int
     weights: int
-    kept: int
+    persistent: int
     heaped: int
     operations: float
 
 
 class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Follows every storage from the operation that makes it until nobody holds it."""
+    """Tracks every storage from the operation that allocates it until it is freed."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -101,36 +101,37 @@ class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
-class _Given:
-    """An objective whose batches were corrupted before: that is done with numbers."""
+class _Prepared:
+    """An objective whose batches were corrupted before, because corruption needs real values."""
 
-    def __init__(self, objective: Any, made: Mapping[int, tuple[Batch, Target]]) -> None:
-        self._objective, self._made = objective, made
+    def __init__(self, objective: Any, corrupted: Mapping[int, tuple[Batch, Target]]) -> None:
+        self._objective, self._corrupted = objective, corrupted
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._objective, name)
 
     def corrupt(self, batch: Batch, rng: Address) -> tuple[Batch, Target]:
-        return self._made[id(batch)]
+        return self._corrupted[id(batch)]
 
 
 def update(model: Model, objective: Objective, pieces: list[Part], settings: Settings) -> Update:
-    """What an update of ``pieces``, the batches of one part, holds and computes once the first has made the optimizer's
-    state. The model's numbers are neither read nor changed. The optimizer itself says what its update needs."""
-    made = {}
+    """Memory and operations of an update of ``pieces``, the batches of one part, when the optimizer's state exists
+    already. The model's values are neither read nor changed. The optimizer reports the memory of its update itself."""
+    corrupted = {}
     for piece in pieces:
         batch, target = objective.corrupt(piece.batch, Address(settings.seed, ("objective", 0)))
-        _ = batch.packing.positions, batch.packing.ends, batch.packing.runs  # made of numbers, and kept
-        places = model.places(target.wanted, batch)
-        target = replace(target, wanted=None if places is None else Wanted(places))
-        made[id(piece.batch)] = (batch, target)
+        # Cached here, because they need real values.
+        _ = batch.packing.positions, batch.packing.ends, batch.packing.runs
+        positions = model.places(target.wanted, batch)
+        target = replace(target, wanted=None if positions is None else Wanted(positions))
+        corrupted[id(piece.batch)] = (batch, target)
     teacher = getattr(objective, "teacher", None)
     fake, counting = FakeTensorMode(allow_non_fake_inputs=True), _Counting()
     doubles: dict[int, Tensor] = {}
     for whole in (model, teacher):
         doubles |= {} if whole is None else _without_numbers(whole, fake)
     memo: dict[int, Any] = dict(doubles)
-    ghost, given = copy.deepcopy(model, memo), _Given(copy.deepcopy(objective, memo), made)
+    ghost, objective_double = copy.deepcopy(model, memo), _Prepared(copy.deepcopy(objective, memo), corrupted)
     ghost.train()
     use_checkpointing(ghost, settings.checkpointing)
     alone = replace(settings, parts=1, device="cpu")
@@ -139,36 +140,37 @@ def update(model: Model, objective: Objective, pieces: list[Part], settings: Set
         for value in doubles.values():
             counting.hold(value)
         weights, counting.began_large = counting.now, counting.large
-        task: Any = given
+        task: Any = objective_double
         forward_backward(ghost, task, Read([pieces], 0, {}), alone, 0, gradients)
-        learnt = counting.now
+        after_backward = counting.now
         optimizer = optimizers.make(ghost, gradients.parameters, alone)
     state = optimizer.bytes()
-    kept = weights + state
-    peak = max(counting.peak + state, learnt + state + optimizer.passing())
+    persistent = weights + state
+    peak = max(counting.peak + state, after_backward + state + optimizer.transient_bytes())
     heaped = max(0, counting.peak - weights - max(0, counting.peak_large - counting.began_large))
-    return Update(peak, weights, kept, heaped, counting.operations)
+    return Update(peak, weights, persistent, heaped, counting.operations)
 
 
 @contextmanager
 def _kernels() -> Iterator[None]:
-    """Inside the block compiled kernels, which see memory and no tensors, make what they would without its numbers."""
+    """Inside the block doubles replace the compiled kernels, which read addresses: they allocate the same tensors and
+    count the same operations, without values."""
     empty: Any = torch.empty_like
 
     def usable(*tensors: Tensor | None) -> bool:
-        found = [x for x in tensors if x is not None]
-        return not torch.is_autocast_enabled("cpu") and all(x.dtype == torch.float32 for x in found)
+        present = [x for x in tensors if x is not None]
+        return not torch.is_autocast_enabled("cpu") and all(x.dtype == torch.float32 for x in present)
 
-    def spread(name: str, given: Sequence[Tensor], heads: int, room: int, cost: int) -> None:
-        given[0].new_empty(torch.get_num_threads() * room)
-        one = given[0].new_empty(1)
-        _ = one.expand(1, cost) @ one.expand(cost, 1)  # so many operations are counted
+    def spread(name: str, inputs: Sequence[Tensor], heads: int, workspace: int, cost: int) -> None:
+        inputs[0].new_empty(torch.get_num_threads() * workspace)
+        one = inputs[0].new_empty(1)
+        _ = one.expand(1, cost) @ one.expand(cost, 1)  # adds ``cost`` to the count of operations
 
     numbers = attending.asking
 
-    def asking(packing: Packing, places: Tensor | None) -> tuple[Any, Any]:
-        with _disable_current_modes():  # places are numbers here too: how many operations there are depends on them
-            return numbers(packing, places)
+    def asking(packing: Packing, positions: Tensor | None) -> tuple[Any, Any]:
+        with _disable_current_modes():  # positions are real values: the number of operations depends on them
+            return numbers(packing, positions)
 
     def forward(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor | None = None) -> Tensor:
         return x @ weight.T if out is None else torch.mm(x, weight.T, out=out)
@@ -191,10 +193,12 @@ def _kernels() -> Iterator[None]:
         },
         attending: {"usable": usable, "spread": spread, "asking": asking},
     }
-    originals = [(module, name, getattr(module, name)) for module, found in doubles.items() for name in found]
+    originals = [
+        (module, name, getattr(module, name)) for module, replacements in doubles.items() for name in replacements
+    ]
     try:
-        for module, found in doubles.items():
-            for name, double in found.items():
+        for module, replacements in doubles.items():
+            for name, double in replacements.items():
                 setattr(module, name, double)
         yield
     finally:
