@@ -63,7 +63,7 @@ def unscale(progress: Progress, parameters: Parameters, rows: RowNorms) -> bool:
         progress.scale, progress.steady = scale / 2, 0
         if progress.scale < 1:
             raise RunError(
-                f"the gradient is not finite at step {progress.step + 1:,}, in float16 at any scale",
+                f"the gradient is not a number at step {progress.step + 1:,}, in float16 at any scale",
                 hint="a smaller --lr, or --precision bfloat16",
             )
         return False
