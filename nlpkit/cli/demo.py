@@ -47,14 +47,13 @@ def show(result: dict[str, Any]) -> None:
     console.print()
     console.print(files_table(result))
     if result.get("verified"):
-        console.print(
-            "\nVerified: every stage behind the student was run again and gave the same bytes.", style="bold green"
-        )
+        console.print(f"\n{VERIFIED}", style="bold green")
     if "scores" in result:
         console.print(f"\n{SHOWS}\n", highlight=False)
         console.print(f"{result['total_seconds']:.0f} seconds in all.", highlight=False)
 
 
+VERIFIED = "Verified: every stage behind the student was run again and gave the same bytes."
 SHOWS = (
     "What this shows: every stage, on real text, and that all of it can be had again to the byte. The test speeches "
     "are of scenes that were never learnt from, but of the same plays, so names of persons and places help. What it "
