@@ -46,7 +46,7 @@ class Distillation:
     name = "distill"
     layers = False
 
-    def weighty(self, terms: Mapping[str, T]) -> dict[str, T]:
+    def weighted(self, terms: Mapping[str, T]) -> dict[str, T]:
         """Those terms that have a weight. The others are no part of the loss (hidden states of another width cannot be
         compared when nothing projects them)."""
         return {name: value for name, value in terms.items() if self.weights[name]}
@@ -59,7 +59,7 @@ class Distillation:
     def source(self) -> str:
         return str(self.base.source)
 
-    def ask(self, batch: Batch, wanted: Wanted | None) -> Output:
+    def teacher_output(self, batch: Batch, wanted: Wanted | None) -> Output:
         """The teacher's output for the student's batch."""
         with torch.no_grad():
             answer: Output = self.teacher(batch, wanted=wanted)
@@ -69,7 +69,7 @@ class Distillation:
         """What the losses read where the base's reads ``base``: hidden states are compared at every token."""
         return None if self.weights["cos"] else base
 
-    def alike(self, output: Output, answer: Output) -> Tensor:
+    def cosine_loss(self, output: Output, answer: Output) -> Tensor:
         """The sum of the cosine losses over every token."""
         hidden_ND = output.heads[WIDEN](output.hidden) if WIDEN in output.heads else output.hidden
         return cosine(hidden_ND, answer.hidden)
@@ -84,10 +84,10 @@ class LanguageDistillation(Distillation):
         batch, target = self.base.corrupt(batch, rng)
         answers = target.counts[self.base.name]
         counts = {"kl": answers, "hard": answers, "cos": batch.packing.total}
-        return batch, Target(self.weighty(counts), target.fields, self.wanted(target.wanted))
+        return batch, Target(self.weighted(counts), target.fields, self.wanted(target.wanted))
 
     def loss(self, output: Output, target: Target) -> dict[str, Tensor]:
-        answer = self.ask(output.batch, target.wanted)
+        answer = self.teacher_output(output.batch, target.wanted)
         (head,) = self.base.heads
         positions = target.fields["positions"]
         teacher = cast(VocabularyHead, answer.heads[head])
@@ -101,8 +101,8 @@ class LanguageDistillation(Distillation):
 
         hidden_MD = output.at(positions)
         kl, hard = vocabulary_losses(cast(VocabularyHead, output.heads[head]), hidden_MD, target.fields["labels"], soft)
-        cos = {"cos": self.alike(output, answer)} if "cos" in target.counts else {}
-        return self.weighty({"kl": kl, "hard": hard}) | cos
+        cos = {"cos": self.cosine_loss(output, answer)} if "cos" in target.counts else {}
+        return self.weighted({"kl": kl, "hard": hard}) | cos
 
 
 class TaskDistillation(Distillation):
@@ -111,7 +111,7 @@ class TaskDistillation(Distillation):
     base: Task
 
     def corrupt(self, batch: Batch, rng: Address) -> tuple[Batch, Target]:
-        counts = self.weighty({"kl": len(batch.packing.lengths), "cos": batch.packing.total})
+        counts = self.weighted({"kl": len(batch.packing.lengths), "cos": batch.packing.total})
         wanted = self.wanted(self.base.wanted(batch))
         if not (batch.labels and self.weights["hard"]):
             return batch, Target(counts, wanted=wanted)
@@ -119,12 +119,12 @@ class TaskDistillation(Distillation):
         return batch, Target({**counts, "hard": sum(target.counts.values())}, target.fields, wanted)
 
     def loss(self, output: Output, target: Target) -> dict[str, Tensor]:
-        answer = self.ask(output.batch, target.wanted)
+        answer = self.teacher_output(output.batch, target.wanted)
         losses = {}
         if "kl" in target.counts:
             losses["kl"] = soft_targets(self.base.scores(output), self.base.scores(answer), self.temperature)
         if "cos" in target.counts:
-            losses["cos"] = self.alike(output, answer)
+            losses["cos"] = self.cosine_loss(output, answer)
         if "hard" in target.counts:
             (losses["hard"],) = self.base.loss(output, target).values()
         return losses
@@ -151,8 +151,8 @@ def vocabulary_losses(
     kl, hard = prepared_MD.new_zeros(()), prepared_MD.new_zeros(())
     for start in range(0, len(labels_M), CHUNK):
         chunk = prepared_MD[start : start + CHUNK]
-        alike, right = checkpoint(
+        kl_part, hard_part = checkpoint(
             part, chunk, student.weight, student.bias, start, use_reentrant=False, preserve_rng_state=False
         )
-        kl, hard = kl + alike, hard + right
+        kl, hard = kl + kl_part, hard + hard_part
     return kl, hard

@@ -94,7 +94,7 @@ class Replay:
         kl, hard_ = vocabulary_losses(
             cast(VocabularyHead, output.heads[head]), hidden_MD, target.fields["labels"], soft
         )
-        return objective.weighty({"kl": kl, "hard": hard_})
+        return objective.weighted({"kl": kl, "hard": hard_})
 
 
 def first_epoch(rng: Address) -> Address:
@@ -114,13 +114,13 @@ def replay(objective: LanguageDistillation | TaskDistillation, data: Epochs, run
     path = answers(run.output)
     if run.fresh or not path.exists() or differences(file.read(path).provenance, run.provenance()):
         with atomic.spool(run.output) as column:
-            ask(objective, data, run, device, column)
+            write_answers(objective, data, run, device, column)
     saved = file.read(path, kind="answers")
     known = {name: saved.array(name) for name in saved.tensors if name != "starts"}
     return Replay(objective, known, saved.array("starts"))
 
 
-def ask(
+def write_answers(
     objective: LanguageDistillation | TaskDistillation, data: Epochs, run: Run, device: str, column: Column
 ) -> None:
     """Write the answers' file, by way of a file for each ``column``."""

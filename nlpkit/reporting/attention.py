@@ -26,7 +26,7 @@ LABEL, CELLS = 96, 384  # of the large picture: width of the token labels and of
 
 
 @dataclass(frozen=True)
-class Looked:
+class AttentionMaps:
     """A run's model on the text: its tokens and each layer's attention weights [H, T, T] (rows look at columns)."""
 
     run: int
@@ -34,18 +34,18 @@ class Looked:
     layers: list[Weights]
 
 
-def look(runs: list[Run], text: str) -> list[Looked]:
+def read_attention(runs: list[Run], text: str) -> list[AttentionMaps]:
     """Every model among the runs reads the text. Errors: no model at all, a model without attention or tokenizer, a
     text that is longer than the model reads or than a picture shows."""
-    looked = [
+    maps = [
         _read(index, run, text) for index, run in enumerate(runs) if run.kind == "model" and run.artifact is not None
     ]
-    if not looked:
+    if not maps:
         raise UserError("--attention changes nothing: no run has a model", hint="add a model file")
-    return looked
+    return maps
 
 
-def _read(index: int, run: Run, text: str) -> Looked:
+def _read(index: int, run: Run, text: str) -> AttentionMaps:
     import numpy as np
     import torch
 
@@ -71,24 +71,24 @@ def _read(index: int, run: Run, text: str) -> Looked:
     if not seen:
         raise UserError("has no attention to be drawn", where=path, hint="leave out --attention, or this model")
     looks = [weights_1HTT[0].float().numpy() for layer in seen.values() for weights_1HTT in layer]
-    return Looked(index, [pieces[token] for token in tokens], looks)
+    return AttentionMaps(index, [pieces[token] for token in tokens], looks)
 
 
-def drawn(looked: Looked, name: str, ident: str) -> tuple[Markup, dict[str, object]]:
+def draw(maps: AttentionMaps, name: str, ident: str) -> tuple[Markup, dict[str, object]]:
     """The figure of one model, and what the script needs to show a head in large and its weights."""
-    tokens, n_layers = looked.tokens, len(looked.layers)
+    tokens, n_layers = maps.tokens, len(maps.layers)
     rows = []
-    for layer, weights_HTT in enumerate(looked.layers):
+    for layer, weights_HTT in enumerate(maps.layers):
         cells = [_small(shades(weights_TT), layer, head, tokens) for head, weights_TT in enumerate(weights_HTT)]
         rows.append(tag("div", tag("span", f"layer {layer + 1}", class_="label"), *cells, class_="heads"))
-    mean_TT = looked.layers[-1].mean(0)
+    mean_TT = maps.layers[-1].mean(0)
     large = _large(shades(mean_TT), tokens, f"Layer {n_layers}, mean of its heads")
     script_data: dict[str, object] = {
         "tokens": tokens,
         "ident": ident,
-        "maps": [[_bytes(weights_TT) for weights_TT in weights_HTT] for weights_HTT in looked.layers],
+        "maps": [[_bytes(weights_TT) for weights_TT in weights_HTT] for weights_HTT in maps.layers],
     }
-    caption = tag("figcaption", badge(looked.run), " ", tag("span", name, class_="name"))
+    caption = tag("figcaption", badge(maps.run), " ", tag("span", name, class_="name"))
     grid = tag("div", *rows, class_="grid-of-heads scroll", tabindex="0", role="group", aria_label="Every head")
     return tag("figure", caption, tag("div", grid, large, class_="attention"), id=ident), script_data
 

@@ -1,7 +1,7 @@
 """One learning chart as SVG: lines of several runs on common axes.
 
 It is complete without a script: axes, lines, a letter at the end of each line. A script adds the values under the
-pointer, from the points that `drawn` gives.
+pointer, from the points that `draw` returns.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def number(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
-def drawn(chart: Chart, names: list[str], ident: str) -> tuple[Markup, dict[str, object]]:
+def draw(chart: Chart, names: list[str], ident: str) -> tuple[Markup, dict[str, object]]:
     """The figure, and what the script needs to read values off it. ``names`` are the runs'."""
     lines = [(line, thin(line.points)) for line in chart.lines]
     axes = Axes.around([course for _, course in lines])
@@ -212,9 +212,9 @@ def _grid(axes: Axes, unit: str) -> list[Markup]:
     for value in clock_ticks(axes.x1, 6) if unit == "time" else ticks(axes.x0, axes.x1, 6):
         if whole and value != int(value):
             continue
-        said = clock(value) if unit == "time" else short(value)
+        label = clock(value) if unit == "time" else short(value)
         marks.append(
-            tag("text", said, x=number(axes.x(value)), y=HEIGHT - BOTTOM + 16, text_anchor="middle", class_="tick")
+            tag("text", label, x=number(axes.x(value)), y=HEIGHT - BOTTOM + 16, text_anchor="middle", class_="tick")
         )
     marks.append(tag("path", d=f"M{LEFT} {HEIGHT - BOTTOM}H{WIDTH - RIGHT}", class_="axis"))
     marks.append(tag("text", unit, x=WIDTH - RIGHT, y=HEIGHT - 4, text_anchor="end", class_="tick unit"))

@@ -148,7 +148,7 @@ def _sort(columns: list[list[str]], links: Mapping[str, list[str]], *, backwards
         columns[here].sort(key=lambda name, middles=middles: middles[name])  # type: ignore[misc]
 
 
-def drawn(runs: list[Run]) -> Markup:
+def draw(runs: list[Run]) -> Markup:
     """The picture, and the same as a list; empty when no run records its inputs."""
     nodes = graph(runs)
     if not any(node.inputs for node in nodes.values()):
@@ -165,9 +165,9 @@ def drawn(runs: list[Run]) -> Markup:
             y += _height(name, nodes) + GAP_Y
     edges = [_edge(source, sha, role, at) for sha, node in nodes.items() for role, source in node.inputs]
     boxes = [_box(node, *at[sha]) for sha, node in nodes.items()]
-    said = f"Lineage: {len(nodes)} files, from {sum(not node.inputs for node in nodes.values())} that no stage made"
+    title = f"Lineage: {len(nodes)} files, from {sum(not node.inputs for node in nodes.values())} that no stage made"
     box = f"0 0 {wide} {number(high)}"
-    svg = tag("svg", tag("title", said), *edges, *boxes, viewBox=box, width=wide, role="img", class_="lineage")
+    svg = tag("svg", tag("title", title), *edges, *boxes, viewBox=box, width=wide, role="img", class_="lineage")
     frame = tag("div", svg, class_="scroll", role="group", aria_label="Lineage", tabindex="0")
     return join([frame, tag("details", tag("summary", "The same as a list"), _listed(nodes))])
 

@@ -12,23 +12,23 @@ from typing import Any
 
 from nlpkit._version import __version__
 from nlpkit.reporting import attention, chart, curves, lineage, scores, tables
-from nlpkit.reporting.attention import Looked
+from nlpkit.reporting.attention import AttentionMaps
 from nlpkit.reporting.html import Markup, data, join, table, tag
 from nlpkit.reporting.sources import Sources
 
 AXES = {"step": "steps", "tokens": "tokens", "time": "time"}
 
 
-def page(sources: Sources, *, title: str, text: str | None = None, looked: list[Looked] | None = None) -> str:
-    """The whole page. ``text`` is what the models of ``looked`` read."""
+def page(sources: Sources, *, title: str, text: str | None = None, maps: list[AttentionMaps] | None = None) -> str:
+    """The whole page. ``text`` is what the models of ``maps`` read."""
     script_data: dict[str, Any] = {"names": [run.title for run in sources.runs], "charts": {}, "attention": []}
     sections = {
         "Runs": _runs(sources),
         "Learning curves": _curves(sources, script_data["charts"]),
         "Evaluation": join(scores.evaluations(sources.evaluations, sources.runs)),
         "Options": tables.options(sources.runs),
-        "Attention": _attention(sources, text or "", looked or [], script_data["attention"]),
-        "Lineage": lineage.drawn(sources.runs),
+        "Attention": _attention(sources, text or "", maps or [], script_data["attention"]),
+        "Lineage": lineage.draw(sources.runs),
         "Files": _files(sources),
     }
     shown = {name: content for name, content in sections.items() if content}
@@ -38,7 +38,7 @@ def page(sources: Sources, *, title: str, text: str | None = None, looked: list[
         tag(
             "header",
             tag("h1", title),
-            tag("p", _said(sources), class_="muted"),
+            tag("p", _contents(sources), class_="muted"),
             tag("nav", *links, aria_label="Sections"),
         ),
         tag(
@@ -78,7 +78,7 @@ def _ident(name: str) -> str:
     return name.lower().replace(" ", "-")
 
 
-def _said(sources: Sources) -> str:
+def _contents(sources: Sources) -> str:
     counts = [(len(sources.runs), "run"), (len(sources.evaluations), "evaluation"), (len(sources.files), "file")]
     runs, measured, n_files = (f"{count} {name}{'' if count == 1 else 's'}" for count, name in counts)
     return f"{runs}{f' and {measured}' if sources.evaluations else ''} from {n_files}"
@@ -122,7 +122,7 @@ def _curves(sources: Sources, script: dict[str, Any]) -> Markup:
         for axis, charts in group.charts.items():
             for one in charts:
                 ident = f"chart{len(script)}"
-                figure, script[ident] = chart.drawn(one, names, ident)
+                figure, script[ident] = chart.draw(one, names, ident)
                 # Where a group has no such axis, its charts by step stand in for them.
                 kinds = [f"x-{axis}"] if axis else []
                 kinds += [f"x-{other}" for other in axes if axis == "step" and other not in group.charts]
@@ -140,16 +140,16 @@ def _curves(sources: Sources, script: dict[str, Any]) -> Markup:
     note = (
         "Faint: training. Strong, with dots: measured on held-out data; the ring is the best, whose weights were saved."
     )
-    said = [tag("p", note, class_="muted")] if dev else []
+    notes = [tag("p", note, class_="muted")] if dev else []
     gone = sum(run.logged.gone for run in sources.runs if run.logged)
     if gone:
-        said.append(tag("p", f"{gone:,} logged values are not finite numbers and are not drawn.", class_="muted"))
+        notes.append(tag("p", f"{gone:,} logged values are not finite numbers and are not drawn.", class_="muted"))
     choice = [tag("span", "by ", class_="muted choose"), *chosen] if len(axes) > 1 else []
-    return tag("div", *choice, *said, *figures, class_="curves")
+    return tag("div", *choice, *notes, *figures, class_="curves")
 
 
-def _attention(sources: Sources, text: str, looked: list[Looked], script: list[Any]) -> Markup:
-    if not looked:
+def _attention(sources: Sources, text: str, maps: list[AttentionMaps], script: list[Any]) -> Markup:
+    if not maps:
         return Markup("")
     parts = [
         tag(
@@ -159,8 +159,8 @@ def _attention(sources: Sources, text: str, looked: list[Looked], script: list[A
             ". Rows look at columns; the shade grows with the square root of the weight.",
         )
     ]
-    for one in looked:
-        figure, entry = attention.drawn(one, sources.runs[one.run].title, f"attention{len(script)}")
+    for one in maps:
+        figure, entry = attention.draw(one, sources.runs[one.run].title, f"attention{len(script)}")
         script.append(entry)
         parts.append(figure)
     return join(parts)

@@ -65,13 +65,13 @@ def _metrics_table(same: list[dict[str, Any]], runs: list[Run], caption: str) ->
         low = min(estimate["low"] for _, estimate in measured)
         high = max(estimate["high"] for _, estimate in measured)
         for index, (who, estimate) in enumerate(measured):
-            said = f"{figure(estimate['low'])} to {figure(estimate['high'])}"
+            bounds = f"{figure(estimate['low'])} to {figure(estimate['high'])}"
             rows.append(
                 [
                     name if index == 0 else tag("span", name, class_="again"),
                     who,
                     figure(estimate["value"]),
-                    said,
+                    bounds,
                     interval(estimate, low, high),
                 ]
             )
@@ -103,13 +103,13 @@ def _difference(result: dict[str, Any]) -> list[Markup]:
     rows: list[list[object]] = []
     for name, value in differences.items():
         apart = name == "agreement" or value["low"] > 0 or value["high"] < 0
-        said = f"{figure(value['low'])} to {figure(value['high'])}"
+        bounds = f"{figure(value['low'])} to {figure(value['high'])}"
         low, high = (min(0.0, value["low"]), max(0.0, value["high"]))
         rows.append(
             [
                 name,
                 figure(value["value"]),
-                said,
+                bounds,
                 interval(value, low, high, zero=True),
                 "" if name == "agreement" else "differs" if apart else "may be chance",
             ]

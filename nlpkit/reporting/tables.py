@@ -87,8 +87,8 @@ def best(run: Run) -> str:
     dev = {} if run.logged is None else run.logged.dev
     metrics = {name: value for name, points in dev.items() for step, value in points if step == run.best}
     chosen = None if run.logged is None else run.logged.chosen_by
-    said = ", ".join(f"{name} {figure(value)}" for name, value in metrics.items() if chosen in (name, None))
-    return f"{said} (step {run.best:,})" if said else f"step {run.best:,}"
+    description = ", ".join(f"{name} {figure(value)}" for name, value in metrics.items() if chosen in (name, None))
+    return f"{description} (step {run.best:,})" if description else f"step {run.best:,}"
 
 
 def options(runs: list[Run]) -> Markup:
@@ -135,8 +135,8 @@ def _settings(run: Run) -> dict[str, str]:
                 value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             )
     for item in run.provenance["inputs"]:
-        role, said = f"input {item['role']}", f"{item['name']} {item['sha256'][:12]}"
-        settings[role] = f"{settings[role]}, {said}" if role in settings else said
+        role, text = f"input {item['role']}", f"{item['name']} {item['sha256'][:12]}"
+        settings[role] = f"{settings[role]}, {text}" if role in settings else text
     for name, value in run.provenance["versions"].items():
         settings[f"version of {name}"] = str(value)
     return settings

@@ -9,7 +9,7 @@ from typing import Any
 from nlpkit.artifact import atomic, file
 from nlpkit.base.errors import UserError, refuse
 from nlpkit.reporting import sources
-from nlpkit.reporting.attention import look
+from nlpkit.reporting.attention import read_attention
 from nlpkit.reporting.page import page
 from nlpkit.reporting.tensorboard import targets, write
 
@@ -49,8 +49,8 @@ def report(
     }
     event_files = None if tensorboard is None else targets(found, Path(tensorboard), force=force)
     if output is not None:
-        looked = None if attention is None else look(found.runs, attention)
-        made = page(found, title=title or TITLE, text=attention, looked=looked)
+        maps = None if attention is None else read_attention(found.runs, attention)
+        made = page(found, title=title or TITLE, text=attention, maps=maps)
         atomic.write_text(Path(output), made, force=force)
         size = Path(output).stat().st_size
         result |= {"output": str(output), "kind": "report", "sha256": file.file_sha256(Path(output)), "bytes": size}

@@ -67,13 +67,13 @@ def test_all_answers_teach_what_the_teacher_does(folder: Path, tmp_path: Path, t
     assert distance(tmp_path / "asked.safetensors", tmp_path / "some.safetensors") > 1e-4
 
 
-def test_it_asks_once_repeats_its_masks_and_leaves_nothing(
+def test_the_teacher_runs_once_its_masks_repeat_and_nothing_is_left(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[int] = []
+    writes: list[int] = []
     masks: list[tuple[int, torch.Tensor]] = []
-    before = replay.ask
-    monkeypatch.setattr(replay, "ask", lambda *given: (asked.append(1), before(*given)))
+    write = replay.write_answers
+    monkeypatch.setattr(replay, "write_answers", lambda *args: (writes.append(1), write(*args)))
     corrupt = replay.Replay.corrupt
 
     def heard(self: Any, batch: Any, rng: Any) -> Any:
@@ -85,7 +85,7 @@ def test_it_asks_once_repeats_its_masks_and_leaves_nothing(
     monkeypatch.setattr(replay.Replay, "corrupt", heard)
     nlpkit.distill(folder / "bert.safetensors", folder / "tokens.safetensors", tmp_path / "s.safetensors", epochs=3,
                    replay=4, lr=1e-3, batch_tokens=64, threads=1)  # fmt: skip
-    assert asked == [1]
+    assert writes == [1]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.safetensors"]
     seen: dict[int, Any] = {}
     for example, tokens in masks:
@@ -96,8 +96,8 @@ def test_it_asks_once_repeats_its_masks_and_leaves_nothing(
 def test_a_run_that_was_stopped_finds_the_answers_again(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = (folder / "bert.safetensors", folder / "tokens.safetensors")
-    nlpkit.distill(*given, tmp_path / "whole.safetensors", steps=8, replay=4, **SHORT)
+    files = (folder / "bert.safetensors", folder / "tokens.safetensors")
+    nlpkit.distill(*files, tmp_path / "whole.safetensors", steps=8, replay=4, **SHORT)
     target = tmp_path / "s.safetensors"
     update = loop.update
     calls: list[int] = []
@@ -110,12 +110,12 @@ def test_a_run_that_was_stopped_finds_the_answers_again(
 
     monkeypatch.setattr(loop, "update", stopping)
     with pytest.raises(Interrupted):
-        nlpkit.distill(*given, target, steps=8, replay=4, save_every=2, **SHORT)
+        nlpkit.distill(*files, target, steps=8, replay=4, save_every=2, **SHORT)
     assert answers(target).exists()
-    asked: list[int] = []
-    monkeypatch.setattr(replay, "ask", lambda *given: asked.append(1))
-    nlpkit.distill(*given, target, steps=8, replay=4, save_every=2, **SHORT)
-    assert not asked
+    writes: list[int] = []
+    monkeypatch.setattr(replay, "write_answers", lambda *args: writes.append(1))
+    nlpkit.distill(*files, target, steps=8, replay=4, save_every=2, **SHORT)
+    assert not writes
     assert target.read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
 
 

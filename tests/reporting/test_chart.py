@@ -28,7 +28,7 @@ def test_a_hundred_thousand_points_are_thinned_and_no_peak_is_lost() -> None:
     assert course.xs == sorted(course.xs) and course.lows and course.highs
     assert min(course.lows) == min(y for _, y in points) and max(course.highs) == max(y for _, y in points)
     assert np.mean(course.ys) == pytest.approx(np.mean([y for _, y in points]))
-    drawing, data = chart.drawn(Chart("loss", "step", [Line(0, points)]), ["run"], "a")
+    drawing, data = chart.draw(Chart("loss", "step", [Line(0, points)]), ["run"], "a")
     assert len(drawing) < 12_000 and {len(data["lines"][0][name]) for name in ("x", "low")} == {200}  # type: ignore[index]
     assert drawing.count('class="band') == 1
 
@@ -40,7 +40,7 @@ def test_a_long_flat_line_stays_flat() -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 400, 401, 999])
 def test_any_number_of_points_is_drawn(n: int) -> None:
-    drawing, _ = chart.drawn(Chart("loss", "step", [Line(0, noisy(n))]), ["run"], "a")
+    drawing, _ = chart.draw(Chart("loss", "step", [Line(0, noisy(n))]), ["run"], "a")
     assert "nan" not in drawing and "inf" not in drawing
     assert drawing.count('class="dot"') == (n == 1) and drawing.count('class="line"') == (n > 1)
     assert drawing.count('class="band') == (n > 400) and len(chart.thin(noisy(n)).xs) == (n if n <= 400 else 200)
@@ -54,7 +54,7 @@ def test_a_line_that_does_not_rise_has_axes(value: float) -> None:
 
 def test_the_best_is_marked_where_it_was_measured() -> None:
     line = Line(0, noisy(1000), dev=True, best=(500.0, 7.5))
-    drawing, _ = chart.drawn(Chart("loss", "step", [line]), ["run"], "a")
+    drawing, _ = chart.draw(Chart("loss", "step", [line]), ["run"], "a")
     assert drawing.count('class="best"') == 1
 
 
@@ -84,7 +84,7 @@ def test_numbers_are_short() -> None:
 def test_letters_do_not_lie_on_each_other(ends: list[float]) -> None:
     """Where too many lines end in one place, some go without: their colours are in the legend."""
     lines = [Line(run, [(0.0, 1.0), (1.0, end)]) for run, end in enumerate(ends)]
-    drawing, _ = chart.drawn(Chart("loss", "step", lines), [str(run) for run in range(len(ends))], "a")
+    drawing, _ = chart.draw(Chart("loss", "step", lines), [str(run) for run in range(len(ends))], "a")
     heights = [float(found) for found in re.findall(r'<text x="[^"]*" y="([^"]*)" dy="0.35em" class="letter', drawing)]
     assert len(heights) >= min(3, len(ends)) and min(np.diff(sorted(heights))) >= 11.9
     assert min(heights) >= chart.TOP and max(heights) <= chart.HEIGHT - chart.BOTTOM
