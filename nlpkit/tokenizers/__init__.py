@@ -33,7 +33,7 @@ def from_json(value: Mapping[str, Any], *, where: Path | None = None) -> Tokeniz
         module, name = choose(KINDS | IMPORTED, str(value.get("kind")), field="tokenizer kind").split(":")
         value = dict(described.check(value))
         finds_special = value.pop("finds_special", None) is True
-        made: Tokenizer = getattr(import_module(module), name).from_json(value)
+        tokenizer: Tokenizer = getattr(import_module(module), name).from_json(value)
     except UserError as error:
         raise UserError(error.what, where=where or error.where, hint=error.hint) from None
     except KeyError as missing:
@@ -41,8 +41,8 @@ def from_json(value: Mapping[str, Any], *, where: Path | None = None) -> Tokeniz
     if finds_special:
         from nlpkit.tokenizers.special import FindsSpecial
 
-        return FindsSpecial(made)
-    return made
+        return FindsSpecial(tokenizer)
+    return tokenizer
 
 
 def load(path: Path | str) -> Tokenizer:
@@ -53,6 +53,5 @@ def load(path: Path | str) -> Tokenizer:
 
     artifact = file.read(path, wanted="tokenizer")
     if artifact.tokenizer is None:
-        raise UserError(f"is a {artifact.kind} file without a tokenizer", where=path,
-                        hint=file.made_by(("tokenizer",)))  # fmt: skip
+        raise UserError(f"is a {artifact.kind} file without a tokenizer", where=path, hint=file.made_by(("tokenizer",)))
     return from_json(artifact.tokenizer, where=path)

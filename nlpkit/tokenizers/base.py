@@ -22,12 +22,18 @@ Offsets = NDArray[np.int64]  # [T, 2]: where each token begins in its text and w
 # What a special piece is for. bos and eos may be the same pieces as cls and sep.
 ROLES = ("pad", "unk", "cls", "sep", "mask", "bos", "eos")
 DEFAULT_SPECIAL = {
-    "pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]", "bos": "[CLS]", "eos": "[SEP]",
-}  # fmt: skip
+    "pad": "[PAD]",
+    "unk": "[UNK]",
+    "cls": "[CLS]",
+    "sep": "[SEP]",
+    "mask": "[MASK]",
+    "bos": "[CLS]",
+    "eos": "[SEP]",
+}
 
 
 class Tokenizer(ABC):
-    """Pieces and their ids. ``special`` maps a role to its piece; ids are places in ``pieces``."""
+    """Pieces and their ids. ``special`` maps a role to its piece; ids are indices into ``pieces``."""
 
     kind: ClassVar[str]
     lines_apart: ClassVar[bool] = True  # whether the lines of a text have the same ids apart, with `line_end` between

@@ -1,7 +1,8 @@
 """Byte-pair encoding (Sennrich et al. 2016, section 3.2; on bytes: Radford et al. 2019, section 2.2).
 
-A word begins as its letters; the pair whose merge was learnt first is joined, until none is left. On bytes every text
-has a spelling and decoding gives it back exactly; on characters, unseen ones become [UNK] and words end with ``</w>``.
+A word begins as its letters; then the pair whose merge was learnt first is joined, until no pair has a merge. On bytes
+every text can be encoded and decoding returns it exactly; on characters, unseen ones become [UNK] and words end with
+``</w>``.
 """
 
 from __future__ import annotations
@@ -76,22 +77,37 @@ class BPE(Tokenizer):
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "kind": self.kind, "pieces": self.pieces, "special": self.special, "byte_level": self.byte_level,
-            "merges": [list(pair) for pair in self.merges], "lowercase": self.lowercase,
+            "kind": self.kind,
+            "pieces": self.pieces,
+            "special": self.special,
+            "byte_level": self.byte_level,
+            "merges": [list(pair) for pair in self.merges],
+            "lowercase": self.lowercase,
             "strip_accents": self.strip_accents,
-        }  # fmt: skip
+        }
 
     def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         return self._spellings.ids(map(self._chunks, texts))
 
     def plan(self) -> Plan:
         if self.byte_level:
-            return Plan(spelling.LEADING, spelling.MERGES, self._spellings.spell, merges=self._learnt,
-                        letters=np.tile(self._letters, 2))  # fmt: skip
+            return Plan(
+                spelling.LEADING,
+                spelling.MERGES,
+                self._spellings.spell,
+                merges=self._learnt,
+                letters=np.tile(self._letters, 2),
+            )
         find, unknown = self.ids.get, self.ids[self.special["unk"]]
         letters = [find(chr(byte) + end, unknown) for end in ("", END) for byte in range(256)]
-        return Plan(spelling.BASIC, spelling.MERGES, self._spellings.spell, self.lowercase, merges=self._learnt,
-                    letters=np.array(letters, np.int32))  # fmt: skip
+        return Plan(
+            spelling.BASIC,
+            spelling.MERGES,
+            self._spellings.spell,
+            self.lowercase,
+            merges=self._learnt,
+            letters=np.array(letters, np.int32),
+        )
 
     def decode(self, ids: Sequence[int]) -> str:
         """Byte-level: the exact text, with U+FFFD where the bytes are not UTF-8; otherwise words and single spaces."""
@@ -111,7 +127,7 @@ class BPE(Tokenizer):
         return Rows.of(ids, np.array(list(map(len, encoded)), np.int64))
 
     def _characters(self, words: list[str]) -> Rows:
-        """The last letter of a word is another than the same letter within it."""
+        """Letters are characters; the last of a word has ``</w>`` after it."""
         find, unknown = self.ids.get, self.ids[self.special["unk"]]
         ids = [find(letter, unknown) for word in words for letter in (*word[:-1], word[-1] + END)]
         return Rows.of(np.array(ids, np.int32), np.array(list(map(len, words)), np.int64))

@@ -18,7 +18,7 @@ from nlpkit.base import events
 
 @dataclass
 class Words:
-    """Every distinct word as a list of symbols, its count, and where each neighbouring pair stands."""
+    """Every distinct word as a list of symbols, its count, and the words that contain each pair of neighbours."""
 
     words: list[list[int]]
     counts: list[int]
@@ -31,10 +31,10 @@ class Words:
             count = self.counts[number]
             for pair in pairwise(word):
                 self.pairs[pair] = self.pairs.get(pair, 0) + count
-                self._stands(pair, number)
+                self._note(pair, number)
 
-    def _stands(self, pair: tuple[int, int], number: int) -> None:
-        """Note that a word holds a pair; one noted twice, or that holds it no more, costs a look when it is joined."""
+    def _note(self, pair: tuple[int, int], number: int) -> None:
+        """Note that a word contains a pair. A word noted twice, or that has lost the pair, costs `join` some time."""
         numbers = self.where.get(pair)
         if numbers is None:
             self.where[pair] = array("I", (number,))
@@ -48,24 +48,24 @@ class Words:
         self.joined = 0
         for number in self.where.pop(pair, ()):
             word, count = self.words[number], self.counts[number]
-            place = 0
-            while place < len(word) - 1:
-                if word[place] != left or word[place + 1] != right:
-                    place += 1
+            index = 0
+            while index < len(word) - 1:
+                if word[index] != left or word[index + 1] != right:
+                    index += 1
                     continue
-                word[place : place + 2] = [new]
+                word[index : index + 2] = [new]
                 self.joined += count
-                if place:
-                    before = word[place - 1]
+                if index:
+                    before = word[index - 1]
                     changes[(before, left)] = changes.get((before, left), 0) - count
                     changes[(before, new)] = changes.get((before, new), 0) + count
-                    self._stands((before, new), number)
-                if place + 1 < len(word):
-                    after = word[place + 1]
+                    self._note((before, new), number)
+                if index + 1 < len(word):
+                    after = word[index + 1]
                     changes[(right, after)] = changes.get((right, after), 0) - count
                     changes[(new, after)] = changes.get((new, after), 0) + count
-                    self._stands((new, after), number)
-                place += 1
+                    self._note((new, after), number)
+                index += 1
         self.pairs.pop(pair, None)
         changes.pop(pair, None)
         for other, change in changes.items():
@@ -125,8 +125,8 @@ def alphabet(spelled: Mapping[tuple[str, ...], int], most: int) -> Sequence[str]
         for letter in word:
             counts[letter] = counts.get(letter, 0) + count
     if len(counts) > most:
-        kept = sorted(counts, key=lambda letter: (-counts[letter], letter))[:most]
-        lost = sum(counts.values()) - sum(counts[letter] for letter in kept)
+        frequent = sorted(counts, key=lambda letter: (-counts[letter], letter))[:most]
+        lost = sum(counts.values()) - sum(counts[letter] for letter in frequent)
         events.note(f"{len(counts):,} letters; the {most:,} most frequent are kept, {lost:,} uses become unknown")
-        return sorted(kept)
+        return sorted(frequent)
     return sorted(counts)

@@ -1,4 +1,4 @@
-"""Chunk of text -> ids, remembered: text repeats itself, so most of a text is one dict look-up a chunk."""
+"""A cache, chunk of text -> ids: text repeats itself, so most of a text is one dict look-up a chunk."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nlpkit.tokenizers.rows import Rows
 
-MOST = 8_000_000  # characters and ids, up to 150 MB a process; then the memory starts anew
+MOST = 8_000_000  # characters and ids, up to 150 MB a process; the cache is then emptied
 
 Spell = Callable[[list[str]], Rows]
 
@@ -19,7 +19,7 @@ Spell = Callable[[list[str]], Rows]
 class Spellings(dict[str, int]):
     """Chunk -> the number of its row of ids. ``spell`` gives the rows of new chunks, a batch of them at a time.
 
-    Results never depend on what is remembered.
+    Results never depend on what is cached.
     """
 
     def __init__(self, spell: Spell, most: int = MOST) -> None:
@@ -31,7 +31,7 @@ class Spellings(dict[str, int]):
         self.clear()
         self._new: list[str] = []
         self._weight = 0
-        self._used, self._learnt = 0, 0  # how much of the arrays holds ids, and rows
+        self._used, self._learnt = 0, 0  # ids and rows in the arrays, which have spare capacity
         self._ids = np.empty(0, np.int32)
         self._begin, self._size = np.empty(0, np.int64), np.empty(0, np.int64)
 
@@ -41,7 +41,7 @@ class Spellings(dict[str, int]):
         return number
 
     def ids(self, texts: Iterable[list[str]]) -> list[NDArray[np.int32]]:
-        """The ids of each text, given as its chunks."""
+        """The ids of each text; ``texts`` are lists of chunks."""
         counts: list[int] = []
 
         def counted() -> Iterator[list[str]]:
@@ -52,14 +52,14 @@ class Spellings(dict[str, int]):
         number = np.fromiter(map(self.__getitem__, chain.from_iterable(counted())), np.int64)
         if self._new:
             self._learn()
-        found = Rows(self._ids, self._begin, self._size).take(number).joined(np.array(counts, np.int64))
-        ends = found.begin.tolist()
+        rows = Rows(self._ids, self._begin, self._size).take(number).joined(np.array(counts, np.int64))
+        ends = rows.begin.tolist()
         if self._weight > self.most:
             self._forget()
-        return [found.ids[begin:end] for begin, end in pairwise([*ends, len(found.ids)])]
+        return [rows.ids[begin:end] for begin, end in pairwise([*ends, len(rows.ids)])]
 
     def _learn(self) -> None:
-        """Spell the new chunks and put their rows behind the others."""
+        """Spell the new chunks and append their rows."""
         rows = self.spell(self._new)
         self._ids = _put(self._ids, self._used, rows.ids)
         self._begin = _put(self._begin, self._learnt, rows.begin + self._used)
@@ -71,7 +71,7 @@ class Spellings(dict[str, int]):
 
 
 def _put(array: NDArray[Any], used: int, values: NDArray[Any]) -> NDArray[Any]:
-    """``values`` behind the first ``used`` places of an array that doubles when they do not fit."""
+    """Write ``values`` after the first ``used`` elements of an array, which doubles when they do not fit."""
     if used + len(values) > len(array):
         array = np.concatenate([array[:used], np.empty(used + 2 * len(values), array.dtype)])
     array[used : used + len(values)] = values
@@ -79,7 +79,7 @@ def _put(array: NDArray[Any], used: int, values: NDArray[Any]) -> NDArray[Any]:
 
 
 def by_words(split: Callable[[str], list[str]], spell: Spell) -> Spell:
-    """How to spell chunks, from how a chunk is split into words and how words are spelled."""
+    """A speller of chunks, from one of words and the split of a chunk into words."""
 
     def spell_chunks(chunks: list[str]) -> Rows:
         numbers: dict[str, int] = {}
@@ -91,10 +91,12 @@ def by_words(split: Callable[[str], list[str]], spell: Spell) -> Spell:
 
 
 def each(spell: Callable[[str], Sequence[int]]) -> Spell:
-    """How to spell words, from how one is spelled."""
+    """A speller of words, from one of a single word."""
 
     def spell_words(words: list[str]) -> Rows:
-        found = list(map(spell, words))
-        return Rows.of(np.array(list(chain.from_iterable(found)), np.int32), np.array(list(map(len, found)), np.int64))
+        spelled = list(map(spell, words))
+        return Rows.of(
+            np.array(list(chain.from_iterable(spelled)), np.int32), np.array(list(map(len, spelled)), np.int64)
+        )
 
     return spell_words

@@ -1,6 +1,6 @@
 """The character tokenizer: every character (Unicode code point) of a text is a token, white space too.
 
-What Chinese models use in place of words (BERT's Chinese model, ERNIE 1.0), and the smallest vocabulary for any
+What Chinese models use instead of words (BERT's Chinese model, ERNIE 1.0), and the smallest vocabulary for any
 language. Decoding gives back the exact text, but for characters that are not in the vocabulary.
 """
 

@@ -1,9 +1,9 @@
 """Character classes as the tokenizers library has them, and so every tokenizer in use: by Unicode 8 and 9.
 
-Written out as code points (ranges, hexadecimal), so that no version of Python or of a package changes an id. Found by
-asking the library about every code point; the test that compares the two does so again.
+Written out as code points (ranges, hexadecimal), so that no version of Python or of a package changes an id. The lists
+come from a query of the library for every code point, which the test repeats.
 
-Each is what stands between the brackets of a character class in a regular expression.
+Each constant is the inside of a character class, ``[...]``, of a regular expression.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""How often each word stands in a corpus, counted on all cores; the result does not depend on their number.
+"""How often each word occurs in a corpus, counted on all cores; the result does not depend on their number.
 
-A corpus of any size is counted in bounded memory: when more than `MOST` different words are there, the rarer half is
-forgotten, and that is said. A word that is forgotten and met again begins anew, so only rare words' counts are too
-small. When this happens depends on the text alone.
+A corpus of any size is counted in bounded memory: when there are more than `MOST` different words, the rarer half is
+dropped, and a note says so. A dropped word that occurs again is counted from one, so only the counts of rare words are
+too small. When words are dropped depends on the text alone.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ Split = Callable[[str], list[str]]
 
 def batches(texts: Iterable[str], size: int = BATCH) -> Iterator[list[str]]:
     """Texts in lists of about ``size`` characters."""
-    found: list[str] = []
+    batch: list[str] = []
     length = 0
     for text in texts:
-        found.append(text)
+        batch.append(text)
         length += len(text)
         if length >= size:
-            yield found
-            found, length = [], 0
-    if found:
-        yield found
+            yield batch
+            batch, length = [], 0
+    if batch:
+        yield batch
 
 
 def _count(split: Split, texts: list[str]) -> dict[str, int]:
@@ -54,8 +54,10 @@ def count_words(texts: Iterable[str], split: Split, *, threads: int | None = Non
         events.emit("progress", label="counting", done=len(total), total=None, unit="different words")
     if lost:
         everything = total.total() + lost
-        events.note(f"the corpus has more than {MOST:,} different words; the rarest were forgotten now and then, "
-                    f"{lost / everything:.2%} of its {everything:,} words")  # fmt: skip
+        events.note(
+            f"the corpus has more than {MOST:,} different words; the rarest were dropped, "
+            f"{lost / everything:.2%} of its {everything:,} words"
+        )
     return dict(_ordered(total))
 
 

@@ -14,14 +14,21 @@ from nlpkit.tokenizers.wordpiece import CONTINUATION, LONGEST
 
 Json = dict[str, Any]
 STEPS = {
-    "nfc": "NFC", "nfd": "NFD", "nfkc": "NFKC", "nfkd": "NFKD", "strip_accents": "StripAccents",
+    "nfc": "NFC",
+    "nfd": "NFD",
+    "nfkc": "NFKC",
+    "nfkd": "NFKD",
+    "strip_accents": "StripAccents",
     "lowercase": "Lowercase",
-}  # fmt: skip
+}
 QUOTES: list[Json] = [{"type": "Replace", "pattern": {"String": old}, "content": '"'} for old in ("``", "''")]
 _METASPACE: Json = {"type": "Metaspace", "replacement": SPACE, "prepend_scheme": "always", "split": True}
 _EACH_CHARACTER: Json = {
-    "type": "Split", "pattern": {"Regex": r"[\s\S]"}, "behavior": "Isolated", "invert": False,
-}  # fmt: skip
+    "type": "Split",
+    "pattern": {"Regex": r"[\s\S]"},
+    "behavior": "Isolated",
+    "invert": False,
+}
 BERT_WORDS: Json = {"type": "BertPreTokenizer"}
 _BYTES: Json = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 
@@ -41,12 +48,13 @@ def _unigram(tokenizer: Any) -> Json:
         "normalizer": _normalizer(tokenizer.steps),
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, _METASPACE]},
         "model": {
-            "type": "Unigram", "unk_id": tokenizer.role("unk"),
+            "type": "Unigram",
+            "unk_id": tokenizer.role("unk"),
             "vocab": [list(pair) for pair in zip(tokenizer.pieces, tokenizer.scores, strict=True)],
             "byte_fallback": False,
         },
         "decoder": _METASPACE,
-    }  # fmt: skip
+    }
 
 
 def _char(tokenizer: Any) -> Json:
@@ -60,9 +68,12 @@ def _char(tokenizer: Any) -> Json:
 
 def _basic(tokenizer: Any) -> Json:
     return {
-        "type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True,
-        "strip_accents": tokenizer.strip_accents, "lowercase": tokenizer.lowercase,
-    }  # fmt: skip
+        "type": "BertNormalizer",
+        "clean_text": True,
+        "handle_chinese_chars": True,
+        "strip_accents": tokenizer.strip_accents,
+        "lowercase": tokenizer.lowercase,
+    }
 
 
 def _word(tokenizer: Any) -> Json:
@@ -79,11 +90,14 @@ def _wordpiece(tokenizer: Any) -> Json:
         "normalizer": _basic(tokenizer),
         "pre_tokenizer": BERT_WORDS,
         "model": {
-            "type": "WordPiece", "unk_token": tokenizer.special["unk"], "continuing_subword_prefix": CONTINUATION,
-            "max_input_chars_per_word": LONGEST, "vocab": tokenizer.ids,
+            "type": "WordPiece",
+            "unk_token": tokenizer.special["unk"],
+            "continuing_subword_prefix": CONTINUATION,
+            "max_input_chars_per_word": LONGEST,
+            "vocab": tokenizer.ids,
         },
         "decoder": {"type": "WordPiece", "prefix": CONTINUATION, "cleanup": False},
-    }  # fmt: skip
+    }
 
 
 def _bpe(tokenizer: Any) -> Json:
@@ -92,15 +106,25 @@ def _bpe(tokenizer: Any) -> Json:
         "normalizer": None if on_bytes else _basic(tokenizer),
         "pre_tokenizer": _BYTES if on_bytes else BERT_WORDS,
         "model": {
-            "type": "BPE", "dropout": None, "unk_token": None if on_bytes else tokenizer.special["unk"],
-            "continuing_subword_prefix": None, "end_of_word_suffix": None if on_bytes else END, "fuse_unk": False,
-            "byte_fallback": False, "ignore_merges": False, "vocab": tokenizer.ids,
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None if on_bytes else tokenizer.special["unk"],
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None if on_bytes else END,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": False,
+            "vocab": tokenizer.ids,
             "merges": [list(pair) for pair in tokenizer.merges],
         },
         "decoder": _BYTES if on_bytes else {"type": "BPEDecoder", "suffix": END},
-    }  # fmt: skip
+    }
 
 
 _DESCRIBE: dict[str, Callable[[Any], Json]] = {
-    "unigram": _unigram, "char": _char, "word": _word, "wordpiece": _wordpiece, "bpe": _bpe,
-}  # fmt: skip
+    "unigram": _unigram,
+    "char": _char,
+    "word": _word,
+    "wordpiece": _wordpiece,
+    "bpe": _bpe,
+}

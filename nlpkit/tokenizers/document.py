@@ -64,8 +64,12 @@ def core(document: Mapping[str, Any]) -> str:
 
 
 def _is_added(token: Any) -> bool:
-    return (isinstance(token, dict) and isinstance(token.get("content"), str) and _is_id(token.get("id"))
-            and len(token["content"]) <= _MAX_TEXT)  # fmt: skip
+    return (
+        isinstance(token, dict)
+        and isinstance(token.get("content"), str)
+        and _is_id(token.get("id"))
+        and len(token["content"]) <= _MAX_TEXT
+    )
 
 
 def _is_id(number: Any) -> bool:
@@ -110,8 +114,10 @@ def _check_model(model: Mapping[str, Any]) -> None:
     if kind not in _MODELS:
         raise unknown(str(kind)[:40], _MODELS, field="its model type")
     if model.get("dropout"):
-        raise refused(f"its model drops merges at random (dropout {str(model['dropout'])[:20]}), so that the same text "
-                      "has other ids each time")  # fmt: skip
+        raise refused(
+            f"its model drops merges at random (dropout {str(model['dropout'])[:20]}), so that the same text "
+            "has other ids each time"
+        )
     for key in ("unk_token", "continuing_subword_prefix", "end_of_word_suffix"):
         if not isinstance(model.get(key), (str, type(None))):
             raise refused(f"{key} of its model is not a text")
@@ -131,8 +137,14 @@ def _check_model(model: Mapping[str, Any]) -> None:
 
 
 def _is_scored(item: Any) -> bool:
-    return (isinstance(item, (list, tuple)) and len(item) == 2 and isinstance(item[0], str)
-            and type(item[1]) in (int, float) and math.isfinite(item[1]) and abs(item[1]) < 1e9)  # fmt: skip
+    return (
+        isinstance(item, (list, tuple))
+        and len(item) == 2
+        and isinstance(item[0], str)
+        and type(item[1]) in (int, float)
+        and math.isfinite(item[1])
+        and abs(item[1]) < 1e9
+    )
 
 
 def _check_merges(model: Mapping[str, Any], vocab: Mapping[str, int]) -> None:
@@ -169,7 +181,7 @@ def _check_charsmap(value: Any) -> None:
     leaves = _leaves(units)
     starts = np.frombuffer(texts, np.uint8)
     if len(leaves) and (leaves.max() >= len(texts) or (starts[leaves] & 0xC0 == 0x80).any()):
-        raise refused("its precompiled_charsmap points behind its texts")
+        raise refused("its precompiled_charsmap points beyond its texts")
 
 
 def _leaves(units: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -179,7 +191,7 @@ def _leaves(units: NDArray[np.int64]) -> NDArray[np.int64]:
         return (unit >> 10) << ((unit & (1 << 9)) >> 6)
 
     seen = np.zeros(len(units), bool)
-    found = []
+    leaves = []
     bases = offset(units[:1])
     labels = np.arange(1, 256)
     while len(bases):
@@ -194,5 +206,5 @@ def _leaves(units: NDArray[np.int64]) -> NDArray[np.int64]:
         if ends.any():
             if bases[ends].max() >= len(units):
                 raise refused("its precompiled_charsmap points outside of its table")
-            found.append(units[bases[ends]] & ((1 << 31) - 1))
-    return np.concatenate(found) if found else np.empty(0, np.int64)
+            leaves.append(units[bases[ends]] & ((1 << 31) - 1))
+    return np.concatenate(leaves) if leaves else np.empty(0, np.int64)

@@ -1,7 +1,7 @@
-"""A tokenizer as compiled code (kernels.py): text as bytes -> ids of its lines. What it cannot spell Python is asked.
+"""A tokenizer as compiled code (kernels.py): text as bytes -> ids of its lines. Python spells what the kernels cannot.
 
-The ids are those of the tokenizer's `encode_batch`, to which the tests hold them. An `Encoder` belongs to one thread;
-several may work at the same time, each with what it remembers of its own texts.
+The ids equal those of the tokenizer's `encode_batch`; tests hold the two together. An `Encoder` belongs to one thread;
+several may work at the same time, each with its own cache.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _ASCII_SIGNS = [code for code in range(0x21, 0x7F) if not chr(code).isalnum()]
 class Plan:
     """What the kernels have to know of a tokenizer.
 
-    ``cut`` and ``spell`` are constants of spelling.py; ``pieces`` may be found in a text, by their ids, with ``scores``
-    [vocabulary] where they matter, and ``floor`` that of an unknown character; ``merges`` are (left, right, joined),
-    ``letters`` [512] the ids of bytes, those within a word and those at its end; ``paired`` leaves chunks with `` or ''
-    to ``python``, which spells every chunk that the kernels do not.
+    ``cut`` and ``spell`` are constants of spelling.py. ``pieces`` maps the pieces that a text may contain to their ids;
+    ``scores`` [vocabulary] are their log-probabilities (unigram only), ``floor`` is the score of an unknown character.
+    ``merges`` are (left, right, joined); ``letters`` [512] are the ids of bytes within a word, then at its end.
+    ``python`` spells every chunk that the kernels do not; with ``paired`` also those that contain `` or ''.
     """
 
     cut: int
@@ -47,8 +47,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class Lines:
-    """What a text became: ``ids`` of all lines, how many each line has that is not empty, how many of these there were
-    at each end of a document (an empty line), and how many words and bytes they have."""
+    """An encoded text. ``ids`` of all lines; ``lengths``: ids of each line that is not empty; ``documents``: how many
+    such lines precede each end of a document (an empty line); ``words`` and ``bytes`` of these lines."""
 
     ids: NDArray[np.int32]
     lengths: NDArray[np.int64]
@@ -58,12 +58,12 @@ class Lines:
 
 
 def usable(*, compile: bool) -> bool:
-    """Whether compiled code is there; with ``compile`` it is made, once."""
+    """Whether compiled code exists; with ``compile`` it is compiled if it does not."""
     return KERNELS.ready(compile=compile)
 
 
 class Encoder:
-    """``most`` is how many bytes and ids are remembered, as in cache.py."""
+    """``most`` limits the cached bytes and ids, as in cache.py."""
 
     def __init__(self, plan: Plan, most: int = MOST) -> None:
         self._python, self._most = plan.python, most
@@ -74,12 +74,12 @@ class Encoder:
         self._letters = np.zeros(512, np.int32) if plan.letters is None else plan.letters
         self._table(plan)
         mark = np.frombuffer(b"##", np.uint8)
-        continued = KERNELS.walk(mark, self._keys, self._values) if plan.spell == spelling.WORDPIECE else -1
+        continued = KERNELS.find_node(mark, self._keys, self._values) if plan.spell == spelling.WORDPIECE else -1
         self._rule = np.array([plan.cut, plan.spell, plan.unknown, continued, plan.longest, plan.paired], np.int64)
         self._forget()
 
     def _table(self, plan: Plan) -> None:
-        """The tree of pieces, or the table of merges."""
+        """Fill the table with the trie of pieces, or with the merges."""
         encoded = [piece.encode("utf-8", "surrogatepass") for piece in plan.pieces]
         text = np.frombuffer(b"".join(encoded), np.uint8)
         size = 1 << max(4, 2 * (len(text) + len(plan.merges))).bit_length()
@@ -88,9 +88,9 @@ class Encoder:
         ends = np.cumsum(np.array([len(item) for item in encoded], np.int64))
         ids = np.array(list(plan.pieces.values()), np.int32)
         scores = np.zeros(len(ids)) if plan.scores is None else np.array(plan.scores)[ids]
-        KERNELS.plant(text, ends, ids, scores, self._keys, self._values, self._node_id, self._node_score)
+        KERNELS.build_trie(text, ends, ids, scores, self._keys, self._values, self._node_id, self._node_score)
         left, right, joined = np.array(plan.merges, np.int64).reshape(-1, 3).T.copy()
-        KERNELS.pair(left, right, joined, self._keys, self._values)
+        KERNELS.build_merges(left, right, joined, self._keys, self._values)
 
     def _forget(self) -> None:
         self._at = np.zeros(8, np.int64)
@@ -106,18 +106,18 @@ class Encoder:
         self._counts, self._documents = np.empty(size, np.int32), np.empty(size, np.int64)
         self._piece, self._by, self._score = (np.empty(size + 4, kind) for kind in (np.int32, np.int64, np.float64))
 
-    def _make_room(self, text: NDArray[np.uint8]) -> None:
-        """For the worst that a text can bring: as many chunks as places between them, an id for each byte and chunk."""
+    def _reserve(self, text: NDArray[np.uint8]) -> None:
+        """Enlarge the buffers for the worst case: a chunk after every separator, an id for each byte and chunk."""
         chunks, ids, size = int(self._at[kernels.CHUNKS]), int(self._at[kernels.IDS]), len(text)
         if len(self._numbers) < size:
             self._scratch(size)
-        more = KERNELS.between(text) + 1
+        more = KERNELS.count_separators(text) + 1
         if chunks + more > len(self._hashes):
-            room = (chunks + more) * 5 // 4
-            self._hashes, self._row_begin = _grown(self._hashes, room), _grown(self._row_begin, room)
-            self._row_size, self._begins = _grown(self._row_size, room), _grown(self._begins, room + 1)
-            self._slots = np.zeros(1 << (room * 4 // 3).bit_length(), np.int64)  # few, so that they stay near
-            KERNELS.settle(self._slots, self._hashes, chunks)
+            capacity = (chunks + more) * 5 // 4
+            self._hashes, self._row_begin = _grown(self._hashes, capacity), _grown(self._row_begin, capacity)
+            self._row_size, self._begins = _grown(self._row_size, capacity), _grown(self._begins, capacity + 1)
+            self._slots = np.zeros(1 << (capacity * 4 // 3).bit_length(), np.int64)  # few, so that they stay in cache
+            KERNELS.fill_slots(self._slots, self._hashes, chunks)
         if int(self._begins[chunks]) + size > len(self._arena):
             self._arena = _grown(self._arena, 2 * (int(self._begins[chunks]) + size))
         if ids + 2 * size > len(self._row):
@@ -125,32 +125,53 @@ class Encoder:
 
     def encode(self, text: bytes) -> Lines:
         """The ids of each line. ``text`` is UTF-8 without NUL whose lines each end with a line feed."""
-        if self._at[kernels.WAITING]:  # of a text that was interrupted while Python spelled
+        if self._at[kernels.WAITING]:  # left by a text that was interrupted while Python spelled
             self._forget()
         codes = np.frombuffer(text, np.uint8)
-        self._make_room(codes)
+        self._reserve(codes)
         at = self._at
         KERNELS.scan(
-            codes, self._kinds, self._fold, self._rule, self._floor, self._letters, self._keys,
-            self._values, self._node_id, self._node_score, self._slots, self._hashes, self._begins, self._arena,
-            self._row_begin, self._row_size, self._row, self._waiting, at, self._numbers, self._counts,
-            self._documents, self._piece, self._by, self._score,
-        )  # fmt: skip
+            codes,
+            self._kinds,
+            self._fold,
+            self._rule,
+            self._floor,
+            self._letters,
+            self._keys,
+            self._values,
+            self._node_id,
+            self._node_score,
+            self._slots,
+            self._hashes,
+            self._begins,
+            self._arena,
+            self._row_begin,
+            self._row_size,
+            self._row,
+            self._waiting,
+            at,
+            self._numbers,
+            self._counts,
+            self._documents,
+            self._piece,
+            self._by,
+            self._score,
+        )
         if at[kernels.WAITING]:
-            self._ask(self._waiting[: int(at[kernels.WAITING])])
-        numbers = self._numbers[: int(at[kernels.FOUND])]
+            self._spell_in_python(self._waiting[: int(at[kernels.WAITING])])
+        numbers = self._numbers[: int(at[kernels.TEXT_CHUNKS])]
         lengths = np.empty(int(at[kernels.SENTENCES]), np.int64)
         ids = np.empty(int(self._row_size[numbers].sum()), np.int32)
         KERNELS.gather(numbers, self._counts[: len(lengths)], self._row_begin, self._row_size, self._row, ids, lengths)
         documents = self._documents[: int(at[kernels.DOCUMENTS])].copy()
-        found = Lines(ids, lengths, documents, int(at[kernels.WORDS]), int(at[kernels.SIZE]))
+        lines = Lines(ids, lengths, documents, int(at[kernels.WORDS]), int(at[kernels.SIZE]))
         chunks = int(at[kernels.CHUNKS])
         if int(self._begins[chunks]) + int(at[kernels.IDS]) > self._most:
             self._forget()
-        return found
+        return lines
 
-    def _ask(self, waiting: NDArray[np.int64]) -> None:
-        """Let Python spell chunks."""
+    def _spell_in_python(self, waiting: NDArray[np.int64]) -> None:
+        """Let Python spell the ``waiting`` chunks."""
         arena = self._arena
         begins, ends = self._begins[waiting].tolist(), self._begins[waiting + 1].tolist()
         rows = self._python([arena[begin:end].tobytes().decode() for begin, end in zip(begins, ends, strict=True)])
@@ -165,21 +186,21 @@ class Encoder:
 
 
 def _grown(array: NDArray[Any], size: int) -> NDArray[Any]:
-    """The same numbers with room for ``size``."""
+    """A copy of the array that can hold ``size`` numbers."""
     new = np.empty(size, array.dtype)
     new[: len(array)] = array
     return new
 
 
 def _kinds(cut: int) -> NDArray[np.uint8]:
-    """What each byte is, by the constants of spelling.py."""
+    """The class of each byte: constants of spelling.py, or-ed."""
     kinds = np.zeros(256, np.uint8)
     kinds[[9, 11, 12, 13, 32]] = spelling.WHITE
     kinds[[11, 12, 28, 29, 30, 31]] |= spelling.ODD
     kinds[128:] = spelling.HIGH
     if cut == spelling.BASIC:
         kinds[_ASCII_SIGNS] = spelling.SIGN
-        kinds[[*range(1, 9), *range(14, 32), 127]] |= spelling.ASKED  # control characters vanish
+        kinds[[*range(1, 9), *range(14, 32), 127]] |= spelling.FALLBACK  # control characters vanish
     kinds[ord("0") : ord("9") + 1] |= spelling.DIGIT
     for first, last in ("AZ", "az"):
         kinds[ord(first) : ord(last) + 1] |= spelling.LETTER

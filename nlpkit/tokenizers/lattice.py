@@ -1,6 +1,6 @@
-"""All the ways to write texts with given pieces, as one graph that numpy walks.
+"""All segmentations of texts into given pieces, as one graph that numpy walks.
 
-A text of n characters has n + 1 nodes, and every piece found in it is an edge between two of them. Nodes are numbered
+A text of n characters has n + 1 nodes; every occurrence of a piece is an edge between two of them. Nodes are numbered
 by depth (characters from the start) over all texts at once, so that one step of a walk is one operation on all texts.
 
 Shapes: W texts, N nodes, E edges, P pieces, C characters of all texts.
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-_CODES = 0x110000  # code points: (a prefix's number, the next character) is one integer in this base
+_CODES = 0x110000  # code points: (number of a prefix, next character) is one integer in this base
 
 
 @dataclass(frozen=True)
@@ -24,24 +24,24 @@ class Texts:
     """Texts, the longest first, as one row of characters."""
 
     codes: Ints  # [C]
-    lengths: Ints  # [W], never growing
+    lengths: Ints  # [W], descending
     begin: Ints  # [W], the first character of each text
-    owner: Ints  # [C], the text of a character
-    room: Ints  # [C], characters from here to the text's end
+    text_of: Ints  # [C], the text of a character
+    remaining: Ints  # [C], characters from here to the text's end
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Texts:
         lengths = np.array([len(text) for text in texts], np.int64)
         ends = np.cumsum(lengths)
         codes = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32).astype(np.int64)
-        owner = np.repeat(np.arange(len(texts)), lengths)
-        return cls(codes, lengths, ends - lengths, owner, ends[owner] - np.arange(len(codes)))
+        text_of = np.repeat(np.arange(len(texts)), lengths)
+        return cls(codes, lengths, ends - lengths, text_of, ends[text_of] - np.arange(len(codes)))
 
 
 @dataclass(frozen=True)
 class Lattice:
-    """Edges in the order of their target, then source: so of two equally good ways, the first has the longer piece
-    at its end, which is also the choice of sentencepiece and tokenizers."""
+    """Edges are sorted by target, then source: of two equally good paths the first one ends with the longer piece,
+    which is also the choice of sentencepiece and tokenizers."""
 
     nodes: Ints  # [depths + 1], the first node of each depth
     source: Ints  # [E]
@@ -52,20 +52,24 @@ class Lattice:
     @classmethod
     def of(cls, texts: Texts, pieces: Sequence[str]) -> Lattice:
         """The lattice of ``texts``, each of whose characters must be a piece."""
-        starts, sizes, found = _matches(texts, pieces)
+        starts, sizes, piece = _matches(texts, pieces)
         alive = np.bincount(texts.lengths, minlength=1)[::-1].cumsum()[::-1]  # texts with at least so many characters
         nodes = np.concatenate([[0], alive.cumsum()])
-        owner, depth = texts.owner[starts], starts - texts.begin[texts.owner[starts]]
-        source, target = nodes[depth] + owner, nodes[depth + sizes] + owner
+        text, depth = texts.text_of[starts], starts - texts.begin[texts.text_of[starts]]
+        source, target = nodes[depth] + text, nodes[depth + sizes] + text
         order = np.lexsort((source, target))
         last = nodes[texts.lengths] + np.arange(len(texts.lengths))
-        return cls(nodes, source[order], target[order], found[order], last)
+        return cls(nodes, source[order], target[order], piece[order], last)
 
     def keep(self, edges: NDArray[np.bool_], renumbered: Ints | None = None) -> Lattice:
         """The lattice with only these edges; ``renumbered`` gives the pieces new numbers."""
         piece = self.piece[edges]
-        return replace(self, source=self.source[edges], target=self.target[edges],
-                       piece=piece if renumbered is None else renumbered[piece])  # fmt: skip
+        return replace(
+            self,
+            source=self.source[edges],
+            target=self.target[edges],
+            piece=piece if renumbered is None else renumbered[piece],
+        )
 
     def _steps(self) -> Iterator[tuple[slice, slice, Ints]]:
         """Depth after depth: its nodes, the edges into them, and where each node's edges begin."""
@@ -79,10 +83,11 @@ class Lattice:
     def expected(self, scores: Floats, weight: Floats) -> tuple[Floats, float]:
         """Expected uses of each piece [P] under log-probabilities ``scores`` [P], and the log-likelihood.
 
-        Forward, each edge gets its share of all ways to reach its target; backward, those shares of the texts'
-        ``weight`` [W] are handed down. Both are sums of numbers between 0 and 1: nothing can overflow.
+        Forward, each edge gets its probability among all paths that reach its target; backward, these are multiplied
+        by the mass of the target, which begins with the texts' ``weight`` [W]. Everything added up lies between 0 and
+        1, so nothing can overflow.
         """
-        reach, share = np.zeros(self.nodes[-1]), np.empty(len(self.piece))
+        reach, posterior = np.zeros(self.nodes[-1]), np.empty(len(self.piece))
         steps = list(self._steps())
         for nodes, edges, begins in steps:
             sizes = np.diff(begins, append=edges.stop - edges.start)
@@ -90,17 +95,17 @@ class Lattice:
             top = np.maximum.reduceat(way, begins)
             way = np.exp(way - np.repeat(top, sizes))
             total = np.add.reduceat(way, begins)
-            share[edges] = way / np.repeat(total, sizes)
+            posterior[edges] = way / np.repeat(total, sizes)
             reach[nodes] = top + np.log(total)
         mass = np.zeros(self.nodes[-1])
         mass[self.last] = weight
         for _, edges, _ in reversed(steps):
-            share[edges] *= mass[self.target[edges]]
+            posterior[edges] *= mass[self.target[edges]]
             source = self.source[edges]
             low = int(source.min())
-            handed = np.bincount(source - low, share[edges])
+            handed = np.bincount(source - low, posterior[edges])
             mass[low : low + len(handed)] += handed
-        uses: Floats = np.bincount(self.piece, share, len(scores)).astype(np.float64)
+        uses: Floats = np.bincount(self.piece, posterior, len(scores)).astype(np.float64)
         return uses, float((reach[self.last] * weight).sum())
 
     def best(self, scores: Floats) -> tuple[Floats, Ints]:
@@ -116,7 +121,7 @@ class Lattice:
         return reach, by
 
     def paths(self, by: Ints) -> Iterator[tuple[Ints, Ints]]:
-        """Walk the best ways back from the end, all texts at once: (texts still walking, the piece each passes)."""
+        """Follow the best paths back, all texts at once: (texts that have not reached their start, piece of each)."""
         text, node = np.arange(len(self.last)), self.last
         while len(text):
             edge = by[node]
@@ -127,32 +132,33 @@ class Lattice:
 
 
 def _matches(texts: Texts, pieces: Sequence[str]) -> tuple[Ints, Ints, Ints]:
-    """Every place where a piece stands: (first character, length, piece), [E] each.
+    """Every occurrence of a piece: (first character, length, piece), [E] each.
 
-    The pieces' prefixes are numbered length by length, (number of the prefix, next character) -> number; the places
-    in the texts go along and drop out where no piece continues.
+    The pieces' prefixes are numbered length by length, (number of the prefix, next character) -> number. Each position
+    in the texts keeps the number of the prefix that begins there, and is dropped once no piece continues it.
     """
     table = Texts.of(pieces)
-    own, own_number = np.arange(len(pieces)), np.zeros(len(pieces), np.int64)
-    place, number = np.arange(len(texts.codes)), np.zeros(len(texts.codes), np.int64)
-    found: list[tuple[Ints, Ints, Ints]] = []
+    candidate, candidate_prefix = np.arange(len(pieces)), np.zeros(len(pieces), np.int64)
+    position, number = np.arange(len(texts.codes)), np.zeros(len(texts.codes), np.int64)
+    matches: list[tuple[Ints, Ints, Ints]] = []
     for length in range(1, int(table.lengths.max(initial=0)) + 1):
-        longer = table.lengths[own] >= length
-        own, own_number = own[longer], own_number[longer]
-        prefixes, own_number = np.unique(own_number * _CODES + table.codes[table.begin[own] + length - 1],
-                                         return_inverse=True)  # fmt: skip
+        longer = table.lengths[candidate] >= length
+        candidate, candidate_prefix = candidate[longer], candidate_prefix[longer]
+        prefixes, candidate_prefix = np.unique(
+            candidate_prefix * _CODES + table.codes[table.begin[candidate] + length - 1], return_inverse=True
+        )
         whole = np.full(len(prefixes), -1)
-        ends = table.lengths[own] == length
-        whole[own_number[ends]] = own[ends]
-        fits = texts.room[place] >= length
-        place, number = place[fits], number[fits]
-        key = number * _CODES + texts.codes[place + length - 1]
+        ends = table.lengths[candidate] == length
+        whole[candidate_prefix[ends]] = candidate[ends]
+        fits = texts.remaining[position] >= length
+        position, number = position[fits], number[fits]
+        key = number * _CODES + texts.codes[position + length - 1]
         number = np.minimum(np.searchsorted(prefixes, key), len(prefixes) - 1)
         alive = prefixes[number] == key
-        place, number = place[alive], number[alive]
+        position, number = position[alive], number[alive]
         piece = whole[number]
         is_piece = piece >= 0
-        starts = place[is_piece]
-        found.append((starts, np.full(len(starts), length), piece[is_piece]))
-    starts, sizes, numbers = (np.concatenate([part[index] for part in found]) for index in range(3))
+        starts = position[is_piece]
+        matches.append((starts, np.full(len(starts), length), piece[is_piece]))
+    starts, sizes, numbers = (np.concatenate([part[index] for part in matches]) for index in range(3))
     return starts, sizes, numbers

@@ -1,4 +1,4 @@
-"""The tokenizers library, behind one door: documents are checked before it sees them, its errors are ours."""
+"""The only access to the tokenizers library: documents are checked before it reads them; its errors become ours."""
 
 from __future__ import annotations
 

@@ -18,12 +18,12 @@ import numpy as np
 from nlpkit.tokenizers.rows import Ids, Ints, Rows
 
 SHORT = 48  # letters of a word; in the rounds a word costs the square of its letters
-_PLACE = 0xFFFFFFFF
+_INDEX = 0xFFFFFFFF  # the low 32 bits
 
 
 class Merges:
-    """What pairs of ids become, in the order they were learnt: (left, right, joined). Of a pair given twice the last
-    counts, as in the tokenizers library."""
+    """Merges of ids in the order they were learnt: (left, right, joined). If a pair occurs twice, the last counts, as
+    in the tokenizers library."""
 
     def __init__(self, learnt: Sequence[tuple[int, int, int]], vocab_size: int) -> None:
         table = np.array(learnt, np.int64).reshape(-1, 3)
@@ -38,7 +38,7 @@ class Merges:
         return dict(zip(self._keys.tolist(), self._ranks.tolist(), strict=True))
 
     def apply(self, letters: Rows) -> Rows:
-        """The pieces of words that are given as letters, lying one behind the other."""
+        """The pieces of words; ``letters`` are their rows of letters, contiguous."""
         short = np.flatnonzero(letters.size <= SHORT)
         long = np.flatnonzero(letters.size > SHORT)
         done = self._rounds(letters.take(short))
@@ -52,12 +52,12 @@ class Merges:
         return both.take(order)
 
     def _rank(self, left: Ids, right: Ids) -> Ints:
-        """When each pair was learnt, ``_none`` for never."""
+        """The rank of each pair's merge; ``_none``: the pair has none."""
         if self._none == 0:
             return np.zeros(len(left), np.int64)
         key = left.astype(np.int64) * self._base + right
-        place = np.minimum(np.searchsorted(self._keys, key), len(self._keys) - 1)
-        return np.where(self._keys[place] == key, self._ranks[place], self._none)
+        index = np.minimum(np.searchsorted(self._keys, key), len(self._keys) - 1)
+        return np.where(self._keys[index] == key, self._ranks[index], self._none)
 
     def _rounds(self, words: Rows) -> Rows:
         """Every round joins the leftmost of the best pairs of each word."""
@@ -67,30 +67,30 @@ class Merges:
         rank[begin + size - 1] = self._none  # the last letter of a word has no neighbour
         done: list[tuple[Ints, Ids, Ints]] = []
         while len(number):
-            # Rank and place in one number: the smallest of a word is its leftmost best pair.
+            # Rank and index in one number: the smallest of a word is its leftmost best pair.
             best = np.minimum.reduceat(rank << 32 | np.arange(len(rank)), begin)
             going = best >> 32 < self._none
             if not going.all():
                 stays = np.repeat(going, size)
                 done.append((number[~going], ids[~stays], size[~going]))
-                best = (best - np.cumsum(~stays)[best & _PLACE])[going]
+                best = (best - np.cumsum(~stays)[best & _INDEX])[going]
                 ids, rank, number, size = ids[stays], rank[stays], number[going], size[going]
-            place = best & _PLACE
-            ids[place] = self._joined[best >> 32]
-            kept = np.ones(len(ids), bool)
-            kept[place + 1] = False
-            ids, rank, size = ids[kept], rank[kept], size - 1
-            place -= np.arange(len(place))  # each word before has lost one letter
+            index = best & _INDEX
+            ids[index] = self._joined[best >> 32]
+            remains = np.ones(len(ids), bool)
+            remains[index + 1] = False
+            ids, rank, size = ids[remains], rank[remains], size - 1
+            index -= np.arange(len(index))  # each word before has lost one letter
             begin = np.cumsum(size) - size
-            rank[place] = self._none
-            for left in (place[place < begin + size - 1], place[place > begin] - 1):
+            rank[index] = self._none
+            for left in (index[index < begin + size - 1], index[index > begin] - 1):
                 rank[left] = self._rank(ids[left], ids[left + 1])
         if not done:
             return words
         order = np.empty(len(words.size), np.int64)
         order[np.concatenate([numbers for numbers, _, _ in done])] = np.arange(len(order))
-        return Rows.of(np.concatenate([ids for _, ids, _ in done]),
-                       np.concatenate([size for _, _, size in done])).take(order)  # fmt: skip
+        sizes = np.concatenate([size for _, _, size in done])
+        return Rows.of(np.concatenate([ids for _, ids, _ in done]), sizes).take(order)
 
     def _heap(self, letters: Ids) -> list[int]:
         """The same for one word, with a heap of candidate pairs over a linked list."""
@@ -109,10 +109,10 @@ class Merges:
             ids[left], ids[right], after[left] = joined[rank], -1, after[right]
             if after[right] >= 0:
                 before[after[right]] = left
-            for place in (before[left], left):
-                if place >= 0 and after[place] >= 0:
-                    pair = ids[place], ids[after[place]]
-                    found = find(pair[0] * base + pair[1])
-                    if found is not None:
-                        heapq.heappush(heap, (found, place, *pair))
+            for index in (before[left], left):
+                if index >= 0 and after[index] >= 0:
+                    pair = ids[index], ids[after[index]]
+                    new_rank = find(pair[0] * base + pair[1])
+                    if new_rank is not None:
+                        heapq.heappush(heap, (new_rank, index, *pair))
         return [number for number in ids if number >= 0]

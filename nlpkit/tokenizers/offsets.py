@@ -1,7 +1,7 @@
-"""Which characters of a text each of its tokens stands for: what tagging and question answering need.
+"""The characters of a text that each of its tokens covers, as tagging and question answering need them.
 
-Offsets are the tokenizers library's, of every kind of ours too, in characters of the text as it was given, however it
-is normalised. Ids are those of `encode_batch`, to which the library's are held.
+Offsets come from the tokenizers library, for our own kinds too; they count characters of the text before
+normalisation. Ids come from `encode_batch`; the library's must equal them.
 """
 
 from __future__ import annotations
@@ -20,27 +20,34 @@ from nlpkit.tokenizers.pipeline import Pipeline
 
 
 def encode_with_offsets(tokenizer: Tokenizer, texts: Sequence[str]) -> list[tuple[NDArray[np.int32], Offsets]]:
-    """The ids [T] of each text and their offsets [T, 2]. A token that stands for part of a character has the whole of
+    """The ids [T] of each text and their offsets [T, 2]. A token that covers part of a character has the whole of
     it; white space in front of a word belongs to the token that holds it.
 
-    Errors: RunError where the library spells a text otherwise (characters that its tables of Unicode do not know).
+    Errors: RunError where the library encodes a text differently (characters that its tables of Unicode do not know).
     """
     if isinstance(tokenizer, Pipeline):
         return tokenizer.encode_with_offsets(texts)
-    found = _twin(tokenizer).encode_with_offsets(texts)
-    for ids, (theirs, _), text in zip(tokenizer.encode_batch(texts), found, texts, strict=True):
+    encoded = _twin(tokenizer).encode_with_offsets(texts)
+    for ids, (theirs, _), text in zip(tokenizer.encode_batch(texts), encoded, texts, strict=True):
         if not np.array_equal(ids, theirs):
-            raise RunError(f"the tokenizers library spells {text[:60]!r} otherwise, so its characters are not known")
-    return found
+            raise RunError(f"the tokenizers library encodes {text[:60]!r} differently, so its offsets are unknown")
+    return encoded
 
 
 @lru_cache(maxsize=4)
 def _twin(tokenizer: Tokenizer) -> Pipeline:
     """The same tokenizer, run by the library."""
     added = [
-        {"id": number, "content": tokenizer.pieces[number], "single_word": False, "lstrip": False, "rstrip": False,
-         "normalized": False, "special": True}
+        {
+            "id": number,
+            "content": tokenizer.pieces[number],
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "special": True,
+        }
         for number in sorted({tokenizer.ids[piece] for piece in tokenizer.special.values()})
-    ]  # fmt: skip
+    ]
     document = json.dumps({"version": "1.0", "added_tokens": added, **describe(tokenizer)}, ensure_ascii=False)
     return Pipeline(document, tokenizer.special, split_special=not tokenizer.finds_special)

@@ -1,6 +1,6 @@
 """A tokenizer.json that none of our kinds repeats, run by the tokenizers library.
 
-LLaMA 3, XLM-RoBERTa, Qwen, ModernBERT: the file is kept as it came, so that export gives it back, and ids, offsets and
+LLaMA 3, XLM-RoBERTa, Qwen, ModernBERT: the file is stored unchanged, so that export returns it; ids, offsets and
 decoded text are the library's. Its version is recorded beside those of other packages that make a result's bytes.
 
 Unlike our kinds, it finds added tokens in a text, special ones too, as the library does; ``split_special`` (the
@@ -26,7 +26,7 @@ class Pipeline(Tokenizer):
     for export."""
 
     kind: ClassVar[str] = "pipeline"
-    lines_apart: ClassVar[bool] = False  # of some a full stop and a line end are one piece, or only a text begins anew
+    lines_apart: ClassVar[bool] = False  # in some a full stop and a line end form one piece
 
     def __init__(
         self, document: str, special: dict[str, str], split_special: bool = False, chat_template: Any = None
@@ -50,18 +50,23 @@ class Pipeline(Tokenizer):
 
     def to_json(self) -> dict[str, Any]:
         extra = {} if self.chat_template is None else {"chat_template": self.chat_template}
-        return {"kind": self.kind, "document": self.document, "special": self.special,
-                "split_special": self.split_special, **extra}  # fmt: skip
+        return {
+            "kind": self.kind,
+            "document": self.document,
+            "special": self.special,
+            "split_special": self.split_special,
+            **extra,
+        }
 
     def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         with guarded("the tokenizers library cannot encode a text"):
-            found = self._library.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [np.array(item.ids, np.int32) for item in found]
+            encodings = self._library.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [np.array(item.ids, np.int32) for item in encodings]
 
     def encode_with_offsets(self, texts: Sequence[str]) -> list[tuple[NDArray[np.int32], Offsets]]:
         with guarded("the tokenizers library cannot encode a text"):
-            found = self._library.encode_batch(list(texts), add_special_tokens=False)
-        return [(np.array(item.ids, np.int32), np.array(item.offsets, np.int64).reshape(-1, 2)) for item in found]
+            encodings = self._library.encode_batch(list(texts), add_special_tokens=False)
+        return [(np.array(item.ids, np.int32), np.array(item.offsets, np.int64).reshape(-1, 2)) for item in encodings]
 
     def decode(self, ids: Sequence[int]) -> str:
         with guarded("the tokenizers library cannot decode ids"):

@@ -24,11 +24,11 @@ class Rows:
 
     @classmethod
     def of(cls, ids: NDArray[np.integer], size: Ints) -> Rows:
-        """Rows that lie one behind the other."""
+        """Rows that are contiguous."""
         return cls(ids.astype(np.int32, copy=False), np.cumsum(size) - size, size)
 
     def take(self, number: Ints) -> Rows:
-        """The rows of these numbers, one behind the other."""
+        """The rows of these numbers, contiguous."""
         size, begin = self.size[number], self.begin[number]
         ends = np.cumsum(size)
         total = int(ends[-1]) if len(ends) else 0
@@ -36,6 +36,6 @@ class Rows:
         return Rows(ids, ends - size, size)
 
     def joined(self, counts: Ints) -> Rows:
-        """The first ``counts[0]`` rows as one row, and so on; rows must lie one behind the other."""
+        """The first ``counts[0]`` rows as one row, and so on; rows must be contiguous."""
         ends = np.concatenate([[0], np.cumsum(self.size)])[np.concatenate([[0], np.cumsum(counts)])]
         return Rows.of(self.ids, np.diff(ends))

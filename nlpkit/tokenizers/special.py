@@ -1,7 +1,7 @@
-"""A tokenizer from elsewhere, to which a special piece written in a text is that token: "the [MASK] sat".
+"""An imported tokenizer that recognises special pieces in a text: in "the [MASK] sat" the second word is the token.
 
-Our own tokenizers read such a piece as ordinary text, so that no text can put a token there that only the program may
-set. Hugging Face's find it, and an imported tokenizer gives their ids on any text.
+Our own tokenizers read such a piece as ordinary text, so that no text can insert a token that only the program may
+set. Hugging Face's recognise it, and an imported tokenizer gives their ids on any text.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from nlpkit.tokenizers.base import Tokenizer
 
 
 class FindsSpecial(Tokenizer):
-    """``plain`` spells what is between the special pieces; of two that begin at one character, the longer is found.
-    What lies between two special pieces is spelled as a text of its own."""
+    """``plain`` encodes each text between two special pieces by itself. Of two special pieces that begin at the same
+    character the longer one is taken."""
 
     finds_special: ClassVar[bool] = True
 
@@ -40,10 +40,10 @@ class FindsSpecial(Tokenizer):
         if not any(map(self._special.search, texts)):
             return self._plain.encode_batch(texts)
         between = [self._special.split(text) for text in texts]
-        found = [[self.ids[piece] for piece in self._special.findall(text)] for text in texts]
+        special = [[self.ids[piece] for piece in self._special.findall(text)] for text in texts]
         spelled = iter(self._plain.encode_batch([part for parts in between for part in parts]))
         joined = []
-        for parts, marks in zip(between, found, strict=True):
+        for parts, marks in zip(between, special, strict=True):
             ids = [next(spelled)]
             for mark, _ in zip(marks, parts[1:], strict=True):
                 ids += [np.array([mark], np.int32), next(spelled)]

@@ -3,7 +3,7 @@ probabilities multiply to most.
 
 Used by ALBERT, XLNet and T5. Words are separated by white space, which is kept
 as U+2581 in front of each word (sentencepiece's convention), so "the cat" is "▁the▁cat" to the pieces. For the
-same pieces and scores, ids equal those of tokenizers' ``Unigram`` behind ``WhitespaceSplit`` and ``Metaspace``.
+same pieces and scores, ids equal those of tokenizers' ``Unigram`` after ``WhitespaceSplit`` and ``Metaspace``.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _ONLY_PYTHON = regex.compile(r"[\x1c-\x1f]")  # white space to str.split but not
 
 def words(text: str) -> list[str]:
     """The words of a text, without the U+2581 each begins with. U+2581 in the text itself begins a word."""
-    found = [word for word in _WHITE.split(text) if word] if _ONLY_PYTHON.search(text) else text.split()
+    parts = [word for word in _WHITE.split(text) if word] if _ONLY_PYTHON.search(text) else text.split()
     if SPACE in text:
-        return [part for word in found for part in word.removeprefix(SPACE).split(SPACE)]
-    return found
+        return [part for word in parts for part in word.removeprefix(SPACE).split(SPACE)]
+    return parts
 
 
 class Unigram(Tokenizer):
@@ -47,8 +47,9 @@ class Unigram(Tokenizer):
 
     kind: ClassVar[str] = "unigram"
 
-    def __init__(self, pieces: Sequence[str], scores: Sequence[float], special: dict[str, str],
-                 steps: Sequence[str] = ()) -> None:  # fmt: skip
+    def __init__(
+        self, pieces: Sequence[str], scores: Sequence[float], special: dict[str, str], steps: Sequence[str] = ()
+    ) -> None:
         super().__init__(pieces, special)
         if len(scores) != len(self.pieces):
             raise UserError(f"a unigram tokenizer has {len(self.pieces):,} pieces but {len(scores):,} scores")
@@ -63,21 +64,26 @@ class Unigram(Tokenizer):
     @cached_property
     def _prefixes(self) -> dict[str, tuple[float, int]]:
         """Every beginning of a piece, so that a search can stop: (score, id), (0, -1) where it is no piece itself."""
-        reserved, found = set(self.special.values()), dict[str, tuple[float, int]]()
+        reserved, prefixes = set(self.special.values()), dict[str, tuple[float, int]]()
         for number, piece in enumerate(self.pieces):
             if piece not in reserved:
                 for end in range(1, len(piece)):
-                    found.setdefault(piece[:end], (0.0, -1))
-                found[piece] = (self.scores[number], number)
-        return found
+                    prefixes.setdefault(piece[:end], (0.0, -1))
+                prefixes[piece] = (self.scores[number], number)
+        return prefixes
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Unigram:
         return cls(value["pieces"], value["scores"], value["special"], value["steps"])
 
     def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "pieces": self.pieces, "scores": self.scores, "special": self.special,
-                "steps": self.steps}  # fmt: skip
+        return {
+            "kind": self.kind,
+            "pieces": self.pieces,
+            "scores": self.scores,
+            "special": self.special,
+            "steps": self.steps,
+        }
 
     def spell(self, word: str) -> list[int]:
         """The ids of a word that begins with U+2581, by Viterbi. Of two equally good spellings, the one whose last
@@ -89,13 +95,13 @@ class Unigram(Tokenizer):
         for start in range(size):
             here, alone = score[start], False
             for end in range(start + 1, size + 1):
-                found = find(word[start:end])
-                if found is None:
+                entry = find(word[start:end])
+                if entry is None:
                     break
-                if found[1] >= 0:
+                if entry[1] >= 0:
                     alone = alone or end == start + 1
-                    if here + found[0] > score[end]:
-                        score[end], by[end] = here + found[0], (start, found[1])
+                    if here + entry[0] > score[end]:
+                        score[end], by[end] = here + entry[0], (start, entry[1])
             if not alone and here + self._unknown_score > score[start + 1]:
                 score[start + 1], by[start + 1] = here + self._unknown_score, (start, unknown)
         ids: list[int] = []
@@ -111,9 +117,17 @@ class Unigram(Tokenizer):
     def plan(self) -> Plan:
         reserved = set(self.special.values())
         pieces = {piece: number for piece, number in self.ids.items() if piece not in reserved}
-        return Plan(spelling.WHOLE, spelling.UNIGRAM, self._spellings.spell, "lowercase" in self.steps,
-                    self.ids[self.special["unk"]], pieces=pieces, scores=self.scores, floor=self._unknown_score,
-                    paired="quotes" in self.steps)  # fmt: skip
+        return Plan(
+            spelling.WHOLE,
+            spelling.UNIGRAM,
+            self._spellings.spell,
+            "lowercase" in self.steps,
+            self.ids[self.special["unk"]],
+            pieces=pieces,
+            scores=self.scores,
+            floor=self._unknown_score,
+            paired="quotes" in self.steps,
+        )
 
     def _words(self, chunk: str) -> list[str]:
         return [SPACE + word for word in words(self._normalize(chunk))]

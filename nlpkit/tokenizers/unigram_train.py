@@ -1,8 +1,8 @@
 """Training a Unigram model, the same every time (Kudo 2018, "Subword regularization", section 3.2).
 
-Start from every frequent substring; then, in turns, fit the pieces' probabilities by EM and drop the pieces that the
-likelihood misses least, until the vocabulary has its size. Everything is numpy over the distinct segments of the
-corpus and their counts, in one fixed order: threads, hash seeds and processes cannot change a byte.
+Start from every frequent substring; then, in turns, fit the pieces' probabilities by EM and drop the pieces whose
+removal costs the least likelihood, until the vocabulary has its size. Everything is numpy over the distinct segments of
+the corpus and their counts, in one fixed order: threads, hash seeds and processes cannot change a byte.
 
 Deviations from sentencepiece, whose recipe this is: a substring counts as often as its words do (there, once a
 distinct word); the loss of a piece weighs its own uses (there, the sentences that use it); losses are compared
@@ -28,7 +28,7 @@ from nlpkit.tokenizers.unigram import SPACE, Unigram
 _SEGMENT = regex.compile(r"▁?[\p{L}\p{M}]{1,256}|▁?\p{N}{1,256}|▁?[^\p{L}\p{M}\p{N}▁]{1,256}|▁")
 MAX_PIECE = 16  # characters, as sentencepiece
 MAX_SEEDS = 1_000_000
-SHRINK = 0.75  # share of the pieces that a round of pruning keeps
+SHRINK = 0.75  # fraction of the pieces that a round of pruning keeps
 EM_STEPS = 2  # a round
 MARGIN = 1.1  # pruning stops this much above the final size; then the least probable go
 RARE = 0.5  # expected uses below which a piece is dropped
@@ -39,16 +39,22 @@ def train(words: Mapping[str, int], size: int, special: dict[str, str], steps: S
     """A tokenizer of at most ``size`` pieces, special ones included, from normalised words and their counts.
 
     ``steps`` are the normalisation that made the words. Characters fill at most half of the vocabulary, the most
-    frequent first; the rarer become unknown, which is said.
+    frequent first; the rarer become unknown, and a note says so.
     """
     reserved = list(dict.fromkeys(special.values()))
-    room = size - len(reserved)
-    if room < 2:
-        raise UserError(f"a vocabulary of {size} has no room beside {len(reserved)} special pieces", where="vocab-size")
-    pieces, scores = fit(_known(segments(words), max(1, room // 2)), room)
-    found = [(piece, score) for piece, score in zip(pieces, scores, strict=True) if piece not in reserved]
-    return Unigram([*reserved, *(piece for piece, _ in found)], [0.0] * len(reserved) + [score for _, score in found],
-                   special, steps)  # fmt: skip
+    ordinary = size - len(reserved)
+    if ordinary < 2:
+        raise UserError(
+            f"a vocabulary of {size} is too small beside {len(reserved)} special pieces", where="vocab-size"
+        )
+    pieces, scores = fit(_known(segments(words), max(1, ordinary // 2)), ordinary)
+    scored = [(piece, score) for piece, score in zip(pieces, scores, strict=True) if piece not in reserved]
+    return Unigram(
+        [*reserved, *(piece for piece, _ in scored)],
+        [0.0] * len(reserved) + [score for _, score in scored],
+        special,
+        steps,
+    )
 
 
 def segments(words: Mapping[str, int]) -> dict[str, int]:
@@ -62,7 +68,7 @@ def segments(words: Mapping[str, int]) -> dict[str, int]:
 
 
 def _known(counts: Mapping[str, int], most: int) -> dict[str, int]:
-    """The segments, cut where characters beyond the ``most`` frequent stand."""
+    """The segments, cut at every character that is not among the ``most`` frequent."""
     characters: dict[str, int] = {}
     for text, times in counts.items():
         for character in text:
@@ -70,9 +76,11 @@ def _known(counts: Mapping[str, int], most: int) -> dict[str, int]:
     if len(characters) <= most:
         return dict(counts)
     rare = sorted(characters, key=lambda character: (-characters[character], character))[most:]
-    share = sum(characters[character] for character in rare) / sum(characters.values())
-    events.note(f"{len(rare):,} rare characters ({share:.3%} of the text) have no place in the vocabulary and will be "
-                "unknown; a larger one holds more")  # fmt: skip
+    fraction = sum(characters[character] for character in rare) / sum(characters.values())
+    events.note(
+        f"{len(rare):,} rare characters ({fraction:.3%} of the text) are not in the vocabulary and become "
+        "unknown; a larger --vocab-size holds more"
+    )
     blank = dict.fromkeys(map(ord, rare), "\0")
     known: dict[str, int] = {}
     for text, times in counts.items():
@@ -96,7 +104,7 @@ def fit(counts: Mapping[str, int], size: int) -> tuple[list[str], list[float]]:
 
     def keep(chosen: NDArray[np.bool_]) -> None:
         nonlocal pieces, lattice, scores, uses
-        pieces = [piece for piece, kept in zip(pieces, chosen, strict=True) if kept]
+        pieces = [piece for piece, is_chosen in zip(pieces, chosen, strict=True) if is_chosen]
         lattice = lattice.keep(chosen[lattice.piece], np.cumsum(chosen) - 1)
         scores, uses = scores[chosen], uses[chosen]
 
@@ -110,8 +118,8 @@ def fit(counts: Mapping[str, int], size: int) -> tuple[list[str], list[float]]:
         if len(pieces) <= goal:
             break
         losses = _losses(lattice, pieces, scores, weight, fixed)
-        room = max(goal, int(SHRINK * len(pieces))) - fixed
-        missed = np.argsort(-losses, kind="stable")[:room]  # equal losses: by text, as pieces are sorted
+        count = max(goal, int(SHRINK * len(pieces))) - fixed
+        missed = np.argsort(-losses, kind="stable")[:count]  # equal losses: by text, as pieces are sorted
         missed = missed[np.isfinite(losses[missed])]
         keep(np.isin(np.arange(len(pieces)), np.concatenate([np.arange(fixed), missed + fixed])))
     scores = np.round(scores * GRID) / GRID
@@ -130,34 +138,36 @@ def seeds(
     followed by the same character yields to the longer.
     """
     alphabet, letter = np.unique(texts.codes, return_inverse=True)
-    place, number = np.arange(len(letter)), letter
-    found: list[str] = []
+    position, number = np.arange(len(letter)), letter
+    substrings: list[str] = []
     uses: list[Floats] = []
-    shorter: tuple[Ints, Floats] | None = None  # first places and counts of the substrings one shorter
+    shorter: tuple[Ints, Floats] | None = None  # first positions and counts of the substrings one shorter
     for length in range(2, MAX_PIECE + 2):  # one more than is wanted, to know what always continues
-        fits = texts.room[place] >= length
-        place, number = place[fits], number[fits]
-        key = number * len(alphabet) + letter[place + length - 1]
+        fits = texts.remaining[position] >= length
+        position, number = position[fits], number[fits]
+        key = number * len(alphabet) + letter[position + length - 1]
         _, first, child = np.unique(key, return_index=True, return_inverse=True)
-        times: Floats = np.bincount(child, weight[texts.owner[place]], len(first)).astype(np.float64)
+        times: Floats = np.bincount(child, weight[texts.text_of[position]], len(first)).astype(np.float64)
         if shorter is not None:
             parent = number[first]
             free = np.ones(len(shorter[0]), bool)
             free[parent[times == shorter[1][parent]]] = False
-            begin = shorter[0][free] - texts.begin[texts.owner[shorter[0][free]]]
-            owners = texts.owner[shorter[0][free]]
-            found.extend(segments[w][b : b + length - 1] for w, b in zip(owners.tolist(), begin.tolist(), strict=True))
+            begin = shorter[0][free] - texts.begin[texts.text_of[shorter[0][free]]]
+            number_of_text = texts.text_of[shorter[0][free]]
+            substrings.extend(
+                segments[w][b : b + length - 1] for w, b in zip(number_of_text.tolist(), begin.tolist(), strict=True)
+            )
             uses.append(shorter[1][free])
         often = times >= 2
-        shorter = place[first[often]], times[often]
-        kept = often[child]
-        place, number = place[kept], (np.cumsum(often) - 1)[child[kept]]
+        shorter = position[first[often]], times[often]
+        frequent = often[child]
+        position, number = position[frequent], (np.cumsum(often) - 1)[child[frequent]]
     counts = np.concatenate(uses)
-    worth = counts * np.array([len(text) for text in found], np.float64)
-    best = sorted(range(len(found)), key=lambda index: (-worth[index], found[index]))[:most]
-    best.sort(key=found.__getitem__)
-    characters = np.bincount(letter, weight[texts.owner], len(alphabet))
-    pieces = [chr(code) for code in alphabet] + [found[index] for index in best]
+    worth = counts * np.array([len(text) for text in substrings], np.float64)
+    best = sorted(range(len(substrings)), key=lambda index: (-worth[index], substrings[index]))[:most]
+    best.sort(key=substrings.__getitem__)
+    characters = np.bincount(letter, weight[texts.text_of], len(alphabet))
+    pieces = [chr(code) for code in alphabet] + [substrings[index] for index in best]
     return pieces, np.concatenate([characters, counts[best]]), len(alphabet)
 
 
@@ -168,12 +178,13 @@ def _losses(lattice: Lattice, pieces: Sequence[str], scores: Floats, weight: Flo
     for text, piece in lattice.paths(lattice.best(scores)[1]):
         uses += np.bincount(piece, weight[text], len(pieces))
     names = sorted(range(fixed, len(pieces)), key=lambda index: -len(pieces[index]))
-    own = Lattice.of(Texts.of([pieces[index] for index in names]), pieces)
-    own = own.keep((own.source >= own.nodes[1]) | (own.target != own.last[np.minimum(own.source, len(names) - 1)]))
+    alternatives = Lattice.of(Texts.of([pieces[index] for index in names]), pieces)
+    end = alternatives.last[np.minimum(alternatives.source, len(names) - 1)]
+    alternatives = alternatives.keep((alternatives.source >= alternatives.nodes[1]) | (alternatives.target != end))
     used, total = uses[names], uses.sum()
     spelling, parts = np.zeros(len(names)), np.zeros(len(names))
     with np.errstate(divide="ignore", invalid="ignore"):
-        for text, piece in own.paths(own.best(scores)[1]):
+        for text, piece in alternatives.paths(alternatives.best(scores)[1]):
             spelling[text] += np.log(uses[piece] + used[text])
             parts[text] += 1
         spelling -= parts * np.log(total + used * (parts - 1))

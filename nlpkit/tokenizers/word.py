@@ -21,8 +21,9 @@ class Word(Tokenizer):
 
     kind: ClassVar[str] = "word"
 
-    def __init__(self, pieces: Sequence[str], special: dict[str, str], lowercase: bool = True,
-                 strip_accents: bool | None = None) -> None:  # fmt: skip
+    def __init__(
+        self, pieces: Sequence[str], special: dict[str, str], lowercase: bool = True, strip_accents: bool | None = None
+    ) -> None:
         super().__init__(pieces, special)
         if "unk" not in special:
             raise UserError("a word tokenizer needs a piece for unknown words")
@@ -34,8 +35,13 @@ class Word(Tokenizer):
         self._spellings = Spellings(each(self._spell))
 
     def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "pieces": self.pieces, "special": self.special, "lowercase": self.lowercase,
-                "strip_accents": self.strip_accents}  # fmt: skip
+        return {
+            "kind": self.kind,
+            "pieces": self.pieces,
+            "special": self.special,
+            "lowercase": self.lowercase,
+            "strip_accents": self.strip_accents,
+        }
 
     def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         return self._spellings.ids(map(chunks, texts))

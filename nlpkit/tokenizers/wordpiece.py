@@ -29,8 +29,9 @@ class WordPiece(Tokenizer):
 
     kind: ClassVar[str] = "wordpiece"
 
-    def __init__(self, pieces: Sequence[str], special: dict[str, str], lowercase: bool = True,
-                 strip_accents: bool | None = None) -> None:  # fmt: skip
+    def __init__(
+        self, pieces: Sequence[str], special: dict[str, str], lowercase: bool = True, strip_accents: bool | None = None
+    ) -> None:
         super().__init__(pieces, special)
         if "unk" not in special:
             raise UserError("a WordPiece tokenizer needs a piece for unknown words")
@@ -44,15 +45,27 @@ class WordPiece(Tokenizer):
         self._spellings = Spellings(by_words(split, each(self._spell)))
 
     def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "pieces": self.pieces, "special": self.special, "lowercase": self.lowercase,
-                "strip_accents": self.strip_accents}  # fmt: skip
+        return {
+            "kind": self.kind,
+            "pieces": self.pieces,
+            "special": self.special,
+            "lowercase": self.lowercase,
+            "strip_accents": self.strip_accents,
+        }
 
     def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         return self._spellings.ids(map(chunks, texts))
 
     def plan(self) -> Plan:
-        return Plan(spelling.BASIC, spelling.WORDPIECE, self._spellings.spell, self.lowercase, self._unknown, LONGEST,
-                    self._find)  # fmt: skip
+        return Plan(
+            spelling.BASIC,
+            spelling.WORDPIECE,
+            self._spellings.spell,
+            self.lowercase,
+            self._unknown,
+            LONGEST,
+            self._find,
+        )
 
     def decode(self, ids: Sequence[int]) -> str:
         """Words and single spaces."""

@@ -2,7 +2,7 @@
 (Schuster and Nakajima 2012, section 3).
 
 The model is a unigram over the corpus as it is spelled now: pieces with counts f that sum to N. Joining a and b, which
-stand next to each other n times, changes its log-likelihood by
+are neighbours n times, changes its log-likelihood by
 
     g(n) + g(f(a) - n) + g(f(b) - n) - g(f(a)) - g(f(b)) + g(N) - g(N - n),   g(x) = x log x
 
@@ -10,7 +10,7 @@ which is exact but for the neighbours' overlaps. ``ratio`` is the short form n /
 prefers rare pairs. Frequency, which the tokenizers library's "WordPiece" trainer uses, is in bpe_train.py.
 
 Every candidate is scored anew before each join (N changes them all), as vectors. Ties: the more frequent pair, then
-the smaller ids. A pair must stand ``min_count`` times.
+the smaller ids. A pair must occur ``min_count`` times.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Pairs:
 
     def __init__(self, pairs: Mapping[tuple[int, int], int]) -> None:
         self.slots = {pair: slot for slot, pair in enumerate(pairs)}
-        room = 2 * len(pairs) + 1024
-        self.columns = np.zeros((3, room), np.int64)
+        capacity = 2 * len(pairs) + 1024
+        self.columns = np.zeros((3, capacity), np.int64)
         if pairs:
             self.columns[:2, : len(pairs)] = np.array(list(pairs)).T
             self.columns[2, : len(pairs)] = list(pairs.values())
@@ -69,14 +69,14 @@ class Pairs:
         self.columns[:, slot] = (*pair, count)
 
     def frequent(self, least: int) -> NDArray[np.int64]:
-        """[3, P]: left, right, count of the pairs that stand at least so often. Rare ones are forgotten now and then:
+        """[3, P]: left, right, count of the pairs that occur at least so often. Rare ones are dropped now and then:
         a pair that is rare can become frequent only by a join, which sets it again."""
         live = self.columns[:, : len(self.slots)]
-        found: NDArray[np.int64] = live[:, live[2] >= least]
-        if found.shape[1] * 2 + 1024 < live.shape[1]:
-            self.columns = np.concatenate([found, np.zeros((3, found.shape[1] + 1024), np.int64)], 1)
-            self.slots = {(int(left), int(right)): slot for slot, (left, right) in enumerate(found[:2].T)}
-        return found
+        columns: NDArray[np.int64] = live[:, live[2] >= least]
+        if columns.shape[1] * 2 + 1024 < live.shape[1]:
+            self.columns = np.concatenate([columns, np.zeros((3, columns.shape[1] + 1024), np.int64)], 1)
+            self.slots = {(int(left), int(right)): slot for slot, (left, right) in enumerate(columns[:2].T)}
+        return columns
 
 
 def learn_pieces(
@@ -116,7 +116,7 @@ def learn_pieces(
 
 
 def _best(scores: Floats, left: Ints, right: Ints, count: Ints) -> int:
-    """The place of the highest score; of equal ones the most frequent pair, then the smallest ids."""
-    places = np.flatnonzero(scores == scores.max())
-    order = np.lexsort((right[places], left[places], -count[places]))
-    return int(places[order[0]])
+    """The index of the highest score; of equal ones the most frequent pair, then the smallest ids."""
+    best = np.flatnonzero(scores == scores.max())
+    order = np.lexsort((right[best], left[best], -count[best]))
+    return int(best[order[0]])

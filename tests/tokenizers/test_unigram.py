@@ -114,8 +114,8 @@ def test_rare_characters_give_way_and_it_is_said() -> None:
     assert any("2 rare characters" in text for text in notes)
 
 
-def test_no_room_is_an_error() -> None:
-    with pytest.raises(UserError, match="no room"):
+def test_a_vocabulary_too_small_for_the_special_pieces_is_an_error() -> None:
+    with pytest.raises(UserError, match="too small beside"):
         train({"a": 1}, 2, {"unk": "[UNK]"})
 
 
