@@ -1,4 +1,4 @@
-"""What a model reads: one flat row of tokens, with the place of every sequence in it."""
+"""What a model reads: one flat row of tokens, and where each sequence lies in it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Batch:
     """Packed sequences.
 
     tokens [N] int64; ``packing`` has their lengths; segments [N] int64 (0 for A, 1 for B) or None; special [N] bool,
-    True where a framing token stands that no objective may change; examples [B] int64, the address of each sequence
-    in its data, from which randomness is drawn; labels: whatever a source knows of each sequence, by name, [B, ...].
+    True for framing tokens, which no objective may change; examples [B] int64, the index of each sequence in its
+    data, which addresses its random draws; labels: whatever a source knows of each sequence, by name, [B, ...].
     """
 
     tokens: Tensor
@@ -29,7 +29,7 @@ class Batch:
     labels: Mapping[str, Tensor] = field(default_factory=dict)
 
     def with_tokens(self, tokens: Tensor) -> Batch:
-        """The same batch with other tokens in the same places."""
+        """The same batch with other tokens at the same positions."""
         return replace(self, tokens=tokens)
 
     def to(self, device: str) -> Batch:
@@ -46,33 +46,33 @@ class Batch:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Of which tokens of a batch the last hidden states are read: the last block computes no others.
+    """The tokens of a batch whose last hidden states are read: the last block computes no others.
 
-    ``places`` [A] int64, ascending, on the processor; with ``pooled`` also those that the family makes a sequence's
-    vector of. Nobody wanting anything in particular (None instead of this) means every token.
+    ``positions`` [A] int64, ascending, on the CPU; with ``pooled`` also those that the family makes a sequence's
+    vector of. None instead of a `Wanted`: every token.
     """
 
-    places: Tensor | None = None
+    positions: Tensor | None = None
     pooled: bool = False
 
     def tokens(self, pooled_B: Tensor) -> Tensor:
-        """The places [A] of a batch whose family pools the tokens at ``pooled_B``."""
-        if self.places is None or not self.pooled:
-            return pooled_B if self.places is None else self.places
-        return _union(self.places, pooled_B)
+        """The positions [A] of a batch whose family pools the tokens at ``pooled_B``."""
+        if self.positions is None or not self.pooled:
+            return pooled_B if self.positions is None else self.positions
+        return _union(self.positions, pooled_B)
 
 
 def wanted_by_all(parts: Iterable[Wanted | None]) -> Wanted | None:
-    """What several want together."""
-    places: Tensor | None = None
+    """The union of several."""
+    positions: Tensor | None = None
     pooled = False
     for part in parts:
         if part is None:
             return None
-        if part.places is not None:
-            places = part.places if places is None else _union(places, part.places)
+        if part.positions is not None:
+            positions = part.positions if positions is None else _union(positions, part.positions)
         pooled |= part.pooled
-    return Wanted(places, pooled)
+    return Wanted(positions, pooled)
 
 
 def _union(one: Tensor, other: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What must agree before data are read."""
+"""Checks before data are read."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from nlpkit.tokenizers.base import Tokenizer
 
 
 def check_tokenizer(files: TokenFiles, tokenizer: Tokenizer, whose: str, *, where: Path) -> None:
-    """Errors: token files of another tokenizer than the one that ``whose`` names."""
+    """Errors: token files whose tokenizer is not the one that ``whose`` names."""
     if files.tokenizer.fingerprint != tokenizer.fingerprint:
         raise UserError(
             f"was made with another tokenizer ({files.tokenizer.vocab_size:,} pieces) than {whose} "
             f"({tokenizer.vocab_size:,})",
-            where=where, hint="nlpkit tokens --tokenizer takes the file whose tokenizer is wanted",
-        )  # fmt: skip
+            where=where,
+            hint="give nlpkit tokens --tokenizer the file that has the right one",
+        )

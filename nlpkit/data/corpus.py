@@ -16,7 +16,7 @@ from nlpkit.base.errors import UserError
 from nlpkit.data import forms
 from nlpkit.data.readers import ROWS, Faults, blocks, text_of
 
-PART = 1 << 20  # characters of a document that are handed on together
+PART = 1 << 20  # characters of a document that are yielded together
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ FIELD = "text"  # the column that is read when none is named
 def documents(
     paths: Sequence[Path], *, field: str = FIELD, on_error: str = "error", format: str | None = None
 ) -> Iterator[Document]:
-    """Every document of the files, in order; what holds no text is no document.
+    """Every document of the files, in order; one without text is left out.
 
     Errors: UserError with file and line for what is not UTF-8, malformed, or without the field; with
-    ``on_error="skip"`` such lines are left out, counted and said. A field that no file has a use for.
+    ``on_error="skip"`` such lines are left out, counted and reported. A field, where all files are plain text.
     """
     check_field(paths, field, format)
     for path in paths:
@@ -58,7 +58,7 @@ def documents(
 
 
 def check_field(paths: Sequence[Path], field: str, format: str | None) -> None:
-    """Errors: a field is named, and all files are plain text."""
+    """Errors: a field where all files are plain text."""
     if field != FIELD and not forms.has_rows(paths, format, (field,)):
         forms.refuse_column(field, forms.faults_of(paths[0], "error").path)
 
@@ -85,7 +85,7 @@ def _plain(file: BinaryIO, faults: Faults) -> Iterator[Document]:
 
 
 def need_text(count: int, paths: Sequence[Path]) -> None:
-    """Errors: a corpus in which nothing was found."""
+    """Errors: a corpus without text."""
     if not count:
         names = ", ".join(str(path) for path in paths)
         raise UserError("holds no text", where=names, hint="give a file with at least one line that is not empty")

@@ -1,7 +1,7 @@
 """Which form the text or the rows of a file have: by ``--format``, else by the name, else by the content.
 
-Every command that reads text or rows opens it here, from files, pipes and stdin alike, so that all read the same thing
-alike: plain text (a line each), JSONL, CSV, TSV, Parquet, packed (.gz, .zst) or not.
+Every command that reads text or rows opens it here, from files, pipes and stdin, so that all read the same input
+the same way: plain text (a line each), JSONL, CSV, TSV, Parquet, packed (.gz, .zst) or not.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def check(format: str | None) -> None:
 
 
 def faults_of(path: Path | str, on_error: str) -> Faults:
-    """The faults of a file, under the name it has for the person who gave it."""
+    """The faults of a file, under the name that the user gave it."""
     path = Path(path)
     return Faults(Path("stdin") if str(path) == "-" else Path(STREAM_NAMES.get(path, path)), on_error)
 
@@ -38,9 +38,9 @@ def faults_of(path: Path | str, on_error: str) -> Faults:
 def reading(
     path: Path | str, faults: Faults, *, format: str | None = None, columns: Collection[str] = (), say: bool = True
 ) -> Iterator[tuple[str, BinaryIO]]:
-    """The form of a file and its bytes, unpacked. What was found by content is said, but for plain text.
+    """The form of a file and its bytes, unpacked. A note names a form that the content decided, but for plain text.
 
-    ``columns`` are the names that are asked for, by which a header is known. Errors: what is neither text nor rows,
+    ``columns`` are the requested names, by which a header is recognised. Errors: what is neither text nor rows,
     text in another encoding, a JSON document that is not a row a line, columns between semicolons.
     """
     check(format)
@@ -58,24 +58,27 @@ def reading(
 
 
 def form_of(path: Path | str, format: str | None = None, columns: Collection[str] = ()) -> str:
-    """The form of a file that can be read twice, without a word."""
+    """The form of a file that can be read twice; writes no note."""
     with reading(path, faults_of(path, "error"), format=format, columns=columns, say=False) as (form, _):
         return form
 
 
 def has_rows(paths: Collection[Path], format: str | None, columns: Collection[str]) -> bool:
-    """Whether a column means something to one of the files; those that can be read only once are not asked."""
+    """Whether one of the files may have columns; true for those that can be read only once, which are not opened."""
     return any(not Path(path).is_file() or form_of(path, format, columns) in ROWS for path in paths)
 
 
 def refuse_column(column: str, path: Path | str) -> None:
-    """The error for a column that is named where there are none."""
-    raise UserError(f'the column "{column}" is asked for, and this is plain text, which has no columns', where=path,
-                    hint=f"leave it out, or name the form: --format {', '.join(ROWS)}")  # fmt: skip
+    """Raise the error for a column of plain text."""
+    raise UserError(
+        f'is plain text, which has no column "{column}"',
+        where=path,
+        hint=f"leave it out, or name the form: --format {', '.join(ROWS)}",
+    )
 
 
 def _enough(head: bytes) -> bool:
-    """Whether these bytes say what the form is: one line does, magic bytes do, and a mark does."""
+    """Whether these bytes decide the form: a whole line, or as many as are looked at."""
     return contents.first_line(head) is not None or len(head) >= contents.LOOK
 
 
@@ -92,8 +95,14 @@ def _refuse(head: bytes, form: str, path: Path) -> None:
 
 def _other_form(form: str, path: Path) -> UserError:
     if form == "json":
-        return UserError("is a JSON document, expected JSONL: an object a line", where=path,
-                         hint=f"jq -c '.[]' {path} > {path.stem}.jsonl makes rows of an array")  # fmt: skip
+        return UserError(
+            "is a JSON document, expected JSONL: an object a line",
+            where=path,
+            hint=f"jq -c '.[]' {path} > {path.stem}.jsonl makes rows of an array",
+        )
     script = "import csv,sys; csv.writer(sys.stdout).writerows(csv.reader(sys.stdin, delimiter=';'))"
-    return UserError("has semicolons between its columns, expected commas (CSV) or tabs (TSV)", where=path,
-                     hint=f'python3 -c "{script}" < {path} > {path.stem}.comma.csv')  # fmt: skip
+    return UserError(
+        "has semicolons between its columns, expected commas (CSV) or tabs (TSV)",
+        where=path,
+        hint=f'python3 -c "{script}" < {path} > {path.stem}.comma.csv',
+    )

@@ -1,4 +1,4 @@
-"""How sequences are marked for a model: the framing tokens around a text or a pair of texts.
+"""The framing tokens around a text or a pair of texts, as a family of models expects them.
 
 "encoder": [CLS] A [SEP], [CLS] A [SEP] B [SEP] with segments 0 and 1 (Devlin et al. 2019, section 3.1);
 "decoder": A, end of text (Radford et al. 2018, section 3.3), a pair with the end-of-text token between as well.
@@ -23,8 +23,8 @@ Ids = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Framing:
-    """``first`` stands before a sequence (None: nothing does), ``last`` after each of its texts; ``segments`` says
-    whether the model reads segment numbers."""
+    """``first`` precedes a sequence (None: no token does), ``last`` follows each of its texts; ``segments``: whether
+    the model reads segment numbers."""
 
     first: int | None
     last: int
@@ -71,29 +71,29 @@ def framing(name: str, tokenizer: Tokenizer) -> Framing:
     """The framing of a family with a tokenizer's pieces. Errors: a tokenizer without the pieces it needs."""
 
     def role(wanted: str) -> int:
-        found = tokenizer.role(wanted)
-        if found is None:
+        piece_id = tokenizer.role(wanted)
+        if piece_id is None:
             raise UserError(
                 f"the tokenizer has no {wanted} token, which a model of this family needs",
                 hint="train a tokenizer with the default special pieces",
             )
-        return found
+        return piece_id
 
     return choose(FRAMINGS, name, field="framing")(role)
 
 
-def truncate(texts: Sequence[Ids], room: int) -> list[Ids]:
-    """Cut texts to ``room`` tokens in all, taking from the end of the longer one first (Devlin et al. 2019, their
-    code's truncate_seq_pair). Nothing happens to texts that fit."""
+def truncate(texts: Sequence[Ids], budget: int) -> list[Ids]:
+    """Cut texts to ``budget`` tokens in all, taking from the end of the longer one first (Devlin et al. 2019, their
+    code's truncate_seq_pair). Texts that fit are not cut."""
     lengths = [len(text) for text in texts]
-    if sum(lengths) <= room:
+    if sum(lengths) <= budget:
         return list(texts)
     if len(texts) == 1:
-        return [texts[0][:room]]
-    half = room // 2
-    # The shorter keeps up to half of the room, the longer gets the rest; of two long ones the first gets the odd token.
+        return [texts[0][:budget]]
+    half = budget // 2
+    # The shorter keeps up to half of the budget, the longer gets the rest; of two long ones the first gets an odd one.
     shorter = min(min(lengths), half)
-    cut = [shorter, room - shorter] if lengths[0] < lengths[1] else [room - shorter, shorter]
+    cut = [shorter, budget - shorter] if lengths[0] < lengths[1] else [budget - shorter, shorter]
     return [text[:length] for text, length in zip(texts, cut, strict=True)]
 
 
@@ -104,7 +104,7 @@ def pack(
     segments: bool,
     labels: dict[str, torch.Tensor] | None = None,
 ) -> Batch:
-    """Framed sequences as one batch, in the order given."""
+    """Framed sequences as one batch, in their order."""
     return Batch(
         tokens=torch.from_numpy(np.concatenate([item.tokens for item in framed])),
         packing=Packing.of([len(item.tokens) for item in framed]),

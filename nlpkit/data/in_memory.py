@@ -1,4 +1,4 @@
-"""Texts that are in memory already, as the rows that a file of them gives."""
+"""Texts in memory, as the rows that a file of them would give."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Texts = Iterable[str] | Iterable[tuple[str, str]]
 
 
 def rows(texts: Texts, *, pairs: bool) -> Iterator[Row]:
-    """A row for each text: ``text``, and ``pair`` where there are pairs. Errors: UserError with the item's number for
-    what is no text, or no pair of them."""
+    """A row for each text: ``text``, and ``pair`` where there are pairs. Errors: UserError with the index of
+    an item that is no text, or no pair of texts."""
     if isinstance(texts, (str, bytes)):
         raise UserError("one text came, expected a list of texts", hint="[text] is a list of one")
     for number, item in enumerate(texts):
@@ -24,13 +24,16 @@ def rows(texts: Texts, *, pairs: bool) -> Iterator[Row]:
             first, second = (_text(part, f"texts[{number}]", expected="two texts") for part in item)
             yield {"text": first, "pair": second}
         else:
-            raise UserError(f"is a {type(item).__name__}, expected a pair of texts", where=f"texts[{number}]",
-                            hint="the model was taught with pairs: [(text, other), ...]")  # fmt: skip
+            raise UserError(
+                f"is a {type(item).__name__}, expected a pair of texts",
+                where=f"texts[{number}]",
+                hint="the model was trained on pairs: [(text, other), ...]",
+            )
 
 
 def _text(item: Any, where: str, *, expected: str) -> str:
     if not isinstance(item, str):
-        hint = "the model was taught with single texts" if isinstance(item, (tuple, list)) else None
+        hint = "the model was trained on single texts" if isinstance(item, (tuple, list)) else None
         raise UserError(f"is a {type(item).__name__}, expected {expected}", where=where, hint=hint)
     try:
         item.encode()

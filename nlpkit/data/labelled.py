@@ -43,8 +43,8 @@ def read(
     """All examples of a file. ``pair`` and ``label`` None are not read.
 
     Errors: UserError with file and line for a malformed row, a missing column (the nearest is named), a text that is
-    not text, a label that is neither text, number nor truth value, or empty; a file without examples. An empty text is
-    an example, counted and said; white space around a label is no part of it, counted and said.
+    not text, a label that is neither text, integer nor boolean, or empty; a file without examples. Empty texts are
+    examples; a note counts them. White space around labels is removed; a note counts these too.
     """
     faults = forms.faults_of(path, on_error)
     texts: list[str] = []
@@ -73,8 +73,10 @@ def read(
     if empty := sum(not item.strip() for item in texts):
         events.note(f"{faults.path}: {empty:,} of {len(texts):,} texts are empty")
     if stripped:
-        events.note(f"{faults.path}: {len(stripped):,} labels have white space around them, which is left out; "
-                    f"the first is {stripped[0]!r}")  # fmt: skip
+        events.note(
+            f"{faults.path}: {len(stripped):,} labels have white space around them, which is removed; "
+            f"the first is {stripped[0]!r}"
+        )
     return Examples(faults.path, texts, pairs if pair is not None else None, labels if label else None, numbers)
 
 
@@ -89,7 +91,7 @@ def _needs_rows(path: Path, columns: Sequence[str]) -> UserError:
 
 
 def has_column(path: Path, name: str, format: str | None = None) -> bool:
-    """Whether the first row of a file of rows has a column; of other files, and of streams, no. Says nothing."""
+    """Whether the first row of a file of rows has a column; False for other files and for streams. Writes no note."""
     if str(path) == "-" or not path.is_file() or path.suffix == ".safetensors":
         return False
     form, faults = forms.form_of(path, format, [name]), forms.faults_of(path, "skip")
@@ -110,7 +112,7 @@ def _label(row: Row, field: str, line: int, faults: Faults) -> str | None:
             return value
         faults.at(line, f'its label, field "{field}", {"holds a NUL character" if value.strip() else "is empty"}')
     elif value is not None:
-        faults.at(line, f'field "{field}" is a {type(value).__name__}, expected text, a whole number or a truth value')
+        faults.at(line, f'field "{field}" is a {type(value).__name__}, expected text, an integer or a boolean')
     return None
 
 
@@ -125,8 +127,8 @@ def stream(
 ) -> Iterator[Row]:
     """Rows as they come, for prediction: each has ``text`` (and ``pair``), and ``id`` where the input has one.
 
-    ``-`` is stdin. Plain text has a row for each line, an empty one too. ``named`` says that the column ``text`` was
-    asked for, which plain text refuses, and so does a ``pair``.
+    ``-`` is stdin. Plain text has a row for each line, an empty one too. Errors, on plain text: a ``pair``, or a column
+    ``text`` that was requested by name (``named``).
     """
     faults = forms.faults_of(path, on_error)
     columns = [name for name in (text, pair) if name]

@@ -1,10 +1,12 @@
-"""In which order examples are read, and how they are cut into batches: a function of (seed, epoch) and the lengths.
+"""The order of examples and their batches: a function of (seed, epoch) and the lengths.
 
-Every epoch is a permutation. Batches hold about ``batch_tokens`` tokens; inside a window of batches the examples are
-sorted by length, so that a batch's sequences are alike (attention then runs on few groups of equal length), and the
-window's batches are shuffled again, so that the loop does not see short before long.
+Every epoch is a permutation. Batches hold about ``batch_tokens`` tokens. Inside a window of batches the examples are
+sorted by length, so that a batch has few different lengths (attention runs once for each), and then the window's
+batches are shuffled, so that short sequences do not come before long ones:
 
-What an update learns from can be read in parts, which several processes share (together they read what one would), and
+    permutation  ->  windows of 64 batches  ->  sort by length  ->  cut into batches  ->  shuffle the batches
+
+The examples of an update can be read in parts, one or more for each process (together they are the same examples), and
 each part in several batches.
 """
 
@@ -27,8 +29,8 @@ Position = dict[str, int]  # {"epoch": ..., "batch": ...}: the next batch to rea
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a batch. Where there are fewer sequences than parts some are ``empty``, and hold the batch's first
-    sequence only for those who cannot compute nothing."""
+    """A part of a batch. With fewer sequences than parts some are ``empty``; these carry the batch's first sequence as
+    a dummy, because FSDP needs a forward pass in every process."""
 
     batch: Batch
     empty: bool = False
@@ -36,8 +38,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Read:
-    """What one update learns from: of each chosen part its batches, one after the other. Every sequence is in one of
-    them. ``after`` is the position that follows."""
+    """The examples of one update: the batches of each chosen part. ``after`` is the position of the next update."""
 
     parts: list[list[Part]]
     epoch: int
@@ -45,13 +46,13 @@ class Read:
 
 
 class Source(Protocol):
-    """What a loop reads: one update's sequences after the other, without end, from any position."""
+    """An endless stream of the updates' examples, which can start at any position."""
 
     def read(self, position: Position, parts: int, chosen: Sequence[int]) -> Iterator[Read]:
-        """From ``position`` on, epoch after epoch: of what one update learns from the ``chosen`` of its ``parts``."""
+        """From ``position`` on, epoch after epoch: the ``chosen`` ones of the ``parts`` of each update."""
 
     def count(self, epochs: int) -> int:
-        """How many updates the first ``epochs`` epochs have."""
+        """The number of updates in the first ``epochs`` epochs."""
 
 
 START: Position = {"epoch": 0, "batch": 0}
@@ -75,21 +76,23 @@ def epoch_batches(lengths: NDArray[np.int64], batch_tokens: int, rng: Address) -
         cuts = _cut(lengths[window], batch_tokens)
         parts = [part for part in np.split(window, cuts) if len(part)]
         shuffled = rng.at("window", number).generator().permutation(len(parts))
-        batches += [parts[place] for place in shuffled]
+        batches += [parts[index] for index in shuffled]
     return batches
 
 
 def _cut(lengths: NDArray[np.int64], batch_tokens: int) -> NDArray[np.int64]:
-    """Where to cut a sorted window into equal shares of tokens, at most one example above ``batch_tokens``."""
+    """Where to cut a sorted window into parts of equally many tokens, at most one example above ``batch_tokens``."""
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0
-    shares = max(1, -(-total // batch_tokens))
-    return np.unique(np.searchsorted(ends, np.arange(1, shares) * (total / shares), side="left"))
+    parts = max(1, -(-total // batch_tokens))
+    return np.unique(np.searchsorted(ends, np.arange(1, parts) * (total / parts), side="left"))
 
 
 def cut(examples: NDArray[np.int64], lengths: NDArray[np.int64], parts: int) -> list[NDArray[np.int64]]:
     """A batch in ``parts`` of about equally many tokens, its order kept. With few sequences some parts are empty."""
-    middles = np.cumsum(lengths[examples]) - lengths[examples] / 2  # a sequence belongs where its middle lies
+    middles = (
+        np.cumsum(lengths[examples]) - lengths[examples] / 2
+    )  # a sequence belongs to the part that holds its middle
     ends = np.arange(1, parts) * (int(lengths[examples].sum()) / parts)
     return np.split(examples, np.searchsorted(middles, ends))
 
@@ -97,9 +100,9 @@ def cut(examples: NDArray[np.int64], lengths: NDArray[np.int64], parts: int) -> 
 class Epochs:
     """A `Source` made of two functions: the lengths of the examples, and a batch from example numbers.
 
-    ``make(examples, epoch)`` may depend on the epoch (pairs are drawn anew in each). An update learns from
-    ``accumulate`` batches of about ``batch_tokens`` each. Which sequences these are is decided by the product of the
-    two: the same update can be made of one large batch, or of many small ones where a large one finds no room.
+    ``make(examples, epoch)`` may depend on the epoch (pairs are drawn anew in each). An update has ``accumulate``
+    batches of about ``batch_tokens`` each. The product of the two decides its sequences, so that it can be computed as
+    one large batch, or as many small ones where memory is short.
     """
 
     def __init__(
@@ -121,9 +124,9 @@ class Epochs:
         return Epochs(self.lengths, self.make, batch_tokens=self.batch_tokens, seed=self.seed, accumulate=accumulate)
 
     def plan(self, epoch: int) -> list[NDArray[np.int64]]:
-        """What each update of an epoch learns from, as example numbers."""
-        room = self.batch_tokens * self.accumulate
-        return epoch_batches(self.lengths, room, Address(self.seed, ("order", epoch)))
+        """The example numbers of each update of an epoch."""
+        tokens = self.batch_tokens * self.accumulate
+        return epoch_batches(self.lengths, tokens, Address(self.seed, ("order", epoch)))
 
     def pieces(self, examples: NDArray[np.int64], parts: int) -> list[list[NDArray[np.int64]]]:
         """An update's examples in parts, and each part in its batches."""
@@ -137,8 +140,8 @@ class Epochs:
                 last = number + 1 == len(plan)
                 after = {"epoch": epoch + 1, "batch": 0} if last else {"epoch": epoch, "batch": number + 1}
                 pieces = self.pieces(plan[number], parts)
-                made = [[self._part(piece, plan[number], epoch) for piece in pieces[part]] for part in chosen]
-                yield Read(made, epoch, after)
+                read_parts = [[self._part(piece, plan[number], epoch) for piece in pieces[part]] for part in chosen]
+                yield Read(read_parts, epoch, after)
             epoch, start = epoch + 1, 0
 
     def _part(self, examples: NDArray[np.int64], batch: NDArray[np.int64], epoch: int) -> Part:
@@ -147,7 +150,7 @@ class Epochs:
         return Part(self.make(batch[:1], epoch), empty=True)
 
     def batches(self, position: Position) -> Iterator[tuple[Batch, int, Position]]:
-        """`read` of one batch after the other, where there is one for each update."""
+        """`read`, where each update has one batch."""
         for read in self.read(position, 1, (0,)):
             ((whole,),) = read.parts
             yield whole.batch, read.epoch, read.after
@@ -157,7 +160,7 @@ class Epochs:
 
 
 def in_order(lengths: NDArray[np.int64], batch_tokens: int) -> list[NDArray[np.int64]]:
-    """Batches for measuring: longest first, nothing random, every example once."""
+    """Batches for evaluation: longest first, nothing random, every example once."""
     order = np.argsort(-lengths, kind="stable")
     batches: list[NDArray[np.int64]] = []
     start = 0

@@ -1,4 +1,4 @@
-"""Files, pipes and stdin as bytes, packed (.gz, .zst) or not, unpacked as they are read."""
+"""Files, pipes and stdin as bytes; compressed ones (.gz, .zst) are decompressed as they are read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def suffixes(path: Path) -> tuple[str, str]:
 
 @contextmanager
 def opened(path: Path, *, name: Path | None = None) -> Iterator[BinaryIO]:
-    """A file's bytes, unpacked; ``-`` is stdin. What is packed is known by its name or by its first bytes.
+    """A file's bytes, unpacked; ``-`` is stdin. Compression is recognised by the name or by the first bytes.
 
     ``name`` is what errors call it. Errors: unreadable, damaged or truncated files are a UserError.
     """
@@ -94,7 +94,7 @@ def _damaged(path: Path, what: str) -> UserError:
 
 
 class _Zstd(io.RawIOBase):
-    """Frames of zstd, one behind the other. The library's own reader takes the end of a truncated file for the end of
+    """Consecutive frames of zstd. The library's own reader takes the end of a truncated file for the end of
     its text; this one does not."""
 
     def __init__(self, raw: BinaryIO, path: Path) -> None:

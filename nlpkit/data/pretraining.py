@@ -1,6 +1,6 @@
 """Sequences for pre-training, cut from token files.
 
-Three ways, named by what an objective wants: "blocks" (equal lengths from the running text, documents separated;
+Three kinds, which an objective chooses from: "blocks" (equal lengths from the running text, documents separated;
 RoBERTa's full-sentences, GPT-2's stream), "sentences" (whole sentences of one document, RoBERTa's doc-sentences),
 "pairs" (BERT's two segments). Liu et al. 2019, section 4.2 compares them.
 
@@ -46,11 +46,11 @@ def blocks(files: TokenFiles, framing: Framing, *, max_len: int, batch_tokens: i
 
     def make(examples: Ids, epoch: int) -> Batch:
         sizes = lengths[examples] - (max_len - body)
-        owner = np.repeat(np.arange(len(examples)), sizes)
-        offset = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        place = examples[owner] * body + offset  # places in the stream of text and separators
-        document = np.searchsorted(stream_starts, place, side="right") - 1
-        index = place - document
+        example = np.repeat(np.arange(len(examples)), sizes)
+        offset = np.arange(len(example)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        position = examples[example] * body + offset  # in the stream of text and separators
+        document = np.searchsorted(stream_starts, position, side="right") - 1
+        index = position - document
         separator = index == documents[document + 1]
         tokens = np.where(separator, framing.last, files.take(np.where(separator, 0, index)))
         if framing.first is None:
@@ -60,9 +60,12 @@ def blocks(files: TokenFiles, framing: Framing, *, max_len: int, batch_tokens: i
         special = np.insert(separator, starts, True)
         ends = np.cumsum(sizes + 1)
         return _batch(
-            np.insert(tokens, ends, framing.last), lengths[examples], examples, np.insert(special, ends, True),
+            np.insert(tokens, ends, framing.last),
+            lengths[examples],
+            examples,
+            np.insert(special, ends, True),
             segments=framing.segments,
-        )  # fmt: skip
+        )
 
     return Epochs(lengths, make, batch_tokens=batch_tokens, seed=seed)
 
@@ -77,8 +80,8 @@ def _batch(tokens: Ids, lengths: Ids, examples: Ids, special: NDArray[np.bool_],
     )
 
 
-def chunk(files: TokenFiles, room: int) -> tuple[Ids, Ids]:
-    """Cut every document into runs of whole sentences of at most ``room`` tokens; a longer sentence is cut.
+def chunk(files: TokenFiles, max_tokens: int) -> tuple[Ids, Ids]:
+    """Cut every document into runs of whole sentences of at most ``max_tokens`` tokens; a longer sentence is cut.
 
     Returns the first and the last-plus-one token of each chunk.
     """
@@ -88,7 +91,7 @@ def chunk(files: TokenFiles, room: int) -> tuple[Ids, Ids]:
     stops: list[int] = []
     token, sentence = 0, 0
     while sentence < len(ends):
-        limit = min(token + room, int(last_of_document[sentence]))
+        limit = min(token + max_tokens, int(last_of_document[sentence]))
         reached = int(np.searchsorted(ends, limit, side="right"))  # sentences that end within the limit
         stop = int(ends[reached - 1]) if reached > sentence and ends[reached - 1] > token else limit
         if stop > token:
@@ -116,12 +119,12 @@ def pairs(files: TokenFiles, framing: Framing, *, max_len: int, batch_tokens: in
 
     As in BERT's create_pretraining_data: a chunk is cut at a random sentence end; a chunk of one sentence always gets
     a random B; one pair in ten is shortened to a random length. Deviations: a random B is as long as the text it
-    stands for (beside a single sentence: as that), where theirs fills the sequence, so that short documents do not
-    tell the answer by the length and no batch is larger than planned; the sentences that a random B displaced are not
-    read again in the same epoch, and the next epoch cuts anew.
+    replaces (after a single sentence: as long as that), where theirs fills the sequence, so that the length does not
+    give the label away and no batch is larger than planned; the sentences that a random B replaces are not read again
+    in the same epoch, and the next epoch cuts anew.
     """
-    room = max_len - framing.extra(2)
-    starts, stops = chunk(files, room)
+    max_tokens = max_len - framing.extra(2)
+    starts, stops = chunk(files, max_tokens)
     _some(starts, files)
     if files.n_documents < 2:
         raise UserError(
@@ -133,8 +136,10 @@ def pairs(files: TokenFiles, framing: Framing, *, max_len: int, batch_tokens: in
     document_ends = files.document_token_ends
     single = np.searchsorted(ends, starts, side="right") == np.searchsorted(ends, stops, side="left")
     if single.mean() > 0.1:
-        events.note(f"{single.mean():.0%} of the pairs begin with a document's only sentence, or one that fills the "
-                    "sequence, and are never true")  # fmt: skip
+        events.note(
+            f"{single.mean():.0%} of the pairs begin with a document's only sentence, or one that fills the "
+            "sequence, and are never true"
+        )
 
     def make(examples: Ids, epoch: int) -> Batch:
         framed: list[Framed] = []
@@ -145,31 +150,35 @@ def pairs(files: TokenFiles, framing: Framing, *, max_len: int, batch_tokens: in
             low, high = np.searchsorted(ends, start, side="right"), np.searchsorted(ends, stop, side="left")
             inner = ends[low:high]  # sentence ends strictly inside the chunk
             cut = int(inner[rng.integers(len(inner))]) if len(inner) else stop
-            target = int(rng.integers(2, room + 1)) if rng.random() < 0.1 else room
+            target = int(rng.integers(2, max_tokens + 1)) if rng.random() < 0.1 else max_tokens
             follows = bool(len(inner)) and bool(rng.random() < 0.5)
             first = files.tokens(start, cut)
             if follows:
                 second = files.tokens(cut, stop)
             else:
-                wanted = stop - cut if cut < stop else min(len(first), room - len(first))
-                second = _elsewhere(files, document_ends, start, max(1, wanted), rng)
+                wanted = stop - cut if cut < stop else min(len(first), max_tokens - len(first))
+                second = _from_another_document(files, document_ends, start, max(1, wanted), rng)
             framed.append(framing.frame(truncate([first, second], target)))
             labels.append(0 if follows else 1)
         order = np.argsort([-len(item.tokens) for item in framed], kind="stable")  # few runs of equal length
         return pack(
-            [framed[i] for i in order], examples[order], segments=framing.segments,
+            [framed[i] for i in order],
+            examples[order],
+            segments=framing.segments,
             labels={"nsp": torch.tensor([labels[i] for i in order])},
-        )  # fmt: skip
+        )
 
-    sizes = np.where(single, np.minimum(2 * (stops - starts), room), stops - starts)
+    sizes = np.where(single, np.minimum(2 * (stops - starts), max_tokens), stops - starts)
     return Epochs(sizes + framing.extra(2), make, batch_tokens=batch_tokens, seed=seed)
 
 
-def _elsewhere(files: TokenFiles, document_ends: Ids, start: int, length: int, rng: np.random.Generator) -> Ids:
+def _from_another_document(
+    files: TokenFiles, document_ends: Ids, start: int, length: int, rng: np.random.Generator
+) -> Ids:
     """Up to ``length`` tokens from a random sentence of a random other document."""
-    own = int(np.searchsorted(document_ends, start, side="right"))
+    document = int(np.searchsorted(document_ends, start, side="right"))
     other = int(rng.integers(files.n_documents - 1))
-    other += other >= own
+    other += other >= document
     first = int(files.document_ends[other - 1]) if other else 0
     last = int(files.document_ends[other])
     sentence = int(rng.integers(first, last)) if last > first else first
@@ -186,9 +195,9 @@ SOURCES: dict[str, Callable[..., Epochs]] = {"blocks": blocks, "sentences": sent
 
 
 def source(name: str, files: TokenFiles, framing: Framing, *, max_len: int, batch_tokens: int, seed: int) -> Epochs:
-    """The sequences an objective wants. Errors: lengths that leave no room for text."""
+    """The sequences of an objective. Errors: lengths that are too short for text."""
     if max_len < framing.extra(2) + 2:
-        raise UserError(f"max-len {max_len} leaves no room for text", hint=f"at least {framing.extra(2) + 2}")
+        raise UserError(f"max-len {max_len} is too short for text", hint=f"at least {framing.extra(2) + 2}")
     if batch_tokens < max_len:
         raise UserError(f"batch-tokens {batch_tokens} is less than max-len {max_len}")
     make = choose(SOURCES, name, field="source")

@@ -1,9 +1,9 @@
 """Text line by line and rows of JSONL, CSV, TSV and Parquet, in bounded memory.
 
 Everything from outside is checked here: bad UTF-8, binary content, malformed rows and missing columns are errors that
-name file and line, or are skipped, counted and said. Every form has the same rules: a line or a row has at most
-`MAX_LINE` bytes; a column is named once, and one without a name is passed over; a NUL is no character of a text; a byte
-order mark begins a file and is no part of it; a row has all the columns that the header names.
+name file and line, or are skipped and counted. Every form has the same rules: a line or a row has at most `MAX_LINE`
+bytes; a column is named once, and one without a name is ignored; a text contains no NUL; a byte order mark at the
+beginning of a file is dropped; a row has all the columns that the header names.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from nlpkit.base.errors import UserError, choose, nearest
 
 MAX_LINE = 1 << 26  # bytes of a line or a row, 64 MB; a longer one is a file of another kind
 BLOCK = 1 << 19  # bytes of lines that are decoded together
-_PIECE = 1 << 14  # bytes of them that are looked at together
+_PIECE = 1 << 14  # bytes of them that are checked together
 Row = dict[str, Any]
 
 
 @dataclass
 class Faults:
-    """What is wrong in one file: the first fault stops, or (``on_error="skip"``) all are counted and said once."""
+    """What is wrong in one file: the first fault is an error, or (``on_error="skip"``) all are counted in one note."""
 
     path: Path
     on_error: str
@@ -41,7 +41,7 @@ class Faults:
         choose({"error": 0, "skip": 1}, self.on_error, field="on-error")
 
     def at(self, line: int, what: str, hint: str | None = None, *, lines: int = 1) -> None:
-        """Enter a fault, which takes ``lines`` lines with it."""
+        """Enter a fault that costs ``lines`` lines."""
         if self.on_error == "error":
             raise UserError(what, where=f"{self.path}:{line}", hint=hint or "--on-error skip leaves such lines out")
         self.count += lines
@@ -54,7 +54,7 @@ class Faults:
 
 
 def decoded(file: BinaryIO, faults: Faults, number: int = 0) -> Iterator[tuple[int, str]]:
-    """(number, text with its line end) of each line that is UTF-8 text; ``number`` lines are before the first."""
+    """(number, text with its line end) of each line that is UTF-8 text; the first has the number after ``number``."""
     while raw := file.readline(MAX_LINE + 1):
         number += 1
         if len(raw) > MAX_LINE:
@@ -74,8 +74,11 @@ def decoded(file: BinaryIO, faults: Faults, number: int = 0) -> Iterator[tuple[i
 
 def too_long(where: str) -> UserError:
     """The error for a line or a row larger than `MAX_LINE`."""
-    return UserError(f"is larger than {MAX_LINE:,} bytes, the limit of a line or a row: is this text?", where=where,
-                     hint="text has line ends; put the parts of a larger document in several rows")  # fmt: skip
+    return UserError(
+        f"is larger than {MAX_LINE:,} bytes, the limit of a line or a row: is this text?",
+        where=where,
+        hint="text has line ends; put the parts of a larger document in several rows",
+    )
 
 
 def lines(file: BinaryIO, faults: Faults) -> Iterator[tuple[int, str]]:
@@ -97,10 +100,10 @@ def raw_blocks(file: BinaryIO, faults: Faults) -> Iterator[bytes]:
     while raw := file.read(BLOCK):
         raw += file.readline(MAX_LINE + 1)
         count = raw.count(b"\n")
-        if number == 0 or len(raw) > 2 * BLOCK or not _is_text(raw):  # then each line has to be looked at
-            found = [line for _, line in decoded(io.BytesIO(raw), faults, number)]
-            raw = "".join(found).encode()
-            if found and not raw:  # a byte order mark alone
+        if number == 0 or len(raw) > 2 * BLOCK or not _is_text(raw):  # then each line has to be checked
+            good = [line for _, line in decoded(io.BytesIO(raw), faults, number)]
+            raw = "".join(good).encode()
+            if good and not raw:  # a byte order mark alone
                 raw = b"\n"
         number += count
         if raw:
@@ -108,8 +111,8 @@ def raw_blocks(file: BinaryIO, faults: Faults) -> Iterator[bytes]:
 
 
 def _is_text(raw: bytes) -> bool:
-    """Whether this is UTF-8 without a NUL byte. It is decoded in small pieces: strings of megabytes, as large as their
-    widest character has them, would leave holes in the memory of the process that nothing fits in."""
+    """Whether this is UTF-8 without a NUL byte. It is decoded in small pieces: strings of megabytes, up to
+    four bytes a character, would fragment the memory of the process."""
     if raw.isascii():
         return b"\0" not in raw
     view, start = memoryview(raw), 0
@@ -158,7 +161,7 @@ def _object(pairs: list[tuple[str, Any]]) -> Row:
 
 
 def _repeated(names: Sequence[str]) -> str | None:
-    """The first name that comes twice; an empty one names nothing."""
+    """The first name that occurs twice; empty names do not count."""
     return next((name for number, name in enumerate(names) if name and name in names[:number]), None)
 
 
@@ -167,7 +170,7 @@ def _twice(name: str) -> str:
 
 
 def jsonl_rows(file: BinaryIO, faults: Faults) -> Iterator[tuple[int, Row]]:
-    """(line, object) of each line of a JSONL file; empty lines are passed over."""
+    """(line, object) of each line of a JSONL file; empty lines are ignored."""
     for number, text in lines(file, faults):
         if text.strip() and (row := json_row(number, text, faults)) is not None:
             yield number, row
@@ -230,8 +233,8 @@ def tsv_rows(file: BinaryIO, faults: Faults) -> Iterator[tuple[int, Row]]:
 
 
 def parquet_rows(file: BinaryIO, faults: Faults) -> Iterator[tuple[int, Row]]:
-    """(row from 1, its fields), a batch in memory at a time. Its table of contents is at its end: a stream is put in a
-    temporary file first."""
+    """(row from 1, its fields), a batch in memory at a time. Parquet is read from its end, so a stream is copied to
+    a temporary file first."""
     path = faults.path
     try:
         import pyarrow
@@ -239,15 +242,15 @@ def parquet_rows(file: BinaryIO, faults: Faults) -> Iterator[tuple[int, Row]]:
     except ImportError:
         raise UserError("needs pyarrow to be read", where=path, hint="pip install 'nlpkit[parquet]'") from None
     number = 0
-    with tempfile.TemporaryFile() as kept:
+    with tempfile.TemporaryFile() as spool:
         if not file.seekable():
-            shutil.copyfileobj(file, kept)
-            file = cast(BinaryIO, kept)
+            shutil.copyfileobj(file, spool)
+            file = cast(BinaryIO, spool)
         try:
-            with pyarrow.parquet.ParquetFile(file) as found:
-                if name := _repeated(found.schema_arrow.names):
+            with pyarrow.parquet.ParquetFile(file) as parquet:
+                if name := _repeated(parquet.schema_arrow.names):
                     raise UserError(_twice(name), where=path, hint="name each column once")
-                for batch in found.iter_batches(batch_size=4096):
+                for batch in parquet.iter_batches(batch_size=4096):
                     for row in batch.to_pylist():
                         number += 1
                         row.pop("", None)

@@ -1,6 +1,6 @@
 """Short sequences first, then those of full length.
 
-Attention costs less on short sequences, and from few tokens a model learns sooner which of them matter; positions that
+Attention costs less on short sequences, and with few tokens a model learns sooner which of them matter; positions that
 only long sequences have are learnt at the end (Devlin et al. 2019, appendix A.2: nine tenths of the updates read 128
 tokens, the rest 512; Li et al. 2022, "The Stability-Efficiency Dilemma").
 """
@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 
 from nlpkit.data.order import START, Epochs, Position, Read
 
-SHARE, LEAST = 4, 8  # short is a quarter of the length, and no less than eight tokens
+DIVISOR, LEAST = 4, 8  # short is a quarter of the length, and no less than eight tokens
 
 
 def short(max_len: int) -> int:
     """How many tokens short sequences have."""
-    return min(max_len, max(LEAST, max_len // SHARE))
+    return min(max_len, max(LEAST, max_len // DIVISOR))
 
 
 class Staged:

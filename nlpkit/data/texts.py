@@ -20,7 +20,7 @@ BATCH = 1 << 20  # characters a worker tokenises at a time
 
 @dataclass(frozen=True)
 class Texts:
-    """The documents of a corpus, or a share of them, in either of two forms."""
+    """The documents of a corpus, or of a shard of it, in either of two forms."""
 
     paths: Sequence[Path]
     field: str
@@ -30,8 +30,8 @@ class Texts:
 
     def batches(self) -> Iterator[list[Document]]:
         """In lists of about `BATCH` characters."""
-        found = documents(self.paths, field=self.field, on_error=self.on_error, format=self.format)
-        return batches(share(found, self.part))
+        corpus = documents(self.paths, field=self.field, on_error=self.on_error, format=self.format)
+        return batches(shard(corpus, self.part))
 
     def lines(self) -> Iterator[tuple[bytes, NDArray[np.int64] | None]]:
         """As UTF-8 lines, and where documents end as `document_ends`; None: at each line without text."""
@@ -47,8 +47,8 @@ class Texts:
                 faults.say()
                 yield b"\n", None  # the end of a file ends a document
                 continue
-            found = documents(paths, field=self.field, on_error=self.on_error, format=self.format)
-            for batch in batches(share(found, self.part)):
+            corpus = documents(paths, field=self.field, on_error=self.on_error, format=self.format)
+            for batch in batches(shard(corpus, self.part)):
                 text = "".join(f"{sentence}\n" for document in batch for sentence in document.sentences)
                 yield text.encode(), document_ends(batch)
 
@@ -58,11 +58,11 @@ def document_ends(batch: list[Document]) -> NDArray[np.int64]:
     return counts[[document.ends for document in batch]]
 
 
-def batches(found: Iterator[Document]) -> Iterator[list[Document]]:
+def batches(documents: Iterator[Document]) -> Iterator[list[Document]]:
     """Documents in lists of about `BATCH` characters."""
     batch: list[Document] = []
     size = 0
-    for document in found:
+    for document in documents:
         batch.append(document)
         size += sum(map(len, document.sentences))
         if size >= BATCH:
@@ -73,19 +73,19 @@ def batches(found: Iterator[Document]) -> Iterator[list[Document]]:
 
 
 def parse_shard(text: str | None) -> tuple[int, int]:
-    """The text 3/16 -> (2, 16); None is the whole, (0, 1). Errors: what is not a part of a whole."""
+    """The text 3/16 -> (2, 16); None is the whole, (0, 1). Errors: no k/n with 1 <= k <= n."""
     if text is None:
         return 0, 1
     match = re.fullmatch(r"([1-9]\d{0,8})/([1-9]\d{0,8})", text)
     if not match or int(match[1]) > int(match[2]):
-        raise UserError(f'shard "{text}" is not a part of a whole', hint="the third of sixteen is 3/16")
+        raise UserError(f'shard "{text}" is not k/n with 1 <= k <= n', hint="the third of sixteen is 3/16")
     return int(match[1]) - 1, int(match[2])
 
 
-def share(found: Iterator[Document], part: tuple[int, int]) -> Iterator[Document]:
+def shard(documents: Iterator[Document], part: tuple[int, int]) -> Iterator[Document]:
     """The documents of a shard: every n-th."""
     number = 0
-    for document in found:
+    for document in documents:
         if number % part[1] == part[0]:
             yield document
         number += document.ends

@@ -35,21 +35,24 @@ class TokenFiles:
     def open(paths: Sequence[Path]) -> TokenFiles:
         """Errors: no file, a file of another kind, files of different tokenizers."""
         if not paths:
-            raise UserError("no token file is given", hint="nlpkit tokens makes one from a corpus")
-        found = [file.read(path, kind="tokens") for path in paths]
-        tokenizers = [from_json(item.tokenizer or {}, where=item.path) for item in found]
-        for item, tokenizer in zip(found[1:], tokenizers[1:], strict=True):
+            raise UserError("expected at least one token file", hint="nlpkit tokens makes one from a corpus")
+        artifacts = [file.read(path, kind="tokens") for path in paths]
+        tokenizers = [from_json(item.tokenizer or {}, where=item.path) for item in artifacts]
+        for item, tokenizer in zip(artifacts[1:], tokenizers[1:], strict=True):
             if tokenizer.fingerprint != tokenizers[0].fingerprint:
                 raise UserError(
                     f"was made with another tokenizer than {paths[0].name}",
                     where=item.path,
                     hint="tokenise both with the same --tokenizer",
                 )
-        if len(found) == 1:  # then nothing of a file larger than memory is copied
-            ends = found[0].array("sentence_ends"), found[0].array("document_ends")
+        if len(artifacts) == 1:  # then nothing of a file larger than memory is copied
+            ends = artifacts[0].array("sentence_ends"), artifacts[0].array("document_ends")
         else:
-            ends = _behind(found, "sentence_ends", "tokens"), _behind(found, "document_ends", "sentence_ends")
-        return TokenFiles(tuple(item.array("tokens") for item in found), *ends, tokenizers[0], paths[0].name)
+            ends = (
+                _concatenated(artifacts, "sentence_ends", "tokens"),
+                _concatenated(artifacts, "document_ends", "sentence_ends"),
+            )
+        return TokenFiles(tuple(item.array("tokens") for item in artifacts), *ends, tokenizers[0], paths[0].name)
 
     @staticmethod
     def from_arrays(tokens: NDArray[Any], sentence_ends: Ids, document_ends: Ids, tokenizer: Tokenizer) -> TokenFiles:
@@ -88,20 +91,20 @@ class TokenFiles:
         return self.take(np.arange(start, stop))
 
     def take(self, index: Ids) -> Ids:
-        """Ids of the tokens at these places, any shape."""
+        """Ids of the tokens at these indices, any shape."""
         for part in self.parts:
             check_whole(part, self.name)
         if len(self.parts) == 1:
             return np.asarray(self.parts[0][index], np.int64)
-        owner = np.searchsorted(self.starts, index, side="right") - 1
+        part_of = np.searchsorted(self.starts, index, side="right") - 1
         out = np.empty(index.shape, np.int64)
         for number, part in enumerate(self.parts):
-            here = owner == number
+            here = part_of == number
             out[here] = part[index[here] - self.starts[number]]
         return out
 
 
-def _behind(found: Sequence[file.Artifact], ends: str, counted: str) -> Ids:
-    """The ``ends`` of all files, which count through what stands in ``counted``."""
-    before = np.cumsum([0, *(item.array(counted).size for item in found)])
-    return np.concatenate([item.array(ends) + start for item, start in zip(found, before[:-1], strict=True)])
+def _concatenated(artifacts: Sequence[file.Artifact], ends: str, counted: str) -> Ids:
+    """The ``ends`` of all files, where the entries of ``counted`` are numbered through all files."""
+    before = np.cumsum([0, *(item.array(counted).size for item in artifacts)])
+    return np.concatenate([item.array(ends) + start for item, start in zip(artifacts, before[:-1], strict=True)])

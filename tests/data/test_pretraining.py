@@ -211,7 +211,7 @@ def test_a_batch_is_a_function_of_its_address(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "documents", "more", "says"), [
-    ("blocks", [[3]], {"max_len": 4}, "max-len 4 leaves no room"),
+    ("blocks", [[3]], {"max_len": 4}, "max-len 4 is too short"),
     ("blocks", [[3]], {"batch_tokens": 10}, "batch-tokens 10 is less than max-len 20"),
     ("blocks", [[0]], {}, "too few to train on"),
     ("sentences", [[0, 0], [0]], {}, "holds no tokens"),

@@ -338,10 +338,10 @@ def test_examples_of_every_format_are_the_same(tmp_path: Path, suffix: str) -> N
     assert (alone.pairs, alone.labels) == (None, None)
 
 
-def test_labels_are_text_whole_numbers_or_truth_values(tmp_path: Path, notes: list[str]) -> None:
+def test_labels_are_text_integers_or_booleans(tmp_path: Path, notes: list[str]) -> None:
     values = ["x", 3, True, False, 0, 2.5, None, ["x"]]
     path = put(tmp_path, "a.jsonl", "\n".join(json.dumps({"text": "t", "label": value}) for value in values))
-    with pytest.raises(UserError, match='field "label" is a float, expected text, a whole number'):
+    with pytest.raises(UserError, match='field "label" is a float, expected text, an integer or a boolean'):
         labelled.read(path)
     found = labelled.read(path, on_error="skip")
     assert found.labels == ["x", "3", "true", "false", "0"]

@@ -42,10 +42,10 @@ def make(name: str, *, attention_dropout: float = 0.0, **given: Any) -> Model:
     return network
 
 
-def learnt(network: Model, batch: Batch, places: Tensor, wanted: Wanted | None) -> tuple[Tensor, dict[str, Tensor]]:
-    """Hidden states at ``places``, and the gradients of a sum of them with weights."""
+def learnt(network: Model, batch: Batch, positions: Tensor, wanted: Wanted | None) -> tuple[Tensor, dict[str, Tensor]]:
+    """Hidden states at ``positions``, and the gradients of a sum of them with weights."""
     network.zero_grad()
-    found = network(batch, wanted=wanted).at(places)
+    found = network(batch, wanted=wanted).at(positions)
     (found * torch.linspace(-1, 1, found.numel()).reshape(found.shape)).sum().backward()
     gradients = {key: value.grad.clone() for key, value in network.named_parameters() if value.grad is not None}
     return found.detach(), gradients
@@ -54,10 +54,10 @@ def learnt(network: Model, batch: Batch, places: Tensor, wanted: Wanted | None) 
 @pytest.mark.parametrize("which", PLACES)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_they_have_the_bits_of_the_whole_and_the_same_gradients(name: str, which: str) -> None:
-    network, batch, places = make(name).train(), make_batch(LENGTHS), torch.tensor(PLACES[which], dtype=torch.int64)
-    whole, slopes = learnt(network, batch, places, None)
-    some, found = learnt(network, batch, places, Wanted(places))
-    assert len(network(batch, wanted=Wanted(places)).hidden) == len(places)
+    network, batch, positions = make(name).train(), make_batch(LENGTHS), torch.tensor(PLACES[which], dtype=torch.int64)
+    whole, slopes = learnt(network, batch, positions, None)
+    some, found = learnt(network, batch, positions, Wanted(positions))
+    assert len(network(batch, wanted=Wanted(positions)).hidden) == len(positions)
     assert torch.equal(some, whole) and found.keys() == slopes.keys()
     for key, value in found.items():
         assert torch.allclose(value, slopes[key], rtol=1e-4, atol=1e-6 * float(1 + slopes[key].abs().max())), key
@@ -67,30 +67,30 @@ def test_they_have_the_bits_of_the_whole_and_the_same_gradients(name: str, which
 @pytest.mark.parametrize("how", ["measured", "answering", "bfloat16", "dropout of attention"])
 def test_however_it_is_computed(name: str, how: str) -> None:
     network, batch = make(name, attention_dropout=0.2 if how == "dropout of attention" else 0.0), make_batch(LENGTHS)
-    places = torch.tensor(PLACES["some"])
+    positions = torch.tensor(PLACES["some"])
     if how == "answering":
         answering.prepare(network)
 
     def found(wanted: Wanted | None) -> Tensor:
         torch.manual_seed(0)
         with torch.set_grad_enabled(how == "dropout of attention"), torch.autocast("cpu", enabled=how == "bfloat16"):
-            return network.train(how == "dropout of attention")(batch, wanted=wanted).at(places).detach()
+            return network.train(how == "dropout of attention")(batch, wanted=wanted).at(positions).detach()
 
     if how == "bfloat16":  # torch multiplies other numbers of rows in another order
-        assert torch.allclose(found(Wanted(places)), found(None), rtol=0.1, atol=0.1)
+        assert torch.allclose(found(Wanted(positions)), found(None), rtol=0.1, atol=0.1)
     else:
-        assert torch.equal(found(Wanted(places)), found(None))
+        assert torch.equal(found(Wanted(positions)), found(None))
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_same_bits_on_any_number_of_threads_and_with_checkpointing(name: str) -> None:
-    network, batch, places = make(name, d_model=128).train(), make_batch([40] * 50), torch.arange(3, 2000, 7)
+    network, batch, positions = make(name, d_model=128).train(), make_batch([40] * 50), torch.arange(3, 2000, 7)
     before, one = torch.get_num_threads(), dict[str, Tensor]()
     try:
         for threads, checkpointing in ((1, False), (2, False), (3, False), (16, False), (1, True)):
             torch.set_num_threads(threads)
             use_checkpointing(network, checkpointing)
-            _, found = learnt(network, batch, places, Wanted(places))
+            _, found = learnt(network, batch, positions, Wanted(positions))
             one = one or found
             assert all(torch.equal(found[key], value) for key, value in one.items()), threads
     finally:
@@ -99,14 +99,14 @@ def test_same_bits_on_any_number_of_threads_and_with_checkpointing(name: str) ->
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_sequences_vector_can_be_wanted_beside_others(name: str) -> None:
-    network, batch, places = make(name).eval(), make_batch(LENGTHS), torch.tensor(PLACES["some"])
+    network, batch, positions = make(name).eval(), make_batch(LENGTHS), torch.tensor(PLACES["some"])
     with torch.no_grad():
         whole = network(batch)
-        for wanted in (Wanted(pooled=True), Wanted(places, pooled=True)):
+        for wanted in (Wanted(pooled=True), Wanted(positions, pooled=True)):
             output = network(batch, wanted=wanted)
             assert torch.equal(output.pooled, whole.pooled)
-        assert torch.equal(output.at(places), whole.at(places))
-        kept = network(batch, wanted=Wanted(places), layers=True)
+        assert torch.equal(output.at(positions), whole.at(positions))
+        kept = network(batch, wanted=Wanted(positions), layers=True)
     assert len(kept.hidden) == batch.packing.total  # who looks at every block looks at every token
     assert all(len(layer) == batch.packing.total for layer in kept.layers)
 
@@ -116,8 +116,8 @@ def test_what_several_want() -> None:
     assert wanted_by_all([one, None]) is None
     assert wanted_by_all([one]) == one
     both = wanted_by_all([one, other, Wanted(pooled=True)])
-    assert both is not None and both.places is not None and both.pooled
-    assert both.places.tolist() == [0, 1, 4, 6]
+    assert both is not None and both.positions is not None and both.pooled
+    assert both.positions.tolist() == [0, 1, 4, 6]
     assert both.tokens(torch.tensor([0, 5])).tolist() == [0, 1, 4, 5, 6]
     assert Wanted(pooled=True).tokens(torch.tensor([0, 5])).tolist() == [0, 5]
 
@@ -170,9 +170,9 @@ def test_the_others_are_not_computed(name: str, left: int, monkeypatch: pytest.M
 
 def test_rows_are_put_back() -> None:
     x_ND = torch.randn(9, 3, requires_grad=True)
-    places = torch.tensor([0, 2, 8])
-    found = rows(x_ND, places)
-    assert torch.equal(found, x_ND[places])
+    positions = torch.tensor([0, 2, 8])
+    found = rows(x_ND, positions)
+    assert torch.equal(found, x_ND[positions])
     (slope,) = torch.autograd.grad(found, x_ND, torch.ones(3, 3))
     assert slope.sum(1).tolist() == [3, 0, 3, 0, 0, 0, 0, 0, 3]
     assert rows(x_ND, None) is x_ND

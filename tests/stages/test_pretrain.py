@@ -282,7 +282,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"beta1": 1.0}, "beta1 is 1.0, expected 0 to less than 1"),
     ({"adam_eps": -1.0}, "adam-eps is -1.0"),
     ({"accumulate": 0}, "accumulate is 0, expected at least 1"),
-    ({"max_len": 3}, "max-len 3 leaves no room"),
+    ({"max_len": 3}, "max-len 3 is too short"),
     ({"batch_tokens": 16}, "batch-tokens 16 is less than max-len 32"),
 ]
 

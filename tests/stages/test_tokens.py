@@ -129,7 +129,7 @@ def contents(files: TokenFiles) -> list[list[int]]:
 
 @pytest.mark.parametrize("shard", ["0/3", "4/3", "1", "1/0", "-1/2", "1/2/3", " 1/2", "1/2\n", "a/b", "1/9999999999"])
 def test_what_is_no_shard_is_said(shard: str) -> None:
-    with pytest.raises(UserError, match="is not a part of a whole"):
+    with pytest.raises(UserError, match="is not k/n with 1 <= k <= n"):
         parse_shard(shard)
 
 
