@@ -146,5 +146,5 @@ def test_characters_have_no_compiled_code() -> None:
 
 def test_where_nothing_is_compiled_python_spells(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fast.usable(compile=True) and fast.usable(compile=False)
-    monkeypatch.setattr(native, "_kept", lambda module: None)
+    monkeypatch.setattr(native, "_find", lambda module: None)
     assert not fast.usable(compile=False)
