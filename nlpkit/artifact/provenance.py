@@ -7,7 +7,6 @@ option, which is recorded. No argument can be missed, because ``locals()`` holds
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import stat
@@ -24,7 +23,7 @@ from nlpkit.artifact.promise import is_portable, promised, versions
 from nlpkit.artifact.recorded import HOW
 from nlpkit.artifact.stage import AlreadyMade, until_the_stage_ends
 from nlpkit.artifact.summary import summary_of
-from nlpkit.base import events, small
+from nlpkit.base import events, limits, small
 from nlpkit.base.canonical import canonical
 from nlpkit.base.errors import RunError, UserError
 from nlpkit.base.stdin import stdin
@@ -95,6 +94,7 @@ class Run:
         written, of a path that is read and written, of another run of this target.
         """
         roles, hows = tuple(inputs), HOW | set(how)
+        limits.check(command, arguments)
         output = Path(arguments["output"])
         if str(output) == "-":
             raise UserError("a result is a file, it cannot go to stdout", where="-o -")
@@ -120,9 +120,6 @@ class Run:
             fresh=fresh,
             dry=dry,
         )
-        for name, value in run.options.items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise UserError(f"{name.replace('_', '-')} is {value}, expected a finite number")
         for role in roles:
             run.inputs.extend(run._open(role, path) for path in _paths(arguments[role]))
         for item in run.inputs:

@@ -25,20 +25,20 @@ def command(
         str | None, Option(help="The student's size (default: the teacher's width).", autocompletion=completion.sizes)
     ] = None,
     n_layers: Annotated[
-        int | None, Option(help="Number of the student's layers (default: half the teacher's).", min=1)
+        int | None, Option(help="Number of the student's layers (default: half the teacher's).")
     ] = None,
     init: Annotated[
         Path | None, Option(help="Initial weights from this model (default: every n-th layer of the teacher).")
     ] = None,
     weight_kl: Annotated[
-        float, Option(help="Weight of the KL divergence from the teacher's softened distribution.", min=0)
+        float, Option(help="Weight of the KL divergence from the teacher's softened distribution.")
     ] = 5.0,
     weight_hard: Annotated[
         float | None,
-        Option(help="Weight of the loss on masked tokens or labels (default: 2; 0 without labels).", min=0),
+        Option(help="Weight of the loss on masked tokens or labels (default: 2; 0 without labels)."),
     ] = None,
     weight_cos: Annotated[
-        float | None, Option(help="Weight of the cosine loss of hidden states (default: 1; 0 with --replay).", min=0)
+        float | None, Option(help="Weight of the cosine loss of hidden states (default: 1; 0 with --replay).")
     ] = None,
     temperature: Annotated[float, Option(help="Temperature of the softmax over teacher's and student's logits.")] = 2.0,
     replay: Annotated[
@@ -46,7 +46,6 @@ def command(
         Option(
             help="Query the teacher once and keep its N most likely answers for all epochs, with static masks "
             "(default: query it at every step).",
-            min=1,
         ),
     ] = None,
     labels: Annotated[bool, Option("--labels/--no-labels", help="Use the labels of the examples.")] = True,
@@ -67,9 +66,9 @@ def command(
     ] = None,
     max_len: Annotated[
         int | None,
-        Option(help="Maximum sequence length in tokens, special tokens included (default: the teacher's).", min=1),
+        Option(help="Maximum sequence length in tokens, special tokens included (default: the teacher's)."),
     ] = None,
-    dropout: Annotated[float | None, Option(help="Dropout probability (default: the teacher's).", min=0, max=1)] = None,
+    dropout: Annotated[float | None, Option(help="Dropout probability (default: the teacher's).")] = None,
     json: options.Json = False,
     **training: Any,
 ) -> None:

@@ -26,7 +26,7 @@ def command(
         ),
     ] = None,
     layer: Annotated[
-        int | None, Option(help="Layer whose hidden states are pooled; 0: the embeddings (default: the last).", min=0)
+        int | None, Option(help="Layer whose hidden states are pooled; 0: the embeddings (default: the last).")
     ] = None,
     normalize: Annotated[
         bool | None,
@@ -36,9 +36,9 @@ def command(
     format: flags.Format = None,
     max_len: Annotated[
         int | None,
-        Option(help="Maximum sequence length in tokens, special tokens included (default: the model's).", min=1),
+        Option(help="Maximum sequence length in tokens, special tokens included (default: the model's)."),
     ] = None,
-    batch_tokens: Annotated[int, Option(help="Tokens in a batch, about; changes no vector.", min=1)] = 4096,
+    batch_tokens: Annotated[int, Option(help="Tokens in a batch, about; changes no vector.")] = 4096,
     int8: flags.Int8 = False,
     output: Annotated[
         Path | None, Option("-o", "--output", help="Write the vectors to this file, as one tensor, instead of stdout.")

@@ -25,10 +25,10 @@ def command(
     format: options.Format = None,
     max_len: Annotated[
         int | None,
-        Option(help="Maximum sequence length in tokens, special tokens included (default: the model's).", min=1),
+        Option(help="Maximum sequence length in tokens, special tokens included (default: the model's)."),
     ] = None,
     stride: Annotated[
-        int | None, Option(help="Stride of the window in tokens, causal models (default: no overlap).", min=1)
+        int | None, Option(help="Stride of the window in tokens, causal models (default: no overlap).")
     ] = None,
     cut: Annotated[
         str | None,
@@ -42,8 +42,8 @@ def command(
     mask_mix: Annotated[
         str | None, Option(help="Percent of these replaced by [MASK]/random/unchanged (default: 80/10/10).")
     ] = None,
-    batch_tokens: Annotated[int, Option(help="Tokens in a batch, about; changes no value.", min=1)] = 4096,
-    resamples: Annotated[int, Option(help="Bootstrap resamples for the confidence intervals.", min=1)] = 1000,
+    batch_tokens: Annotated[int, Option(help="Tokens in a batch, about; changes no value.")] = 4096,
+    resamples: Annotated[int, Option(help="Bootstrap resamples for the confidence intervals.")] = 1000,
     min: Annotated[
         list[str] | None, Option(help="METRIC=NUMBER: exit with 3 if the metric is lower; repeatable.")
     ] = None,

@@ -36,9 +36,9 @@ def command(
     ] = None,
     max_len: Annotated[
         int | None,
-        Option(help="Maximum sequence length in tokens, special tokens included (default: the model's).", min=1),
+        Option(help="Maximum sequence length in tokens, special tokens included (default: the model's)."),
     ] = None,
-    dropout: Annotated[float | None, Option(help="Dropout probability (default: the model's).", min=0, max=1)] = None,
+    dropout: Annotated[float | None, Option(help="Dropout probability (default: the model's).")] = None,
     json: options.Json = False,
     **training: Any,
 ) -> None:

@@ -22,12 +22,12 @@ def command(
         str | None, Option(help="Text to continue; - reads one prompt a line from stdin (default: an empty document).")
     ] = None,
     text: Annotated[str, Option(help="Column of the prompt.")] = "prompt",
-    samples: Annotated[int, Option(help="Continuations of each prompt.", min=1)] = 1,
+    samples: Annotated[int, Option(help="Continuations of each prompt.")] = 1,
     max_new_tokens: Annotated[
-        int, Option(help="Maximum length of a continuation; beyond the model's max_len the window slides.", min=1)
+        int, Option(help="Maximum length of a continuation; beyond the model's max_len the window slides.")
     ] = 100,
-    temperature: Annotated[float, Option(help="Temperature of the softmax; 0: greedy decoding.", min=0)] = 1.0,
-    top_k: Annotated[int | None, Option(help="Sample from the k most likely tokens (default: all).", min=1)] = None,
+    temperature: Annotated[float, Option(help="Temperature of the softmax; 0: greedy decoding.")] = 1.0,
+    top_k: Annotated[int | None, Option(help="Sample from the k most likely tokens (default: all).")] = None,
     top_p: Annotated[
         float | None, Option(help="Sample from the most likely tokens of this total probability (default: all).")
     ] = None,

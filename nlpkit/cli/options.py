@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from copy import copy
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -18,6 +19,7 @@ from typer.models import ArgumentInfo
 from nlpkit.artifact.paths import check_apart
 from nlpkit.base.config import ENVIRONMENT, command_options
 from nlpkit.base.errors import UserError
+from nlpkit.base.limits import range_of
 from nlpkit.cli import completion, renamed, terminal
 from nlpkit.cli.commands import COMMANDS
 from nlpkit.training import options as training_options
@@ -32,8 +34,8 @@ EVERYWHERE = ("--config", "--debug", "--dry-run", "--help", "--json")
 JSON_LINES = ("tokenizer encode", "tokenizer decode", "predict", "generate", "embed")
 
 Output = Annotated[Path, Option("-o", "--output", help="File to write; its name appears when it is complete.")]
-Seed = Annotated[int, Option(help="Random seed.", min=0)]
-Threads = Annotated[int | None, Option(help="CPU threads (default: all cores); changes no byte.", min=1)]
+Seed = Annotated[int, Option(help="Random seed.")]
+Threads = Annotated[int | None, Option(help="CPU threads (default: all cores); changes no byte.")]
 Force = Annotated[bool, Option("--force/--no-force", help="Overwrite an existing file.")]
 Fresh = Annotated[bool, Option("--fresh/--no-fresh", help="Start over instead of resuming.")]
 Log = Annotated[Path | None, Option(help="Append events to this JSONL file.")]
@@ -121,7 +123,8 @@ def complete(
         "debug": Annotated[bool, Option("--debug", help="Show the traceback of an error.")],
         **({"dry_run": DryRun} if "dry_run" in own_names else {}),
     }
-    hints = {**get_type_hints(function, include_extras=True), **own}
+    hints = {key: limited(name, key, kind) for key, kind in get_type_hints(function, include_extras=True).items()}
+    hints |= own
     defaults = {key: item.default for key, item in inspect.signature(function).parameters.items()}
     keyword = inspect.Parameter.KEYWORD_ONLY
     wrapper.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -133,6 +136,16 @@ def complete(
     wrapper.__annotations__ = hints
     wrapper.__doc__ = function.__doc__
     return wrapper
+
+
+def limited(command: str, name: str, kind: Any) -> Any:
+    """A flag's annotation with the limits that its stage checks (`nlpkit.base.limits`)."""
+    allowed = range_of(command, name)
+    if allowed is None:
+        return kind
+    info = copy(kind.__metadata__[0])
+    info.min, info.max = allowed
+    return Annotated[kind.__origin__, info]
 
 
 def resolved(command: str, options: dict[str, Any], *, json: bool) -> None:

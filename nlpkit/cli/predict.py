@@ -21,9 +21,9 @@ def command(
     format: options.Format = None,
     max_len: Annotated[
         int | None,
-        Option(help="Maximum sequence length in tokens, special tokens included (default: the model's).", min=1),
+        Option(help="Maximum sequence length in tokens, special tokens included (default: the model's)."),
     ] = None,
-    batch_tokens: Annotated[int, Option(help="Tokens in a batch, about; changes no answer.", min=1)] = 4096,
+    batch_tokens: Annotated[int, Option(help="Tokens in a batch, about; changes no answer.")] = 4096,
     int8: options.Int8 = False,
     device: options.Device = "cpu",
     threads: options.Threads = None,

@@ -40,20 +40,20 @@ def command(
         Path | None, Option(help="Continue from this model's weights and shape (default: random weights).")
     ] = None,
     vectors: Annotated[Path | None, Option(help="Initialise the token embeddings with these word vectors.")] = None,
-    n_layers: Annotated[int | None, Option(help="Number of layers (default: the size's).", min=1)] = None,
-    d_model: Annotated[int | None, Option(help="Width of the hidden states (default: the size's).", min=1)] = None,
-    n_heads: Annotated[int | None, Option(help="Attention heads (default: one for each 64 of width).", min=1)] = None,
-    d_ff: Annotated[int | None, Option(help="Width of the feed-forward layers (default: 4 x d_model).", min=1)] = None,
+    n_layers: Annotated[int | None, Option(help="Number of layers (default: the size's).")] = None,
+    d_model: Annotated[int | None, Option(help="Width of the hidden states (default: the size's).")] = None,
+    n_heads: Annotated[int | None, Option(help="Attention heads (default: one for each 64 of width).")] = None,
+    d_ff: Annotated[int | None, Option(help="Width of the feed-forward layers (default: 4 x d_model).")] = None,
     max_len: Annotated[
         int | None,
-        Option(help="Maximum sequence length in tokens, special tokens included (default: 128, or --init's).", min=1),
+        Option(help="Maximum sequence length in tokens, special tokens included (default: 128, or --init's)."),
     ] = None,
     short_fraction: Annotated[
         float | None,
-        Option(help="Fraction of the steps, the first, with sequences of max-len / 4 (default: 0).", min=0, max=1),
+        Option(help="Fraction of the steps, the first, with sequences of max-len / 4 (default: 0)."),
     ] = None,
     dropout: Annotated[
-        float | None, Option(help="Dropout probability (default: 0.1, or --init's, or the recipe's).", min=0, max=1)
+        float | None, Option(help="Dropout probability (default: 0.1, or --init's, or the recipe's).")
     ] = None,
     cut: Annotated[
         str | None, Option(help="How text becomes sequences: blocks, sentences or pairs (default: the objective's).")
@@ -65,7 +65,7 @@ def command(
         str | None, Option(help="Percent of these replaced by [MASK]/random/unchanged (mlm; default: 80/10/10).")
     ] = None,
     masks: Annotated[str | None, Option(help="Masks: dynamic (new in every epoch, default) or static (mlm).")] = None,
-    mask_copies: Annotated[int | None, Option(help="Static masks for each sequence (default: 10).", min=1)] = None,
+    mask_copies: Annotated[int | None, Option(help="Static masks for each sequence (default: 10).")] = None,
     json: options.Json = False,
     **training: Any,
 ) -> None:

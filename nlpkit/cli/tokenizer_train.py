@@ -17,10 +17,10 @@ def command(
     kind: Annotated[
         str, Option(help="Algorithm: bpe, wordpiece, unigram, word or char.", autocompletion=completion.tokenizers)
     ] = "bpe",
-    vocab_size: Annotated[int, Option(help="Size of the vocabulary, special tokens included.", min=1)] = 8000,
+    vocab_size: Annotated[int, Option(help="Size of the vocabulary, special tokens included.")] = 8000,
     min_count: Annotated[
         int | None,
-        Option(help="Minimum frequency of a merge, word or character (default: 2; not unigram).", min=1),
+        Option(help="Minimum frequency of a merge, word or character (default: 2; not unigram)."),
     ] = None,
     lowercase: Annotated[
         bool | None,

@@ -16,7 +16,7 @@ def command(
     b: Annotated[str, Argument(help="what it is to,", metavar="B")],
     c: Annotated[str, Argument(help="and the word that is so to the answer.", metavar="C")],
     analogy_score: options.AnalogyScore = None,
-    k: Annotated[int, Option("-k", "--k", help="Number of answers.", min=1)] = 10,
+    k: Annotated[int, Option("-k", "--k", help="Number of answers.")] = 10,
     json: options.Json = False,
 ) -> None:
     """A is to B as C is to ...? The words that are near to B and C and far from A, without the three.

@@ -16,15 +16,13 @@ def command(
         list[Path], Argument(help="Text, JSONL, CSV, TSV, Parquet, .gz, .zst; or token files; - is stdin.")
     ],
     output: options.Output,
-    window: Annotated[int, Option(help="Context words on each side; a pair at distance d counts 1/d.", min=1)] = 10,
-    min_count: Annotated[int, Option(help="Minimum frequency of a word.", min=1)] = 5,
-    vocab_size: Annotated[
-        int | None, Option(help="Maximum size of the vocabulary (default: all words).", min=2)
-    ] = None,
+    window: Annotated[int, Option(help="Context words on each side; a pair at distance d counts 1/d.")] = 10,
+    min_count: Annotated[int, Option(help="Minimum frequency of a word.")] = 5,
+    vocab_size: Annotated[int | None, Option(help="Maximum size of the vocabulary (default: all words).")] = None,
     phrases: Annotated[
-        int | None, Option(help="Passes that join frequent pairs of words, as new_york (default: none).", min=1)
+        int | None, Option(help="Passes that join frequent pairs of words, as new_york (default: none).")
     ] = None,
-    phrase_threshold: Annotated[float | None, Option(help="Minimum score of a phrase (default: 100).", min=0)] = None,
+    phrase_threshold: Annotated[float | None, Option(help="Minimum score of a phrase (default: 100).")] = None,
     lowercase: Annotated[
         bool | None, Option("--lowercase/--no-lowercase", help="Lower-case the words (default: yes).")
     ] = None,
@@ -35,7 +33,7 @@ def command(
     format: options.Format = None,
     memory_mb: Annotated[
         int,
-        Option("--memory-mb", help="Memory in MB for text and counts, without the vocabulary; changes no byte.", min=1),
+        Option("--memory-mb", help="Memory in MB for text and counts, without the vocabulary; changes no byte."),
     ] = 1024,
     threads: options.Threads = None,
     log: options.Log = None,

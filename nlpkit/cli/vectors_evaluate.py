@@ -16,10 +16,10 @@ def command(
     vectors: Annotated[Path, Argument(help="A vectors file.", metavar="VECTORS")],
     sets: Annotated[list[Path], Argument(help="Test sets: 'word word score', or analogies.", metavar="SET...")],
     restrict_vocab: Annotated[
-        int | None, Option(help="Search answers among the N most frequent words (default: all).", min=4)
+        int | None, Option(help="Search answers among the N most frequent words (default: all).")
     ] = None,
     analogy_score: options.AnalogyScore = None,
-    resamples: Annotated[int, Option(help="Bootstrap resamples for the confidence intervals.", min=1)] = 1000,
+    resamples: Annotated[int, Option(help="Bootstrap resamples for the confidence intervals.")] = 1000,
     seed: options.Seed = 0,
     json: options.Json = False,
 ) -> None:

@@ -19,8 +19,8 @@ def command(
     near: Annotated[
         list[str] | None, Option(help="Show this word and its neighbours in one colour; repeatable.")
     ] = None,
-    k: Annotated[int | None, Option("-k", "--k", help="Number of neighbours (--near; default: 30).", min=1)] = None,
-    top: Annotated[int | None, Option(help="Show the N most frequent words.", min=1)] = None,
+    k: Annotated[int | None, Option("-k", "--k", help="Number of neighbours (--near; default: 30).")] = None,
+    top: Annotated[int | None, Option(help="Show the N most frequent words.")] = None,
     method: Annotated[
         str, Option(help="Projection: pca (principal components) or tsne.", autocompletion=completion.projections)
     ] = "pca",

@@ -15,7 +15,7 @@ def command(
     words: Annotated[list[str], Argument(help="Words of its vocabulary.", metavar="WORD...")],
     plus: Annotated[list[str] | None, Option(help="Add this word's vector; repeatable.")] = None,
     minus: Annotated[list[str] | None, Option(help="Subtract this word's vector; repeatable.")] = None,
-    k: Annotated[int, Option("-k", "--k", help="Number of neighbours.", min=1)] = 10,
+    k: Annotated[int, Option("-k", "--k", help="Number of neighbours.")] = 10,
     json: options.Json = False,
 ) -> None:
     """The words nearest to a word, by cosine.

@@ -37,29 +37,23 @@ def command(
             autocompletion=completion.losses,
         ),
     ] = "ns",
-    dim: Annotated[int, Option(help="Dimension of the vectors.", min=1)] = 100,
-    window: Annotated[int, Option(help="Maximum context on each side; drawn from 1 to this at each word.", min=1)] = 5,
-    negative: Annotated[
-        int | None, Option(help="Negative samples for each prediction (ns, nce; default: 5).", min=1)
-    ] = None,
-    min_count: Annotated[int, Option(help="Minimum frequency of a word.", min=1)] = 5,
-    vocab_size: Annotated[
-        int | None, Option(help="Maximum size of the vocabulary (default: all words).", min=2)
-    ] = None,
+    dim: Annotated[int, Option(help="Dimension of the vectors.")] = 100,
+    window: Annotated[int, Option(help="Maximum context on each side; drawn from 1 to this at each word.")] = 5,
+    negative: Annotated[int | None, Option(help="Negative samples for each prediction (ns, nce; default: 5).")] = None,
+    min_count: Annotated[int, Option(help="Minimum frequency of a word.")] = 5,
+    vocab_size: Annotated[int | None, Option(help="Maximum size of the vocabulary (default: all words).")] = None,
     phrases: Annotated[
-        int | None, Option(help="Passes that join frequent pairs of words, as new_york (default: none).", min=1)
+        int | None, Option(help="Passes that join frequent pairs of words, as new_york (default: none).")
     ] = None,
-    phrase_threshold: Annotated[float | None, Option(help="Minimum score of a phrase (default: 100).", min=0)] = None,
+    phrase_threshold: Annotated[float | None, Option(help="Minimum score of a phrase (default: 100).")] = None,
     subwords: Annotated[
         str | None, Option(help="Character n-grams of these lengths, such as 3-6 (fastText; default: none).")
     ] = None,
-    buckets: Annotated[
-        int | None, Option(help="Hash buckets for n-grams (--subwords; default: 262144).", min=1)
-    ] = None,
-    sample: Annotated[float, Option(help="Subsampling threshold for frequent words; 0: none.", min=0)] = 1e-3,
-    epochs: Annotated[int, Option(help="Passes over the corpus; 0 writes the first random vectors.", min=0)] = 5,
+    buckets: Annotated[int | None, Option(help="Hash buckets for n-grams (--subwords; default: 262144).")] = None,
+    sample: Annotated[float, Option(help="Subsampling threshold for frequent words; 0: none.")] = 1e-3,
+    epochs: Annotated[int, Option(help="Passes over the corpus; 0 writes the first random vectors.")] = 5,
     patience: Annotated[
-        int | None, Option(help="Stop after N epochs without a lower loss on --dev; keep the best.", min=1)
+        int | None, Option(help="Stop after N epochs without a lower loss on --dev; keep the best.")
     ] = None,
     lr: Annotated[float, Option(help="Initial learning rate; decays linearly to 0.0001.")] = 0.025,
     average: Annotated[
@@ -93,7 +87,7 @@ def command(
     format: options.Format = None,
     seed: options.Seed = 0,
     threads: options.Threads = None,
-    save_every: Annotated[int | None, Option(help="Epochs between checkpoints (default: one a minute).", min=1)] = None,
+    save_every: Annotated[int | None, Option(help="Epochs between checkpoints (default: one a minute).")] = None,
     log: options.Log = None,
     force: options.Force = False,
     fresh: options.Fresh = False,

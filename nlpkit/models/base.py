@@ -18,10 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from nlpkit.base.errors import UserError
+from nlpkit.base.limits import MAX_LAYERS, MAX_SIZE
 from nlpkit.data.batch import Batch, Wanted
 
-MAX_SIZE = 1 << 24  # of what a config counts; more than any model has, and little enough that products do not overflow
-MAX_LAYERS = 1_000  # a config from anywhere must not have a million blocks built before its weights are missed
 # A field's annotation -> the types its value may have.
 _KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "bool": (bool,), "str": (str,)}
 

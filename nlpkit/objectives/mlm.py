@@ -131,8 +131,6 @@ def copies(options: Mapping[str, Any]) -> int | None:
     if masks == "dynamic":
         refuse({"mask_copies": number}, "dynamic masks never repeat", hint="add --masks static")
         return None
-    if number is not None and number < 1:
-        raise UserError(f"mask-copies is {number}, expected at least 1")
     return COPIES if number is None else int(number)
 
 

@@ -16,6 +16,7 @@ from nlpkit.models.base import Model
 from nlpkit.models.sizes import SIZES
 from nlpkit.training import optimizers, resume
 from nlpkit.training.compiling import check_compile
+from nlpkit.training.options import check_limits
 from nlpkit.training.precision import check_precision
 from nlpkit.training.settings import Settings, check_parallel
 
@@ -27,6 +28,7 @@ def training_run(
     """Inside the block a run of this command is at work; given are the run and all arguments of its function
     (``flat(locals())``), the device and the number of parts now those that are used. ``inputs`` names the arguments
     that are files; ``settled`` is as in `Run.start`. Errors: UserError for what cannot be begun (`Run.start`)."""
+    check_limits(arguments)
     check_parallel(arguments["parallel"], world().size)
     device = choose_device(arguments["device"])
     parts = resume.parts_of(arguments["parts"], Path(arguments["output"]), fresh=arguments["fresh"])

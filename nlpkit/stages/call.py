@@ -18,8 +18,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import nlpkit
 from nlpkit.artifact import recorded
 from nlpkit.base.errors import CheckFailed, UserError, choose
-
-MAX_INTEGER = 1 << 53  # of an option; more is no size, and a seed that is larger JSON cannot hold everywhere
+from nlpkit.base.limits import MAX_INTEGER
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nlpkit.artifact.provenance import Run
 from nlpkit.artifact.stage import stage
-from nlpkit.base import events
+from nlpkit.base import events, limits
 from nlpkit.base.errors import UserError, choose, refuse
 from nlpkit.data.batch import Batch
 from nlpkit.data.in_memory import Texts
@@ -62,6 +62,7 @@ def embed(
     and the one record is its summary. Errors: UserError for an unknown pooling or a layer that is not there, at once,
     and for bad lines, after the answers to those before them.
     """
+    limits.check("embed", locals())
     device = choose_device(device)
     arguments = dict(locals())
     if output is not None:

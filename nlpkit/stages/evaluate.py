@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nlpkit.artifact import atomic, file
+from nlpkit.base import limits
 from nlpkit.base.canonical import canonical
 from nlpkit.base.errors import UserError, refuse
 from nlpkit.evaluation import checks, classifier, language
@@ -60,14 +61,13 @@ def evaluate(
     model, but not the second one, computes with 8-bit products (nlpkit/layers/int8.py). Errors: UserError,
     also for an option that would change nothing with this kind of model.
     """
+    limits.check("evaluate", locals())
     device = choose_device(device)
     options = {name: value for name, value in locals().items() if name not in ("model", "data", "against")}
     if output is not None:
         if str(output) == "-":
             raise UserError("a result is a file, it cannot go to stdout", where="-o -", hint="--json prints it")
         atomic.check_target(Path(output), force=force)
-    if resamples < 1:
-        raise UserError(f"resamples is {resamples}, expected at least 1", hint="1000 is usual")
     loaded = load(model)
     described = describe(loaded)
     to_answer(loaded, int8=int8, device=device)

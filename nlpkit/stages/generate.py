@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nlpkit.base import events
+from nlpkit.base import events, limits
 from nlpkit.base.errors import UserError, refuse
 from nlpkit.data import in_memory, labelled
 from nlpkit.data.framing import framing
@@ -61,10 +61,8 @@ def generate(
     products (nlpkit/layers/int8.py). Errors: UserError for a model that cannot continue a text and for options that
     mean nothing, at once, and for bad lines, after the prompts before them.
     """
+    limits.check("generate", locals())
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
-    if samples < 1 or max_new_tokens < 1:
-        name, value = ("samples", samples) if samples < 1 else ("max-new-tokens", max_new_tokens)
-        raise UserError(f"{name} is {value}, expected at least 1")
     if samples > 1 and sampling.greedy:
         raise UserError(
             f"with temperature 0 all {samples} continuations are the same", hint="--samples 1, or a temperature above 0"

@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from nlpkit.base import limits
 from nlpkit.base.errors import refuse
 from nlpkit.data.in_memory import Texts
 from nlpkit.machine.device import choose_device
@@ -41,6 +42,7 @@ def predict(
     with 8-bit products (nlpkit/layers/int8.py). Errors: UserError for a model without a classifier, at once, and for
     bad lines, after the answers to those before them.
     """
+    limits.check("predict", locals())
     if not isinstance(data, Path):
         refuse({"text": text, "pair": pair, "format": format}, "texts in memory have no columns")
     options = {"text": text, "pair": pair, "on_error": on_error, "format": format, "max_len": max_len}

@@ -53,9 +53,6 @@ def cooccur(
     """
     corpus = [corpus] if isinstance(corpus, (str, Path)) else list(corpus)
     run = Run.start("vectors cooccur", locals(), inputs=("corpus", "tokenizer"))
-    for name, value in (("window", window), ("min_count", min_count), ("memory_mb", memory_mb)):
-        if value < 1:
-            raise UserError(f"{name} is {value}, expected at least 1")
     distance_weights(window, 1)
     with events.log_to(log):
         found = read(run, tokenizer_of(run), threads=threads, dry_run=dry_run)

@@ -48,10 +48,6 @@ def glove(
     full or a vector is not finite; Interrupted after Ctrl-C or SIGTERM, state saved.
     """
     run = Run.start("vectors glove", locals(), inputs=("counts",), libraries=("numba", "numpy"))
-    least_of = (("dim", dim, 1), ("epochs", epochs, 0), ("alpha", alpha, 0.0), ("save-every", save_every, 1))
-    for name, value, least in least_of:
-        if value is not None and value < least:
-            raise UserError(f"{name} is {value}, expected at least {least}")
     for name, value in (("lr", lr), ("x-max", x_max)):
         if value <= 0:
             raise UserError(f"{name} is {value}, expected more than 0")

@@ -214,9 +214,6 @@ def _settings(options: dict[str, Any], save_every: int | None) -> Settings:
         )
     if options["average"] is False:
         refuse({"divide": given["divide"]}, "the gradient of a sum is not divided")
-    for name, value in (("patience", options["patience"]), ("save-every", save_every)):
-        if value is not None and value < 1:
-            raise UserError(f"{name} is {value}, expected at least 1")
     if options["subwords"] is not None:
         subwords.parse(options["subwords"], options["buckets"])
     names = ("method", "loss", "dim", "window", "sample", "epochs", "lr")

@@ -15,6 +15,8 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from nlpkit.base.limits import LARGE, MANY, check_range
+
 P = ParamSpec("P")
 R = TypeVar("R")
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
@@ -30,7 +32,8 @@ def option(
     names: str | None = None,
 ) -> Any:
     """One option. ``text`` is its help ("": as of other commands), ``absent`` says what None means; ``least`` and
-    ``most`` are its limits; ``names`` is what a shell offers (nlpkit/cli/completion.py)."""
+    ``most`` are its limits (none: nlpkit/base/limits.py has them, if any); ``names`` is what a shell offers
+    (nlpkit/cli/completion.py)."""
     said = {"text": text, "absent": absent, "least": least, "most": most, "names": names}
     return field(default=default, metadata=said)
 
@@ -39,16 +42,22 @@ def option(
 class Training:
     """The options of any training command. Units are in the names; absent is None."""
 
-    steps: int | None = option(None, "Optimizer steps; 0: write the initial model", absent="by epochs", least=0)
-    epochs: int | None = option(None, "Passes over the data", absent="3 unless steps are given", least=1)
-    batch_tokens: int = option(4096, "Tokens in a batch, about", least=1)
-    accumulate: int = option(1, "Batches whose gradients are summed for one update (gradient accumulation)", least=1)
+    steps: int | None = option(
+        None, "Optimizer steps; 0: write the initial model", absent="by epochs", least=0, most=MANY
+    )
+    epochs: int | None = option(
+        None, "Passes over the data", absent="3 unless steps are given", least=1, most=1_000_000
+    )
+    batch_tokens: int = option(4096, "Tokens in a batch, about")
+    accumulate: int = option(
+        1, "Batches whose gradients are summed for one update (gradient accumulation)", least=1, most=MANY
+    )
     optimizer: str = option(
         "adamw",
         "adamw, adafactor (factored second moments), muon (orthogonalised updates)",
         names="optimizers",
     )
-    lr: float = option(5e-4, "Peak learning rate", least=0)
+    lr: float = option(5e-4, "Peak learning rate", least=0, most=LARGE)
     schedule: str = option(
         "linear",
         "Schedule: constant, linear, cosine, inverse-sqrt, wsd, trapezoid",
@@ -64,11 +73,13 @@ class Training:
         None, "Decay rate of the first moment (AdamW, Adafactor)", absent="AdamW 0.9, Adafactor none", least=0, most=1
     )
     beta2: float | None = option(None, "Decay rate of AdamW's second moment", absent="0.999", least=0, most=1)
-    adam_eps: float | None = option(None, "Epsilon of AdamW", absent="1e-8", least=0)
-    weight_decay: float = option(0.01, "Weight decay of matrices", least=0)
-    clip_norm: float = option(1.0, "Clip the gradient's norm to this; 0: no clipping", least=0)
-    eval_every: int | None = option(None, "Steps between evaluations on --dev", absent="after each epoch", least=1)
-    patience: int | None = option(None, "Stop after N evaluations on --dev without improvement", least=1)
+    adam_eps: float | None = option(None, "Epsilon of AdamW", absent="1e-8", least=0, most=LARGE)
+    weight_decay: float = option(0.01, "Weight decay of matrices", least=0, most=LARGE)
+    clip_norm: float = option(1.0, "Clip the gradient's norm to this; 0: no clipping", least=0, most=1e30)
+    eval_every: int | None = option(
+        None, "Steps between evaluations on --dev", absent="after each epoch", least=1, most=MANY
+    )
+    patience: int | None = option(None, "Stop after N evaluations on --dev without improvement", least=1, most=MANY)
     seed: int = option(0)
     device: str = option("cpu")
     parts: int | None = option(
@@ -76,6 +87,7 @@ class Training:
         "Gradient parts of each batch, summed in a fixed order",
         absent="one for each process, or as in the unfinished run",
         least=1,
+        most=10_000,
     )
     parallel: str | None = option(
         None,
@@ -87,8 +99,8 @@ class Training:
     )
     compile: bool = option(False, "Fuse feed-forward layers and norms with torch.compile (GPU)")
     threads: int | None = option(None)
-    log_every: int = option(10, "Steps between log lines; changes no byte", least=1)
-    save_every: int | None = option(None, "Steps between checkpoints", absent="a minute", least=1)
+    log_every: int = option(10, "Steps between log lines; changes no byte", least=1, most=MANY)
+    save_every: int | None = option(None, "Steps between checkpoints", absent="a minute")
     log: Path | None = option(None)  # noqa: RUF009 - a field, not a value
     force: bool = option(False)
     fresh: bool = option(False)
@@ -150,6 +162,16 @@ def trains(
         return with_options
 
     return decorate
+
+
+def check_limits(options: Mapping[str, Any]) -> None:
+    """Errors: a UserError for the first option of training that is out of its range; that of those which stand in other
+    commands too is in `nlpkit.base.limits`."""
+    for name in OPTIONS.keys() & options.keys():
+        item, value = OPTIONS[name], options[name]
+        if value is not None and item.metadata["least"] is not None:
+            integer = str(item.type).startswith("int")
+            check_range(name, value, item.metadata["least"], item.metadata["most"], integer=integer)
 
 
 def flat(arguments: Mapping[str, Any]) -> dict[str, Any]:

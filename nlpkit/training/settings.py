@@ -8,7 +8,7 @@ from typing import Any
 
 from nlpkit.base.errors import UserError, choose, refuse
 from nlpkit.training import optimizers
-from nlpkit.training.options import OPTIONS, Training
+from nlpkit.training.options import OPTIONS, Training, check_limits
 from nlpkit.training.schedules import DECAY_FRACTION, DECAYING, ENDLESS, SCHEDULES
 
 
@@ -44,11 +44,7 @@ class Settings(Training):
         for flag, decay in (("beta1", self.beta1), ("beta2", self.beta2), ("momentum", self.momentum)):
             if decay is not None and not 0 <= decay < 1:  # with 1 the moments would stay 0
                 raise UserError(f"{flag} is {decay}, expected 0 to less than 1")
-        for name, item in OPTIONS.items():
-            value, least, most = getattr(self, name), item.metadata["least"], item.metadata["most"]
-            if value is not None and least is not None and not (value >= least and (most is None or value <= most)):
-                expected = f"at least {least}" if most is None else f"{least} to {most}"
-                raise UserError(f"{name.replace('_', '-')} is {value}, expected {expected}")
+        check_limits(vars(self))
 
     @classmethod
     def of(cls, options: Mapping[str, Any], **more: Any) -> Settings:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nlpkit.base import limits
 from nlpkit.base.errors import UserError, choose
 from nlpkit.vectors import LOSSES, METHODS
 
-MAX_WINDOW = 10_000  # words on each side; the row indices of a unit are 16-bit integers
 MIN_LR = 1e-4  # where the linear decay ends, as in word2vec
 
 Floats = NDArray[np.float32]
@@ -53,16 +53,9 @@ class Settings:
             )
         choose(METHODS, self.method, field="method")
         choose(LOSSES, self.loss, field="loss")
-        for name, least in (("dim", 1), ("window", 1), ("negative", 1), ("epochs", 0), ("sample", 0.0)):
-            value = getattr(self, name)
-            if not least <= value < np.inf:
-                raise UserError(f"{name} is {value}, expected at least {least}")
-        if self.window > MAX_WINDOW:
-            raise UserError(f"window is {self.window}, expected at most {MAX_WINDOW:,}")
-        if not 0 < self.lr < np.inf:
+        limits.check("vectors train", vars(self))
+        if self.lr == 0:
             raise UserError(f"lr is {self.lr}, expected more than 0")
-        if not np.isfinite(self.noise_exponent):
-            raise UserError(f"noise-exponent is {self.noise_exponent}, expected a number")
 
     def to_json(self) -> dict[str, float | str | bool]:
         """The settings that this method and loss use."""

@@ -176,8 +176,8 @@ def test_progress_is_told(text, tmp_path):
 
 
 @pytest.mark.parametrize(("options", "content", "message"), [
-    ({"window": 0}, TEXT, "window is 0, expected at least 1"), ({"memory_mb": 0}, TEXT, "memory_mb is 0"),
-    ({"min_count": 0}, TEXT, "min_count is 0"),
+    ({"window": 0}, TEXT, "window is 0, expected at least 1"), ({"memory_mb": 0}, TEXT, "memory-mb is 0"),
+    ({"min_count": 0}, TEXT, "min-count is 0"),
     ({"window": 100}, TEXT, "window is 100; counts are exact in 64 bits up to a window of 42"),
     ({"window": 42}, TEXT * 50, "counts of a word that occurs 200 times are exact in 64 bits up to a window of"),
     ({}, "", "0 of the corpus' 0 words"), ({}, "word " * 9, "1 of the corpus' 9 words"),

@@ -324,7 +324,7 @@ def test_a_dry_run_says_what_it_needs_and_touches_nothing(counts, tmp_path):
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"dim": 0}, "dim is 0, expected at least 1"), ({"epochs": -1}, "epochs is -1"), ({"lr": 0.0}, "lr is 0.0"),
-    ({"lr": math.nan}, "lr is nan"), ({"x_max": -1.0}, "x-max is -1.0, expected more than 0"),
+    ({"lr": math.nan}, "lr is nan"), ({"x_max": -1.0}, "x-max is -1.0, expected at least 0"),
     ({"alpha": -0.5}, "alpha is -0.5"), ({"alpha": math.inf}, "alpha is inf"),
     ({"save_every": 0}, "save-every is 0, expected at least 1"),
 ])  # fmt: skip

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nlpkit.base.errors import UserError, choose
+from nlpkit.base import limits
+from nlpkit.base.errors import choose
 from nlpkit.vectors.file import Floats, Vectors, load
 
 EPSILON = 1e-3  # keeps 3CosMul's denominator above zero (Levy and Goldberg 2014, section 6.2)
@@ -33,7 +34,7 @@ def nearest(
     ``words``, the nearest first, without the words of the query. Errors: an unknown word is a UserError with
     the nearest spelling.
     """
-    _check_k(k)
+    limits.check("vectors nearest", {"k": k})
     words, plus, minus = ([value] if isinstance(value, str) else list(value or ()) for value in (words, plus, minus))
     opened = load(vectors).with_oov([*words, *plus, *minus])
     rows, added, subtracted = ([opened.row(word) for word in names] for names in (words, plus, minus))
@@ -53,7 +54,7 @@ def analogy(vectors: Path, a: str, b: str, c: str, *, k: int = 10, analogy_score
     """
     score_name = analogy_score or "add"
     score = choose(SCORES, score_name, field="analogy-score")
-    _check_k(k)
+    limits.check("vectors analogy", {"k": k})
     opened = load(vectors).with_oov([a, b, c])
     rows = [opened.row(word) for word in (a, b, c)]
     scores = score(opened.unit, np.array([rows]), len(opened.words))[0]
@@ -106,8 +107,3 @@ def _best(scores: NDArray[Any], k: int, *, without: Collection[int]) -> list[tup
     order = np.argpartition(-scores, k - 1)[:k] if 0 < k < len(scores) else np.arange(len(scores))
     order = order[np.lexsort((order, -scores[order]))][:k]
     return [(row, round(float(scores[row]), 6)) for row in order.tolist()]
-
-
-def _check_k(k: int) -> None:
-    if k < 1:
-        raise UserError(f"k is {k}, expected at least 1")

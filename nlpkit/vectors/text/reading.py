@@ -60,9 +60,6 @@ def read(run: Run, tokenizer: Tokenizer | None, *, threads: int | None, dry_run:
     if passes is None:
         refuse({"phrase_threshold": threshold}, "no phrases are joined", hint="--phrases 1 joins them")
     threshold = phrases.THRESHOLD if threshold is None else threshold
-    for name, value, least in (("phrases", passes, 1), ("phrase-threshold", threshold, 0)):
-        if value is not None and value < least:
-            raise UserError(f"{name} is {value}, expected at least {least}")
     tokens = [_is_artefact(path) for path in run.paths("corpus")]
     if any(tokens) and not all(tokens):
         plain, made = (run.paths("corpus")[tokens.index(kind)] for kind in (False, True))

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit.base.errors import UserError
+from nlpkit.base.limits import MAX_BUCKETS, check_range
 from nlpkit.vectors.text.scan import KERNELS
 
 BUCKETS = 1 << 18
-_MOST_BUCKETS = 1 << 31  # the hash has 32 bits
 _WORDS = 1 << 12  # whose means are taken together
 
 Floats = NDArray[np.float32]
@@ -54,8 +54,8 @@ def parse(text: str, buckets: int | None = None) -> tuple[int, int, int]:
     least, most = (int(part) for part in match.groups()) if match else (0, 0)
     if not 1 <= least <= most <= 100:
         raise UserError(f'subwords is "{text}", expected the shortest and the longest, such as 3-6')
-    if buckets is not None and not 1 <= buckets <= _MOST_BUCKETS:
-        raise UserError(f"buckets is {buckets}, expected 1 to {_MOST_BUCKETS:,}")
+    if buckets is not None:
+        check_range("buckets", buckets, 1, MAX_BUCKETS)
     return least, most, BUCKETS if buckets is None else buckets
 
 
