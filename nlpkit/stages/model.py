@@ -46,7 +46,7 @@ class LoadedModel(Loaded):
         *,
         pooling: str | None = None,
         layer: int | None = None,
-        normalize: bool = False,
+        normalize: bool | None = None,
         max_len: int | None = None,
         batch_tokens: int = 4096,
         int8: bool = False,

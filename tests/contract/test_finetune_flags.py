@@ -32,6 +32,7 @@ SAME: dict[str, dict[str, Any]] = {
     "label": {"label": "label"}, "on_error": {"on_error": "skip"}, "task": {"task": "classify"},
     "device": {"device": "auto"}, "checkpointing": {"checkpointing": True}, "threads": {"threads": 2},
     "log_every": {"log_every": 1}, "save_every": {"save_every": 1}, "force": {"force": True}, "fresh": {"fresh": True},
+    "format": {"format": "jsonl"},
 }  # fmt: skip
 REFUSED: dict[str, dict[str, Any]] = {
     "compile": {"compile": True}, "parallel": {"parallel": "ddp"}, "eval_every": {"eval_every": 1},

@@ -17,6 +17,7 @@ from nlpkit.stages.tokenizer_train import TRAINERS, Options
 from nlpkit.tokenizers.base import DEFAULT_SPECIAL, Tokenizer
 from nlpkit.tokenizers.char import Character
 from nlpkit.tokenizers.counts import count_words
+from nlpkit.tokenizers.steps import STEPS
 from nlpkit.tokenizers.unigram import Unigram
 
 FIRST = list(dict.fromkeys(DEFAULT_SPECIAL.values()))
@@ -66,8 +67,7 @@ KINDS = {
 }  # fmt: skip
 
 
-# U+11938 is the one character whose decomposition Python knows and the library does not yet (steps.py).
-LETTERS = st.characters(max_codepoint=0x1FAFF, exclude_categories=["Cs", "Cn", "Co"], exclude_characters="\U00011938")
+LETTERS = st.characters(max_codepoint=0x1FBFF, exclude_categories=["Cs", "Cn", "Co"])
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -95,6 +95,15 @@ def test_ids_are_equal(pair: tuple[Tokenizer, Any, Path], text: str) -> None:
     if has_special(text) and ours.kind in ("unigram", "word"):
         pytest.skip("the library's model finds special pieces in its table; see huggingface.py")
     assert ours.encode(text).tolist() == theirs(reference, text)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("form", ["NFC", "NFD", "NFKC", "NFKD"])
+def test_every_character_is_normalised_as_the_library_does(form: str) -> None:
+    library = getattr(pytest.importorskip("tokenizers").normalizers, form)()
+    characters = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
+    ours = STEPS[form.lower()](" ".join(characters)).split(" ")
+    assert ours == library.normalize_str(" ".join(characters)).split(" ")
 
 
 @pytest.mark.oracle

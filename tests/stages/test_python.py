@@ -148,9 +148,9 @@ def test_methods_give_the_numbers_of_the_command_line(made: Path, capsys: pytest
 def test_methods_have_the_options_of_the_functions() -> None:
     """But for those of files."""
     for name, others in {
-        "predict": {"model", "data", "text", "pair", "on_error"},
-        "embed": {"model", "data", "text", "on_error", "output", "force"},
-        "generate": {"model", "data", "prompt", "text", "on_error", "hear"},
+        "predict": {"model", "data", "text", "pair", "on_error", "format"},
+        "embed": {"model", "data", "text", "on_error", "format", "output", "force"},
+        "generate": {"model", "data", "prompt", "text", "on_error", "format", "hear"},
     }.items():
         function = dict(inspect.signature(getattr(nlpkit, name)).parameters)
         method = dict(list(inspect.signature(getattr(type_of_model(), name)).parameters.items())[2:])
