@@ -52,7 +52,14 @@ def words_file(path: Path, documents: list[list[list[int]]], n_words: int) -> Pa
         "sentence_ends": np.cumsum([len(item) for item in sentences]).astype(np.int64),
         "document_ends": np.cumsum([len(document) for document in documents]).astype(np.int64),
     }
-    config = {"vocab_size": made.vocab_size, "n_bytes": 3 * len(tensors["tokens"])}
+    n_tokens = len(tensors["tokens"])
+    config = {
+        "vocab_size": made.vocab_size,
+        "n_tokens": n_tokens,
+        "n_sentences": len(sentences),
+        "n_documents": len(documents),
+        "n_bytes": 3 * n_tokens,
+    }
     file.write(path, tensors, kind="tokens", config=config, tokenizer=made.to_json(), provenance={"command": "test"},
                history={}, determinism={})  # fmt: skip
     return path
