@@ -1,4 +1,5 @@
-"""Items in batches of those that are there: a slow pipe is not kept waiting, a fast one's go through many at a time."""
+"""Batches of the items that have arrived: items of a slow pipe are not held back, those of a fast one come in large
+batches."""
 
 from __future__ import annotations
 
@@ -11,16 +12,16 @@ T = TypeVar("T")
 
 
 class _End:
-    """Put after the last item: what ended the reading, None when nothing more was there."""
+    """The mark after the last item: the error that ended reading, None at the end of the input."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
 
 
 def as_they_come(items: Iterator[T], most: int) -> Iterator[list[T]]:
-    """Lists of at least one and at most ``most`` items: those that are there when the last list has been dealt with.
+    """Lists of at least one and at most ``most`` items: those that have arrived when the last list is done.
 
-    A thread reads ahead, ``most`` items at most. What it raises is raised here, after the items before it.
+    A thread reads ahead, ``most`` items at most. Its error is raised here, after the items before it.
     """
     waiting: queue.Queue[T | _End] = queue.Queue(most)
 
@@ -29,7 +30,7 @@ def as_they_come(items: Iterator[T], most: int) -> Iterator[list[T]]:
         try:
             for item in items:
                 waiting.put(item)
-        except BaseException as reason:  # noqa: BLE001 - it is raised again, by the one who waits
+        except BaseException as reason:  # noqa: BLE001 - raised again by the consumer
             error = reason
         waiting.put(_End(error))
 

@@ -1,4 +1,4 @@
-"""How every stage that trains begins: what several processes and the device allow, the run, threads and the log."""
+"""The start of every stage that trains: checks of processes and device, the run, threads and the log."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from nlpkit.training.settings import Settings, check_parallel
 def training_run(
     command: str, arguments: Mapping[str, Any], *, inputs: tuple[str, ...], settled: bool = True
 ) -> Iterator[tuple[Run, dict[str, Any]]]:
-    """Inside the block a run of this command is at work; given are the run and all arguments of its function
-    (``flat(locals())``), the device and the number of parts now those that are used. ``inputs`` names the arguments
-    that are files; ``settled`` is as in `Run.start`. Errors: UserError for what cannot be begun (`Run.start`)."""
+    """A run of this command for the block; yields the run and all arguments of its function (``flat(locals())``) with
+    the device and the number of parts that are used. ``inputs`` names the arguments that are files; ``settled`` is as
+    in `Run.start`. Errors: those of `Run.start`."""
     check_limits(arguments)
     check_parallel(arguments["parallel"], world().size)
     device = choose_device(arguments["device"])
     parts = resume.parts_of(arguments["parts"], Path(arguments["output"]), fresh=arguments["fresh"])
     check_precision(arguments["precision"], device)
     check_compile(arguments["compile"], device)
-    given = {**arguments, "device": device, "parts": parts}
-    run = Run.start(command, given, inputs=inputs, libraries=("torch", "numpy"), settled=settled)
-    with use_threads(given["threads"]), events.log_to(given["log"]):
-        yield run, given
+    options = {**arguments, "device": device, "parts": parts}
+    run = Run.start(command, options, inputs=inputs, libraries=("torch", "numpy"), settled=settled)
+    with use_threads(options["threads"]), events.log_to(options["log"]):
+        yield run, options
 
 
 def resolved(network: Model, settings: Settings, **more: Any) -> dict[str, Any]:
-    """What a run that trains takes for options that were left open: the model's shape, steps, ``more``."""
+    """The values that a training run chose for options without one: the model's shape, steps, ``more``."""
     config = network.config
     shape = {name: getattr(config, name) for name in ("n_layers", "d_model", "n_heads", "d_ff", "max_len", "dropout")}
     named = (name for name, size in SIZES.items() if (size.n_layers, size.d_model) == (config.n_layers, config.d_model))

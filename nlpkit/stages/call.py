@@ -1,8 +1,8 @@
 """The call that a provenance describes, for a stage that may be run again.
 
-A file's provenance is data from anybody. It becomes a call only of a function that makes an artefact, and only with
-what that function itself records: its inputs (the parameters that are paths) and its options (all others but the
-*how*), each of a type that its parameter takes. Whatever else stands there is refused.
+A file's provenance is untrusted data. It becomes a call only of a function that writes an artefact, and only with what
+that function itself records: its inputs (the parameters that are paths) and its options (all others but the *how*),
+each of its parameter's type. Everything else is refused.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from nlpkit.base.limits import MAX_INTEGER
 
 @dataclass(frozen=True)
 class Stage:
-    """A function that makes an artefact, and the types of what it records."""
+    """A function that writes an artefact, and the types of what it records."""
 
     command: str
     function: Callable[..., Any]
@@ -38,7 +38,7 @@ class Stage:
 
 
 def stage_of(command: str) -> Stage:
-    """The stage behind a command. Errors: one that nlpkit does not know, or that makes no artefact."""
+    """The stage behind a command. Errors: an unknown command, or one that writes no artefact."""
     known = {name: nlpkit.FUNCTIONS[name] for name in nlpkit.MAKES}
     module, name = choose(known, command, field="stage").split(":")
     function = getattr(import_module(module), name)
@@ -55,8 +55,8 @@ def stage_of(command: str) -> Stage:
 def arguments(
     stage: Stage, record: Mapping[str, Any], find: Callable[[Mapping[str, Any]], Path], *, where: str
 ) -> dict[str, Any]:
-    """The arguments of a stage: the recorded options, and its inputs, for each of which ``find`` gives a path when all
-    is checked.
+    """The arguments of a stage: the recorded options, and its inputs, for each of which ``find`` returns a path after
+    all checks.
 
     Errors: CheckFailed for an option that this nlpkit's stage does not have; UserError for a value that is not of the
     option's type, an input that is none of the stage's, one too many, and one that is missing.
@@ -69,27 +69,29 @@ def arguments(
             hint="nlpkit writes no such file; it was changed, and is not to be trusted",
         )
 
-    told: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, value in record.get("options", {}).items():
         if name in stage.inputs or name in recorded.HOW:
             raise bad(f'the option "{name}", which is none')
         if name not in stage.options:
-            raise CheckFailed(f"{stage.command} was told {name}, which this nlpkit's {stage.command} does not know")
+            raise CheckFailed(
+                f"{stage.command} records the option {name}, which this nlpkit's {stage.command} does not have"
+            )
         if not recorded.is_plain(value) or not fits(value, stage.options[name]):
             raise bad(f"{name} = {ascii(value)[:80]}, which it does not take")
-        told[name] = value
+        values[name] = value
     inputs = record.get("inputs", [])
-    roles = [given["role"] for given in inputs]
+    roles = [item["role"] for item in inputs]
     for role in roles:
         if role not in stage.inputs:
             raise bad(f"an input in the role {role}, which it does not read")
         if roles.count(role) > 1 and not stage.takes_several(role):
             raise bad(f"several inputs in the role {role}, of which it reads one")
-    if missing := stage.needed - {"output", *told, *roles}:
+    if missing := stage.needed - {"output", *values, *roles}:
         raise bad(f"no {min(missing)}, which it needs")
-    for role, path in [(given["role"], find(given)) for given in inputs]:
-        told[role] = [*told.get(role, []), path] if stage.takes_several(role) else path
-    return told
+    for role, path in [(item["role"], find(item)) for item in inputs]:
+        values[role] = [*values.get(role, []), path] if stage.takes_several(role) else path
+    return values
 
 
 def fits(value: Any, kind: Any) -> bool:

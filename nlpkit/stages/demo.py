@@ -1,4 +1,4 @@
-"""nlpkit demo: the whole chain on Shakespeare, proved at the end."""
+"""nlpkit demo: the whole chain on Shakespeare, verified at the end."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def demo(
 ) -> dict[str, Any]:
     """Run every stage of the demonstration in a folder, compare teacher, student and baselines, verify the chain.
 
-    A stage whose result is there already, made of the same inputs and options, is not run again, so a demonstration
-    that was stopped goes on. ``data_only`` writes the text and the recipe and stops. Errors: CheckFailed when the
+    A stage whose result exists already, from the same inputs and options, is not run again, so a stopped
+    demonstration goes on. ``data_only`` writes the text and the recipe and stops. Errors: CheckFailed when the
     chain does not give the same bytes again.
     """
     folder = Path(dir)
@@ -54,7 +54,7 @@ def demo(
 
 
 def _write_recipe(folder: Path) -> None:
-    """Put the recipe beside the results; one that was changed by hand is kept, and then means what it says."""
+    """Write the recipe beside the results; an existing one, which may have been edited, is used as it is."""
     path = folder / RECIPE
     if not path.exists():
         with atomic.writing(path) as target:
@@ -75,29 +75,29 @@ def _run(stage: Stage, folder: Path, threads: int | None) -> float:
 
 
 def _evaluate(folder: Path, threads: int | None) -> dict[str, Any]:
-    """Teacher and student on the test speeches, with the baselines that a learner must beat."""
-    found: dict[str, Any] = {}
+    """Teacher and student on the test speeches, with the baselines that a trained model must beat."""
+    scores: dict[str, Any] = {}
     for name in ("teacher", "student"):
         extra = {"train": folder / "train.jsonl"} if name == "teacher" else {}
         baselines = " --train train.jsonl" if extra else ""
         events.note(f"\n$ nlpkit evaluate {name}.safetensors test.jsonl{baselines} --config {RECIPE}")
-        found[name] = nlpkit.evaluate(
+        scores[name] = nlpkit.evaluate(
             folder / f"{name}.safetensors",
             folder / "test.jsonl",
             threads=threads,
             **extra,
             **options(folder, "evaluate"),
         )
-    return found
+    return scores
 
 
 def _nearest(folder: Path) -> dict[str, list[str]]:
-    """What the word vectors say of three words."""
-    found: dict[str, list[str]] = {}
+    """The nearest words of three words."""
+    neighbours: dict[str, list[str]] = {}
     for word in QUERIES:
         result = nlpkit.vectors_nearest(folder / "vectors.safetensors", [word], k=6)
-        found[word] = [item["word"] for item in result["nearest"][0]["words"]]
-    return found
+        neighbours[word] = [item["word"] for item in result["nearest"][0]["words"]]
+    return neighbours
 
 
 def _verify(folder: Path, threads: int | None) -> bool:
@@ -110,7 +110,7 @@ def _verify(folder: Path, threads: int | None) -> bool:
 
 
 def _files(folder: Path) -> list[dict[str, Any]]:
-    """What the folder now holds."""
+    """The files of the folder."""
     return [
         {"name": path.name, "bytes": path.stat().st_size, "sha256": file.file_sha256(path)}
         for path in sorted(folder.iterdir())

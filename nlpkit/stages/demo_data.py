@@ -1,8 +1,8 @@
 """The demonstration's text: Shakespeare's plays as speeches, cut into files by scene.
 
 The text is in the public domain. The task is to tell comedies, histories and tragedies from ONE speech; all speeches of
-a scene are in the same part, so that no scene is both learnt and asked. Plays are not held out: see docs/results.md for
-what that would change.
+a scene are in the same part, so that no scene is in both training and test data. Plays are not held out: see
+docs/results.md for what that would change.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ def speeches() -> list[dict[str, Any]]:
 def part(speech: dict[str, Any]) -> str:
     """train, dev or test (8 : 1 : 1), a function of the scene's name."""
     scene = f"{speech['play']}/{speech['act']}/{speech['scene']}"
-    share = hashlib.blake2b(scene.encode(), digest_size=2).digest()[0] / 256
-    return "test" if share < 0.1 else "dev" if share < 0.2 else "train"
+    fraction = hashlib.blake2b(scene.encode(), digest_size=2).digest()[0] / 256
+    return "test" if fraction < 0.1 else "dev" if fraction < 0.2 else "train"
 
 
 def write(folder: Path) -> dict[str, int]:
     """Write corpus.txt (a scene a document; train scenes only) and train, dev and test .jsonl; returns their rows.
 
-    Files that are there already with the same bytes are left alone, so that Make sees nothing new.
+    Existing files with the same bytes are left alone, so that Make sees nothing new.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows: dict[str, list[dict[str, Any]]] = {"train": [], "dev": [], "test": []}

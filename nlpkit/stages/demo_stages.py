@@ -1,4 +1,4 @@
-"""The stages of the demonstration, as a person would type them.
+"""The stages of the demonstration, as a user would type them.
 
 Each stage is one command with the options of ``recipe.toml``, which is written beside the results, so that any of them
 can be run again by hand, changed, or verified.
@@ -21,7 +21,7 @@ RECIPE = "recipe.toml"
 
 @dataclass(frozen=True)
 class Stage:
-    """One command: what it reads (by argument), what it writes, and why it is there."""
+    """One command: its inputs (by argument), its output, and its purpose."""
 
     command: str
     why: str
@@ -37,18 +37,22 @@ class Stage:
         return " ".join([*words, "--config", RECIPE])
 
     def run(self, folder: Path, threads: int | None) -> dict[str, Any]:
-        """Call the function behind the command, with the recipe's options. A result that is there and was made by it
-        is not made again; one that was made otherwise is replaced."""
+        """Call the function behind the command, with the recipe's options. It keeps a result that the same call wrote;
+        any other is replaced."""
         inputs = [folder / name for name in self.positional]
-        given: dict[str, Any] = {"output": folder / self.output, "threads": threads, **options(folder, self.command)}
-        given |= {name: folder / value for name, value in self.named.items()}
+        arguments: dict[str, Any] = {
+            "output": folder / self.output,
+            "threads": threads,
+            **options(folder, self.command),
+        }
+        arguments |= {name: folder / value for name, value in self.named.items()}
         function = function_of(self.command)
         try:
-            result: dict[str, Any] = function(*inputs, **given)
+            result: dict[str, Any] = function(*inputs, **arguments)
         except UserError:
-            if not given["output"].exists():
+            if not arguments["output"].exists():
                 raise
-            result = function(*inputs, **given, force=True)
+            result = function(*inputs, **arguments, force=True)
         return result
 
 
@@ -58,7 +62,7 @@ def function_of(command: str) -> Any:
 
 
 def options(folder: Path, command: str) -> dict[str, Any]:
-    """What the folder's recipe says to a command. Errors: an option that the command does not have."""
+    """The options that the folder's recipe sets for a command. Errors: one that the command does not have."""
     known = list(inspect.signature(function_of(command)).parameters)
     return command_options(folder / RECIPE, command, known, nlpkit.FUNCTIONS)
 

@@ -38,8 +38,8 @@ from nlpkit.training.options import flat, trains
 from nlpkit.training.planning import estimate
 from nlpkit.training.settings import check_dev
 
-HARD = 2.0  # the weight of the data's answers (Sanh et al. 2019, their code), where there are any
-COS = 1.0  # the weight of the cosine between hidden states (the same)
+HARD = 2.0  # weight of the loss on the data's labels, if there are any (Sanh et al. 2019, their code)
+COS = 1.0  # weight of the cosine between hidden states (the same)
 
 
 @trains("distill")
@@ -71,14 +71,14 @@ def distill(
     dropout: float | None = None,
     **training: Any,
 ) -> dict[str, Any]:
-    """Train a student to answer as its teacher; returns the summary of the file that was written.
+    """Train a student to predict what its teacher predicts; returns the summary of the file that was written.
 
     A pre-trained teacher takes token files, a fine-tuned one a file of texts, whose labels are used unless ``labels``
     is False. ``weight_hard`` None is 2, and 0 without labels; ``weight_cos`` None is 1, and 0 with ``replay``, which
-    asks the teacher once and keeps its ``replay`` likeliest answers (`nlpkit.compression.replay`). The student has half
-    the teacher's layers (``n_layers``, ``size``) and begins with the teacher's own, evenly spaced; where its width
-    differs it begins at random; ``init``
-    begins with a model of the same family. Columns and ``max_len`` None: what the teacher was taught with. ``parts``,
+    runs the teacher once and saves its ``replay`` most likely predictions (`nlpkit.compression.replay`). The student
+    has half the teacher's layers (``n_layers``, ``size``), initialised from the teacher's, evenly spaced, or randomly
+    where its width differs; ``init`` initialises it from a model of the same family. Columns and ``max_len`` None:
+    those of the teacher's training. ``parts``,
     ``parallel``, ``precision`` and ``checkpointing`` are as in `nlpkit.stages.pretrain.pretrain`. Errors: as
     `nlpkit.stages.finetune.finetune`; an option that is of no use with this kind of teacher.
     """
@@ -87,48 +87,51 @@ def distill(
     with training_run("distill", arguments, inputs=("teacher", "data", "dev", "init")) as (run, options):
         loaded = load(run.paths("teacher")[0])
         check_dev(options)
-        lesson = (task_lesson if loaded.config.get("task") else language_lesson)(loaded, run, options)
-        given = options | {"max_len": lesson.max_len, "weight_cos": lesson.objective.weights.get("cos")}
-        network = make_student(loaded, lesson.heads, given, run.path("init"))
-        taught = lesson.data.accumulated(options["accumulate"])
-        teach: Objective = lesson.objective
-        settings = finetune.settings_of(options, taught)
+        setup = (task_setup if loaded.config.get("task") else language_setup)(loaded, run, options)
+        student_options = options | {"max_len": setup.max_len, "weight_cos": setup.objective.weights.get("cos")}
+        network = make_student(loaded, setup.heads, student_options, run.path("init"))
+        epochs = setup.data.accumulated(options["accumulate"])
+        objective: Objective = setup.objective
+        settings = finetune.settings_of(options, epochs)
         sizes = {"parameters": parameters(network), "teacher_parameters": estimate.parameters(loaded.model)}
         if options["dry_run"]:
-            cost = plan.cost(network, teach, taught, settings, measures=lesson.evaluate is not None)
-            columns = {name: (lesson.task or {}).get(name) for name in ("text", "pair", "label")}
-            weighed = {f"weight_{name}": value for name, value in teach.weights.items()}
-            taken = resolved(network, settings, max_len=lesson.max_len, **weighed, **columns)
+            cost = plan.cost(network, objective, epochs, settings, measures=setup.evaluate is not None)
+            columns = {name: (setup.task or {}).get(name) for name in ("text", "pair", "label")}
+            weighed = {f"weight_{name}": value for name, value in objective.weights.items()}
+            taken = resolved(network, settings, max_len=setup.max_len, **weighed, **columns)
             return run.plan(taken, **cost | sizes)
         device = local_device(options["device"])
         loaded.model.to(device)
         if replay is not None:
-            teach = replaying.replay(lesson.objective, taught, run, device=device)
-        progress = loop.train(network, teach, taught, settings, run, evaluate=lesson.evaluate)
+            objective = replaying.replay(setup.objective, epochs, run, device=device)
+        progress = loop.train(network, objective, epochs, settings, run, evaluate=setup.evaluate)
         if WIDEN in network.heads:
             del network.heads[WIDEN]
-        made = model_config(network, loaded.family, task=lesson.task)
-        cut = {} if lesson.task else {"cut": teach.source}
-        made["training"] = {"objective": teach.name, **cut, "steps": progress.step, "best_step": progress.best_step}
+        config = model_config(network, loaded.family, task=setup.task)
+        cut = {} if setup.task else {"cut": objective.source}
+        config["training"] = {
+            "objective": objective.name,
+            **cut,
+            "steps": progress.step,
+            "best_step": progress.best_step,
+        }
         tokenizer = loaded.need_tokenizer().to_json()
-        summary = run.write(state_tensors(network), kind="model", config=made, tokenizer=tokenizer)
+        summary = run.write(state_tensors(network), kind="model", config=config, tokenizer=tokenizer)
         discard(run.output)
         replaying.discard(run)
         return {**summary, **sizes, "steps": progress.step, "score": progress.best_score}
 
 
 def parameters(network: Model) -> int:
-    """Those the student keeps."""
+    """Parameters of the student that is written, without the head that only training needs."""
     spare = network.heads[WIDEN].parameters() if WIDEN in network.heads else ()
     return estimate.parameters(network) - sum(value.numel() for value in spare)
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """What is taught: the objective, its data, the student's heads, how it is measured, the task its file names.
-
-    ``max_len``: of its longest sequence.
-    """
+class Setup:
+    """What the student trains on: objective, data, heads, the measurement on ``dev``, the task that its file records,
+    and the length of the longest sequence."""
 
     objective: LanguageDistillation | TaskDistillation
     data: Epochs
@@ -138,7 +141,7 @@ class Lesson:
     max_len: int
 
 
-def language_lesson(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Lesson:
+def language_setup(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Setup:
     """A pre-trained teacher and token files. Errors: text instead of tokens, another tokenizer's tokens."""
     paths = run.paths("data")
     for path in paths:
@@ -153,8 +156,8 @@ def language_lesson(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Les
         "a pre-trained teacher teaches on token files, by their loss",
     )
     tokenizer = loaded.need_tokenizer()
-    given = {**options, "masks": None, "mask_copies": None}
-    base = objectives.build(loaded.family.objective, vocabulary(tokenizer), given)
+    base_options = {**options, "masks": None, "mask_copies": None}
+    base = objectives.build(loaded.family.objective, vocabulary(tokenizer), base_options)
     for head in base.heads:
         if head not in loaded.model.heads:
             raise UserError(
@@ -178,10 +181,10 @@ def language_lesson(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Les
     if dev := run.paths("dev"):
         evaluate = pretrain.evaluator(sequences(dev), base, options["seed"], local_device(options["device"]))
     objective = LanguageDistillation(loaded.model, base, options["temperature"], weights(options))
-    return Lesson(objective, sequences(paths), base.heads, evaluate, None, max_len)
+    return Setup(objective, sequences(paths), base.heads, evaluate, None, max_len)
 
 
-def task_lesson(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Lesson:
+def task_setup(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Setup:
     """A fine-tuned teacher and texts, with labels or without. Errors: token files, labels the teacher does not know."""
     (path, *more) = run.paths("data")
     if more:
@@ -210,7 +213,7 @@ def task_lesson(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Lesson:
         held = reading.encode(task, labelled.read(dev, label=task.label, **columns), encoder, "dev")
         metric = choose({name: name for name in kind.metrics}, options["metric"] or kind.metrics[0], field="metric")
         evaluate = finetune.evaluator(task, held, metric, local_device(options["device"]))
-    return Lesson(
+    return Setup(
         TaskDistillation(loaded.model, task, options["temperature"], weights(options)),
         finetune.epochs_of(sequences, batch_tokens=options["batch_tokens"], seed=options["seed"]),
         task.heads,
@@ -221,7 +224,7 @@ def task_lesson(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Lesson:
 
 
 def _unusual(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of labelled files that are not as they are when nothing is said."""
+    """Options of labelled files that differ from their defaults."""
     return {
         "no_labels": None if options["labels"] else True,
         "on_error": None if options["on_error"] == "error" else options["on_error"],
@@ -231,30 +234,32 @@ def _unusual(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def weights(options: Mapping[str, Any]) -> dict[str, float]:
     """The weights of the three losses. Errors: a negative one, all zero, a temperature that is not positive; a replay
-    that needs what is not kept, or of what nobody learns from."""
+    with a loss on hidden states, which it does not save, or without a loss on the teacher's predictions."""
     hard, cos, replay = options["weight_hard"], options["weight_cos"], options["replay"]
     hard, cos = HARD if hard is None else hard, (COS if replay is None else 0.0) if cos is None else cos
-    found = {"kl": float(options["weight_kl"]), "hard": float(hard), "cos": float(cos)}
-    for name, value in found.items():
+    weights = {"kl": float(options["weight_kl"]), "hard": float(hard), "cos": float(cos)}
+    for name, value in weights.items():
         if not 0 <= value < math.inf:
             raise UserError(f"weight-{name} is {value}, expected at least 0")
-    if not any(found.values()):
+    if not any(weights.values()):
         raise UserError("all weights are 0, so there is nothing to learn")
     if not 0 < options["temperature"] < math.inf:
         raise UserError(f"temperature is {options['temperature']}, expected more than 0")
     if replay is not None:
-        _check_replay(replay, found)
-    return found
+        _check_replay(replay, weights)
+    return weights
 
 
 def _check_replay(replay: int, weights: Mapping[str, float]) -> None:
     if replay < 1:
-        raise UserError(f"replay is {replay}, expected at least 1", hint="--replay 32 keeps 32 pieces of each answer")
+        raise UserError(
+            f"replay is {replay}, expected at least 1", hint="--replay 32 saves 32 pieces of each prediction"
+        )
     if weights["cos"]:
         raise UserError(
-            f"weight-cos is {weights['cos']}, but --replay keeps no hidden states",
+            f"weight-cos is {weights['cos']}, but --replay saves no hidden states",
             hint="leave out --weight-cos or --replay",
         )
-    refuse({"replay": None if weights["kl"] else replay}, "weight-kl is 0, so nobody asks the teacher")
+    refuse({"replay": None if weights["kl"] else replay}, "weight-kl is 0, so the teacher's predictions are not used")
     if world().size > 1:
         raise UserError("replay is for one process", hint="leave out --replay, or start without torchrun")

@@ -1,4 +1,4 @@
-"""nlpkit embed: a vector for each text, as the texts come.
+"""nlpkit embed: a vector for each text, as the texts arrive.
 
 Shapes: n texts, B sequences of a batch, N tokens of a batch, D width.
 """
@@ -54,13 +54,13 @@ def embed(
     list of texts an array [n, D] of the same 32-bit numbers.
 
     ``data`` is read as `nlpkit.predict` reads it. ``pooling`` is of the tokens' vectors, ``normalize`` scales each
-    vector to length 1, ``max_len`` is the longest sequence; None is what the model says (that of a
-    sentence-transformers directory), else the family's pooling, no scaling, and what the model reads. ``layer`` is the
-    block the vectors come from (default: the last; 0 is what the first block reads), ``int8`` computes with 8-bit
+    vector to length 1, ``max_len`` is the longest sequence; None is the model's own setting (that of a
+    sentence-transformers directory), else the family's pooling, no scaling, and the model's max_len. ``layer`` is the
+    block the vectors come from (default: the last; 0 is what the first block reads), ``int8`` computes with int8
     products (nlpkit/layers/int8.py). Each number has the fewest digits that give its 32 bits back; no vector depends on
-    which texts were answered with it. With ``output`` the vectors are written there, in a file of kind "embeddings",
-    and the one record is its summary. Errors: UserError for an unknown pooling or a layer that is not there, at once,
-    and for bad lines, after the answers to those before them.
+    the other texts of its batch. With ``output`` the vectors are written there, in a file of kind "embeddings", and the
+    one record is its summary. Errors: UserError for an unknown pooling or layer, at once, and for bad lines, after the
+    records of those before them.
     """
     limits.check("embed", locals())
     device = choose_device(device)
@@ -94,7 +94,8 @@ def embed(
 def embed_batches(
     model: Path | Loaded, data: Path | Texts, options: dict[str, Any], *, threads: int | None
 ) -> Iterator[list[dict[str, Any]]]:
-    """`embed`, as many at a time as were there to be read. The model is opened now, the data when it is asked for."""
+    """`embed`, as many records at a time as texts had arrived. The model is opened now, the data at the first
+    record."""
     loaded = ready(model, int8=options["int8"], device=choose_device(options["device"]))
     for records in vectors(loaded, data, options, threads=threads):
         rows = np.stack([record["embedding"] for record in records]).astype("U32").tolist()
@@ -106,8 +107,8 @@ def embed_batches(
 
 def _array(loaded: Loaded, texts: Texts, options: dict[str, Any], *, threads: int | None) -> Vectors:
     """The vectors of texts in memory, [n, D]."""
-    found = [record["embedding"] for records in vectors(loaded, texts, options, threads=threads) for record in records]
-    return np.stack(found) if found else np.zeros((0, loaded.model.config.d_model), np.float32)
+    rows = [record["embedding"] for records in vectors(loaded, texts, options, threads=threads) for record in records]
+    return np.stack(rows) if rows else np.zeros((0, loaded.model.config.d_model), np.float32)
 
 
 @stage
@@ -117,7 +118,7 @@ def embed_file(arguments: Mapping[str, Any]) -> dict[str, Any]:
     model, data = run.path("model"), run.path("data")
     assert model is not None and data is not None
     loaded = ready(model, int8=run.options["int8"], device=run.options["device"])
-    asked = settings(loaded, run.options)
+    chosen = settings(loaded, run.options)
     rows: list[Vectors] = []
     for records in vectors(loaded, data, run.options, threads=arguments["threads"]):
         rows += [record["embedding"] for record in records]
@@ -129,8 +130,8 @@ def embed_file(arguments: Mapping[str, Any]) -> dict[str, Any]:
         "d_model": loaded.model.config.d_model,
         "n_texts": len(rows),
         "layer": run.options["layer"],
-        "pooling": asked["pooling"],
-        "normalize": asked["normalize"],
+        "pooling": chosen["pooling"],
+        "normalize": chosen["normalize"],
     }
     return run.write({"embeddings": np.stack(rows)}, kind="embeddings", config=config)
 
@@ -139,11 +140,11 @@ def vectors(
     loaded: Loaded, data: Path | Texts, options: dict[str, Any], *, threads: int | None
 ) -> Iterator[list[dict[str, Any]]]:
     """Records whose ``embedding`` is an array [D] of 32-bit numbers."""
-    asked = settings(loaded, options)
-    pool = pooler(loaded, asked["pooling"], options["layer"])
-    encoder = encoder_of(loaded, asked["max_len"])
-    if asked["said"]:
-        events.note(asked["said"])
+    chosen = settings(loaded, options)
+    pool = pooler(loaded, chosen["pooling"], options["layer"])
+    encoder = encoder_of(loaded, chosen["max_len"])
+    if chosen["said"]:
+        events.note(chosen["said"])
     device, batch_tokens = choose_device(options["device"]), options["batch_tokens"]
     network = loaded.model.to(device)
     rows = chunks(
@@ -155,17 +156,17 @@ def vectors(
     )
 
     def answer(sequences: Sequences) -> list[dict[str, Any]]:
-        found = each(network, pool, sequences, batch_tokens=batch_tokens, device=device)
-        if asked["normalize"]:
-            lengths = np.sqrt(np.square(found).sum(1, keepdims=True))
-            found = found / np.where(lengths > 0, lengths, 1)  # a vector of zeros has no direction
-        return [{"embedding": row} for row in found.astype(np.float32)]
+        embedded = each(network, pool, sequences, batch_tokens=batch_tokens, device=device)
+        if chosen["normalize"]:
+            lengths = np.sqrt(np.square(embedded).sum(1, keepdims=True))
+            embedded = embedded / np.where(lengths > 0, lengths, 1)  # a vector of zeros has no direction
+        return [{"embedding": row} for row in embedded.astype(np.float32)]
 
     return answers(rows, encoder, answer, threads=threads)
 
 
 def settings(loaded: Loaded, options: dict[str, Any]) -> dict[str, Any]:
-    """Pooling, normalize and max_len, and ``said``: whose they are, where the model says how its vectors are made.
+    """Pooling, normalize and max_len; and ``said``, a note on their source if the model has such settings of its own.
 
     Errors: a model whose vectors need what nlpkit does not compute, unless a pooling is given.
     """
@@ -179,20 +180,20 @@ def settings(loaded: Loaded, options: dict[str, Any]) -> dict[str, Any]:
             where=loaded.path,
             hint="--pooling mean, cls, last or max makes vectors without it",
         )
-    own = {"pooling": str(said.get("pooling")), "normalize": said.get("normalize") is True, "max_len": None}
+    defaults = {"pooling": str(said.get("pooling")), "normalize": said.get("normalize") is True, "max_len": None}
     if type(said.get("max_len")) is int:
-        own["max_len"] = min(said["max_len"], loaded.model.config.max_len)
-    given = {name: options[name] for name in own if options[name] is not None}
+        defaults["max_len"] = min(said["max_len"], loaded.model.config.max_len)
+    explicit = {name: options[name] for name in defaults if options[name] is not None}
     words = [
-        f"{name.replace('_', '-')} {value} ({'given' if name in given else 'its own'})"
-        for name, value in (own | given).items()
+        f"{name.replace('_', '-')} {value} ({'given' if name in explicit else 'its own'})"
+        for name, value in (defaults | explicit).items()
         if value is not None
     ]
-    return own | given | {"said": f"{loaded.path}: {', '.join(words)}"}
+    return defaults | explicit | {"said": f"{loaded.path}: {', '.join(words)}"}
 
 
 def pooler(loaded: Loaded, pooling: str | None, layer: int | None) -> Callable[[Batch], Tensor]:
-    """What makes [B, D] of a batch. Errors: an unknown pooling, a layer that is not there."""
+    """A function from a batch to [B, D]. Errors: an unknown pooling or layer."""
     name, last = pooling or loaded.family.pooling, loaded.model.config.n_layers
     pool = choose(POOLINGS, name, field="pooling")
     check_pooler(loaded.model, name, where=loaded.path)

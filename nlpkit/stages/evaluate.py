@@ -1,4 +1,4 @@
-"""nlpkit evaluate: what a model does on data it was not taught, with intervals."""
+"""nlpkit evaluate: metrics of a model on held-out data, with intervals."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def evaluate(
     """Measure a classifier on a labelled file, or a language model on a token file or a text.
 
     The result's ``metrics`` have ``value``, ``low`` and ``high`` (95 % by bootstrap, a function of ``seed``).
-    ``cut`` is how a masked model's text is cut (None: as in its pre-training, or blocks where that is not known).
+    ``cut`` is how a masked model's text is cut (None: as in its pre-training, or blocks if that is unknown).
     ``against`` measures a second model, say the teacher, on the same examples: ``difference`` is paired, model minus
-    other. ``train`` adds baselines taught on that file: majority class and bag of words, or word frequencies. ``min``
-    and ``max`` are texts like "accuracy=0.6"; ``checks`` says which were kept. ``output`` is written when all were kept
+    other. ``train`` adds baselines trained on that file: majority class and bag of words, or word frequencies. ``min``
+    and ``max`` are texts like "accuracy=0.6"; ``checks`` says which passed. ``output`` is written when all passed
     (Make would take the file of a failed check for a good one); it holds everything but ``speed``. With ``int8`` the
-    model, but not the second one, computes with 8-bit products (nlpkit/layers/int8.py). Errors: UserError,
+    model, but not the second one, computes with int8 products (nlpkit/layers/int8.py). Errors: UserError,
     also for an option that would change nothing with this kind of model.
     """
     limits.check("evaluate", locals())
@@ -90,15 +90,15 @@ def evaluate(
         result["settings"]["int8"] = True
     result["checks"] = [bound.check(bound.value(result["metrics"])) for bound in bounds]
     if output is not None and all(check["ok"] for check in result["checks"]):
-        kept = {name: value for name, value in result.items() if name != "speed"}
-        atomic.write_text(Path(output), canonical(kept) + "\n", force=force)
+        saved = {name: value for name, value in result.items() if name != "speed"}
+        atomic.write_text(Path(output), canonical(saved) + "\n", force=force)
     return result
 
 
 @contextmanager
 def tokens_of(data: Path, loaded: Loaded, options: Mapping[str, Any]) -> Iterator[language.Text]:
-    """A token file of the data: the file itself, or a temporary one made of a text (a corpus file of any format, or
-    stdin) with the model's tokenizer. Errors: options of texts given with a token file."""
+    """A token file of the data: the file itself, or a temporary one, tokenised from a text (a corpus file of any
+    format, or stdin) with the model's tokenizer. Errors: options of texts given with a token file."""
     data = Path(data)
     if data.suffix == ".safetensors":
         skip = None if options["on_error"] == "error" else options["on_error"]
@@ -106,10 +106,10 @@ def tokens_of(data: Path, loaded: Loaded, options: Mapping[str, Any]) -> Iterato
         yield language.Text(data, data.name, sha256(data))
         return
     with tempfile.TemporaryDirectory(prefix="nlpkit-evaluate-") as folder:
-        made = Path(folder) / "tokens.safetensors"
+        token_file = Path(folder) / "tokens.safetensors"
         tokens(
             [data],
-            made,
+            token_file,
             tokenizer=loaded.path,
             field=options["text"] or "text",
             on_error=options["on_error"],
@@ -117,5 +117,5 @@ def tokens_of(data: Path, loaded: Loaded, options: Mapping[str, Any]) -> Iterato
             threads=options["threads"],
         )
         # The hash of what was read: a pipe cannot be read a second time.
-        read = file.read(made).provenance["inputs"][0]
-        yield language.Text(made, read["name"], read["sha256"])
+        read = file.read(token_file).provenance["inputs"][0]
+        yield language.Text(token_file, read["name"], read["sha256"])

@@ -1,4 +1,4 @@
-"""nlpkit finetune: a model and labelled examples make a model that answers."""
+"""nlpkit finetune: train a model on labelled examples."""
 
 from __future__ import annotations
 
@@ -63,58 +63,58 @@ def finetune(
     """Train a model on a labelled file (JSONL, TSV, CSV); returns the summary of the file that was written.
 
     ``text``, ``pair`` and ``label`` are its columns. With ``dev`` the model is measured every ``eval_every`` steps
-    (None: after each epoch), and the weights with the best ``metric`` are kept. ``max_len``, ``dropout`` None: the
-    model's own. The heads of pre-training are left out of the result. ``freeze`` says what does not
-    learn (`nlpkit.training.adapt.freeze`). ``parts``, ``parallel``, ``precision`` and ``checkpointing`` are as in
-    `nlpkit.stages.pretrain.pretrain`. Errors: UserError for wrong options and inputs
-    (a label of ``dev`` that ``train`` does not have, with its line), RunError for a loss that is not a number.
+    (None: after each epoch), and the weights with the best ``metric`` are saved. ``max_len``, ``dropout`` None: the
+    model's own. The heads of pre-training are left out of the result. ``freeze`` says which
+    weights are frozen (`nlpkit.training.adapt.freeze`). ``parts``, ``parallel``, ``precision`` and ``checkpointing``
+    are as in `nlpkit.stages.pretrain.pretrain`. Errors: UserError for wrong options and inputs (a label of ``dev`` that
+    ``train`` does not have, with its line), RunError for a loss that is not a number.
     """
     arguments = flat(locals())
-    with training_run("finetune", arguments, inputs=("model", "train", "dev")) as (run, given):
+    with training_run("finetune", arguments, inputs=("model", "train", "dev")) as (run, options):
         kind = tasks.kind(task)
         chosen = choose({name: name for name in kind.metrics}, metric or kind.metrics[0], field="metric")
-        check_dev(given)
+        check_dev(options)
         loaded = load(run.paths("model")[0])
         encoder = encoder_of(loaded, max_len)
         columns: dict[str, Any] = {"text": text, "pair": pair, "label": label, "on_error": on_error, "format": format}
         examples = labelled.read(run.paths("train")[0], **columns)
-        asked = kind.learn(examples, {**given, "max_len": encoder.max_len})
+        objective = kind.learn(examples, {**options, "max_len": encoder.max_len})
         known = (loaded.config.get("task") or {}).get("labels", ())
-        if set(known) == set(asked.labels):  # in the order of its classifier, which another tool may not have sorted
-            asked = kind.restore({**asked.to_json(), "labels": known})
+        if set(known) == set(objective.labels):  # keep its classifier's order, which another tool may not have sorted
+            objective = kind.restore({**objective.to_json(), "labels": known})
         _check_pooling(loaded, pooling)
-        network = prepare(loaded, asked, dropout=dropout, seed=given["seed"])
+        network = prepare(loaded, objective, dropout=dropout, seed=options["seed"])
         freeze_bottom(network, freeze)
-        encoded = encode(asked, examples, encoder, "train")
-        data = epochs_of(encoded, batch_tokens=given["batch_tokens"], seed=given["seed"])
-        data = data.accumulated(given["accumulate"])
+        encoded = encode(objective, examples, encoder, "train")
+        data = epochs_of(encoded, batch_tokens=options["batch_tokens"], seed=options["seed"])
+        data = data.accumulated(options["accumulate"])
         evaluate = None
         if dev is not None:
-            held = encode(asked, labelled.read(run.paths("dev")[0], **columns), encoder, "dev")
-            evaluate = evaluator(asked, held, chosen, local_device(given["device"]))
-        settings = settings_of(given, data)
-        if given["dry_run"]:
-            cost = plan.cost(network, asked, data, settings, measures=evaluate is not None)
+            held = encode(objective, labelled.read(run.paths("dev")[0], **columns), encoder, "dev")
+            evaluate = evaluator(objective, held, chosen, local_device(options["device"]))
+        settings = settings_of(options, data)
+        if options["dry_run"]:
+            cost = plan.cost(network, objective, data, settings, measures=evaluate is not None)
             taken = resolved(network, settings, metric=chosen, max_len=encoder.max_len)
-            return run.plan(taken, labels=list(asked.labels), **cost)
-        progress = loop.train(network, asked, data, settings, run, evaluate=evaluate)
-        made = model_config(network, loaded.family, task=asked.to_json())
-        made["training"] = {"objective": asked.name, "steps": progress.step, "best_step": progress.best_step}
+            return run.plan(taken, labels=list(objective.labels), **cost)
+        progress = loop.train(network, objective, data, settings, run, evaluate=evaluate)
+        config = model_config(network, loaded.family, task=objective.to_json())
+        config["training"] = {"objective": objective.name, "steps": progress.step, "best_step": progress.best_step}
         tokenizer = loaded.need_tokenizer().to_json()
-        summary = run.write(state_tensors(network), kind="model", config=made, tokenizer=tokenizer)
+        summary = run.write(state_tensors(network), kind="model", config=config, tokenizer=tokenizer)
         discard(run.output)
         return {
             **summary,
             "parameters": estimate.parameters(network),
             "steps": progress.step,
-            "labels": list(asked.labels),
+            "labels": list(objective.labels),
             "score": progress.best_score,
         }
 
 
 def settings_of(options: Mapping[str, Any], data: Epochs) -> Settings:
-    """The settings of a run on labelled examples, or of a distillation: three epochs, measured after each, where
-    nothing else is said."""
+    """The settings of a run on labelled examples, or of a distillation: by default three epochs, measured after
+    each."""
     steps, epochs = options["steps"], options["epochs"]
     updates = total_steps(data, steps, epochs or (EPOCHS if steps is None else None))
     return Settings.of(options, steps=updates, eval_every=options["eval_every"] or data.count(1))
@@ -130,14 +130,14 @@ def _check_pooling(loaded: Loaded, pooling: str) -> None:
 
 
 def prepare(loaded: Loaded, task: Task, *, dropout: float | None, seed: int) -> Model:
-    """The model with the task's head: its own when it was taught the same labels, else a fresh one."""
+    """The model with the task's head: its own if it was trained on the same labels, else a new one."""
     network = loaded.model if dropout is None else with_dropout(loaded, dropout)
     known = tuple((loaded.config.get("task") or {}).get("labels", ()))
     same = known == task.labels
     for name in [name for name in network.heads if not (same and name == "classify")]:
         del network.heads[name]
     if same:
-        events.note(f"{loaded.path.name} knows these labels already; its classifier goes on learning")
+        events.note(f"{loaded.path.name} knows these labels already; its classifier is trained further")
     else:
         if known:
             events.note(f"{loaded.path.name} knows other labels ({', '.join(known)}); its classifier is replaced")
@@ -147,15 +147,15 @@ def prepare(loaded: Loaded, task: Task, *, dropout: float | None, seed: int) -> 
 
 
 def epochs_of(sequences: Sequences, *, batch_tokens: int, seed: int) -> Epochs:
-    """The order in which the loop reads them."""
+    """The order in which the loop reads the sequences."""
     return Epochs(sequences.lengths, sequences.batch, batch_tokens=batch_tokens, seed=seed)
 
 
 def evaluator(task: Task, held: Sequences, metric: str, device: str) -> Callable[[Model], Evaluation]:
-    """Measures the model on held-out examples; a loss is better when smaller, everything else when larger."""
+    """A function that measures the model on held-out examples; a loss is better when smaller, the rest when larger."""
 
     def evaluate(model: Model) -> Evaluation:
-        found = task.quick(score(model, task, held, device=device, spread=spread), held)
-        return Evaluation(-found[metric] if metric == "loss" else found[metric], found)
+        scores = task.quick(score(model, task, held, device=device, spread=spread), held)
+        return Evaluation(-scores[metric] if metric == "loss" else scores[metric], scores)
 
     return evaluate

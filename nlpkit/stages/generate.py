@@ -55,11 +55,11 @@ def generate(
     ``text``), which may be "-" for stdin; ``prompt`` "-" says the same. Or ``data`` is a list of prompts, and then the
     records are a list too. An empty prompt is the beginning of a document. ``finish`` is "end" (the end-of-text token),
     "stop" (one of the texts ``stop``, which is left out) or "length" (max_new_tokens). A text that outgrows the model's
-    max_len goes on, its beginning forgotten. How a token is chosen: `nlpkit.decoding.sampling.Sampling`; each draw is a
+    max_len goes on without its beginning. How a token is chosen: `nlpkit.decoding.sampling.Sampling`; each draw is a
     function of the seed and of the numbers of the prompt, the sample and the token, so that no continuation depends on
-    which others were asked for. ``hear`` is given the text as it comes, the prompt first; ``int8`` computes with 8-bit
-    products (nlpkit/layers/int8.py). Errors: UserError for a model that cannot continue a text and for options that
-    mean nothing, at once, and for bad lines, after the prompts before them.
+    the other requested ones. ``hear`` receives the text as it is generated, the prompt first; ``int8`` computes with
+    int8 products (nlpkit/layers/int8.py). Errors: UserError for a model that cannot continue a text and for options
+    without effect, at once, and for bad lines, after the prompts before them.
     """
     limits.check("generate", locals())
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
@@ -80,27 +80,27 @@ def generate(
     def records() -> Iterator[dict[str, Any]]:
         forgot = False
         for number, row in enumerate(rows):
-            given = row["text"]
-            ids = tokenizer.encode(given).tolist() or [end]  # documents follow an end of text
+            prompt_text = row["text"]
+            ids = tokenizer.encode(prompt_text).tolist() or [end]  # documents follow an end of text
             reader = first.copy()
             with use_threads(threads):
                 logits = reader.read(ids)
             for sample in range(samples):
-                own = reader if sample == samples - 1 else reader.copy()
-                hear(given)
+                branch = reader if sample == samples - 1 else reader.copy()
+                hear(prompt_text)
                 with use_threads(threads):
-                    written = writer.write(own, logits, Growing(tokenizer, ids), number, sample)
+                    written = writer.write(branch, logits, Growing(tokenizer, ids), number, sample)
                 yield {
                     **({"id": row["id"]} if "id" in row else {}),
-                    "prompt": given,
+                    "prompt": prompt_text,
                     "sample": sample,
                     **written,
                     "seed": seed,
                 }
-                if own.start and not forgot:
+                if branch.start and not forgot:
                     forgot = True
                     events.note(
-                        f"a text outgrew the {own.max_len:,} tokens that the model reads; its beginning was "
+                        f"a text outgrew the {branch.max_len:,} tokens that the model reads; its beginning was "
                         "forgotten as it went on"
                     )
 
@@ -168,13 +168,13 @@ class Writer:
             new = "" if ended else growing.add(token)
             if ended or tokens == self.max_new_tokens:
                 new += growing.end()
-            place = find_stop(text + new, self.stops, len(text)) if new and self.stops else None
+            stop_at = find_stop(text + new, self.stops, len(text)) if new and self.stops else None
             text += new
-            if place is not None:
-                text, finish = text[:place], "stop"
+            if stop_at is not None:
+                text, finish = text[:stop_at], "stop"
             elif ended:
                 finish = "end"
-            last = place is not None or ended or tokens == self.max_new_tokens
+            last = stop_at is not None or ended or tokens == self.max_new_tokens
             certain = len(text) - (0 if last else held_back(text, self.stops))
             if certain > shown:
                 self.hear(text[shown:certain])

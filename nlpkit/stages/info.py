@@ -39,22 +39,22 @@ def _tokenizer(value: Mapping[str, Any]) -> dict[str, Any]:
 
 def lineage(path: Path) -> dict[str, Any]:
     """The stages behind a file, as a tree: each with its command, options, versions and inputs; an input that was
-    made by a stage holds that stage. Files that no stage made are leaves: name and sha256. A file of which several
-    were made holds its stage once; from then on it is ``repeated``."""
+    made by a stage holds that stage. Files that no stage made are leaves: name and sha256. A file that several
+    stages read shows its stage once; from then on it is ``repeated``."""
     artifact = file.read(path)
     history = artifact.metadata["history"]
-    told: set[str] = set()
+    shown: set[str] = set()
 
     def stage(name: str, sha: str, provenance: Mapping[str, Any]) -> dict[str, Any]:
         inputs = []
-        for given in provenance.get("inputs", ()):
-            leaf = {"role": given["role"], "name": given["name"], "sha256": given["sha256"]}
-            behind = history.get(given["sha256"])
-            if behind is not None and given["sha256"] in told:
+        for item in provenance.get("inputs", ()):
+            leaf = {"role": item["role"], "name": item["name"], "sha256": item["sha256"]}
+            behind = history.get(item["sha256"])
+            if behind is not None and item["sha256"] in shown:
                 leaf["repeated"] = True
             elif behind is not None:
-                told.add(given["sha256"])
-                leaf |= stage(given["name"], given["sha256"], behind)
+                shown.add(item["sha256"])
+                leaf |= stage(item["name"], item["sha256"], behind)
             inputs.append(leaf)
         return {
             "name": name,

@@ -1,7 +1,7 @@
-"""nlpkit ls: what nlpkit knows, by name.
+"""nlpkit ls: models, objectives, tasks and the rest, by name.
 
-The tables of the rooms name modules, and a module says at its end what it holds (FAMILY, KIND). That is read from the
-module's source, so that listing imports no torch.
+The tables of the packages name modules, and a module ends with its description (FAMILY, KIND). The description is read
+from the module's source, so that listing imports no torch.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def description(module: str, variable: str) -> Row:
     """name, title and paper of a module's ``FAMILY = Family(...)`` or ``KIND = Kind(...)``."""
     for node in _source(module).body:
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and _names(node) == variable:
-            given = dict(zip(_SAID, node.value.args, strict=False))
-            given |= {str(item.arg): item.value for item in node.value.keywords}
-            return {name: ast.literal_eval(given[name]) for name in _SAID}
+            fields = dict(zip(_SAID, node.value.args, strict=False))
+            fields |= {str(item.arg): item.value for item in node.value.keywords}
+            return {name: ast.literal_eval(fields[name]) for name in _SAID}
     raise LookupError(f"{module} has no {variable}")
 
 
@@ -56,19 +56,19 @@ def _names(node: ast.Assign) -> str:
 
 
 def _beginnings(table: Mapping[str, str]) -> list[Row]:
-    """A tokenizer's or an optimizer's module begins with what it is, and from which paper (in brackets)."""
+    """Title and paper from the docstring of a tokenizer's or an optimizer's module: "Title (paper): more"."""
     rows: list[Row] = []
     for name, target in table.items():
         text = ast.get_docstring(_source(target.partition(":")[0])) or ""
-        found = _FIRST.match(" ".join(text.split()))
-        assert found is not None, f"{target} does not begin with what it is"
-        rows.append({"name": name, "title": found[1], "paper": found[2] or ""})
+        match = _FIRST.match(" ".join(text.split()))
+        assert match is not None, f"{target} does not begin with what it is"
+        rows.append({"name": name, "title": match[1], "paper": match[2] or ""})
     return rows
 
 
 def _source(module: str) -> ast.Module:
     spec = find_spec(module)
-    assert spec is not None and spec.origin is not None, f"the table names {module}, which is not there"
+    assert spec is not None and spec.origin is not None, f"the table names {module}, which does not exist"
     with open(spec.origin, encoding="utf-8") as file:
         return ast.parse(file.read())
 

@@ -1,4 +1,4 @@
-"""A model for notebooks: what `nlpkit.load` gives, with methods that answer as the commands do."""
+"""A model for notebooks: what `nlpkit.load` returns, with methods that compute what the commands do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class LoadedModel(Loaded):
     ``path``.
 
     `predict`, `embed` and `generate` are the functions of these names: the numbers are those of the command line to
-    the bit. They answer with a copy of the module, so that it can be looked at, changed and trained as it is.
+    the bit. They compute with a copy of the module, so that the module itself can be inspected, changed and trained.
     """
 
     def predict(
@@ -35,10 +35,10 @@ class LoadedModel(Loaded):
         threads: int | None = None,
     ) -> list[dict[str, Any]]:
         """``label`` and ``probabilities`` of each text, or pair of texts (`nlpkit.predict`)."""
-        found = predict(
+        records = predict(
             self, texts, max_len=max_len, batch_tokens=batch_tokens, int8=int8, device=device, threads=threads
         )
-        return list(found)
+        return list(records)
 
     def embed(
         self,
@@ -54,7 +54,7 @@ class LoadedModel(Loaded):
         threads: int | None = None,
     ) -> Vectors:
         """A vector for each text, as one array [n, d_model] (`nlpkit.embed`)."""
-        found = embed(
+        vectors = embed(
             self,
             texts,
             pooling=pooling,
@@ -66,7 +66,7 @@ class LoadedModel(Loaded):
             device=device,
             threads=threads,
         )
-        return cast(Vectors, found)
+        return cast(Vectors, vectors)
 
     def generate(
         self,
@@ -87,7 +87,7 @@ class LoadedModel(Loaded):
         """``samples`` continuations of a prompt, or of each of a list of prompts: ``text``, ``finish`` and the rest
         (`nlpkit.generate`)."""
         prompts = [prompt] if isinstance(prompt, str) else prompt
-        found = generate(
+        records = generate(
             self,
             prompts,
             samples=samples,
@@ -102,7 +102,7 @@ class LoadedModel(Loaded):
             device=device,
             threads=threads,
         )
-        return list(found)
+        return list(records)
 
     def __repr__(self) -> str:
         shape = self.model.config

@@ -1,9 +1,8 @@
-"""What a run will cost, before it is begun: parameters, operations, memory, time; and what to change where the memory
-is limited.
+"""The cost of a run before it starts: parameters, operations, memory, time; and what to change if memory is limited.
 
-Memory is what this process holds already (Python, libraries, model, data), after one sequence has been learnt from, so
-that what is loaded on first use is there too; and what one update's tensors hold, from
-`nlpkit.training.planning.simulate`. Time is that of a few batches, measured here and now. Nothing is written.
+Memory is what this process holds already (Python, libraries, model, data), after training on one sequence, so that it
+includes what is loaded on first use; and what one update's tensors hold, from `nlpkit.training.planning.simulate`. Time
+is measured on a few batches. Nothing is written.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ from nlpkit.training.parallel.reduction import Local
 from nlpkit.training.planning import estimate, simulate
 from nlpkit.training.settings import Settings
 
-HOLES = 0.5  # of what comes and goes on the heap, so much more is held: 0.2 to 2 (benchmarks/plan.py)
+HOLES = 0.5  # fragmentation, as a fraction of what is allocated and freed on the heap: 0.2 to 2 (benchmarks/plan.py)
 SAMPLE_TOKENS, SAMPLES, SECONDS = 2048, 5, 3.0  # of a measured batch; how often it is measured, and for how long
-NOWHERE = Path("nlpkit-plan.safetensors")  # in place of an output that was not given: nothing is written
+NOWHERE = Path("nlpkit-plan.safetensors")  # stands in for an output that was not named: nothing is written
 _LIMIT: ContextVar[int | None] = ContextVar("limit", default=None)
 
 
@@ -48,10 +47,10 @@ def plan(command: str, options: Mapping[str, Any], *, memory: str | None = None)
     options = {"output": NOWHERE, **options}
     token = _LIMIT.set(None if memory is None else size_of(memory))
     try:
-        found: dict[str, Any] = getattr(nlpkit, command)(**{**options, "dry_run": True})
+        result: dict[str, Any] = getattr(nlpkit, command)(**{**options, "dry_run": True})
     finally:
         _LIMIT.reset(token)
-    return {**found, "output": None} if options["output"] == NOWHERE else found
+    return {**result, "output": None} if options["output"] == NOWHERE else result
 
 
 def size_of(text: str) -> int:
@@ -70,27 +69,27 @@ def size_of(text: str) -> int:
 
 @dataclass(frozen=True)
 class Way:
-    """One way to compute the same run, and what it needs."""
+    """One way to compute the same run, and the memory it needs."""
 
     data: Epochs
     settings: Settings
     update: simulate.Update
     memory: int
 
-    def says(self, asked: Epochs) -> dict[str, Any]:
-        """For people and scripts."""
+    def says(self, original: Epochs) -> dict[str, Any]:
+        """The entry of ``tried``."""
         return {
             "batch_tokens": self.data.batch_tokens,
             "accumulate": self.data.accumulate,
             "checkpointing": self.settings.checkpointing,
             "memory_bytes": self.memory,
             "operations_per_step": self.operations,
-            "same_bytes": self.data.accumulate == asked.accumulate,
+            "same_bytes": self.data.accumulate == original.accumulate,
         }
 
     @property
     def operations(self) -> float:
-        """Of an update of usual size."""
+        """Operations of an update of mean size."""
         lengths, batches = self.data.lengths, max(1, len(self.data.plan(0)))
         simulated = sum(int(lengths[piece].sum()) for piece in largest(self.data, self.settings.parts))
         return self.update.operations / simulated * float(lengths.sum()) / batches
@@ -99,11 +98,11 @@ class Way:
 def cost(
     model: Model, objective: Objective, data: Epochs, settings: Settings, *, measures: bool = False
 ) -> dict[str, Any]:
-    """Estimates of a training run in one process. ``measures``: the best weights so far are kept as well.
+    """Estimates of a training run in one process. ``measures``: a copy of the best weights is held as well.
 
     ``memory_bytes`` is of the whole process, ``seconds`` of the updates alone. Where `plan` has set a limit, the first
     way that fits is taken: ``tried`` are all until then, and ``change`` are the options it needs. Errors: UserError
-    where none fits, or where several processes ask.
+    where none fits, or in one of several processes.
     """
     if world().size > 1:
         raise UserError(
@@ -127,12 +126,12 @@ def cost(
         least = min(reversed(tried), key=lambda way: way.memory)
         raise UserError(
             f"needs {least.memory / 1e9:.2f} GB even with {_flags(least, data)}, and has {limit / 1e9:.2f} GB",
-            hint="a smaller --size, --max-len or vocabulary, an optimizer that keeps less, or --parallel fsdp",
+            hint="a smaller --size, --max-len or vocabulary, an optimizer with less state, or --parallel fsdp",
         )
     per_token, per_update = times(model, objective, chosen)
     tokens, updates = int(data.lengths.sum()), max(1, len(data.plan(0)))
     seconds = (per_token * tokens / updates + per_update) * settings.steps
-    found = {
+    estimates = {
         "parameters": estimate.parameters(model),
         "trained_parameters": trained(model),
         "steps": settings.steps,
@@ -144,18 +143,18 @@ def cost(
         "seconds": round(seconds, 3),
     }
     if limit is None:
-        return found
-    asked, taken = tried[0].says(data), chosen.says(data)
+        return estimates
+    original, taken = tried[0].says(data), chosen.says(data)
     change = {
-        name: taken[name] for name in ("batch_tokens", "accumulate", "checkpointing") if taken[name] != asked[name]
+        name: taken[name] for name in ("batch_tokens", "accumulate", "checkpointing") if taken[name] != original[name]
     }
-    return {**found, "memory_limit": limit, "change": change, "tried": [way.says(data) for way in tried]}
+    return {**estimates, "memory_limit": limit, "change": change, "tried": [way.says(data) for way in tried]}
 
 
 def ways(data: Epochs, settings: Settings, *, both: bool = True) -> Iterator[tuple[Epochs, Settings]]:
-    """Ways to compute a run, as asked first, then those that need less: the same bytes as long as that is possible,
-    then batches halved and halved again, as long as the longest sequence has room in one. ``both``: with checkpointing
-    as well, which not every model allows."""
+    """Ways to compute a run: first as requested, then those that need less memory: the same bytes as long as possible,
+    then batches halved and halved again, as long as the longest sequence fits in one. ``both``: with checkpointing as
+    well, which not every model supports."""
     pieces, longest = 1, int(data.lengths.max())
     while data.batch_tokens % pieces == 0 and (pieces == 1 or data.batch_tokens // pieces >= longest):
         smaller = Epochs(
@@ -174,8 +173,8 @@ def largest(data: Epochs, parts: int) -> list[Any]:
     """The examples of the largest batch of the first epoch; twice where an update adds several up."""
     updates = data.plan(0)[:2000]
     batches = (piece for update in updates for part in data.pieces(update, parts) for piece in part if len(piece))
-    found = max(batches, key=lambda piece: int(data.lengths[piece].sum()))
-    return [found] * (2 if data.accumulate > 1 else 1)
+    batch = max(batches, key=lambda piece: int(data.lengths[piece].sum()))
+    return [batch] * (2 if data.accumulate > 1 else 1)
 
 
 def shortest(data: Epochs) -> Any:
@@ -184,15 +183,15 @@ def shortest(data: Epochs) -> Any:
 
 
 def trained(model: Model) -> int:
-    """Numbers that learn; tied weights count once."""
+    """Number of trainable parameters; tied weights count once."""
     return sum(value.numel() for value in model.parameters() if value.requires_grad)
 
 
 def _needs(
     model: Model, objective: Objective, data: Epochs, settings: Settings, *, base: int, most: int, measures: bool
 ) -> Way:
-    """The memory of the process: what it holds already, ``base``, and had to hold so far, ``most``; what tensors hold
-    at most, and the holes between them; a gradient for each doubling of the parts; the best weights."""
+    """The memory of the process: what it holds now, ``base``, and the peak so far, ``most``; the peak of the tensors
+    and the holes between them; a gradient for each doubling of the parts; the best weights."""
     pieces = [Part(data.make(examples, 0)) for examples in largest(data, settings.parts)]
     update = simulate.update(model, objective, pieces, settings)
     holes = 0 if settings.checkpointing else HOLES * update.heaped
@@ -203,7 +202,7 @@ def _needs(
 
 
 def learn_from(model: Model, objective: Objective, settings: Settings, batch: Any) -> None:
-    """A forward and backward, and the update of one parameter: what a run loads on first use is loaded then."""
+    """A forward, a backward, and the update of one parameter, to load what a run loads on first use."""
     model.train()
     use_checkpointing(model, settings.checkpointing)
     gradients = Local(model, 1)
@@ -219,13 +218,13 @@ def learn_from(model: Model, objective: Objective, settings: Settings, batch: An
 
 
 def times(model: Model, objective: Objective, way: Way) -> tuple[float, float]:
-    """Seconds a token for forward and backward, and seconds for an update besides. Changes the weights."""
+    """Seconds per token for forward and backward, and seconds per optimizer update. Changes the weights."""
     data, settings = way.data, way.settings
     (first, *_), *_ = data.pieces(data.plan(0)[0], settings.parts)
-    room = max(1, int(np.searchsorted(np.cumsum(data.lengths[first]), SAMPLE_TOKENS, side="right")))
-    batch = data.make(first[:room], 0)
+    n_sequences = max(1, int(np.searchsorted(np.cumsum(data.lengths[first]), SAMPLE_TOKENS, side="right")))
+    batch = data.make(first[:n_sequences], 0)
     heap.give_back(settings.checkpointing)
-    # On one thread the processor's time: how busy the machine is just now says nothing of the run.
+    # On one thread CPU time: the current load of the machine says nothing of the run.
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     learning: list[float] = []
     updating: list[float] = []
@@ -246,9 +245,9 @@ def times(model: Model, objective: Objective, way: Way) -> tuple[float, float]:
     return statistics.median(learning[1:]) / batch.packing.total, statistics.median(updating[1:])
 
 
-def _flags(way: Way, asked: Epochs) -> str:
-    """What a way adds to a command."""
+def _flags(way: Way, original: Epochs) -> str:
+    """The flags that a way adds to a command."""
     words = ["--checkpointing"] if way.settings.checkpointing else []
-    if way.data.accumulate != asked.accumulate:
+    if way.data.accumulate != original.accumulate:
         words += [f"--batch-tokens {way.data.batch_tokens}", f"--accumulate {way.data.accumulate}"]
     return " ".join(words) or "the options as they are"

@@ -1,4 +1,4 @@
-"""nlpkit predict: a label for each text, as the texts come."""
+"""nlpkit predict: a label for each text, as the texts arrive."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def predict(
     Of a classifier with one output it has ``score`` instead of the first two (`nlpkit.tasks.score`).
 
     ``data`` is a file (JSONL, CSV, TSV, Parquet, or a text a line), or "-" for stdin, and the records are an iterator;
-    or a list of texts, of pairs (text, other) for a model of pairs, and the records are a list. Texts of a file are
-    answered as they come, so that a slow pipe is not kept waiting, and no answer depends on which texts were answered
-    with it. ``model`` may be what `nlpkit.load` gives; ``text`` and ``pair`` name columns of a file; ``int8`` computes
-    with 8-bit products (nlpkit/layers/int8.py). Errors: UserError for a model without a classifier, at once, and for
-    bad lines, after the answers to those before them.
+    or a list of texts, of pairs (text, other) for a model of pairs, and the records are a list. Records
+    come as the texts arrive, so that a slow pipe is not held back, and no record depends on the other texts of its
+    batch. ``model`` may be what `nlpkit.load` returns; ``text`` and ``pair`` name columns of a file; ``int8`` computes
+    with int8 products (nlpkit/layers/int8.py). Errors: UserError for a model without a classifier, at once, and for
+    bad lines, after the records of those before them.
     """
     limits.check("predict", locals())
     if not isinstance(data, Path):
@@ -62,7 +62,7 @@ def predict_batches(
     device: str,
     threads: int | None,
 ) -> Iterator[list[dict[str, Any]]]:
-    """`predict`, as many at a time as were there to be read. The model is opened now, the data when it is asked for."""
+    """`predict`, as many records at a time as texts had arrived. The model is opened now, the data at the first one."""
     device = choose_device(device)
     loaded = ready(model, int8=int8, device=device)
     task, encoder = reader(loaded, options)

@@ -1,4 +1,4 @@
-"""nlpkit pretrain: a token file and an objective make a model."""
+"""nlpkit pretrain: train a model on token files with an objective."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from nlpkit.training.options import flat, trains
 from nlpkit.training.planning import estimate
 from nlpkit.training.settings import Settings, check_dev
 
-# What a model without --init is, where nothing else is said.
+# Defaults of a model without --init.
 MODEL, SIZE, MAX_LEN, DROPOUT = "bert", "tiny", 128, 0.1
 
 
@@ -73,13 +73,13 @@ def pretrain(
 
     ``init`` starts from a model's weights instead of random ones (its family and shape are then its own, and so is its
     dropout unless one is given); else it is a ``model`` (None: bert) of a ``size`` (tiny), which the other sizes
-    override, and ``vectors`` are word vectors that its token embeddings begin as (`nlpkit.training.adapt.vectors`).
-    With ``dev`` (a token file) the loss is measured every ``eval_every`` steps and the best weights are kept.
+    override, and ``vectors`` are word vectors that initialise its token embeddings (`nlpkit.training.adapt.vectors`).
+    With ``dev`` (a token file) the loss is measured every ``eval_every`` steps and the best weights are saved.
     ``short_fraction`` of the updates, the first, read sequences of a quarter of ``max_len`` (`nlpkit.data.staged`).
     ``recipe`` sets what is None (nlpkit/stages/recipes.py, which has the plain defaults too). ``steps=0`` writes the
     initialised model. Neither steps nor epochs means one epoch. ``cut`` overrides how the objective wants its text cut
-    (blocks, sentences, pairs). ``parts`` of each batch are shared by several processes (docs/distributed.md), in the
-    way ``parallel``; ``precision`` and ``checkpointing`` save memory (docs/memory.md). Errors: UserError for wrong
+    (blocks, sentences, pairs). ``parts`` of each batch are divided among several processes (docs/distributed.md), by
+    ``parallel``; ``precision`` and ``checkpointing`` save memory (docs/memory.md). Errors: UserError for wrong
     options and inputs, among them an option that would change nothing; RunError for a loss that is not a number;
     Interrupted when stopped; the same call again then resumes.
     """
@@ -87,7 +87,7 @@ def pretrain(
     arguments = flat(locals())
     with training_run("pretrain", arguments, inputs=("tokens", "dev", "init", "vectors"), settled=False) as (
         run,
-        given,
+        unresolved,
     ):
         files = TokenFiles.open(run.paths("tokens"))
         tokenizer = files.tokenizer
@@ -101,7 +101,7 @@ def pretrain(
         }
         loaded = None if init is None else load(run.paths("init")[0])
         family = family_of(model or MODEL) if loaded is None else loaded.family
-        options = recipes.resolve(recipe, objective or family.objective, given)
+        options = recipes.resolve(recipe, objective or family.objective, unresolved)
         run.options |= {name: options[name] for name in run.options}
         run.settle()
         masking, dropout = {name: options[name] for name in mlm.OPTIONS}, options["dropout"]
@@ -137,7 +137,7 @@ def pretrain(
         data = learnt(max_len)
         settings = Settings.of(options, steps=total_steps(data, options["steps"], options["epochs"]))
         first = short_updates(options["short_fraction"], settings.steps)
-        lesson = staged.Staged(learnt(staged.short(max_len)), first, data) if first else data
+        training_data = staged.Staged(learnt(staged.short(max_len)), first, data) if first else data
         evaluate = None
         if dev is not None:
             held = TokenFiles.open(run.paths("dev"))
@@ -147,16 +147,21 @@ def pretrain(
             taken = resolved(network, settings, objective=task.name, cut=how, max_len=max_len)
             taken |= mlm.resolved(masking) if "mlm" in task.heads else {}
             return run.plan(taken, **plan.cost(network, task, data, settings, measures=evaluate is not None))
-        progress = train(network, task, lesson, settings, run, evaluate=evaluate)
-        made = model_config(network, family)
-        made["training"] = {"objective": task.name, "cut": how, "steps": progress.step, "best_step": progress.best_step}
-        summary = run.write(state_tensors(network), kind="model", config=made, tokenizer=tokenizer.to_json())
+        progress = train(network, task, training_data, settings, run, evaluate=evaluate)
+        config = model_config(network, family)
+        config["training"] = {
+            "objective": task.name,
+            "cut": how,
+            "steps": progress.step,
+            "best_step": progress.best_step,
+        }
+        summary = run.write(state_tensors(network), kind="model", config=config, tokenizer=tokenizer.to_json())
         discard(run.output)
         return {**summary, "parameters": estimate.parameters(network), "steps": progress.step}
 
 
 def total_steps(data: Epochs, steps: int | None, epochs: int | None) -> int:
-    """Updates of a run: the steps asked for, or as many as the epochs hold (default one). Errors: both given."""
+    """Updates of a run: ``steps``, or as many as the epochs have (default one). Errors: both are set."""
     if steps is not None and epochs is not None:
         raise UserError("both steps and epochs are given", hint="--steps counts updates, --epochs passes; give one")
     if steps is not None:
@@ -165,12 +170,12 @@ def total_steps(data: Epochs, steps: int | None, epochs: int | None) -> int:
 
 
 def short_updates(fraction: float | None, steps: int) -> int:
-    """How many updates, the first, read short sequences. Errors: no share."""
+    """The number of first updates that read short sequences."""
     return round((fraction or 0.0) * steps)
 
 
 def evaluator(data: Epochs, task: Objective, seed: int, device: str) -> Callable[[Model], Evaluation]:
-    """Measures the objective's loss on all of ``data``, every time with the same masks."""
+    """A function that measures the objective's loss on all of ``data``, every time with the same masks."""
 
     def evaluate(model: Model) -> Evaluation:
         losses = mean_losses(model, task, data, Address(seed, ("objective", 0)), device)
@@ -181,7 +186,7 @@ def evaluator(data: Epochs, task: Objective, seed: int, device: str) -> Callable
 
 
 def check_matches(family: Family, task: Objective) -> None:
-    """A model that looks ahead cannot learn a causal objective, and one that does not cannot fill masks."""
+    """A causal objective needs a causal model, and a masked one a model that sees both directions."""
     causal = family.framing == "decoder"
     if causal != ("clm" in task.heads):
         raise UserError(
@@ -192,7 +197,7 @@ def check_matches(family: Family, task: Objective) -> None:
 
 @dataclass(frozen=True)
 class Start:
-    """What a run begins with: a model, what it is to learn, and the length of its sequences."""
+    """The start of a run: a model, its objective, and the length of its sequences."""
 
     network: Model
     task: Objective
@@ -250,13 +255,13 @@ def _continue(
             where=path,
             hint=f"its heads: {', '.join(network.heads) or 'none'}",
         )
-    if "classify" in network.heads:  # a task's, and what comes out has no task
+    if "classify" in network.heads:  # of a task, and the result has no task
         del network.heads["classify"]
     return Start(network, task, loaded.length(max_len))
 
 
 def repeated(data: Epochs, copies: int | None) -> Epochs:
-    """The same source, its sequences those of the epoch's remainder: static masks are of pairs that repeat as well."""
+    """The same data with the sequences of epoch mod ``copies``: static masks need the same sentence pairs as well."""
     if copies is None:
         return data
     return Epochs(

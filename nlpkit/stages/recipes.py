@@ -1,6 +1,6 @@
 """Recipes of pre-training: named sets of options that were found by measuring (docs/recipes.md, benchmarks/
-time_to_quality.py). A recipe says only what it changes; an option that is given comes before it, and what a run did is
-in its file's provenance, option by option.
+time_to_quality.py). A recipe holds only what it changes; an option on the command line overrides it, and the
+file's provenance records every option of the run.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ RECIPES: dict[str, dict[str, Options]] = {
 }
 
 
-def resolve(recipe: str | None, objective: str, given: Options) -> dict[str, Any]:
-    """``given`` with what is None filled in: from the recipe for an ``objective`` (several are joined by +), else with
-    what any training command does. Errors: an unknown recipe."""
+def resolve(recipe: str | None, objective: str, options: Options) -> dict[str, Any]:
+    """``options`` with each None replaced: by the recipe for an ``objective`` (several are joined by +), else by the
+    default of every training command. Errors: an unknown recipe."""
     filled = dict(PLAIN)
     if recipe is not None:
-        found = choose(RECIPES, recipe, field="recipe")
+        chosen = choose(RECIPES, recipe, field="recipe")
         for part in ("", *objective.split("+")):
-            filled |= found.get(part, {})
-    return {**given, **{name: value for name, value in filled.items() if given[name] is None}}
+            filled |= chosen.get(part, {})
+    return {**options, **{name: value for name, value in filled.items() if options[name] is None}}

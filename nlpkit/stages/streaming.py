@@ -1,4 +1,4 @@
-"""Texts answered as they come, or all that are in memory: what `predict` and `embed` share."""
+"""Records for texts as they arrive, or for texts in memory: what `predict` and `embed` share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nlpkit.models.load import Loaded, to_answer
 from nlpkit.stages.arriving import as_they_come
 from nlpkit.tasks.sequences import Encoder, Sequences
 
-CHUNK = 512  # texts that are answered together, at most
+CHUNK = 512  # texts that are computed together, at most
 Record = dict[str, Any]
 
 
@@ -26,7 +26,7 @@ def answers(
 ) -> Iterator[list[Record]]:
     """``answer``'s record for each row, after its ``id`` where it has one; a chunk of rows at a time.
 
-    Rows have ``text``, and ``pair`` if one has it. After the last, how many texts were cut is said.
+    Rows have ``text``, and ``pair`` if one has it. After the last row a note reports how many texts were cut.
     """
     cut = 0
     for chunk in rows:
@@ -44,7 +44,7 @@ def answers(
 
 
 def ready(model: Path | Loaded, *, int8: bool, device: str) -> Loaded:
-    """A model that only answers: that of a file or directory, or a copy of one that is loaded."""
+    """A model for inference: that of a file or directory, or a copy of one that is loaded."""
     if isinstance(model, Loaded):
         return model.answering(int8=int8, device=device)
     return to_answer(load(model), int8=int8, device=device)
@@ -59,7 +59,7 @@ def chunks(
     format: str | None = None,
     named: bool = False,
 ) -> Iterator[list[Row]]:
-    """Rows of a file as they come, or of texts in memory (pairs of them, where there is a column ``pair``)."""
+    """Rows of a file as they arrive, or of texts in memory (pairs of them, where there is a column ``pair``)."""
     if isinstance(data, Path):
         rows = labelled.stream(data, text=text, pair=pair, on_error=on_error, format=format, named=named)
         return as_they_come(rows, CHUNK)

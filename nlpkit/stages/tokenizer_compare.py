@@ -28,9 +28,9 @@ def compare(
 
     - vocab_size; tokens; fertility: tokens a word; bytes_per_token: UTF-8 bytes of the text a token stands for;
     - bits_per_byte: the text's length under a unigram model of the tokenizer's own pieces, fitted on this text (their
-      entropy), spread over its bytes: lower is better, but what a tokenizer drops or does not know costs nothing;
-    - coverage: share of the words with no unknown piece; exact: share of the lines that decoding gives back;
-    - megabytes_per_second: encoding, one pass with nothing cached; the only figure that is not the same every time.
+      entropy), divided by its bytes: lower is better, but dropped and unknown characters cost nothing;
+    - coverage: fraction of the words with no unknown piece; exact: fraction of the lines that decoding restores;
+    - megabytes_per_second: encoding, one pass with nothing cached; the only figure that differs from run to run.
     """
     tallies = [_Tally(str(path), load_tokenizer(path)) for path in tokenizers]
     words: Counter[str] = Counter()

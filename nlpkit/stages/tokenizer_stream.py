@@ -1,7 +1,7 @@
-"""Text to ids and back, line by line or row by row, as fast as they come.
+"""Text to ids and back, line by line or row by row, as they arrive.
 
-`encode` and `decode` read a file, stdin ("-") or any iterable and yield as they go. A pipe is read in whatever parts
-are there: a slow producer's line is answered at once, a fast one's go through in large batches.
+`encode` and `decode` read a file, stdin ("-") or any iterable and yield as they go. A pipe is read in the
+parts that have arrived: a slow producer's line is encoded at once, a fast one's lines in large batches.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ T = TypeVar("T")
 Source = Path | str | Iterable[Any]
 STDIN = Path("-")
 _CHUNK = 1 << 20  # bytes; a fraction of a second of work
-_ROWS = 512  # that are encoded together, at most
+_ROWS = 512  # rows that are encoded together, at most
 _NUMBER = re.compile(rb"[0-9]{1,12}")
 
 
@@ -61,18 +61,18 @@ def encode_batches(
     format: str | None = None,
     pieces: bool = False,
 ) -> Iterator[list[list[Any]]]:
-    """`encode`, as many lines at a time as were there to be read."""
-    given = _open(tokenizer)
+    """`encode`, as many lines at a time as have arrived."""
+    loaded = _open(tokenizer)
     for texts in _texts(file, field, format):
-        ids = (item.tolist() for item in given.encode_batch(texts))
-        yield [[given.pieces[number] for number in line] for line in ids] if pieces else list(ids)
+        ids = (item.tolist() for item in loaded.encode_batch(texts))
+        yield [[loaded.pieces[number] for number in line] for line in ids] if pieces else list(ids)
 
 
 def decode_batches(tokenizer: Path | Tokenizer, file: Source) -> Iterator[list[str]]:
-    """`decode`, as many lines at a time as were there to be read."""
-    given = _open(tokenizer)
-    for lines in _batches(file, lambda line: _ids(line, given.vocab_size)):
-        yield [given.decode(ids) for ids in lines]
+    """`decode`, as many lines at a time as have arrived."""
+    loaded = _open(tokenizer)
+    for lines in _batches(file, lambda line: _ids(line, loaded.vocab_size)):
+        yield [loaded.decode(ids) for ids in lines]
 
 
 def read_lines(file: Source, *, field: str = "text", format: str | None = None) -> Iterator[str]:
@@ -82,7 +82,7 @@ def read_lines(file: Source, *, field: str = "text", format: str | None = None) 
 
 
 def _texts(source: Source, field: str, format: str | None) -> Iterator[list[str]]:
-    """Lines or the texts of rows, as many at a time as are there."""
+    """Lines or the texts of rows, as many at a time as have arrived."""
     if not isinstance(source, (Path, str)):
         yield from _batches(source, _text)
         return
@@ -106,7 +106,7 @@ def _open(tokenizer: Path | str | Tokenizer) -> Tokenizer:
 
 
 def _batches(source: Source, parse: Callable[[Any], T]) -> Iterator[list[T]]:
-    """Lines, parsed, in batches. Where ``parse`` raises ValueError, what came before is yielded first."""
+    """Lines, parsed, in batches. Where ``parse`` raises ValueError, the lines before are yielded first."""
     if isinstance(source, (Path, str)):
         faults = forms.faults_of(source, "error")
         with forms.reading(source, faults, format=forms.TEXT) as (_, file):
@@ -141,7 +141,7 @@ def _unmarked(file: BinaryIO, where: str) -> Iterator[Sequence[bytes]]:
 
 
 def _split(file: BinaryIO, where: str) -> Iterator[Sequence[bytes]]:
-    begun: list[bytes] = []  # parts of a line whose end has not come yet
+    begun: list[bytes] = []  # parts of a line whose end has not arrived yet
     size = 0
     while part := file.read1(_CHUNK):  # type: ignore[attr-defined]
         first, newline, rest = part.partition(b"\n")
@@ -158,7 +158,7 @@ def _split(file: BinaryIO, where: str) -> Iterator[Sequence[bytes]]:
 
 
 def _ids(line: Any, vocab_size: int) -> Sequence[int]:
-    """The ids of one line. Errors: ValueError in words."""
+    """The ids of one line. Errors: ValueError with a message."""
     if isinstance(line, bytes):
         words = line.split()
         for word in words:
@@ -179,6 +179,6 @@ def _words(reason: ValueError) -> str:
 
 
 def _hint(reason: ValueError, where: str) -> str | None:
-    """What makes UTF-8 of text in another encoding."""
+    """The command that converts text in another encoding to UTF-8."""
     latin = contents.single_bytes(reason.object) if isinstance(reason, UnicodeDecodeError) else None
     return f"it looks like {latin}: {contents.iconv(latin, where)}" if latin else None

@@ -1,4 +1,4 @@
-"""nlpkit tokenizer train: a corpus makes a tokenizer, the same bytes every time."""
+"""nlpkit tokenizer train: train a tokenizer on a corpus, the same bytes every time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SPECIAL = list(dict.fromkeys(DEFAULT_SPECIAL.values()))
 
 @dataclass(frozen=True)
 class Options:
-    """What the trainers read of the command's options."""
+    """The options of the command that the trainers read."""
 
     vocab_size: int
     min_count: int
@@ -43,14 +43,14 @@ class Options:
 
     @property
     def steps(self) -> list[str]:
-        """The normalisation of the kinds that name theirs."""
+        """The normalisation of the kinds that record theirs."""
         accents = ["nfkd", "strip_accents", "nfc"] if self.strip_accents else ["nfkc"]
         return [*accents, "lowercase"] if self.lowercase else accents
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """How a kind cuts text into words, how it learns from their counts, and which of the command's options it reads
+    """How a kind splits text into words, how it is fitted to their counts, and which of the command's options it reads
     besides those that every kind reads."""
 
     split: Callable[[Options], Split]
@@ -80,21 +80,24 @@ def train(
 ) -> dict[str, Any]:
     """Train a tokenizer; returns the summary of the file.
 
-    ``lowercase`` None means the kind's custom: WordPiece and word lower-case, the others keep the text.
+    ``lowercase`` None means the kind's default: WordPiece and word lower-case, the others keep the text.
     ``strip_accents`` drops Unicode's non-spacing marks, as BERT's uncased models do: accents, and the signs of vowels
     of Indic scripts. ``byte_level`` is for bpe: bytes by GPT-2's rule (None), or characters by BERT's. ``score`` is for
     wordpiece: likelihood (None), ratio or frequency. ``min_count``: how often a pair (bpe, wordpiece), word or
-    character must stand to become a piece (None: twice). Errors: UserError for wrong options, among them one that the
+    character must occur to become a piece (None: twice). Errors: UserError for wrong options, among them one that the
     kind does not read, an empty corpus, a vocabulary too small for its special pieces.
     """
     corpus = [corpus] if isinstance(corpus, (str, Path)) else list(corpus)
     run = Run.start("tokenizer train", locals(), inputs=("corpus",))
     trainer = choose(TRAINERS, kind, field="kind")
-    given = {"min_count": min_count, "byte_level": byte_level, "score": score}
-    refuse({name: value for name, value in given.items() if name not in trainer.reads}, f"kind {kind} does not read it")
+    particular = {"min_count": min_count, "byte_level": byte_level, "score": score}
+    refuse(
+        {name: value for name, value in particular.items() if name not in trainer.reads},
+        f"kind {kind} does not read it",
+    )
     score = choose({name: name for name in (*SCORES, "frequency")}, score or "likelihood", field="score")
     if vocab_size <= len(_SPECIAL):
-        raise UserError(f"vocab-size {vocab_size} has no room beside {len(_SPECIAL)} special pieces")
+        raise UserError(f"vocab-size {vocab_size} leaves none beside the {len(_SPECIAL)} special pieces")
     lower = kind in ("wordpiece", "word") if lowercase is None else lowercase
     least, on_bytes = 2 if min_count is None else min_count, byte_level is not False
     options = Options(vocab_size, least, lower, on_bytes, score, strip_accents)
@@ -107,13 +110,13 @@ def train(
             raise UserError("the corpus holds no words", where=str(corpus[0]))
         tokenizer = trainer.fit(counts, options)
         if tokenizer.vocab_size < vocab_size:
-            events.note(f"the corpus gives {tokenizer.vocab_size:,} pieces, {vocab_size:,} were asked for")
+            events.note(f"the corpus gives {tokenizer.vocab_size:,} pieces, {vocab_size:,} were requested")
         config = {"kind": kind, "vocab_size": tokenizer.vocab_size, "fingerprint": tokenizer.fingerprint}
         return run.write({}, kind="tokenizer", config=config, tokenizer=tokenizer.to_json())
 
 
 def _texts(paths: Sequence[Path], field: str, on_error: str, format: str | None) -> Iterator[str]:
-    """Lines of documents, with the line end where another follows: it is a character of the text too."""
+    """Lines of documents, with their line end where another line follows: it is a character of the text too."""
     for document in documents(paths, field=field, on_error=on_error, format=format):
         *lines, last = document.sentences
         yield from (f"{line}\n" for line in lines)
@@ -134,9 +137,9 @@ def _bpe_split(options: Options) -> Split:
 def _fit_bpe(counts: Counts, options: Options) -> Tokenizer:
     if options.byte_level:
         spelled = {tuple(to_letters(word)): count for word, count in counts.items()}
-        letters: Sequence[str] = sorted(BYTE_LETTERS)  # all of them, so that every text has a spelling
+        letters: Sequence[str] = sorted(BYTE_LETTERS)  # all of them, so that every text can be encoded
         if options.vocab_size < len(_SPECIAL) + len(letters):
-            raise UserError(f"vocab-size {options.vocab_size} has no room for 256 bytes and the special pieces")
+            raise UserError(f"vocab-size {options.vocab_size} is too small for 256 bytes and the special pieces")
     else:
         spelled = {(*word[:-1], word[-1] + END): count for word, count in counts.items()}
         letters = alphabet(spelled, options.vocab_size - len(_SPECIAL))
@@ -159,9 +162,9 @@ def _fit_wordpiece(counts: Counts, options: Options) -> Tokenizer:
 
 
 def _within(spelled: dict[tuple[str, ...], int], letters: Sequence[str]) -> dict[tuple[str, ...], int]:
-    """The words that the kept letters can spell."""
-    kept = set(letters)
-    return {word: count for word, count in spelled.items() if kept.issuperset(word)}
+    """The words that consist of these letters."""
+    known = set(letters)
+    return {word: count for word, count in spelled.items() if known.issuperset(word)}
 
 
 def _fit_unigram(counts: Counts, options: Options) -> Tokenizer:
@@ -169,8 +172,8 @@ def _fit_unigram(counts: Counts, options: Options) -> Tokenizer:
 
 
 def _fit_word(counts: Counts, options: Options) -> Tokenizer:
-    found = _frequent(counts, options)
-    return Word([*_SPECIAL, *found], DEFAULT_SPECIAL, options.lowercase, options.strip_accents)
+    words = _frequent(counts, options)
+    return Word([*_SPECIAL, *words], DEFAULT_SPECIAL, options.lowercase, options.strip_accents)
 
 
 def _fit_char(counts: Counts, options: Options) -> Tokenizer:

@@ -1,8 +1,8 @@
-"""nlpkit tokens: a corpus and a tokenizer make a token file.
+"""nlpkit tokens: tokenise a corpus into a token file.
 
-Documents are tokenised on all cores and written in their order, so the bytes do not depend on how many there were.
-Nothing is held that grows with the corpus: ids and ends go to files beside the target, which become its tensors.
-Compiled code gives the same ids as Python many times as fast; a small corpus is done before it is loaded.
+Documents are tokenised on all cores and written in their order, so the bytes do not depend on the number of
+cores. Memory does not grow with the corpus: ids and ends go to temporary files, which become the tensors. Compiled code
+gives the same ids as Python many times as fast; a small corpus is done before it would be loaded.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from nlpkit.exchange.tokenizer_opening import load_tokenizer
 from nlpkit.tokenizers import fast, from_json
 from nlpkit.tokenizers.base import Tokenizer
 
-LOAD = 1 << 18  # bytes of a corpus that are worth loading compiled code, some 50 ms
-COMPILE = 1 << 22  # bytes of one that are worth compiling it, some seconds, once
+LOAD = 1 << 18  # bytes of a corpus for which loading compiled code pays, some 50 ms
+COMPILE = 1 << 22  # bytes of a corpus for which compiling it pays, some seconds, once
 
 
 @stage
@@ -56,15 +56,15 @@ def tokens(
     corpus = [corpus] if isinstance(corpus, (str, Path)) else list(corpus)
     run = Run.start("tokens", locals(), inputs=("corpus", "tokenizer"))
     part = parse_shard(shard)
-    made = load_tokenizer(run.paths("tokenizer")[0])
+    loaded = load_tokenizer(run.paths("tokenizer")[0])
     if dry_run:
-        return run.plan(vocab_size=made.vocab_size, bytes=sum(path.stat().st_size for path in run.paths("corpus")))
-    width = np.dtype("<u2") if made.vocab_size <= 1 << 16 else np.dtype("<u4")
+        return run.plan(vocab_size=loaded.vocab_size, bytes=sum(path.stat().st_size for path in run.paths("corpus")))
+    width = np.dtype("<u2") if loaded.vocab_size <= 1 << 16 else np.dtype("<u4")
     with events.log_to(log), spool(run.output) as column:
         paths = run.paths("corpus")
-        found = Texts(paths, field, on_error, part, format)
-        line_end = made.line_end if made.lines_apart else np.zeros(0)  # elsewhere it is in the ids of its text
-        encoded = _encoded(found, made, width, threads, _size(paths))
+        source = Texts(paths, field, on_error, part, format)
+        line_end = loaded.line_end if loaded.lines_apart else np.zeros(0)  # otherwise it is among the ids of the text
+        encoded = _encoded(source, loaded, width, threads, _size(paths))
         totals = _spool(encoded, line_end.astype(width), column)
         need_text(totals.sentences, [Path(path) for path in corpus])
         tensors = {
@@ -72,15 +72,15 @@ def tokens(
             "sentence_ends": FileTensor(column("sentence_ends"), np.dtype("<i8"), (totals.sentences,)),
             "document_ends": FileTensor(column("document_ends"), np.dtype("<i8"), (totals.documents,)),
         }
-        config = {"vocab_size": made.vocab_size, **totals.to_json()}
-        summary = run.write(tensors, kind="tokens", config=config, tokenizer=made.to_json())
+        config = {"vocab_size": loaded.vocab_size, **totals.to_json()}
+        summary = run.write(tensors, kind="tokens", config=config, tokenizer=loaded.to_json())
         return {**summary, **totals.to_json()}
 
 
 @dataclass
 class Totals:
-    """What was counted. ``bytes`` are the UTF-8 bytes of the documents, the line ends between their sentences among
-    them; ``words`` are white-space words."""
+    """Counts of a token file. ``bytes`` are the UTF-8 bytes of the documents, the line ends between their sentences
+    among them; ``words`` are white-space words."""
 
     tokens: int = 0
     sentences: int = 0
@@ -94,9 +94,9 @@ class Totals:
 
 @dataclass
 class Encoded:
-    """What a worker gives back of a batch: ids, each sentence's length, and how many sentences there were when
-    documents ended (the first end may be one that was told before). A sentence that another of its document follows
-    ends with the line end, but the last one: what follows it is in the next batch."""
+    """A worker's result for a batch: ids, each sentence's length, and the number of sentences at the end of each
+    document (the first end may repeat one of the batch before). A sentence that another of its document follows ends
+    with the line end, but for the batch's last sentence: what follows it is in the next batch."""
 
     ids: bytes
     sentences: NDArray[np.int64]
@@ -135,14 +135,14 @@ def _encode_whole(batch: list[Document]) -> Encoded:
     texts = [document.text + ("" if document.ends else "\n") for document in batch]
     ids: list[Ids] = [np.zeros(0, np.int32)]
     lengths: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
-    found = _worker["tokenizer"].encode_with_offsets(texts)
-    for document, (own, offsets) in zip(batch, found, strict=True):
+    encoded = _worker["tokenizer"].encode_with_offsets(texts)
+    for document, (document_ids, offsets) in zip(batch, encoded, strict=True):
         begins = np.maximum.accumulate(offsets[:, 0])
         starts = np.cumsum([0, *(len(sentence) + 1 for sentence in document.sentences)])
-        ids.append(own)
+        ids.append(document_ids)
         lengths.append(np.diff(np.searchsorted(begins, [*starts[:-1], starts[-1] + 1])))
     n_bytes = sum(len(document.text.encode()) for document in batch)
-    n_bytes += sum(not document.ends for document in batch[:-1])  # behind the last, whoever joins the batches counts it
+    n_bytes += sum(not document.ends for document in batch[:-1])  # `_spool` counts the line end after the last
     n_words = sum(len(sentence.split()) for document in batch for sentence in document.sentences)
     whole = np.concatenate(ids).astype(_worker["width"])
     return Encoded(whole.tobytes(), np.concatenate(lengths), document_ends(batch), n_bytes, n_words)
@@ -170,10 +170,10 @@ def _with_line_ends(
 
 
 def _encoded(
-    found: Texts, tokenizer: Tokenizer, width: np.dtype[Any], threads: int | None, size: int | None
+    source: Texts, tokenizer: Tokenizer, width: np.dtype[Any], threads: int | None, size: int | None
 ) -> Iterator[Encoded]:
     """The batches of a corpus, tokenised, in order. ``size`` is the corpus' bytes, as far as they are known."""
-    workers = 1 if size is not None and size < 4 * texts.BATCH else threads  # small: done before workers start
+    workers = 1 if size is not None and size < 4 * texts.BATCH else threads  # starting workers takes longer than this
     plan = tokenizer.plan() if size is None or size >= LOAD else None
     if plan is not None and fast.usable(compile=size is None or size >= COMPILE):
 
@@ -190,22 +190,22 @@ def _encoded(
 
             return encode
 
-        yield from in_threads(prepare, found.lines(), threads=workers)
+        yield from in_threads(prepare, source.lines(), threads=workers)
     else:
         arguments = (tokenizer if workers == 1 else tokenizer.to_json(), width.str)
-        yield from in_order(_encode, found.batches(), threads=workers, prepare=_prepare, arguments=arguments)
+        yield from in_order(_encode, source.batches(), threads=workers, prepare=_prepare, arguments=arguments)
 
 
-def _spool(found: Iterator[Encoded], line_end: NDArray[Any], column: Callable[[str], BinaryIO]) -> Totals:
-    """Append tokenised batches to the files of the columns, with a line end between two batches that a document goes
-    through."""
+def _spool(batches: Iterator[Encoded], line_end: NDArray[Any], column: Callable[[str], BinaryIO]) -> Totals:
+    """Append tokenised batches to the files of the columns, with a line end between two batches that share a
+    document."""
     totals, ended = Totals(), 0
 
     def write_ends(ends: NDArray[np.int64]) -> None:
         column("sentence_ends").write(ends.astype("<i8").tobytes())
 
-    for encoded in found:
-        if totals.sentences and len(encoded.sentences):  # the last sentence of the batch before ends here, or behind
+    for encoded in batches:
+        if totals.sentences and len(encoded.sentences):  # end the last sentence of the batch before
             if ended < totals.sentences and 0 not in encoded.ends[:1]:
                 column("tokens").write(line_end.tobytes())
                 totals.tokens += len(line_end)
@@ -229,7 +229,7 @@ def _spool(found: Iterator[Encoded], line_end: NDArray[Any], column: Callable[[s
 
 
 def _size(paths: Sequence[Path]) -> int | None:
-    """Bytes of the corpus, None when they are packed and so unknown."""
+    """Bytes of the corpus, None when files are compressed, so that it is unknown."""
     if any(path.suffix.lower() in (".gz", ".zst", ".parquet") for path in paths):
         return None
     return sum(path.stat().st_size for path in paths)

@@ -1,4 +1,4 @@
-"""nlpkit vectors cooccur: how often words stand near each other, as a file that GloVe learns from."""
+"""nlpkit vectors cooccur: count co-occurrences of words, for GloVe."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nlpkit.vectors.glove.cooccurrence_count import count_pairs, distance_weight
 from nlpkit.vectors.text.counting import Vocabulary
 from nlpkit.vectors.text.reading import read
 
-_BYTES_A_WORD = 500  # of a word's text, count and place in tables
+_BYTES_A_WORD = 500  # of a word's text, count and slot in tables
 
 
 @stage
@@ -42,21 +42,21 @@ def cooccur(
     force: bool = False,
     dry_run: bool = False,
 ) -> dict[str, Any]:
-    """Count which words stand near which in a corpus (GloVe: Pennington et al. 2014, sections 3 and 4.2).
+    """Count the co-occurrences of words in a corpus (GloVe: Pennington et al. 2014, sections 3 and 4.2).
 
     Two words d apart in a sentence, d at most ``window``, count 1/d for each other. Words are chosen as by `nlpkit
-    vectors train`: ``lowercase``, ``tokenizer``, ``phrases``, ``min_count``, ``vocab_size``; those that are left out
-    are dropped before windows are cut. ``memory_mb`` bounds what is held of text and counts; the vocabulary comes on
-    top. Sums are exact, so that neither it nor ``threads`` changes a byte. A killed run leaves nothing and starts over.
-    Errors: UserError for wrong options and inputs, for a corpus with too few frequent words or with none that stand
-    together, and for a window whose counts would not be exact; RunError when the disk is full.
+    vectors train`: ``lowercase``, ``tokenizer``, ``phrases``, ``min_count``, ``vocab_size``; the others are
+    dropped before windows are cut. ``memory_mb`` bounds the memory of text and counts, without the vocabulary. Sums are
+    exact, so that neither it nor ``threads`` changes a byte. A killed run leaves nothing and starts over. Errors:
+    UserError for wrong options and inputs, for a corpus with too few frequent words or with none that stand together,
+    and for a window whose counts would not be exact; RunError when the disk is full.
     """
     corpus = [corpus] if isinstance(corpus, (str, Path)) else list(corpus)
     run = Run.start("vectors cooccur", locals(), inputs=("corpus", "tokenizer"))
     distance_weights(window, 1)
     with events.log_to(log):
-        found = read(run, tokenizer_of(run), threads=threads, dry_run=dry_run)
-        vocabulary, text = found.vocabulary, found.text
+        source = read(run, tokenizer_of(run), threads=threads, dry_run=dry_run)
+        vocabulary, text = source.vocabulary, source.text
         distance_weights(window, int(vocabulary.counts[0]))
         if text is None:
             return run.plan(**_cost(vocabulary, window, memory_mb))
@@ -74,19 +74,19 @@ def cooccur(
                 hint="a smaller --min-count, or text with longer lines",
             )
         events.note(f"{len(vocabulary.words):,} words stand near each other in {len(cells.columns):,} ways")
-        config = {"window": window, "n_cells": len(cells.columns), "n_words": text.words, **found.config}
+        config = {"window": window, "n_cells": len(cells.columns), "n_words": text.words, **source.config}
         tensors = {
             "columns": cells.columns,
             "counts": vocabulary.counts,
             "offsets": cells.offsets,
             "values": cells.values,
         }
-        summary = run.write(tensors, kind=KIND, config=config, tokenizer=found.tokenizer_json)
+        summary = run.write(tensors, kind=KIND, config=config, tokenizer=source.tokenizer_json)
         return {**summary, "vocab_size": len(vocabulary.words), "words": text.words, "cells": len(cells.columns)}
 
 
 def _cost(vocabulary: Vocabulary, window: int, memory_mb: int) -> dict[str, Any]:
-    """What a dry run tells. How many cells there will be only counting can say; there are not more than pairs."""
+    """What a dry run reports. Only counting gives the number of cells; there are at most as many as pairs."""
     words, text = len(vocabulary.words), int(vocabulary.counts.sum())
     most = min(text * window, words * (words + 1) // 2)
     return {

@@ -1,4 +1,4 @@
-"""nlpkit vectors glove: word vectors from counts of what stands near what."""
+"""nlpkit vectors glove: word vectors from co-occurrence counts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nlpkit.vectors.glove import cooccurrence
 from nlpkit.vectors.glove.glove import Learner, learn_all
 from nlpkit.vectors.glove.glove_cells import CELL, STRIPES, sort_in_blocks
 
-_BYTES_A_WORD = 200  # of a word's text and place in tables
+_BYTES_A_WORD = 200  # of a word's text and slot in tables
 
 
 @stage
@@ -43,8 +43,8 @@ def glove(
 
     Weighted least squares on the logarithms of the counts (equation 8), weights (x / ``x_max``)^``alpha`` up to 1, by
     AdaGrad with rate ``lr``. The result is the sum of a word's two vectors (section 4.2). A run that was killed goes on
-    from its last save: once a minute, or every ``save_every`` epochs. The loss that is told is the mean over an epoch's
-    steps, each as it was before the step. Errors: UserError for wrong options and inputs; RunError when the disk is
+    from its last save: once a minute, or every ``save_every`` epochs. The reported loss is the mean over an epoch's
+    steps, each before its step. Errors: UserError for wrong options and inputs; RunError when the disk is
     full or a vector is not finite; Interrupted after Ctrl-C or SIGTERM, state saved.
     """
     run = Run.start("vectors glove", locals(), inputs=("counts",), libraries=("numba", "numpy"))
@@ -53,38 +53,46 @@ def glove(
             raise UserError(f"{name} is {value}, expected more than 0")
     path = run.paths("counts")[0]
     with events.log_to(log):
-        given = cooccurrence.load(path)
+        cooccurrences = cooccurrence.load(path)
         if dry_run:
-            return run.plan(**_cost(given, dim))
+            return run.plan(**_cost(cooccurrences, dim))
         address = Address(seed, ("vectors", "glove"))
         blocks = sort_in_blocks(
-            given.cells, x_max=x_max, alpha=alpha, seed=address.at("cells"), where=path, target=run.output
+            cooccurrences.cells, x_max=x_max, alpha=alpha, seed=address.at("cells"), where=path, target=run.output
         )
         learner = Learner(blocks, dim, lr, address)
         measured = learn_all(learner, run, epochs, save_every, threads or default_threads())
-        found = learner.vectors()
+        vectors = learner.vectors()
         config = {
-            **given.config,
+            **cooccurrences.config,
             "method": "glove",
             "dim": dim,
             "epochs": epochs,
             "lr": lr,
             "x_max": x_max,
             "alpha": alpha,
-            "words": given.words,
+            "words": cooccurrences.words,
         }
-        summary = run.write({**found, "counts": given.counts}, kind=KIND, config=config, tokenizer=given.tokenizer)
+        summary = run.write(
+            {**vectors, "counts": cooccurrences.counts}, kind=KIND, config=config, tokenizer=cooccurrences.tokenizer
+        )
         resume.discard(run.output)
-        return {**summary, "vocab_size": len(given.words), "cells": len(given.cells.columns), "loss": measured}
+        return {
+            **summary,
+            "vocab_size": len(cooccurrences.words),
+            "cells": len(cooccurrences.cells.columns),
+            "loss": measured,
+        }
 
 
-def _cost(given: cooccurrence.Cooccurrence, dim: int) -> dict[str, Any]:
-    """What a dry run tells: sizes, the memory of the matrices and the vocabulary, and the disk of the sorted cells."""
-    words, width = len(given.words), -(-dim // LANES) * LANES
+def _cost(cooccurrences: cooccurrence.Cooccurrence, dim: int) -> dict[str, Any]:
+    """What a dry run reports: sizes, the memory of the matrices and the vocabulary, and the disk of the sorted
+    cells."""
+    words, width = len(cooccurrences.words), -(-dim // LANES) * LANES
     return {
         "vocab_size": words,
-        "cells": len(given.cells.columns),
+        "cells": len(cooccurrences.cells.columns),
         "parameters": 2 * words * (dim + 1),
         "memory_bytes": 4 * 2 * words * 2 * (width + 1) + _BYTES_A_WORD * words,
-        "disk_bytes": CELL.itemsize * len(given.cells.columns) * (STRIPES + 1) // STRIPES,
+        "disk_bytes": CELL.itemsize * len(cooccurrences.cells.columns) * (STRIPES + 1) // STRIPES,
     }

@@ -1,4 +1,4 @@
-"""nlpkit vectors train: a corpus makes word vectors."""
+"""nlpkit vectors train: train word vectors on a corpus."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from nlpkit.vectors.word2vec.loss import Loss
 
 # Engine -> the packages whose version may change the bytes.
 ENGINES = {"nlpkit": ("numba", "numpy"), "gensim": gensim_vectors.LIBRARIES}
-_BYTES_A_WORD = 100  # of a word's text, count and place in the tables
-_ROWS = 1 << 12  # looked at together
-_ROUNDS = 256  # trained before progress is told and an interrupt is heard
+_BYTES_A_WORD = 100  # of a word's text, count and slot in the tables
+_ROWS = 1 << 12  # checked at a time
+_ROUNDS = 256  # between two reports of progress, and checks for an interrupt
 
 
 @stage
@@ -90,10 +90,10 @@ def train(
     a run that is killed starts over.
 
     The loss is measured after each epoch on ``dev``, else on a sample of the corpus; with ``patience`` training stops
-    after so many epochs without a lower one, and the weights of the lowest are kept. A run that was killed goes on from
-    its last save: once a minute, or every ``save_every`` epochs. Errors: UserError for wrong options (one that changes
-    nothing among them), for wrong inputs and for a corpus with too few frequent words; RunError when the disk is full
-    or a vector is not finite; Interrupted after Ctrl-C or SIGTERM, state saved.
+    after so many epochs without a lower one, and the weights of the lowest are saved. A run that was killed goes on
+    from its last save: once a minute, or every ``save_every`` epochs. Errors: UserError for wrong options (one that
+    changes nothing among them), for wrong inputs and for a corpus with too few frequent words; RunError when the disk
+    is full or a vector is not finite; Interrupted after Ctrl-C or SIGTERM, state saved.
     """
     corpus = [corpus] if isinstance(corpus, (str, Path)) else list(corpus)
     run = Run.start(
@@ -110,31 +110,31 @@ def train(
     if subwords is None:
         refuse({"buckets": buckets}, "vectors are not made of n-grams", hint="--subwords 3-6 does it")
     with events.log_to(log):
-        given = tokenizer_of(run)
-        found = read(run, given, threads=threads, dry_run=dry_run)
-        vocabulary, text = found.vocabulary, found.text
+        loaded = tokenizer_of(run)
+        source = read(run, loaded, threads=threads, dry_run=dry_run)
+        vocabulary, text = source.vocabulary, source.text
         if text is None:
             return run.plan(**_cost(vocabulary, settings, run.options))
         events.note(
             f"{len(vocabulary.words):,} words of vocabulary are {text.words:,} of the corpus' "
             f"{vocabulary.corpus_words:,}, in {text.sentences:,} sentences"
         )
-        measured_on = held_out(run, given, found)
-        weights, loss_told = _learn(run, settings, vocabulary, text, measured_on, threads, save_every)
+        measured_on = held_out(run, loaded, source)
+        weights, final_loss = _learn(run, settings, vocabulary, text, measured_on, threads, save_every)
         tensors: dict[str, Any] = {
             "vectors": weights.vectors,
             settings.output_name: weights.output,
             "counts": vocabulary.counts,
         }
-        config = {**settings.to_json(), **found.config}
+        config = {**settings.to_json(), **source.config}
         if weights.bias is not None:
             tensors["bias"] = weights.bias
         if weights.ngrams is not None:
             tensors["ngrams"] = weights.ngrams
             config |= {"subwords": subwords, "buckets": len(tensors["ngrams"])}
-        summary = run.write(tensors, kind=KIND, config=config, tokenizer=found.tokenizer_json)
+        summary = run.write(tensors, kind=KIND, config=config, tokenizer=source.tokenizer_json)
         resume.discard(run.output)
-        return {**summary, "vocab_size": len(vocabulary.words), "words": text.words, "loss": loss_told}
+        return {**summary, "vocab_size": len(vocabulary.words), "words": text.words, "loss": final_loss}
 
 
 def _learn(
@@ -146,7 +146,7 @@ def _learn(
     threads: int | None,
     save_every: int | None,
 ) -> tuple[Weights, float | None]:
-    """The weights, and the loss of those that are kept."""
+    """The weights, and their loss."""
     seed = Address(run.options["seed"], ("vectors",))
     if run.options["engine"] == "gensim":
         if (threads or 1) > 1:
@@ -156,7 +156,7 @@ def _learn(
     weights = training.run_epochs(run.options["patience"], save_every)
     if weights.ngrams is not None:
         weights = replace(weights, ngrams=weights.ngrams[len(vocabulary.words) :])
-    return weights, training.loss_told
+    return weights, training.final_loss
 
 
 def _sample(
@@ -168,7 +168,7 @@ def _sample(
     seed: Address,
     tree: huffman.Tree | None = None,
 ) -> Loss:
-    """What the loss is measured on. Errors: --dev holds nothing of it."""
+    """The loss on --dev, or on a sample of the corpus. Errors: --dev holds nothing to predict."""
     loss = Loss(measured_on or text, vocabulary.counts, settings, seed.at("loss"), tree)
     if measured_on and loss.predictions == 0:
         raise UserError("holds no two known words side by side to measure a loss on", where=run.path("dev"))
@@ -178,21 +178,21 @@ def _sample(
 def _gensim(
     run: Run, settings: Settings, vocabulary: Vocabulary, text: Corpus, loss: Loss
 ) -> tuple[Weights, float | None]:
-    resume.load(run)  # a state that is there is of other options: refused
-    events.note("engine gensim: nothing is saved on the way; a run that is killed starts over")
-    told: list[float | None] = []
+    resume.load(run)  # an existing state is of other options: refused
+    events.note("engine gensim: nothing is saved during the run; a run that is killed starts over")
+    losses: list[float | None] = []
 
     def measure(epoch: int, weights: Weights, tree: huffman.Tree | None) -> None:
         if tree is not None:
             loss.tree = tree
-        told.append(_measured(loss, weights, epoch, settings.epochs, text.words))
+        losses.append(_measured(loss, weights, epoch, settings.epochs, text.words))
 
     weights = gensim_vectors.learn(vocabulary, text, settings, run.options, measure)
-    return weights, told[-1] if told else None
+    return weights, losses[-1] if losses else None
 
 
 def _measured(loss: Loss, weights: Weights, epoch: int, epochs: int, words: int) -> float | None:
-    """The loss after an epoch, told. Errors: RunError when a vector is not finite."""
+    """The loss after an epoch, which is reported too. Errors: RunError when a vector is not finite."""
     if not (_finite(weights.vectors) and _finite(weights.output)):
         raise RunError(f"the vectors are not finite after epoch {epoch}", hint="a smaller --lr")
     value = loss(weights)
@@ -203,30 +203,30 @@ def _measured(loss: Loss, weights: Weights, epoch: int, epochs: int, words: int)
 
 
 def _settings(options: dict[str, Any], save_every: int | None) -> Settings:
-    """Errors: UserError for what no run could be told, and for what would change nothing."""
-    given = {name: options[name] for name in ("negative", "noise_exponent", "average", "divide")}
+    """Errors: UserError for invalid options, and for those that would change nothing."""
+    particular = {name: options[name] for name in ("negative", "noise_exponent", "average", "divide")}
     if options["loss"] == "hs":
-        refuse({name: given[name] for name in ("negative", "noise_exponent")}, "loss hs draws no negatives")
+        refuse({name: particular[name] for name in ("negative", "noise_exponent")}, "loss hs draws no negatives")
     if options["method"] != "cbow":
         refuse(
-            {name: given[name] for name in ("average", "divide")},
+            {name: particular[name] for name in ("average", "divide")},
             f"{options['method']} has one word before each prediction",
         )
     if options["average"] is False:
-        refuse({"divide": given["divide"]}, "the gradient of a sum is not divided")
+        refuse({"divide": particular["divide"]}, "the gradient of a sum is not divided")
     if options["subwords"] is not None:
         subwords.parse(options["subwords"], options["buckets"])
     names = ("method", "loss", "dim", "window", "sample", "epochs", "lr")
     settings = Settings(
         **{name: options[name] for name in names},
-        **{name: value for name, value in given.items() if value is not None},
+        **{name: value for name, value in particular.items() if value is not None},
     )
     settings.check()
     return settings
 
 
 class _Training:
-    """A run's learner, where it is, and the lowest loss so far."""
+    """A run's learner, its position, and the lowest loss so far."""
 
     def __init__(
         self,
@@ -246,19 +246,19 @@ class _Training:
         tree = huffman.tree(counts) if settings.loss == "hs" else None
         self.loss = _sample(run, settings, vocabulary, text, measured_on, address, tree)
         text.forget()
-        heap.trim()  # what counting needed, and the making of the tree
+        heap.trim()  # the memory of counting and of building the tree
         self.learner = Learner(text, counts, settings, address.at("train"), threads, grams, tree)
         self.position: dict[str, Any] = {"epoch": 1, "round": 0, "best_epoch": 0, "loss": None, "lowest": None}
         self.best: dict[str, np.ndarray[Any, Any]] = {}
 
     @property
-    def loss_told(self) -> float | None:
-        """Of the weights that are kept."""
+    def final_loss(self) -> float | None:
+        """The loss of the weights that are written."""
         lowest: float | None = self.position["lowest" if self.best else "loss"]
         return lowest
 
     def run_epochs(self, patience: int | None, save_every: int | None) -> Weights:
-        """All epochs, from the start or from where an unfinished run was saved."""
+        """All epochs, from the start or from the state of an unfinished run."""
         self._load()
         position, learner, epochs = self.position, self.learner, self.settings.epochs
         saves = resume.Saves(self.target, save_every)
@@ -286,7 +286,7 @@ class _Training:
         return patience is not None and done - self.position["best_epoch"] >= patience
 
     def _measure(self, epoch: int, *, keep: bool) -> None:
-        """The loss after an epoch; whether it is the lowest so far."""
+        """Measure the loss after an epoch; with ``keep``, copy the weights if it is the lowest so far."""
         position, epochs = self.position, self.settings.epochs
         value = position["loss"] = _measured(self.loss, self.learner.weights(), epoch, epochs, self.text.words)
         if value is not None and keep and (position["lowest"] is None or value < position["lowest"]):
@@ -312,12 +312,12 @@ class _Training:
 
 
 def _finite(matrix: Floats) -> bool:
-    """Whether all numbers are; a few rows at a time, as what is found out of each needs memory."""
+    """Whether all values are finite; a few rows at a time, to save memory."""
     return all(np.isfinite(matrix[start : start + _ROWS]).all() for start in range(0, len(matrix), _ROWS))
 
 
 def _cost(vocabulary: Vocabulary, settings: Settings, options: dict[str, Any]) -> dict[str, Any]:
-    """What a dry run tells: sizes, and the memory of the weights and the vocabulary in bytes."""
+    """What a dry run reports: sizes, and the memory of the weights and the vocabulary in bytes."""
     words = len(vocabulary.words)
     rows = 0 if options["subwords"] is None else subwords.parse(options["subwords"], options["buckets"])[2]
     parameters = (words + rows + settings.output_rows(words)) * settings.dim

@@ -1,12 +1,12 @@
 """Run a file's stages again and compare the bytes.
 
-Everything a stage read and was told is in its file. `verify` finds the inputs again (by name and sha256), calls the
-same function with the same options in a temporary folder, and compares the sha256 of what comes out. With ``chain``
-the inputs that were made by stages are made again too, from the files that no stage made.
+A file records every input and option of its stage. `verify` finds the inputs again (by name and sha256), calls the same
+function with the same options in a temporary folder, and compares the sha256 of the result. With ``chain`` the inputs
+that stages made are made again too, from the files that no stage made.
 
-The file may be a stranger's. What it records was checked when it was read (`nlpkit.artifact.recorded`) and is checked
-again here, where it becomes a path or an argument: nothing is written outside of the temporary folder, which is
-private (0700) and has an unpredictable name, and nothing is read but inputs whose sha256 the file knows.
+The file may be a stranger's. Its record was checked when it was read (`nlpkit.artifact.recorded`) and is checked again
+here, when it becomes a path or an argument: nothing is written outside of the temporary folder, which is private (0700)
+and has an unpredictable name, and nothing is read but inputs whose sha256 the file records.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from nlpkit.machine import portable
 from nlpkit.stages.call import arguments, stage_of
 
 Json = Mapping[str, Any]
-_MODEL_FILES = ("config.json", "tokenizer.json", "vocab.txt", "vocab.json")  # one is in every Hugging Face directory
+# Every Hugging Face directory has one of them.
+_MODEL_FILES = ("config.json", "tokenizer.json", "vocab.txt", "vocab.json")
 
 
 def verify(
@@ -37,7 +38,7 @@ def verify(
     """Prove a file; returns ``proven``, each stage with its sha256, and the first ``difference`` (None when proven).
 
     Inputs are looked for in the file's folder, in the current one, and under ``inputs``. Errors: UserError (exit 2)
-    when an input is nowhere or the file is damaged; an input whose bytes have changed is a difference, not an error.
+    when an input is missing or the file is damaged; an input whose bytes have changed is a difference, not an error.
     """
     target = file.read(path)
     target.check()
@@ -46,14 +47,14 @@ def verify(
         search = Search([path.resolve().parent, Path.cwd()], inputs)
         rerun = Rerun(work, search, target.metadata["history"] if chain else {}, threads)
         try:
-            made = rerun.stage(path.name, target.sha256, target.provenance)
+            rerun_path = rerun.stage(path.name, target.sha256, target.provenance)
         except CheckFailed as failure:
             return {"path": str(path), "proven": False, "stages": rerun.done, "difference": failure.what}
         difference = None
-        if file.file_sha256(made) != target.sha256:
-            found = compare(target, file.read(made))
-            difference = first_difference(found)
-            if not found["tensors"] and target.tensors:
+        if file.file_sha256(rerun_path) != target.sha256:
+            differences = compare(target, file.read(rerun_path))
+            difference = first_difference(differences)
+            if not differences["tensors"] and target.tensors:
                 difference += "; every tensor is the same"
         return {"path": str(path), "proven": difference is None, "stages": rerun.done, "difference": difference}
     finally:
@@ -62,7 +63,7 @@ def verify(
 
 @dataclass
 class Search:
-    """Where inputs may be: folders by themselves, and everything under ``below``."""
+    """Where inputs are searched: in ``folders`` themselves, and in everything under ``below``."""
 
     folders: list[Path]
     below: Path | None
@@ -76,15 +77,15 @@ class Search:
                 if self._sha(path) == sha:
                     return path
                 same_name = same_name or path
-        for path in self._candidates():  # renamed; of folders only those that a stage can have read
+        for path in self._candidates():  # renamed; only folders that a stage can have read
             if (path.is_file() or any((path / mark).is_file() for mark in _MODEL_FILES)) and self._sha(path) == sha:
                 return path
         if same_name is not None:
             now = self._sha(same_name) or "none, it cannot be read"
             raise CheckFailed(f"input {name} has other bytes now: sha256 {now[:16]}, was {sha[:16]}")
-        places = ", ".join(str(item) for item in dict.fromkeys([*self.folders, *([self.below] if self.below else [])]))
+        folders = ", ".join(str(item) for item in dict.fromkeys([*self.folders, *([self.below] if self.below else [])]))
         raise UserError(
-            f"input {name} (sha256 {sha[:16]}) is not in {places}", hint="--inputs DIR looks in a folder and below it"
+            f"input {name} (sha256 {sha[:16]}) is not in {folders}", hint="--inputs DIR looks in a folder and below it"
         )
 
     def _candidates(self) -> Iterator[Path]:
@@ -94,7 +95,7 @@ class Search:
             yield from sorted(item for item in self.below.rglob("*") if _readable(item))
 
     def _sha(self, path: Path) -> str | None:
-        """None for what cannot be read."""
+        """The sha256, or None for what cannot be read."""
         try:
             return _sha256(path)
         except UserError:
@@ -102,7 +103,7 @@ class Search:
 
 
 def _readable(path: Path) -> bool:
-    """Files and folders: not a pipe, which would be waited for, nor a link to nothing."""
+    """A file or folder; not a pipe, which could block, nor a dangling link."""
     return path.is_file() or path.is_dir()
 
 
@@ -112,26 +113,26 @@ def _sha256(path: Path) -> str:
 
 @dataclass
 class Rerun:
-    """Stages called again. ``history`` (sha256 -> provenance) says which inputs are made and not found."""
+    """Stages called again. ``history`` (sha256 -> provenance) says which inputs are made again instead of searched."""
 
     work: Path
     search: Search
     history: Json
     threads: int | None
     done: list[dict[str, Any]] = field(default_factory=list)
-    made: dict[str, Path] = field(default_factory=dict)
+    outputs: dict[str, Path] = field(default_factory=dict)
     aliases: dict[tuple[str, str], Path] = field(default_factory=dict)
 
     def stage(self, name: str, sha: str, recorded: Json) -> Path:
-        """Run one stage again, its inputs first; returns what it wrote. A stage behind the last one whose bytes differ
-        ends it (CheckFailed); the last one's result is compared by the caller."""
-        if sha in self.made:
-            return self.made[sha]
+        """Run one stage again, its inputs first; returns what it wrote. Errors: CheckFailed for other bytes of
+        an intermediate stage; the caller compares the last one's result."""
+        if sha in self.outputs:
+            return self.outputs[sha]
         stage = stage_of(str(recorded.get("command")))
         command = stage.command
-        told = arguments(stage, recorded, self._input, where=name)
+        call = arguments(stage, recorded, self._input, where=name)
         if "threads" in stage.how and self.threads is not None:
-            told["threads"] = self.threads
+            call["threads"] = self.threads
         versions = recorded.get("versions", {})
         if "torch" in versions and bool(recorded.get("portable")) != portable.on():
             raise UserError(
@@ -145,31 +146,31 @@ class Rerun:
         output = self._inside(str(len(self.done)), name)
         events.note(f"{command}: making {name} again")
         try:
-            stage.function(**told, output=output)
+            stage.function(**call, output=output)
         except (ValueError, ArithmeticError) as error:  # options that the command line would have refused
             raise UserError(f"{command} cannot be run with the recorded options: {error}", where=name) from None
         if output.is_symlink():
             raise UserError("was replaced by a link while it was made", where=output)
-        found = _sha256(output)
+        actual = _sha256(output)
         self.done.append(
             {
                 "command": command,
                 "name": name,
                 "sha256": sha,
-                "found": found,
-                "equal": found == sha,
+                "found": actual,
+                "equal": actual == sha,
                 "portable": bool(recorded.get("portable")),
             }
         )
-        self.made[sha] = output
-        if found != sha and sha in self.history:
+        self.outputs[sha] = output
+        if actual != sha and sha in self.history:
             because = f" ({'; '.join(changed)})" if changed else ""
-            raise CheckFailed(f"{command} made {name} with other bytes: {found[:16]}, was {sha[:16]}{because}")
+            raise CheckFailed(f"{command} made {name} with other bytes: {actual[:16]}, was {sha[:16]}{because}")
         return output
 
-    def _input(self, given: Json) -> Path:
-        """One input under the name it had: made again, or found."""
-        sha, name = given["sha256"], given["name"]
+    def _input(self, item: Json) -> Path:
+        """One input under its recorded name: made again, or searched."""
+        sha, name = item["sha256"], item["name"]
         if sha in self.history:
             path = self.stage(name, sha, self.history[sha])
         else:
@@ -179,7 +180,7 @@ class Rerun:
         if (sha, name) in self.aliases:
             return self.aliases[sha, name]
         alias = self._inside(f"input-{len(self.aliases)}", "stdin" if name == "-" else name)
-        if path.is_dir():  # not a link to it: a folder's recorded name is that of the folder itself
+        if path.is_dir():  # no link, because a folder's recorded name is that of the folder it resolves to
             shutil.copytree(path, alias, copy_function=_link)
         else:
             _link(path, alias)
@@ -189,14 +190,14 @@ class Rerun:
         return alias
 
     def _inside(self, folder: str, name: str) -> Path:
-        """A name in a new folder of the temporary one, where nothing is yet. Errors: a name that leads elsewhere."""
+        """A path in a new, empty folder inside the temporary one. Errors: a name that leads elsewhere."""
         if why := not_a_name(name):
             raise UserError(f"a recorded name is {ascii(name)[:80]}: a file name {why}")
-        made = self.work / folder
-        made.mkdir(mode=0o700)  # fails if anything is there, a link too
-        if made.resolve() != made or (made / name).parent != made:
-            raise UserError("leads out of the temporary folder", where=made)
-        return made / name
+        inner = self.work / folder
+        inner.mkdir(mode=0o700)  # fails if anything is there, a link too
+        if inner.resolve() != inner or (inner / name).parent != inner:
+            raise UserError("leads out of the temporary folder", where=inner)
+        return inner / name
 
 
 def _link(path: str | Path, link: str | Path) -> None:
@@ -204,7 +205,7 @@ def _link(path: str | Path, link: str | Path) -> None:
 
 
 def _other_versions(old: Mapping[str, str]) -> list[str]:
-    """What is installed in another version than was recorded, in words."""
+    """Packages that are installed in another version than recorded, in words."""
     changed = []
     for name, version in old.items():
         try:

@@ -157,8 +157,8 @@ def test_the_loss_of_the_top_has_the_same_bits_on_any_number_of_threads() -> Non
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (["--replay", "4", "--weight-cos", "1"], "keeps no hidden states"),
-        (["--replay", "4", "--weight-kl", "0"], "nobody asks the teacher"),
+        (["--replay", "4", "--weight-cos", "1"], "saves no hidden states"),
+        (["--replay", "4", "--weight-kl", "0"], "the teacher's predictions are not used"),
     ],
 )
 def test_what_it_refuses(folder: Path, tmp_path: Path, given: list[str], words: str, capsys: Any) -> None:

@@ -260,7 +260,7 @@ def test_a_log_that_puts_a_file_behind_itself_is_no_trouble(tmp_path: Path) -> N
         (("a.jsonl",), {"attention": "x"}, "--attention changes nothing: no run has a model"),
         (("a.safetensors",), {"attention": "no " * 40}, "has more than 32 tokens"),
         (("a.safetensors",), {"attention": ""}, "has no tokens"),
-        (("a.safetensors",), {"output": None}, "nothing is asked for"),
+        (("a.safetensors",), {"output": None}, "no output is requested"),
         (("a.jsonl",), {"output": None, "tensorboard": "t", "title": "x"}, "--title changes nothing"),
         (("a.jsonl",), {"output": "-"}, "it cannot go to stdout"),
         (("a.safetensors",), {"tensorboard": "t"}, "--tensorboard changes nothing: no log has curves"),

@@ -150,7 +150,7 @@ def test_a_forged_option_is_named_by_what_it_changes(work: Path) -> None:
     assert verify(Path("bert.safetensors"))["difference"].startswith('tensor "')
     forge(work / "vec.safetensors", lambda meta: meta["provenance"]["options"].update(wings=2))
     assert verify(Path("vec.safetensors"))["difference"] == (
-        "vectors train was told wings, which this nlpkit's vectors train does not know"
+        "vectors train records the option wings, which this nlpkit's vectors train does not have"
     )
     assert left_over(work) == []
 

@@ -137,8 +137,9 @@ def test_an_option_has_a_value_that_the_stage_takes(place: Path, change: Json) -
 def test_an_option_that_the_stage_does_not_have_is_a_difference(place: Path) -> None:
     bad = forging.forge(place / "tok.safetensors", place / "o.safetensors",
                         provenance(lambda record: record["options"].update(colour="red")))  # fmt: skip
-    assert verify(bad)["difference"] == "tokenizer train was told colour, which this nlpkit's tokenizer train does " \
-                                        "not know"  # fmt: skip
+    assert verify(bad)["difference"] == (
+        "tokenizer train records the option colour, which this nlpkit's tokenizer train does not have"
+    )
     assert app.run(["verify", str(bad)]) == 3
 
 

@@ -219,7 +219,7 @@ def test_a_long_word_takes_no_square_of_time() -> None:
         (lambda: WordPiece(["a"], {}), "unknown words"),
         (lambda: from_json({"kind": "wordpeice"}), 'did you mean "wordpiece"'),
         (lambda: from_json({"kind": "bpe", "pieces": []}), "does not describe"),
-        (lambda: fit("bpe", 100), "no room for 256 bytes"),
+        (lambda: fit("bpe", 100), "too small for 256 bytes"),
         (lambda: fit("bpe", 400, lowercase=True), "no-byte-level"),
     ],
 )
