@@ -71,12 +71,12 @@ def test_the_counts_are_those_of_brute_force(tmp_path, seed, window):
 def test_blocks_and_threads_do_not_show(tmp_path, monkeypatch, block, threads):
     corpus = made_up(5)
     whole = counted(corpus, tmp_path)
-    monkeypatch.setattr(cooccurrence_count, "_LEAST_TOKENS", block)
+    monkeypatch.setattr(cooccurrence_count, "_MIN_TOKENS", block)
     merged = []
     monkeypatch.setattr(
         cooccurrence_count,
-        "_added_up",
-        lambda *given, add=cooccurrence_count._added_up: merged.append(1) or add(*given),
+        "_merge_blocks",
+        lambda *given, add=cooccurrence_count._merge_blocks: merged.append(1) or add(*given),
     )
     parts = counted(corpus, tmp_path, memory_bytes=1, threads=threads)
     assert merged  # else there was one block only

@@ -66,10 +66,10 @@ def test_every_two_stripes_meet_once_and_no_round_shares_one():
 
 
 def test_every_cell_is_in_one_block_with_its_logarithm_and_weight(tmp_path, monkeypatch):
-    monkeypatch.setattr(glove_cells, "_AT_ONCE", 100)
+    monkeypatch.setattr(glove_cells, "_CHUNK", 100)
     table = random_table(80)
     blocks = blocks_of(table, tmp_path)
-    word_at = np.argsort(blocks.places)
+    word_at = np.argsort(blocks.row_of_word)
     visited = np.zeros_like(table)
     for words in range(STRIPES):
         for contexts in range(words, STRIPES):
@@ -84,7 +84,7 @@ def test_every_cell_is_in_one_block_with_its_logarithm_and_weight(tmp_path, monk
             np.testing.assert_array_equal(cells["weight"], np.float32([min(1, (x / 10) ** 0.75) for x in values]))
     np.testing.assert_array_equal(visited, table > 0)
     assert blocks.visits == (table > 0).sum()
-    monkeypatch.setattr(glove_cells, "_AT_ONCE", 1 << 20)
+    monkeypatch.setattr(glove_cells, "_CHUNK", 1 << 20)
     assert blocks_of(table, tmp_path).cells.tobytes() == blocks.cells.tobytes()
     other = blocks_of(table, tmp_path, seed=Address(1, ("cells",)))
     assert other.cells.tobytes() != blocks.cells.tobytes()
@@ -350,7 +350,7 @@ def test_cells_that_no_table_has_are_refused(tmp_path, name, place, value):
     arrays[name][place] = value
     file.write(tmp_path / "table", arrays, kind="cooccurrence", config=whole.config, provenance={"command": "x"},
                history={}, determinism={})  # fmt: skip
-    with pytest.raises(UserError, match="table: has cells that no table of counts has"):
+    with pytest.raises(UserError, match="table: has cells with impossible columns or counts"):
         glove(tmp_path / "table", tmp_path / "vec")
 
 

@@ -1,4 +1,4 @@
-"""nlpkit vectors cooccur: how often words stand near each other, as a file that GloVe learns from."""
+"""The file of co-occurrence counts that nlpkit vectors cooccur writes and GloVe trains on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KIND = "cooccurrence"
 
 @dataclass(frozen=True)
 class Cooccurrence:
-    """A file of `cooccur`: the words, how often each occurs [V], and the table above its diagonal."""
+    """Co-occurrence counts: the words, their counts [V], and the upper triangle of the table."""
 
     words: list[str]
     counts: NDArray[np.int64]
@@ -28,7 +28,8 @@ class Cooccurrence:
 
 
 def load(path: Path) -> Cooccurrence:
-    """Open a file of counts; the cells stay on disk. Errors: anything else, and no whole table, are a UserError."""
+    """Open a file of counts; the cells stay on disk. Errors: a UserError for any other file and for an incomplete
+    table."""
     artifact = file.read(path, kind=KIND)
     config = artifact.config
     words = config.pop("words")

@@ -1,9 +1,9 @@
-"""Counts of which words stand near which, from a corpus of any size in bounded memory.
+"""Co-occurrence counts of a corpus of any size in bounded memory.
 
-The corpus is read in blocks of tokens. A block's table of counts goes to disk row by row, columns rising; with several
-blocks the rows of their tables are added up afterwards, again row by row. Counts are kept as whole numbers: 1/d
-(Pennington et al. 2014, section 4.2) times the least common multiple of all distances. So their sums are exact, and
-neither blocks nor threads can be seen in the result.
+The corpus is read in blocks of tokens. The table of a block is written to disk row by row, columns ascending; the rows
+of several blocks are then added up, again row by row. Counts are integers: 1/d (Pennington et al. 2014, section 4.2)
+times the least common multiple of all distances. So sums are exact, and the result depends neither on the blocks nor on
+the number of threads.
 
 Shapes: V words, N cells, K blocks.
 """
@@ -30,24 +30,24 @@ from nlpkit.machine.kernel import Ints, Longs
 from nlpkit.machine.native import Kernels
 from nlpkit.vectors.base import Corpus
 
-_TOKEN_BYTES = 16  # of a block: the word, its place in the order by words, and its share of the borders
-_CELL_BYTES = 24  # column and sum, as given and as made
-_MOST_CELLS = 1 << 20  # of the rows that one thread does together
-_LEAST_TOKENS, _MOST_TOKENS = 1 << 10, 1 << 29  # of a block; places in it, borders included, are 32-bit numbers
+_TOKEN_BYTES = 16  # per token of a block: the word, its entry in the order by words, and its part of the borders
+_CELL_BYTES = 24  # column and sum, of the input and of the output
+_MAX_CELLS = 1 << 20  # of the rows that a thread computes as one chunk
+_MIN_TOKENS, _MAX_TOKENS = 1 << 10, 1 << 29  # of a block; token positions in it, borders included, are int32
 _LARGEST = 2**63 - 1
 
 KERNELS = Kernels("nlpkit.vectors.glove.cooccurrence_kernels")
 
 T = TypeVar("T")
 R = TypeVar("R")
-Part = tuple[Ints, Longs, Longs]  # columns and sums of some rows' cells, and how many each row has
+Part = tuple[Ints, Longs, Longs]  # some rows: the columns and sums of their cells, and the number of cells of each
 
 
 @dataclass(frozen=True)
 class Cells:
-    """The table above its diagonal and on it, memory-mapped: row i's cells begin at ``offsets[i]``.
+    """The upper triangle of the table with its diagonal, memory-mapped: the cells of row i begin at ``offsets[i]``.
 
-    ``offsets`` [V + 1] int64; ``columns`` [N] uint16 (uint32 above 65,536 words), rising in each row; ``values`` [N]
+    ``offsets`` [V + 1] int64; ``columns`` [N] uint16 (uint32 above 65,536 words), ascending in each row; ``values`` [N]
     float32.
     """
 
@@ -57,9 +57,9 @@ class Cells:
 
 
 def distance_weights(window: int, occurrences: int) -> tuple[Longs, int]:
-    """What a neighbour at distance d counts, [window + 1] whole numbers, and the number that stands for 1.
+    """The integer weight of a neighbour at distance d, [window + 1], and the integer that stands for a weight of 1.
 
-    Errors: a window for which the sums of a word that occurs so often may not fit 64 bits is a UserError with the cap.
+    Errors: a UserError with the largest window, when the sums of a word with ``occurrences`` may exceed 64 bits.
     """
     if window > (cap := _largest_window(occurrences)):
         whose = f"of a word that occurs {occurrences:,} times " if occurrences > 1 else ""
@@ -71,7 +71,7 @@ def distance_weights(window: int, occurrences: int) -> tuple[Longs, int]:
 
 
 def _largest_window(occurrences: int) -> int:
-    """The widest window whose sums fit: each occurrence has two neighbours at each distance."""
+    """The widest window whose sums fit 64 bits: each occurrence has two neighbours at each distance."""
     window, one = 1, 1
     while True:
         following = math.lcm(one, window + 1)
@@ -81,27 +81,32 @@ def _largest_window(occurrences: int) -> int:
 
 
 def count_pairs(corpus: Corpus, counts: Longs, window: int, *, target: Path, memory_bytes: int, threads: int) -> Cells:
-    """The table of a corpus whose word i occurs ``counts[i]`` times, written to nameless files beside ``target``.
+    """The table of a corpus whose word i occurs ``counts[i]`` times, written to unnamed temporary files beside
+    ``target``.
 
-    ``memory_bytes`` is for blocks of text and for cells; tables as wide as the vocabulary come on top. It changes the
-    number of blocks and no count. Errors: those of `nlpkit.artifact.atomic.cannot_write`, with the target's name.
+    ``memory_bytes`` bounds blocks of text and cells; arrays of the vocabulary's size come on top. It changes the number
+    of blocks and no count. Errors: those of `nlpkit.artifact.atomic.cannot_write`, with the target's name.
     """
     weights, one = distance_weights(window, int(counts.max(initial=1)))
-    block = min(_MOST_TOKENS, max(_LEAST_TOKENS, memory_bytes // 2 // _TOKEN_BYTES))
-    most = max(1, min(_MOST_CELLS, memory_bytes // 2 // (_CELL_BYTES * (threads + 2))))
+    block = min(_MAX_TOKENS, max(_MIN_TOKENS, memory_bytes // 2 // _TOKEN_BYTES))
+    max_cells = max(1, min(_MAX_CELLS, memory_bytes // 2 // (_CELL_BYTES * (threads + 2))))
     starts = range(0, corpus.words, block)
     try:
         with ThreadPoolExecutor(threads) as pool, _Store(target, len(counts), one) as result:
             if len(starts) <= 1:
                 for start in starts:
-                    for part in _block_table(pool, corpus, start, start + block, weights, len(counts), most, threads):
+                    for part in _block_table(
+                        pool, corpus, start, start + block, weights, len(counts), max_cells, threads
+                    ):
                         result.add(part)
                 return result.cells()
             with _Store(target, len(counts), None) as blocks:
                 for start in starts:
-                    for part in _block_table(pool, corpus, start, start + block, weights, len(counts), most, threads):
+                    for part in _block_table(
+                        pool, corpus, start, start + block, weights, len(counts), max_cells, threads
+                    ):
                         blocks.add(part)
-                for part in _added_up(pool, blocks, len(counts), most, threads):
+                for part in _merge_blocks(pool, blocks, len(counts), max_cells, threads):
                     result.add(part)
             return result.cells()
     except OSError as error:
@@ -115,27 +120,27 @@ def _block_table(
     end: int,
     weights: Longs,
     vocab_size: int,
-    most: int,
+    max_cells: int,
     threads: int,
 ) -> Iterator[Part]:
-    """The table of what stands around the tokens start..end, some rows at a time."""
+    """The co-occurrences of the tokens start..end, some rows at a time."""
     end = min(end, corpus.words)
     text, first, last = _bordered(corpus, start, end, len(weights) - 1)
     starts, free = np.empty(vocab_size + 1, np.int64), np.empty(vocab_size, np.int64)
     order = np.empty(last - first, np.int32)
     order = order[: KERNELS.by_word(text, first, last, starts, free, order)]
     occurrences = np.diff(starts)
-    # No row has more cells than its words have neighbours, or than there are columns from the diagonal on.
+    # A row has at most as many cells as its word has neighbours, and as there are columns from the diagonal on.
     bound = np.minimum(occurrences * 2 * (len(weights) - 1), vocab_size - np.arange(vocab_size))
 
-    def rows(chosen: tuple[int, int]) -> Part:
-        columns, values = _empty(int(bound[chosen[0] : chosen[1]].sum()))
-        sizes = np.empty(chosen[1] - chosen[0], np.int64)
-        cells = KERNELS.gather(text, order, starts, *chosen, weights, columns, values, sizes, *_dense(vocab_size))
+    def rows(row_range: tuple[int, int]) -> Part:
+        columns, values = _empty(int(bound[row_range[0] : row_range[1]].sum()))
+        sizes = np.empty(row_range[1] - row_range[0], np.int64)
+        cells = KERNELS.gather(text, order, starts, *row_range, weights, columns, values, sizes, *_dense(vocab_size))
         return columns[:cells], values[:cells], sizes
 
     done = start
-    chunks = _chunks(bound, most)
+    chunks = _chunks(bound, max_cells)
     for (begin, stop), part in zip(chunks, _in_order(pool, rows, chunks, threads + 1), strict=True):
         done += int(occurrences[begin:stop].sum())
         events.emit("progress", label="pairs", done=done, total=corpus.words, unit="words")
@@ -143,8 +148,8 @@ def _block_table(
 
 
 def _bordered(corpus: Corpus, start: int, end: int, window: int) -> tuple[Ints, int, int]:
-    """The tokens start..end and a window more to both sides, -1 between sentences and at both ends; and where in it the
-    tokens begin and end."""
+    """The tokens start..end with a window on both sides, -1 between sentences and at both ends; the positions in it
+    where start..end begin and end."""
     low, high = max(0, start - window), min(corpus.words, end + window)
     inside = corpus.offsets[np.searchsorted(corpus.offsets, low, "right") : np.searchsorted(corpus.offsets, high)] - low
     borders = np.concatenate([[0], inside, [high - low]])
@@ -153,43 +158,45 @@ def _bordered(corpus: Corpus, start: int, end: int, window: int) -> tuple[Ints, 
     return text, first + int(np.searchsorted(borders, first, "right")), last + int(np.searchsorted(borders, last))
 
 
-def _added_up(pool: ThreadPoolExecutor, blocks: _Store, vocab_size: int, most: int, threads: int) -> Iterator[Part]:
-    """The rows of all blocks' tables added up, some at a time."""
+def _merge_blocks(
+    pool: ThreadPoolExecutor, blocks: _Store, vocab_size: int, max_cells: int, threads: int
+) -> Iterator[Part]:
+    """The sums of all blocks' rows, some rows at a time."""
     for file in blocks.files:
         file.flush()
     sizes = blocks.sizes()
     begins = np.concatenate([[0], np.cumsum(sizes.sum(1))])[:-1]
     bound = sizes.sum(0)
-    chunks = _chunks(bound, most)
+    chunks = _chunks(bound, max_cells)
 
-    def rows(chosen: tuple[int, int, Longs]) -> Part:
-        begin, stop, before = chosen
-        here = sizes[:, begin:stop]
-        taken = here.sum(1)
-        pieces = list(zip(before.tolist(), taken.tolist(), strict=True))
-        offsets = np.zeros((len(here), stop - begin + 1), np.int64)
-        np.cumsum(here, axis=1, out=offsets[:, 1:])
-        offsets += (np.cumsum(taken) - taken)[:, None]
-        out_columns, out_values = _empty(int(taken.sum()))
-        given = [np.concatenate([blocks.read(part, *piece) for piece in pieces]) for part in (0, 1)]
-        found = np.empty(stop - begin, np.int64)
-        cells = KERNELS.merge(offsets, *given, out_columns, out_values, found, *_dense(vocab_size))
-        return out_columns[:cells], out_values[:cells], found
+    def rows(request: tuple[int, int, Longs]) -> Part:
+        begin, stop, chunk_begins = request
+        chunk_sizes = sizes[:, begin:stop]
+        block_sizes = chunk_sizes.sum(1)
+        pieces = list(zip(chunk_begins.tolist(), block_sizes.tolist(), strict=True))
+        offsets = np.zeros((len(chunk_sizes), stop - begin + 1), np.int64)
+        np.cumsum(chunk_sizes, axis=1, out=offsets[:, 1:])
+        offsets += (np.cumsum(block_sizes) - block_sizes)[:, None]
+        out_columns, out_values = _empty(int(block_sizes.sum()))
+        in_arrays = [np.concatenate([blocks.read(part, *piece) for piece in pieces]) for part in (0, 1)]
+        row_sizes = np.empty(stop - begin, np.int64)
+        cells = KERNELS.merge(offsets, *in_arrays, out_columns, out_values, row_sizes, *_dense(vocab_size))
+        return out_columns[:cells], out_values[:cells], row_sizes
 
-    def asked() -> Iterator[tuple[int, int, Longs]]:
-        before = begins
+    def requests() -> Iterator[tuple[int, int, Longs]]:
+        chunk_begins = begins
         for begin, stop in chunks:
-            yield begin, stop, before
-            before = before + sizes[:, begin:stop].sum(1)
+            yield begin, stop, chunk_begins
+            chunk_begins = chunk_begins + sizes[:, begin:stop].sum(1)
 
-    for (_, stop), part in zip(chunks, _in_order(pool, rows, asked(), threads + 1), strict=True):
+    for (_, stop), part in zip(chunks, _in_order(pool, rows, requests(), threads + 1), strict=True):
         events.emit("progress", label="adding up", done=stop, total=vocab_size, unit="rows")
         yield part
 
 
 class _Store:
-    """Cells in nameless files beside the target: of blocks as whole numbers, or, told which number stands for 1, as the
-    result has them."""
+    """Cells in unnamed temporary files beside the target: integer sums of blocks (``one`` is None), or the float32
+    values of the result, sums divided by ``one``."""
 
     def __init__(self, target: Path, vocab_size: int, one: int | None) -> None:
         self.vocab_size, self.one = vocab_size, one
@@ -202,21 +209,21 @@ class _Store:
 
     def __exit__(self, *_: object) -> None:
         for file in self.files:
-            file.close()  # what is mapped keeps its bytes
+            file.close()  # an array mapped from it keeps its bytes
 
     def add(self, part: Part) -> None:
         columns, values, sizes = part
-        kept = values if self.one is None else values / self.one
+        stored = values if self.one is None else values / self.one
         self.files[0].write(columns.astype(self.types[0], copy=False).data)
-        self.files[1].write(kept.astype(self.types[1], copy=False).data)
+        self.files[1].write(stored.astype(self.types[1], copy=False).data)
         self.files[2].write(sizes.data)
 
     def sizes(self) -> Longs:
-        """How many cells each row has in each block, [K, V]."""
+        """The number of cells of each row in each block, [K, V]."""
         return _mapped(self.files[2], np.int64).reshape(-1, self.vocab_size)
 
     def read(self, part: int, begin: int, size: int) -> NDArray[Any]:
-        """Some of the columns (0) or values (1). Not mapped, so that what was read is not held."""
+        """Some of the columns (0) or values (1); read and not mapped, so that their pages do not stay in memory."""
         dtype = np.dtype(self.types[part])
         raw = os.pread(self.files[part].fileno(), size * dtype.itemsize, begin * dtype.itemsize)
         return np.frombuffer(raw, dtype)
@@ -229,8 +236,8 @@ class _Store:
 
 def _mapped(file: Any, dtype: Any) -> NDArray[Any]:
     file.flush()
-    found: NDArray[Any] = np.memmap(file, dtype, "r") if file.seek(0, 2) else np.zeros(0, dtype)
-    return found
+    array: NDArray[Any] = np.memmap(file, dtype, "r") if file.seek(0, 2) else np.zeros(0, dtype)
+    return array
 
 
 def _empty(cells: int) -> tuple[Ints, Longs]:
@@ -238,7 +245,7 @@ def _empty(cells: int) -> tuple[Ints, Longs]:
 
 
 def _dense(vocab_size: int) -> tuple[NDArray[Any], ...]:
-    """What a thread gathers a row in: sums, the touched columns, and a bit for each column and for each 64 of them."""
+    """The workspace in which a thread gathers a row: sums, touched columns, a bit per column and per 64 columns."""
     return (
         np.zeros(vocab_size, np.int64),
         np.empty(vocab_size + 1, np.int32),
@@ -247,21 +254,21 @@ def _dense(vocab_size: int) -> tuple[NDArray[Any], ...]:
     )
 
 
-def _chunks(bound: Longs, most: int) -> list[tuple[int, int]]:
-    """Rows in pieces of at most so many cells, or of one row."""
-    pieces, begin, held = [], 0, 0
+def _chunks(bound: Longs, max_cells: int) -> list[tuple[int, int]]:
+    """Ranges of rows with at most ``max_cells`` cells, or of one row."""
+    pieces, begin, total = [], 0, 0
     for row, cells in enumerate(bound.tolist()):
-        if row > begin and held + cells > most:
+        if row > begin and total + cells > max_cells:
             pieces.append((begin, row))
-            begin, held = row, 0
-        held += cells
+            begin, total = row, 0
+        total += cells
     return [*pieces, (begin, len(bound))]
 
 
 def _in_order(
     pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T] | Sequence[T], ahead: int
 ) -> Iterator[R]:
-    """``function`` of each item, in order; so many are at work or wait to be taken."""
+    """``function`` of each item, in order; at most ``ahead`` results are computed and not yet consumed."""
     pending: deque[Future[R]] = deque()
     for item in items:
         pending.append(pool.submit(function, item))

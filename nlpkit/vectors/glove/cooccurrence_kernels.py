@@ -1,10 +1,10 @@
-"""The inner loops of counting co-occurrences: sums of whole numbers, so that no order of adding can change one.
+"""The inner loops of counting co-occurrences: integer sums, which no order of adding can change.
 
-A row of the table is gathered in a dense array as wide as the vocabulary, which a processor's cache holds, so no
-hashing and no sorting of pairs is needed: for every place of a word in the text its neighbours are added up, and then
-the columns that were touched are read off in their order.
+A row of the table is gathered in a dense array as wide as the vocabulary, which fits in the CPU's cache, so no pairs
+are hashed or sorted: the neighbours of every occurrence of a word are added up, and then the touched columns are read
+off in ascending order.
 
-Shapes: V words, M places of a block of the text, N cells.
+Shapes: V words, M positions of a block of the text, N cells.
 """
 
 from __future__ import annotations
@@ -16,38 +16,38 @@ import numpy as np
 from nlpkit.machine.kernel import Bits, Ints, Longs, Longs2, helper, kernel
 from nlpkit.machine.simd import prefetch
 
-_AHEAD, _NEAR = 8, 8  # so many places before it is needed text is asked for, so many words before and behind
+_AHEAD, _NEAR = 8, 8  # prefetch the text this many occurrences ahead, this many words to both sides
 _ONE, _BITS, _TOP = np.uint64(1), np.uint64(63), np.uint64(58)
-# The place of a word's only bit: a de Bruijn sequence has every pattern of six bits once, so multiplying by the bit
-# brings one of them to the top that no other place brings there.
+# The index of the only set bit of a 64-bit word: a de Bruijn sequence holds every pattern of six bits once, so
+# multiplying it by the bit shifts a pattern to the top that belongs to this index alone.
 _SEQUENCE = np.uint64(0x03F79D71B4CB0A89)
-_PLACE = np.zeros(64, np.int64)
-for _place in range(64):
-    _PLACE[(0x03F79D71B4CB0A89 << _place & (2**64 - 1)) >> 58] = _place
+_BIT_INDEX = np.zeros(64, np.int64)
+for _bit in range(64):
+    _BIT_INDEX[(0x03F79D71B4CB0A89 << _bit & (2**64 - 1)) >> 58] = _bit
 
 
 @kernel
 def by_word(text: Ints, first: int, last: int, starts: Longs, free: Longs, order: Ints) -> int:
-    """The places of every word in text[first:last].
+    """The positions of every word in text[first:last].
 
-    ``order`` [M] has those of one word behind those of the other, ``starts`` [V + 1] where in it each word begins.
-    -1 in the text is a border between sentences, and no word. ``order`` has room for last - first, ``free`` for V.
-    Returns how many places there are.
+    Fills ``order`` [last - first or more] with the positions, word after word, and ``starts`` [V + 1] with the index in
+    it where each word begins. -1 in the text is a border between sentences, and no word. ``free`` [V] is workspace.
+    Returns the number of positions.
     """
     vocab_size = len(starts) - 1
     for word in range(vocab_size + 1):
         starts[word] = 0
-    for place in range(first, last):
-        if text[place] >= 0:
-            starts[text[place] + 1] += 1
+    for position in range(first, last):
+        if text[position] >= 0:
+            starts[text[position] + 1] += 1
     for word in range(vocab_size):
         starts[word + 1] += starts[word]
     for word in range(vocab_size):
         free[word] = starts[word]
-    for place in range(first, last):
-        word = text[place]
+    for position in range(first, last):
+        word = text[position]
         if word >= 0:
-            order[free[word]] = place
+            order[free[word]] = position
             free[word] += 1
     return int(starts[vocab_size])
 
@@ -68,45 +68,45 @@ def gather(
     marks: Bits,
     groups: Bits,
 ) -> int:
-    """Rows first..last of the table of one block, above the diagonal and on it.
+    """Rows first..last of the table of one block, from the diagonal on.
 
-    ``weights[d]`` is what a neighbour at distance d counts; borders (-1) end a window, and stand at both ends of the
-    text.
+    ``weights[d]`` is the weight of a neighbour at distance d; a border (-1) ends a window, and one is at both ends of
+    the text.
 
-    Writes the cells row by row, columns rising, and in ``sizes`` how many each row has. Returns how many there are.
-    ``sums``, ``marks`` and ``groups`` are zeros, and are left so.
+    Writes the cells row by row, columns ascending, and the number of cells of each row in ``sizes``. Returns the number
+    of all cells. ``sums``, ``marks`` and ``groups`` are zero before and after.
     """
     done = 0
     for row in range(first, last):
-        found = 0
+        n_touched = 0
         for number in range(starts[row], starts[row + 1]):
             if number + _AHEAD < len(order):
                 coming = np.intp(order[number + _AHEAD])
                 prefetch(text, coming - _NEAR)
                 prefetch(text, coming + _NEAR)
             for step in (-1, 1):
-                place = order[number]
+                position = order[number]
                 for distance in range(1, len(weights)):
-                    place += step
-                    column = text[place]
+                    position += step
+                    column = text[position]
                     if column < 0:
                         break
                     if column >= row:
                         before = sums[column]
-                        touched[found] = column  # stands if it is new, else the next one overwrites it
-                        found += before == 0
+                        touched[n_touched] = column  # counts if it is new, else the next column overwrites it
+                        n_touched += before == 0
                         sums[column] = before + weights[distance]
-        _emit(sums, touched, found, marks, groups, columns, values, done)
-        done += found
-        sizes[row - first] = found
+        _emit(sums, touched, n_touched, marks, groups, columns, values, done)
+        done += n_touched
+        sizes[row - first] = n_touched
     return done
 
 
 @kernel
 def merge(
     offsets: Longs2,
-    given_columns: Ints,
-    given_values: Longs,
+    in_columns: Ints,
+    in_values: Longs,
     columns: Ints,
     values: Longs,
     sizes: Longs,
@@ -115,34 +115,37 @@ def merge(
     marks: Bits,
     groups: Bits,
 ) -> int:
-    """Add up the same rows of several blocks; the cells of row i of block k begin at ``offsets[k, i]`` of those given.
+    """Add up the same rows of several blocks; the cells of row i of block k begin at ``offsets[k, i]`` of
+    ``in_columns``.
 
-    Writes the cells row by row, columns rising, and in ``sizes`` how many each row has. Returns how many there are.
-    ``sums``, ``marks`` and ``groups`` are zeros, and are left so.
+    Writes the cells row by row, columns ascending, and the number of cells of each row in ``sizes``. Returns the number
+    of all cells. ``sums``, ``marks`` and ``groups`` are zero before and after.
     """
     blocks, rows = offsets.shape[0], offsets.shape[1] - 1
     done = 0
     for row in range(rows):
-        found = 0
+        n_touched = 0
         for block in range(blocks):
             for cell in range(offsets[block, row], offsets[block, row + 1]):
-                column = given_columns[cell]
-                touched[found] = column
-                found += sums[column] == 0
-                sums[column] += given_values[cell]
-        _emit(sums, touched, found, marks, groups, columns, values, done)
-        done += found
-        sizes[row] = found
+                column = in_columns[cell]
+                touched[n_touched] = column
+                n_touched += sums[column] == 0
+                sums[column] += in_values[cell]
+        _emit(sums, touched, n_touched, marks, groups, columns, values, done)
+        done += n_touched
+        sizes[row] = n_touched
     return done
 
 
 @helper
-def _emit(sums: Any, touched: Any, found: int, marks: Any, groups: Any, columns: Any, values: Any, begin: int) -> None:
-    """Write the touched columns in their order with their sums, and make sums, marks and groups zero again.
+def _emit(
+    sums: Any, touched: Any, n_touched: int, marks: Any, groups: Any, columns: Any, values: Any, begin: int
+) -> None:
+    """Write the touched columns in ascending order with their sums, and zero sums, marks and groups again.
 
-    A bit of ``marks`` is a column, a bit of ``groups`` a word of marks that is not zero.
+    A bit of ``marks`` is a column, a bit of ``groups`` is a 64-bit word of ``marks`` that is not zero.
     """
-    for number in range(found):
+    for number in range(n_touched):
         column = touched[number]
         marks[column >> 6] |= _ONE << (np.uint64(column) & _BITS)
         groups[column >> 12] |= _ONE << (np.uint64(column >> 6) & _BITS)
@@ -152,13 +155,13 @@ def _emit(sums: Any, touched: Any, found: int, marks: Any, groups: Any, columns:
         while words:
             lowest = words & (~words + _ONE)
             words ^= lowest
-            word = group * 64 + _PLACE[np.int64(lowest * _SEQUENCE >> _TOP)]
+            word = group * 64 + _BIT_INDEX[np.int64(lowest * _SEQUENCE >> _TOP)]
             bits = marks[word]
             marks[word] = 0
             while bits:
                 lowest = bits & (~bits + _ONE)
                 bits ^= lowest
-                column = word * 64 + _PLACE[np.int64(lowest * _SEQUENCE >> _TOP)]
+                column = word * 64 + _BIT_INDEX[np.int64(lowest * _SEQUENCE >> _TOP)]
                 columns[begin] = column
                 values[begin] = sums[column]
                 sums[column] = 0

@@ -1,12 +1,13 @@
-"""GloVe: vectors whose products are the logarithms of counts (Pennington et al. 2014).
+"""GloVe: vectors whose dot products are the logarithms of counts (Pennington et al. 2014).
 
-Why it is the same on any number of threads: rows and columns of the table are cut in stripes
+Why the result is the same on any number of threads: rows and columns of the table are cut in stripes
 (`nlpkit.vectors.glove.glove_cells`). An epoch has as many rounds as there are stripes; in a round every stripe of words
-meets another stripe of contexts, so its blocks share no row of any matrix, and threads may learn them at the same time
-in any order: each block reads and writes what no other one does (Gemulla et al. 2011, "Large-scale matrix factorization
-with distributed stochastic gradient descent", section 4). Which stripes meet in which round is drawn from the seed.
+is paired with another stripe of contexts, so its blocks have no row of any matrix in common, and threads may train on
+them at the same time in any order: each block reads and writes rows that no other block does (Gemulla et al. 2011,
+"Large-scale matrix factorization with distributed stochastic gradient descent", section 4). The pairs of each round are
+drawn from the seed.
 
-Shapes: V words, D width, W the width filled up to a multiple of eight.
+Shapes: V words, D width, W the width padded to a multiple of eight.
 """
 
 from __future__ import annotations
@@ -34,39 +35,40 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def rounds(seed: Address, epoch: int) -> list[list[tuple[int, int]]]:
-    """Which stripes of words and contexts meet in each round of an epoch; every two meet once."""
+    """The pairs of stripes, words and contexts, of each round of an epoch; an epoch has every pair once."""
     rng = seed.at("epoch", epoch).generator()
     contexts, shifts = rng.permutation(STRIPES).tolist(), rng.permutation(STRIPES).tolist()
     return [[(words, contexts[(words + shift) % STRIPES]) for words in range(STRIPES)] for shift in shifts]
 
 
 class Learner:
-    """The matrices of a run, and what is done to them.
+    """The parameters of a run and their training.
 
-    ``state`` holds ``words`` and ``contexts`` [V, 2, W] (numbers, and their sums of squares), ``word_bias`` and
-    ``context_bias`` [V, 2], rows in the blocks' order; and ``losses`` [STRIPES, STRIPES] of this epoch's blocks.
+    ``state`` holds ``words`` and ``contexts`` [V, 2, W] (parameters, and sums of squared gradients), ``word_bias`` and
+    ``context_bias`` [V, 2], rows in the order of `Blocks.row_of_word`; and ``losses`` [STRIPES, STRIPES] of this
+    epoch's blocks.
     """
 
     def __init__(self, blocks: Blocks, dim: int, lr: float, seed: Address) -> None:
         self.blocks, self.dim, self.lr, self.seed = blocks, dim, np.float32(lr), seed
         self.width = -(-dim // LANES) * LANES
-        vocab_size = len(blocks.places)
+        vocab_size = len(blocks.row_of_word)
         self.state: Arrays = {"losses": np.zeros((STRIPES, STRIPES))}
         for side, bias in (("words", "word_bias"), ("contexts", "context_bias")):
             drawn = seed.at(side).generator().random((vocab_size, dim), np.float32)
             matrix = np.zeros((vocab_size, 2, self.width), np.float32)
-            matrix[blocks.places, 0, :dim] = (drawn - np.float32(0.5)) / np.float32(dim)
-            matrix[:, 1] = 1  # where the sums of squares begin
+            matrix[blocks.row_of_word, 0, :dim] = (drawn - np.float32(0.5)) / np.float32(dim)
+            matrix[:, 1] = 1  # the initial sum of squared gradients
             self.state[side] = matrix
             self.state[bias] = np.tile(np.array([0, 1], np.float32), (vocab_size, 1))
 
-    def learn(self, meeting: list[tuple[int, int]], threads: int, pool: ThreadPoolExecutor) -> None:
-        """One round: each thread takes a block when it has done one, the largest first."""
+    def learn(self, pairs: list[tuple[int, int]], threads: int, pool: ThreadPoolExecutor) -> None:
+        """One round: an idle thread takes the next block, the largest first."""
         flat = {name: array.reshape(-1) for name, array in self.state.items()}
         words = flat["words"], flat["word_bias"]
         contexts = flat["contexts"], flat["context_bias"]
-        blocks = {pair: self.blocks.block(*sorted(pair)) for pair in meeting}
-        waiting = deque(sorted(meeting, key=lambda pair: -len(blocks[pair])))
+        blocks = {pair: self.blocks.block(*sorted(pair)) for pair in pairs}
+        waiting = deque(sorted(pairs, key=lambda pair: -len(blocks[pair])))
 
         def work() -> None:
             while waiting:
@@ -84,30 +86,30 @@ class Learner:
                 done.result()
 
     def loss(self, epoch: int) -> float:
-        """The mean loss of this epoch's steps, summed in one order. Errors: RunError when it is not finite."""
+        """The mean loss of this epoch's steps, summed in a fixed order. Errors: RunError when it is not finite."""
         value = math.fsum(self.state["losses"].flat) / self.blocks.visits
         if not math.isfinite(value):
             raise RunError(f"the vectors are not finite after epoch {epoch}", hint="a smaller --lr")
         return value
 
     def vectors(self) -> Arrays:
-        """What the file holds, in the order of the words. Errors: RunError when a number is not finite."""
-        places = self.blocks.places
-        words, contexts = (self.state[side][places, 0, : self.dim] for side in ("words", "contexts"))
-        found = {
+        """The tensors of the file, rows in the order of the words. Errors: RunError when a number is not finite."""
+        rows = self.blocks.row_of_word
+        words, contexts = (self.state[side][rows, 0, : self.dim] for side in ("words", "contexts"))
+        tensors = {
             "vectors": words + contexts,
             "context": contexts,
-            "bias": self.state["word_bias"][places, 0],
-            "context_bias": self.state["context_bias"][places, 0],
+            "bias": self.state["word_bias"][rows, 0],
+            "context_bias": self.state["context_bias"][rows, 0],
         }
-        if not all(np.isfinite(array).all() for array in found.values()):
+        if not all(np.isfinite(array).all() for array in tensors.values()):
             raise RunError("the vectors are not finite", hint="a smaller --lr")
-        return found
+        return tensors
 
 
 def learn_all(learner: Learner, run: Run, epochs: int, save_every: int | None, threads: int) -> float | None:
-    """All epochs, from the start or from where an unfinished run was saved; returns the last one's loss."""
-    position = {"epoch": 1, "round": 0}  # what comes next
+    """All epochs, from the start or from the saved state of an unfinished run; returns the loss of the last."""
+    position = {"epoch": 1, "round": 0}  # the next round to train
     loss: float | None = None
     if saved := resume.load(run):
         state, config = saved
@@ -121,11 +123,11 @@ def learn_all(learner: Learner, run: Run, epochs: int, save_every: int | None, t
         while (epoch := position["epoch"]) <= epochs:
             learner.learn(rounds(learner.seed, epoch)[position["round"]], threads, pool)
             position = {"epoch": epoch, "round": position["round"] + 1}
-            share = (epoch - 1 + position["round"] / STRIPES) / epochs
+            fraction = (epoch - 1 + position["round"] / STRIPES) / epochs
             events.emit(
                 "progress",
                 label=f"epoch {epoch}/{epochs}",
-                done=round(share * visits * epochs),
+                done=round(fraction * visits * epochs),
                 total=visits * epochs,
                 unit="steps",
             )
