@@ -74,7 +74,7 @@ def test_pairs_are_joined_as_the_paper_says(tmp_path_factory, sentences, discoun
         expected = by_hand(expected, discount, threshold)
     with pytest.MonkeyPatch.context() as patch:
         if small:  # a table of two pairs: the text is gone through again and again
-            patch.setattr(phrases, "_MOST", 4)
+            patch.setattr(phrases, "_MAX_SLOTS", 4)
         options = {"passes": passes, "discount": discount, "threshold": threshold}
         assert joined(sentences, folder, **options) == expected
     assert list(folder.iterdir()) == []
@@ -118,7 +118,7 @@ def test_the_pairs_are_gensims(tmp_path, discount, threshold):
 def test_large_tables_are_halved_and_lose_nothing(tmp_path, monkeypatch):
     sentences = language(words=1000)
     whole = joined(sentences, tmp_path, discount=1, threshold=0.5)
-    monkeypatch.setattr(phrases, "_MOST", 64)
+    monkeypatch.setattr(phrases, "_MAX_SLOTS", 64)
     calls = []
     real = phrases._count
 

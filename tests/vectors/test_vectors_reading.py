@@ -163,9 +163,9 @@ def test_other_text_of_another_kind_is_refused(made, tmp_path):
     train_tokenizer([made / "a.txt"], tmp_path / "other.safetensors", kind="char", vocab_size=30)
     tokens([made / "a.txt"], tmp_path / "c.safetensors", tokenizer=tmp_path / "other.safetensors")
     for corpus, dev, message in (
-        (made / "a.txt", made / "b.safetensors", "is not of the corpus' kind"),
-        (made / "a.safetensors", made / "b.txt", "is not of the corpus' kind"),
-        (made / "a.safetensors", tmp_path / "c.safetensors", "is of another tokenizer"),
+        (made / "a.txt", made / "b.safetensors", "differs in kind from the corpus"),
+        (made / "a.safetensors", made / "b.txt", "differs in kind from the corpus"),
+        (made / "a.safetensors", tmp_path / "c.safetensors", "has another tokenizer"),
         (made / "b.txt", tmp_path / "none.txt", "0 of its words are in the vocabulary"),
     ):
         run = start(tmp_path / "vec", [corpus], [dev])

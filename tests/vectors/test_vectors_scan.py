@@ -58,7 +58,7 @@ def test_words_are_those_of_the_rule(batches, lowercase):
 def test_small_tables_grow_and_forget_without_being_seen(batches, lowercase, most):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scan.table, "__defaults__", (1, 1))
-        patch.setattr(words, "MOST", most)
+        patch.setattr(words, "MAX_BYTES", most)
         check(batches, lowercase)
 
 
@@ -69,7 +69,7 @@ def test_threads_number_words_as_one_does(batches, lowercase, own):
     whole, rule = Words(lowercase=lowercase), Rule(lowercase=lowercase)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scan.table, "__defaults__", (1, 1))
-        patch.setattr(words, "OWN", own)
+        patch.setattr(words, "MAX_LOCAL_WORDS", own)
         threads = [whole.apart(), whole.apart()]
         for number, batch in enumerate(batches * 2):
             ids, lengths = threads[number % 2]("".join(f"{sentence}\n" for sentence in batch).encode())

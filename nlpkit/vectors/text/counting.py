@@ -1,10 +1,11 @@
-"""One pass over a corpus: words are counted and their ids put on disk, in memory that grows with the vocabulary only.
+"""One pass over a corpus: words are counted and their ids written to disk, in memory that depends on the
+vocabulary only.
 
-The pass numbers words as it meets them; of several threads that is in one order or another. When all are counted the
-frequent ones get their final ids, most frequent first and equals in the order of their code points, and the ids on disk
-are rewritten without the rest.
+The pass numbers words as they occur; with several threads this order varies. When all are counted the frequent words
+get their final ids, by descending count and then by code points, and the ids on disk are rewritten without the other
+words.
 
-Shapes: U words met, V words kept.
+Shapes: U different words of the corpus, V words of the vocabulary.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ from nlpkit.base.errors import UserError
 from nlpkit.vectors.base import Corpus, Ids
 from nlpkit.vectors.text import scan
 
-_SENTENCES = 1 << 16  # whose lengths are read together
-_IDS = 1 << 20  # of a block, as far as its sentences allow
+_SENTENCES = 1 << 16  # sentences whose lengths are read together
+_IDS = 1 << 20  # ids of a block, cut at the end of a sentence
 
-# The ids of sentences, one behind the other, and how many each has.
+# Sentences: their ids, one sentence behind the other, and the length of each.
 Split = tuple[Ids, NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words that get vectors, most frequent first, with their counts [V]; how many words the corpus has in all."""
+    """The words that get vectors, most frequent first, their counts [V], and the number of words of the corpus."""
 
     words: list[str]
     counts: NDArray[np.int64]
@@ -42,26 +43,26 @@ class Vocabulary:
 
 
 class Spool:
-    """Sentences as ids in two nameless files beside ``target``: nothing of them is left behind, however the run ends.
+    """Sentences as ids in two unnamed temporary files beside ``target``: nothing is left behind, however the run ends.
 
     Errors: those of `nlpkit.artifact.atomic.cannot_write`, with the name of the target, as the files have none.
     """
 
     def __init__(self, target: Path) -> None:
         self.target = target
-        with _naming(target):
+        with _named_errors(target):
             self.ids: Any = tempfile.TemporaryFile(dir=target.parent)  # noqa: SIM115 - lives as long as its map
             self.lengths: Any = tempfile.TemporaryFile(dir=target.parent)  # noqa: SIM115
 
     def add(self, ids: Ids, lengths: NDArray[np.int64]) -> None:
-        """Append sentences: their ids one behind the other, and how many each has."""
-        with _naming(self.target):
+        """Append sentences: their ids one behind the other, and the length of each."""
+        with _named_errors(self.target):
             self.ids.write(ids.astype(np.int32, copy=False).data)
             self.lengths.write(lengths.astype(np.int64, copy=False).data)
 
     def blocks(self) -> Iterator[Split]:
-        """The sentences again, many at a time."""
-        with _naming(self.target):
+        """The sentences, in blocks."""
+        with _named_errors(self.target):
             self.ids.seek(0)
             for sizes in self._sizes():
                 for lengths in parts(sizes):
@@ -69,10 +70,10 @@ class Spool:
 
     def corpus(self) -> Corpus:
         """The sentences as arrays, memory-mapped. Closes this spool."""
-        with _naming(self.target):
-            found = Corpus(self._mapped(np.int32, self.ids), self._offsets())
+        with _named_errors(self.target):
+            result = Corpus(self._mapped(np.int32, self.ids), self._offsets())
             self.close()
-        return found
+        return result
 
     def _sizes(self) -> Iterator[NDArray[np.int64]]:
         self.lengths.seek(0)
@@ -80,7 +81,7 @@ class Spool:
             yield np.frombuffer(raw, np.int64)
 
     def _offsets(self) -> NDArray[np.int64]:
-        """Where each sentence begins, on disk too."""
+        """The offset of each sentence, memory-mapped as well."""
         with tempfile.TemporaryFile(dir=self.target.parent) as file:
             file.write(np.zeros(1, np.int64).data)
             total = 0
@@ -93,8 +94,8 @@ class Spool:
     def _mapped(dtype: Any, file: BinaryIO) -> NDArray[Any]:
         """A file as an array; the map keeps its bytes when the file is closed."""
         file.flush()
-        found: NDArray[Any] = np.memmap(file, dtype, "r") if file.seek(0, 2) else np.zeros(0, dtype)
-        return found
+        array: NDArray[Any] = np.memmap(file, dtype, "r") if file.seek(0, 2) else np.zeros(0, dtype)
+        return array
 
     def close(self) -> None:
         self.ids.close()
@@ -102,7 +103,7 @@ class Spool:
 
 
 @contextmanager
-def _naming(target: Path) -> Iterator[None]:
+def _named_errors(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -110,12 +111,12 @@ def _naming(target: Path) -> Iterator[None]:
 
 
 def parts(lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """The lengths of sentences, cut where about a million ids have gone by, so that a block of them is never large."""
+    """The lengths of sentences, split about every million ids, so that no block is large."""
     return np.split(lengths, np.flatnonzero(np.diff(np.cumsum(lengths) // _IDS)) + 1)
 
 
 def count(blocks: Iterable[Split], spool: Spool | None, label: str) -> NDArray[np.int64]:
-    """Count each word [U], and put the ids in the spool, if there is one."""
+    """The count of each word [U]; appends the ids to the spool, if there is one."""
     counts: NDArray[np.int64] = np.zeros(1 << 12, np.int64)
     done = 0
     for ids, lengths in blocks:
@@ -131,35 +132,36 @@ def count(blocks: Iterable[Split], spool: Spool | None, label: str) -> NDArray[n
     return np.asarray(counts)
 
 
-def only(ids: Ids, lengths: NDArray[np.int64], kept: NDArray[np.bool_]) -> Split:
-    """Sentences without the words that are not ``kept``, [N]."""
-    before = np.concatenate([[0], np.cumsum(kept)])  # how many are kept of the first n words
+def only(ids: Ids, lengths: NDArray[np.int64], mask: NDArray[np.bool_]) -> Split:
+    """The sentences with only the words that ``mask`` [N] selects."""
+    before = np.concatenate([[0], np.cumsum(mask)])  # [N + 1], how many of the first n words the mask selects
     ends = np.cumsum(lengths)
-    return ids[kept], before[ends] - before[ends - lengths]
+    return ids[mask], before[ends] - before[ends - lengths]
 
 
 def rewritten(blocks: Iterable[Split], final: Ids, target: Path) -> Corpus:
-    """The corpus under final ids, [U] -> the new id or -1 for a word that is left out, with no empty sentence."""
-    kept = Spool(target)
+    """The corpus under its final ids: ``final`` [U] is the new id, or -1 for a word to leave out. No
+    sentence is empty."""
+    spool = Spool(target)
     for old, sizes in blocks:
         new, lengths = np.empty_like(old), np.empty_like(sizes)
         sentences = scan.KERNELS.renumber(old, sizes, final, new, lengths)
         lengths = lengths[:sentences]
-        kept.add(new[: lengths.sum()], lengths)
-    return kept.corpus()
+        spool.add(new[: lengths.sum()], lengths)
+    return spool.corpus()
 
 
 def choose_words(
     names: Sequence[str], counts: NDArray[np.int64], *, min_count: int, vocab_size: int | None
 ) -> tuple[Vocabulary, Ids]:
-    """The vocabulary, and for each word met [U] its final id or -1.
+    """The vocabulary, and the final id of each word [U], -1 for those outside.
 
-    Errors: fewer than two words frequent enough is a UserError that says how frequent words are.
+    Errors: a UserError with the largest count, when fewer than two words are frequent enough.
     """
     frequent = np.flatnonzero(counts[: len(names)] >= max(1, min_count)).tolist()
     frequent.sort(key=names.__getitem__)
     order = np.argsort(-counts[frequent], kind="stable")[:vocab_size].tolist()
-    chosen = [frequent[place] for place in order]
+    chosen = [frequent[index] for index in order]
     total = int(counts.sum())
     if len(chosen) < 2:
         most = int(counts.max(initial=0))

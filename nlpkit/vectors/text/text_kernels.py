@@ -1,6 +1,6 @@
 """Loops over text: words of bytes numbered in a table (`nlpkit.vectors.text.scan`), n-grams of words, pairs of words.
 
-What runs for every word is compiled into its caller and takes a table's arrays one by one.
+Functions that run for every word are inlined and take the arrays of a table one by one.
 """
 
 from __future__ import annotations
@@ -18,42 +18,42 @@ _LOW = (1 << 32) - 1
 
 
 @helper
-def _place(strings: Table) -> None:
-    """Give a slot to the strings that have none."""
+def _assign_slots(strings: Table) -> None:
+    """Enter the strings that are not in the slots yet."""
     slots, hashes, used = strings.slots, strings.hashes, strings.used
     mask = len(slots) - 1
     for number in range(used[1], used[0]):
-        place = hashes[number] & mask
-        while slots[place]:
-            place = (place + 1) & mask
-        slots[place] = (hashes[number] & ~_LOW) | (number + 1)
+        slot = hashes[number] & mask
+        while slots[slot]:
+            slot = (slot + 1) & mask
+        slots[slot] = (hashes[number] & ~_LOW) | (number + 1)
     used[1] = used[0]
 
 
 @inlined
 def _number(slots: Longs, hashes: Longs, begins: Longs, arena: Bytes, used: Longs, size: int, hashed: Any) -> Any:
-    """The number of the string of ``size`` bytes behind the last one in the arena; it stays there if it is new."""
+    """The number of the string of ``size`` bytes behind the last one in the arena; a new one is added to the table."""
     mask = len(slots) - 1
     new = item(used, 0)
     begin = item(begins, new)
-    place = hashed & mask
-    slot = item(slots, place)
+    index = hashed & mask
+    slot = item(slots, index)
     while slot:
         if (slot ^ hashed) >> 32 == 0:
-            found = (slot & _LOW) - 1
-            first = item(begins, found)
-            if item(begins, found + 1) - first == size + 1:
+            candidate = (slot & _LOW) - 1
+            first = item(begins, candidate)
+            if item(begins, candidate + 1) - first == size + 1:
                 same = 0
                 while same + 8 <= size and eight(arena, first + same) == eight(arena, begin + same):
                     same += 8
                 rest = size - same
-                if rest < 8:  # the last bytes, moved up so far that those behind them fall off
+                if rest < 8:  # the last bytes, shifted left so that the bytes behind them drop out
                     apart = eight(arena, first + same) ^ eight(arena, begin + same)
                     if rest == 0 or apart << np.uint64(64 - 8 * rest) == 0:
-                        return found
-        place = (place + 1) & mask
-        slot = item(slots, place)
-    slots[place] = (hashed & ~_LOW) | (new + 1)
+                        return candidate
+        index = (index + 1) & mask
+        slot = item(slots, index)
+    slots[index] = (hashed & ~_LOW) | (new + 1)
     hashes[new] = hashed
     arena[begin + size] = 10
     begins[new + 1] = begin + size + 1
@@ -64,7 +64,7 @@ def _number(slots: Longs, hashes: Longs, begins: Longs, arena: Bytes, used: Long
 @inlined
 def _words(
     source: Bytes,
-    place: Any,
+    position: Any,
     stop: Any,
     kinds: Bytes,
     slots: Longs,
@@ -73,47 +73,47 @@ def _words(
     arena: Bytes,
     used: Longs,
     ids: Ints,
-    found: Any,
+    n_ids: Any,
 ) -> Any:
-    """Put the numbers of a chunk's words behind the ``found`` ids; how many there are then, -1 if the table is full."""
-    while place < stop:
+    """Append the numbers of a chunk's words to the ``n_ids`` ids; returns the new count, -1 if the table is full."""
+    while position < stop:
         begin = begins[used[0]]
-        if used[0] == len(hashes) or begin + stop - place + SLACK >= len(arena):
+        if used[0] == len(hashes) or begin + stop - position + SLACK >= len(arena):
             return -1
         hashed: Any = _BASIS
         size = 0
-        letter = kinds[source[place]]
-        while letter > OTHER:  # the white space behind a chunk is the last
+        letter = kinds[source[position]]
+        while letter > OTHER:  # ends at the white space behind the chunk at the latest
             arena[begin + size] = letter
             hashed = (hashed ^ np.int64(letter)) * _PRIME
             size += 1
-            letter = kinds[source[place + size]]
-        place += size + 1
+            letter = kinds[source[position + size]]
+        position += size + 1
         if size:
-            ids[found] = _number(slots, hashes, begins, arena, used, size, hashed)
-            found += 1
-    return found
+            ids[n_ids] = _number(slots, hashes, begins, arena, used, size, hashed)
+            n_ids += 1
+    return n_ids
 
 
 @helper
-def _chunk(source: Bytes, place: Any, stop: Any, others: Table) -> Any:
+def _chunk(source: Bytes, start: Any, stop: Any, others: Table) -> Any:
     """The number of a chunk; -1: the table is full."""
     begin = others.begins[others.used[0]]
-    size = stop - place
+    size = stop - start
     if others.used[0] == len(others.hashes) or begin + size + SLACK >= len(others.arena):
         return -1
     hashed: Any = _BASIS
     for offset in range(size):
-        byte = source[place + offset]
+        byte = source[start + offset]
         others.arena[begin + offset] = byte
         hashed = (hashed ^ np.int64(byte)) * _PRIME
     return _number(others.slots, others.hashes, others.begins, others.arena, others.used, size, hashed)
 
 
 @inlined
-def _end(text: Bytes, place: Any, kinds: Bytes) -> tuple[Any, Any]:
-    """Where the chunk that begins here ends, here if none does; and whether its words are Python's to say."""
-    stop, other = place, False
+def _end(text: Bytes, start: Any, kinds: Bytes) -> tuple[Any, Any]:
+    """The end of the chunk that begins at ``start`` (``start`` if none does), and whether Python has to split it."""
+    stop, other = start, False
     kind = kinds[text[stop]]
     while kind > LINE:
         other |= kind == OTHER
@@ -134,101 +134,111 @@ def scan(
     ids: Ints,
     lengths: Longs,
 ) -> int:
-    """Number the words of ``text``, which ends with a line end, from where ``at`` says on. Returns why it came back.
+    """Number the words of ``text``, which ends with a line end, from position ``at[0]`` on. Returns why it stopped.
 
-    ``kinds`` [2, 256] is what a byte is in the text, and in what Python spelled. The words of the chunk that ``others``
-    numbers k, a space between them, are ``spelled[ends[k] : ends[k + 1]]``. ``ids`` and ``lengths`` are filled: the
-    words' numbers, and how many each line has. ``at`` is the next byte, how many ids and lines there are, how many ids
-    before this line, and for how many bytes a table had no room.
+    ``kinds`` [2, 256] are the kinds of bytes in the text, and in chunks split by Python. The words of chunk k of
+    ``others``, joined by spaces, are ``spelled[ends[k] : ends[k + 1]]``. Fills ``ids``, the numbers of the words, and
+    ``lengths``, the number of words of each line. ``at`` holds the next position, the numbers of ids and of lines so
+    far, the number of ids before this line, and the bytes that did not fit in a full table.
     """
-    _place(words)
-    _place(others)
+    _assign_slots(words)
+    _assign_slots(others)
     slots, hashes, begins, arena, used = words
-    plain, said = kinds[0], kinds[1]
-    place, found, line, before = at[0], at[1], at[2], at[3]
+    text_kinds, spelled_kinds = kinds[0], kinds[1]
+    position, n_ids, line, before = at[0], at[1], at[2], at[3]
     status = DONE
-    while place < len(text):
-        # Most chunks are a short word. Whether it is one is seen behind it, when it stands in the arena already.
+    while position < len(text):
+        # Most chunks are one short word: it is copied to the arena at once, and the byte behind it decides.
         new = item(used, 0)
         begin = item(begins, new)
         if new < len(hashes) and begin + SHORT + SLACK < len(arena):
             hashed: Any = _BASIS
             size = 0
-            letter = item(plain, item(text, place))
+            letter = item(text_kinds, item(text, position))
             while letter > OTHER and size < SHORT:
                 put(arena, begin + size, letter)
                 hashed = (hashed ^ np.int64(letter)) * _PRIME
                 size += 1
-                letter = item(plain, item(text, place + size))
+                letter = item(text_kinds, item(text, position + size))
             if size and letter <= LINE:
-                put(ids, found, np.int32(_number(slots, hashes, begins, arena, used, size, hashed)))
-                place, found = place + size, found + 1
+                put(ids, n_ids, np.int32(_number(slots, hashes, begins, arena, used, size, hashed)))
+                position, n_ids = position + size, n_ids + 1
                 if letter == LINE:
-                    put(lengths, line, np.int64(found - before))
-                    line, before = line + 1, found
-                place += 1
+                    put(lengths, line, np.int64(n_ids - before))
+                    line, before = line + 1, n_ids
+                position += 1
                 continue
-        stop, other = _end(text, place, plain)
-        if stop == place:
-            if plain[text[place]] == LINE:
-                lengths[line] = found - before
-                line, before = line + 1, found
-            place += 1
+        stop, other = _end(text, position, text_kinds)
+        if stop == position:
+            if text_kinds[text[position]] == LINE:
+                lengths[line] = n_ids - before
+                line, before = line + 1, n_ids
+            position += 1
             continue
-        size, after = stop - place, -1
+        size, after = stop - position, -1
         if not other:
-            after = _words(text, place, stop, plain, slots, hashes, begins, arena, used, ids, found)
+            after = _words(text, position, stop, text_kinds, slots, hashes, begins, arena, used, ids, n_ids)
         else:
-            number = _chunk(text, place, stop, others)
+            number = _chunk(text, position, stop, others)
             if number >= len(ends) - 1:
                 status = UNKNOWN
                 break
             if number >= 0:
                 size = ends[number + 1] - ends[number]
                 after = _words(
-                    spelled, ends[number], ends[number + 1], said, slots, hashes, begins, arena, used, ids, found
+                    spelled,
+                    ends[number],
+                    ends[number + 1],
+                    spelled_kinds,
+                    slots,
+                    hashes,
+                    begins,
+                    arena,
+                    used,
+                    ids,
+                    n_ids,
                 )
         if after < 0:
             at[4] = size
             status = FULL
             break
-        place, found = stop, after
-    at[0], at[1], at[2], at[3] = place, found, line, before
+        position, n_ids = stop, after
+    at[0], at[1], at[2], at[3] = position, n_ids, line, before
     return status
 
 
 @kernel
-def collect(text: Bytes, place: int, kinds: Bytes, others: Table) -> int:
-    """Number the chunks from ``place`` on whose words are Python's to say; for how many bytes there was no room."""
-    _place(others)
-    while place < len(text):
-        stop, other = _end(text, place, kinds)
-        if other and _chunk(text, place, stop, others) < 0:
-            return int(stop - place)
-        place = max(stop, place + 1)
+def collect(text: Bytes, position: int, kinds: Bytes, others: Table) -> int:
+    """Number the chunks from ``position`` on that Python has to split; returns the bytes that did not fit, or 0."""
+    _assign_slots(others)
+    while position < len(text):
+        stop, other = _end(text, position, kinds)
+        if other and _chunk(text, position, stop, others) < 0:
+            return int(stop - position)
+        position = max(stop, position + 1)
     return 0
 
 
 @kernel
 def tally(ids: Ints, counts: Longs) -> int:
     """Add 1 to the count of each id."""
-    for place in range(len(ids)):
-        counts[ids[place]] += 1
+    for index in range(len(ids)):
+        counts[ids[index]] += 1
     return 0
 
 
 @kernel
 def renumber(ids: Ints, lengths: Longs, final: Ints, new: Ints, sizes: Longs) -> int:
-    """Sentences under other ids, ``final`` [U], without the words whose id is -1. Fills ``new`` and ``sizes``, how many
-    words each sentence has that has any; returns how many sentences these are."""
-    place, size, sentences = 0, 0, 0
+    """Map ids to ``final`` [U] and drop the words that map to -1. Fills ``new`` and ``sizes``, the lengths of the
+    sentences that are not empty; returns the number of these sentences."""
+    position, size, sentences = 0, 0, 0
     for sentence in range(len(lengths)):
-        end, before = place + lengths[sentence], size
-        while place < end:
-            word = final[ids[place]]
+        end, before = position + lengths[sentence], size
+        while position < end:
+            word = final[ids[position]]
             new[size] = word
             size += word >= 0
-            place += 1
+            position += 1
         if size > before:
             sizes[sentences] = size - before
             sentences += 1
@@ -236,36 +246,38 @@ def renumber(ids: Ints, lengths: Longs, final: Ints, new: Ints, sizes: Longs) ->
 
 
 @kernel
-def ngrams(text: Bytes, least: int, most: int, buckets: int, found: Longs) -> int:
-    """The numbers of a word's n-grams (`nlpkit.vectors.text.subwords`) in ``found``, which has room for all that there
-    can be; returns how many there are."""
+def ngrams(text: Bytes, shortest: int, longest: int, buckets: int, numbers: Longs) -> int:
+    """Write the bucket numbers of a word's n-grams (`nlpkit.vectors.text.subwords`) to ``numbers``, which is large
+    enough for all; returns their count."""
     count = 0
     for start in range(len(text)):
-        if text[start] & 0xC0 == 0x80:  # not where a character begins
+        if text[start] & 0xC0 == 0x80:  # a continuation byte of UTF-8
             continue
-        code, length, place = np.uint32(2166136261), 0, start
-        while place < len(text) and length < most:
-            code = np.uint32((code ^ np.uint32(np.int8(text[place]))) * np.uint32(16777619))  # FNV-1a on signed bytes
-            place += 1
-            while place < len(text) and text[place] & 0xC0 == 0x80:
-                code = np.uint32((code ^ np.uint32(np.int8(text[place]))) * np.uint32(16777619))
-                place += 1
+        code, length, position = np.uint32(2166136261), 0, start
+        while position < len(text) and length < longest:
+            # FNV-1a on signed bytes
+            code = np.uint32((code ^ np.uint32(np.int8(text[position]))) * np.uint32(16777619))
+            position += 1
+            while position < len(text) and text[position] & 0xC0 == 0x80:
+                code = np.uint32((code ^ np.uint32(np.int8(text[position]))) * np.uint32(16777619))
+                position += 1
             length += 1
-            if length >= least and not (length == 1 and (start == 0 or place == len(text))):
-                found[count] = code % np.uint32(buckets)
+            if length >= shortest and not (length == 1 and (start == 0 or position == len(text))):
+                numbers[count] = code % np.uint32(buckets)
                 count += 1
     return count
 
 
 @kernel
 def add_pairs(
-    pairs: Longs, weights: Longs, place: int, mask: int, bits: int, keys: Longs, times: Longs, used: Longs
+    pairs: Longs, weights: Longs, start: int, mask: int, bits: int, keys: Longs, times: Longs, used: Longs
 ) -> int:
-    """Count pairs from ``place`` on, each once or by its weight; the place of the first that has no room.
+    """Count pairs from ``start`` on, each once or by its weight; returns the index of the first that does not fit.
 
-    The table has open addressing: ``keys`` holds pairs plus 1, 0 is free. Pairs of other last ``bits`` are left out.
+    The table has open addressing: ``keys`` holds pairs plus 1, 0 is free. Pairs whose last hash bits are not ``bits``
+    are left out.
     """
-    for number in range(place, len(pairs)):
+    for number in range(start, len(pairs)):
         hashed = pairs[number] * -7046029254386353131
         hashed = (hashed ^ ((hashed >> 32) & 0xFFFFFFFF)) * -4417276706812531889
         hashed ^= (hashed >> 29) & 0x7FFFFFFFF
@@ -285,8 +297,8 @@ def add_pairs(
 
 
 @inlined
-def _found(pairs: Longs, pair: Any) -> Any:
-    """Where a pair is or would be among pairs that ascend."""
+def _lower_bound(pairs: Longs, pair: Any) -> Any:
+    """The index at which a pair is, or would be inserted, in ascending ``pairs``."""
     low, high = 0, len(pairs)
     while low < high:
         middle = (low + high) >> 1
@@ -299,21 +311,21 @@ def _found(pairs: Longs, pair: Any) -> Any:
 
 @kernel
 def join(ids: Ints, lengths: Longs, pairs: Longs, new: Ints, opens: Flags, out: Ints, sizes: Longs) -> int:
-    """The sentences with their phrases joined. ``pairs`` [P] ascends, ``new`` [P] is the id of each; ``opens`` [U] are
-    the first words of pairs. Fills ``out`` and ``sizes``, how many words each sentence has; returns how many
-    these are."""
-    place, size = 0, 0
+    """Join the phrases of sentences. ``pairs`` [P] ascends, ``new`` [P] holds their ids; ``opens`` [U] marks the words
+    that begin a pair. Fills ``out`` and ``sizes``, the number of words of each sentence; returns the number of all
+    words."""
+    position, size = 0, 0
     for sentence in range(len(lengths)):
-        end, before = place + lengths[sentence], size
-        while place < end:
-            word = ids[place]
-            place += 1
-            if opens[word] and place < end:
-                pair = (np.int64(word) << 32) + ids[place]
-                found = _found(pairs, pair)
-                if found < len(pairs) and pairs[found] == pair:
-                    word = new[found]
-                    place += 1
+        end, before = position + lengths[sentence], size
+        while position < end:
+            word = ids[position]
+            position += 1
+            if opens[word] and position < end:
+                pair = (np.int64(word) << 32) + ids[position]
+                index = _lower_bound(pairs, pair)
+                if index < len(pairs) and pairs[index] == pair:
+                    word = new[index]
+                    position += 1
             out[size] = word
             size += 1
         sizes[sentence] = size - before

@@ -1,7 +1,7 @@
-"""What gets a vector: the words of a sentence, or the pieces of a tokenizer.
+"""The units that get a vector: the words of a sentence, or the pieces of a tokenizer.
 
-Words are BERT's basic words (`nlpkit.tokenizers.normalize`) in which there is a letter or a digit: punctuation and
-signs alone are left out, "don't" is don and t, "well-known" is well and known, a Chinese character is a word.
+Words are BERT's basic words (`nlpkit.tokenizers.normalize`) that have a letter or a digit: punctuation and
+symbols alone are left out, "don't" is don and t, "well-known" is well and known, a Chinese character is a word.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from nlpkit.tokenizers.pretokenize import words_by
 from nlpkit.vectors.text import scan
 from nlpkit.vectors.text.counting import Split, only
 
-MOST = 8_000_000  # bytes of chunks that are not plain ASCII, and of their words; then their memory starts anew
-OWN = 100_000  # words that a thread keeps; when it has met more it starts anew, so that many threads need little memory
+MAX_BYTES = 8_000_000  # bytes of non-ASCII chunks and of their words; when there are more, that table is emptied
+MAX_LOCAL_WORDS = 100_000  # in the table of a thread, which is then emptied: bounds the memory of many threads
 
 
 class Words:
-    """Numbers words in the order they are met. ``lowercase`` and ``strip_accents``: normalize.py."""
+    """Numbers words in the order they occur. ``lowercase`` and ``strip_accents``: normalize.py."""
 
     def __init__(self, *, lowercase: bool, strip_accents: bool = False) -> None:
         self._lowercase, self._strip_accents = lowercase, strip_accents
@@ -31,55 +31,55 @@ class Words:
         self._kinds, self._as_is = _kinds(lowercase)
         self._lock = threading.Lock()
         self._words = scan.table()
-        self._room = np.zeros(0, np.int32)
-        self._forget()
+        self._ids_buffer = np.zeros(0, np.int32)
+        self._reset_chunks()
 
-    def _forget(self) -> None:
+    def _reset_chunks(self) -> None:
         self._others = scan.table()
         self._spelled = np.zeros(1 << 16, np.uint8)
         self._ends = np.zeros(1, np.int64)
 
     @property
     def names(self) -> list[str]:
-        """The words met so far, by number."""
+        """The words so far, by number."""
         return _strings(self._words, 0)
 
     def __call__(self, lines: bytes) -> Split:
-        """The numbers of all words of the sentences, lines of UTF-8 that end with a line feed; how many each has."""
-        found = self._numbers(np.frombuffer(lines, np.uint8), lines.count(b"\n"), self._kinds)
-        if self._ends[-1] + self._others.begins[self._others.used[0]] > MOST:
-            self._forget()
-        return found
+        """The numbers of all words of the sentences (lines of UTF-8 with a line feed) and the length of each."""
+        split = self._numbers(np.frombuffer(lines, np.uint8), lines.count(b"\n"), self._kinds)
+        if self._ends[-1] + self._others.begins[self._others.used[0]] > MAX_BYTES:
+            self._reset_chunks()
+        return split
 
     def apart(self) -> Callable[[bytes], Split]:
-        """The same for one thread of several. It looks words up in a table of its own, and asks for their numbers here
-        when it meets them for the first time: they are few once a text has begun."""
-        own = Words(lowercase=self._lowercase, strip_accents=self._strip_accents)
+        """The same for one of several threads. It looks words up in a local table, and gets the number of a word that
+        is new to it from this object: such words are few once a text has begun."""
+        local = Words(lowercase=self._lowercase, strip_accents=self._strip_accents)
         known, numbers = 0, np.zeros(1 << 12, np.int32)
 
         def split(lines: bytes) -> Split:
             nonlocal known, numbers
-            if known > OWN:
-                own._words, known = scan.table(), 0
-            ids, lengths = own(lines)
-            met = int(own._words.used[0])
+            if known > MAX_LOCAL_WORDS:
+                local._words, known = scan.table(), 0
+            ids, lengths = local(lines)
+            met = int(local._words.used[0])
             if met > len(numbers):
                 numbers = np.concatenate([numbers, np.zeros(met, np.int32)])
-            begin, end = own._words.begins[[known, met]]
+            begin, end = local._words.begins[[known, met]]
             with self._lock:
-                numbers[known:met], _ = self._numbers(own._words.arena[begin:end], met - known, self._as_is)
+                numbers[known:met], _ = self._numbers(local._words.arena[begin:end], met - known, self._as_is)
             known = met
             return numbers[ids], lengths
 
         return split
 
     def _numbers(self, text: Bytes, lines: int, kinds: Bytes) -> Split:
-        if len(text) > len(self._room):  # no character is more than one word
-            self._room = np.empty(len(text), np.int32)
+        if len(text) > len(self._ids_buffer):  # a byte is at most one word
+            self._ids_buffer = np.empty(len(text), np.int32)
         lengths = np.empty(lines, np.int64)
         at = np.zeros(5, np.int64)
         while status := scan.KERNELS.scan(
-            text, kinds, self._words, self._others, self._spelled, self._ends, at, self._room, lengths
+            text, kinds, self._words, self._others, self._spelled, self._ends, at, self._ids_buffer, lengths
         ):
             if status == scan.UNKNOWN:
                 while more := scan.KERNELS.collect(text, at[0], kinds[0], self._others):
@@ -88,10 +88,10 @@ class Words:
             else:
                 self._words = scan.grown(self._words, at[4])
                 self._others = scan.grown(self._others, at[4])
-        return self._room[: at[1]].copy(), lengths
+        return self._ids_buffer[: at[1]].copy(), lengths
 
     def _spell(self) -> None:
-        """Say the words of the chunks that the kernel met and does not know."""
+        """Split the chunks that the kernel collected into words."""
         words = [
             " ".join([word for word in self._split(chunk) if word.isalnum() or any(map(str.isalnum, word))])
             for chunk in _strings(self._others, len(self._ends) - 1)
@@ -105,8 +105,8 @@ class Words:
 
 
 def _kinds(lowercase: bool) -> tuple[Bytes, Bytes]:
-    """What each byte is to the kernel: in a text [0], and in words with white space between them [1]. The second of the
-    two is for a text of words that stay as they are, one in a line."""
+    """The kind of each byte for the kernel: in a text [0], and in words with white space between them [1]. The second
+    result is for a text of final words, one per line."""
     kinds = np.full((2, 256), scan.OTHER, np.uint8)
     kinds[0, ord("!") : ord("~") + 1] = scan.SIGN
     for letter in range(128):
@@ -121,7 +121,7 @@ def _kinds(lowercase: bool) -> tuple[Bytes, Bytes]:
 
 
 def _strings(table: scan.Table, first: int) -> list[str]:
-    """The strings of a table from a number on."""
+    """The strings of a table from number ``first`` on."""
     begin, end = table.begins[[first, table.used[0]]]
     return table.arena[begin:end].tobytes().decode("utf-8", "surrogatepass").split("\n")[:-1]
 
@@ -135,14 +135,14 @@ class Pieces:
         self._ordinary = ordinary(tokenizer)
 
     def __call__(self, lines: bytes) -> Split:
-        """The ids of all pieces of the sentences, lines of UTF-8 that end with a line feed; how many each has."""
-        found = self.tokenizer.encode_batch([line.strip() for line in lines.decode().split("\n")])
-        ids = np.concatenate(found)
-        return only(ids, np.array(list(map(len, found)), np.int64), self._ordinary[ids])
+        """The ids of all pieces of the sentences, lines of UTF-8 that end with a line feed, and the length of each."""
+        pieces = self.tokenizer.encode_batch([line.strip() for line in lines.decode().split("\n")])
+        ids = np.concatenate(pieces)
+        return only(ids, np.array(list(map(len, pieces)), np.int64), self._ordinary[ids])
 
 
 def ordinary(tokenizer: Tokenizer) -> NDArray[np.bool_]:
-    """Which pieces may get a vector: all but the special ones."""
-    found = np.ones(tokenizer.vocab_size, np.bool_)
-    found[[tokenizer.ids[piece] for piece in tokenizer.special.values()]] = False
-    return found
+    """Mask of the pieces that get a vector: all except the special ones."""
+    mask = np.ones(tokenizer.vocab_size, np.bool_)
+    mask[[tokenizer.ids[piece] for piece in tokenizer.special.values()]] = False
+    return mask
