@@ -101,7 +101,7 @@ def test_what_is_computed_together_does_not_show(monkeypatch, method, kind):
     loss = made(method=method, loss=kind)
     found = set()
     for rows in (loss_module._SUMMED, 64, 7):
-        monkeypatch.setattr(loss_module, "_AT_ONCE", rows)
+        monkeypatch.setattr(loss_module, "_CHUNK", rows)
         found.add(loss(weights))
     assert loss.predictions > loss_module._SUMMED or method == "cbow"
     assert len(found) == 1

@@ -1,9 +1,10 @@
-"""Which rows of a matrix the units of a round of word2vec use, and where each of them has them.
+"""The rows of a matrix that the units of a round of word2vec use, and their addresses.
 
-A row that one unit of the round uses is trained where it is. One that several use has a copy in each, behind the
-matrix, and `nlpkit.vectors.word2vec.merging` makes one of them. Who uses what is known before any of them is read.
-Arguments are those of `nlpkit.vectors.word2vec.word2vec`; ``slot`` and ``unit`` are the unit's number modulo SLOTS and
-UNITS. Places are known of two rounds, since one is made ready while the other trains.
+A row that a single unit of the round uses is trained in place. For a row that several units use, each of them has a
+copy behind the matrix, and `nlpkit.vectors.word2vec.merging` combines the copies. Which units use a row is known before
+any row is read. The local index of a row is its index among the rows of one unit. Arguments are those of
+`nlpkit.vectors.word2vec.word2vec`; ``slot`` and ``unit`` are the unit's number modulo SLOTS and UNITS. Local indices
+are stored for two rounds, since one is prepared while the other trains.
 """
 
 from __future__ import annotations
@@ -16,46 +17,46 @@ from nlpkit.machine.kernel import helper, inlined
 from nlpkit.machine.simd import LANES, WIDE, add, item, load, load16, mul, prefetch, put, splat, store, touch
 from nlpkit.vectors.word2vec.rounds import SLOTS, UNITS
 
-_AHEAD = 8  # rows: so early they are asked for
-_LINE = 16  # floats that come from memory together
+_AHEAD = 8  # rows are prefetched this many rows ahead
+_LINE = 16  # floats of a cache line
 
 
 @inlined
-def places(matrix: Any, number: Any) -> Any:
-    """Where the places of unit ``number`` of the text begin; that of row n is n * UNITS further."""
-    return number // UNITS % 2 * (len(matrix.places) // 2) + number % UNITS
+def local_base(matrix: Any, number: Any) -> Any:
+    """The offset of unit ``number`` in ``matrix.local``; the entry of row n is n * UNITS further."""
+    return number // UNITS % 2 * (len(matrix.local) // 2) + number % UNITS
 
 
 @inlined
 def find(matrix: Any, first: Any, at: Any, row: Any, times: Any, size: Any) -> Any:
-    """The place of a row among a unit's, and how many rows there are now. ``first``: where the unit's begin; ``at``
-    is what `places` says. No branch: half of the rows are new, and no processor foresees which."""
-    place = np.int64(item(matrix.places, at + row * UNITS))
-    new = place == 0
-    place = size if new else place - 1
-    used = 0 if new else item(matrix.uses, first + place)
-    put(matrix.places, at + row * UNITS, np.uint16(place + 1))
-    put(matrix.rows, first + place, np.int64(row))
-    put(matrix.uses, first + place, np.int64(used + times))
-    return place, size + new
+    """The local index of a row, which is added if it is new, and the number of the unit's rows. ``first``: the offset
+    of the unit's rows; ``at``: its `local_base`. No branch: half of the rows are new, and no CPU predicts which."""
+    local = np.int64(item(matrix.local, at + row * UNITS))
+    new = local == 0
+    local = size if new else local - 1
+    used = 0 if new else item(matrix.uses, first + local)
+    put(matrix.local, at + row * UNITS, np.uint16(local + 1))
+    put(matrix.rows, first + local, np.int64(row))
+    put(matrix.uses, first + local, np.int64(used + times))
+    return local, size + new
 
 
 @helper
 def forget(matrix: Any, number: int) -> None:
-    """No row has a place in unit ``number`` any more."""
-    slot, at = number % SLOTS, places(matrix, number)
+    """Clear the local indices of unit ``number``."""
+    slot, at = number % SLOTS, local_base(matrix, number)
     first = slot * matrix.rows.shape[1]
     for s in range(first, first + matrix.sizes[slot, 0]):
-        put(matrix.places, at + item(matrix.rows, s) * UNITS, np.uint16(0))
+        put(matrix.local, at + item(matrix.rows, s) * UNITS, np.uint16(0))
 
 
 @helper
 def fetch(matrix: Any, number: int, width: int) -> None:
-    """Say where the rows of unit ``number`` are: in the matrix if no other unit of the round uses them, else in a copy.
-    All are read, so that they are near."""
-    floats, room, slot, unit = matrix.floats, matrix.rows.shape[1], number % SLOTS, number % UNITS
-    others = places(matrix, number) // UNITS
-    first, free, shared = slot * room, matrix.copies + unit * room * width, slot * room
+    """Set the addresses of the rows of unit ``number``: in the matrix if no other unit of the round uses the row, else
+    in a copy. All rows are read, so that they are in the cache."""
+    floats, capacity, slot, unit = matrix.floats, matrix.rows.shape[1], number % SLOTS, number % UNITS
+    users_base = local_base(matrix, number) // UNITS
+    first, free, shared = slot * capacity, matrix.copies + unit * capacity * width, slot * capacity
     end = first + matrix.sizes[slot, 0]
     for s in range(first, end):
         if s + _AHEAD < end:
@@ -64,7 +65,7 @@ def fetch(matrix: Any, number: int, width: int) -> None:
         if item(matrix.uses, s) == 0:
             continue
         row = item(matrix.rows, s)
-        users, at = item(matrix.users, others + row), row * width
+        users, at = item(matrix.users, users_base + row), row * width
         if users & ~(np.int64(0xFFFF) << (16 * unit)) == 0:
             put(matrix.at, s, at)
             for c in range(0, width, _LINE):
@@ -83,24 +84,24 @@ def fetch(matrix: Any, number: int, width: int) -> None:
 
 @helper
 def fetch_means(plan: Any, matrix: Any, before: Any, slot: int, unit: int) -> None:
-    """Read inputs that are means: of a word's own row and those of its n-grams (Bojanowski et al. 2017, 3.2)."""
+    """Compute inputs that are means: of the row of a word and those of its n-grams (Bojanowski et al. 2017, 3.2)."""
     width, x = plan.width, matrix.floats
     for s in range(matrix.sizes[slot, 0]):
         word, to = matrix.rows[slot, s], s * width
         begin, end = plan.gram_ends[word], plan.gram_ends[word + 1]
         at = matrix.copies + unit * matrix.rows.shape[1] * width + to
         matrix.at[slot, s] = at
-        share = splat(np.float32(1) / np.float32(end - begin))
+        weight = splat(np.float32(1) / np.float32(end - begin))
         for c in range(0, width, LANES):
             total = splat(np.float32(0))
             for g in range(begin, end):
                 total = add(total, load(x, plan.grams[g] * width + c))
-            store(x, at + c, mul(total, share))
-            store(before, to + c, mul(total, share))
+            store(x, at + c, mul(total, weight))
+            store(before, to + c, mul(total, weight))
 
 
 @inlined
-def found(places: Any, begin: int, end: int, at: Any, first: int) -> None:
-    """Places of rows among a unit's become where they are."""
+def resolve(indices: Any, begin: int, end: int, at: Any, first: int) -> None:
+    """Replace local indices by the addresses of their rows."""
     for i in range(begin, end):
-        put(places, i, item(at, first + item(places, i)))
+        put(indices, i, item(at, first + item(indices, i)))

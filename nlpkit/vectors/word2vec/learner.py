@@ -30,20 +30,20 @@ from nlpkit.vectors.word2vec.rounds import (
     Plan,
     Scratch,
     Units,
-    meeting,
     system,
+    team_state,
 )
 
 WORDS_A_ROUND = UNIT * UNITS
-_LINE = 64  # bytes; a vector of eight floats lies in one line when rows begin at a multiple of its size
-_ROWS = 1 << 12  # drawn together
-_PAGE = 1 << 21  # bytes of a large page
+_LINE = 64  # bytes of a cache line; a vector of eight floats never crosses one when rows are aligned to it
+_ROWS = 1 << 12  # rows initialised together
+_PAGE = 1 << 21  # bytes of a huge page
 _LOW = (1 << 64) - 1
 
 
 class Learner:
-    """Trains word vectors. ``x`` [X, W] and ``y`` [R, W] are all that changes; columns from D on are not part of the
-    result, but for the one of the bias."""
+    """Trains word vectors. Only ``x`` [X, W] and ``y`` [R, W] change; columns from D on are padding, except the column
+    of the bias."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Learner:
         grams: Grams | None = None,
         tree: huffman.Tree | None = None,
     ) -> None:
-        """``tree`` is that of the counts, which loss hs makes if it is not given."""
+        """``tree``: the Huffman tree of the counts; None: loss hs builds it."""
         self.settings, self.seed, self.corpus, self.words = settings, seed, corpus, corpus.words
         self.noise = noise_distribution(counts, settings.noise_exponent)
         self.grams = grams
@@ -64,10 +64,10 @@ class Learner:
         self.width = -(-(dim + self.biased) // WIDE) * WIDE
         self.threads = min(threads, UNITS)
         self.plan = self._plan(corpus, counts, tree)
-        inputs, places = vocab_size + (grams.buckets if grams else 0), UNIT + 2 * settings.window
+        inputs, span = vocab_size + (grams.buckets if grams else 0), UNIT + 2 * settings.window
         longest = int(np.diff(self.plan.paths).max()) if self.plan.tree else 1 + settings.negative
         outputs = min(self.plan.roots, TOP + UNIT * longest) if self.plan.tree else UNIT + POOL
-        self._x = _matrix(inputs, self.width, min(places, vocab_size))
+        self._x = _matrix(inputs, self.width, min(span, vocab_size))
         self._y = _matrix(self.plan.roots, self.width, outputs)
         self.x = self._x.floats[: self._x.copies].reshape(inputs, self.width)
         self.y = self._y.floats[: self._y.copies].reshape(-1, self.width)
@@ -78,8 +78,8 @@ class Learner:
         if self.biased:
             self.x[:, dim] = 1
             self.y[:, dim] = np.log(counts / counts.sum()) - self._noise_scores()
-        self._units = _units(self.width, places, longest, means=grams is not None)
-        self._scratch = [_scratch(self.width, places, longest, settings.window) for _ in range(self.threads)]
+        self._units = _units(self.width, span, longest, means=grams is not None)
+        self._scratch = [_scratch(self.width, span, longest, settings.window) for _ in range(self.threads)]
         self._uses = np.zeros(inputs if grams else 0, np.int64)
 
     @property
@@ -88,11 +88,11 @@ class Learner:
         return -(-self.words // WORDS_A_ROUND)
 
     def train(self, epoch: int, first: int, last: int, pool: ThreadPoolExecutor) -> None:
-        """The rounds ``first`` to ``last``, counted from 0, of an epoch, counted from 1."""
+        """Train on the rounds ``first`` (from 0) to ``last`` (exclusive) of an epoch (from 1)."""
         key = np.uint64(self.seed.at("epoch", epoch).key() & _LOW)
-        end = min(MIN_LR, self.settings.lr)
-        rates = self.settings.lr, end, float((epoch - 1) * self.words), float(self.settings.epochs * self.words)
-        team, waiting = meeting(), system()
+        min_lr = min(MIN_LR, self.settings.lr)
+        rates = self.settings.lr, min_lr, float((epoch - 1) * self.words), float(self.settings.epochs * self.words)
+        team, calls = team_state(), system()
 
         def work(thread: int) -> None:
             KERNELS.train_rounds(
@@ -109,7 +109,7 @@ class Learner:
                 thread,
                 self.threads,
                 team,
-                waiting,
+                calls,
             )
 
         others = [pool.submit(work, thread) for thread in range(1, self.threads)]
@@ -119,7 +119,7 @@ class Learner:
         self.corpus.forget()
 
     def weights(self) -> Weights:
-        """What has been learnt so far."""
+        """The current weights."""
         dim = self.settings.dim
         vectors, ngrams = self.x[:, :dim], None
         if self.grams:
@@ -128,7 +128,7 @@ class Learner:
         return Weights(vectors, self.y[:, :dim], bias=bias, ngrams=ngrams)
 
     def state(self) -> dict[str, NDArray[np.float32]]:
-        """All that training goes on from."""
+        """The state from which training resumes."""
         columns = self.settings.dim + self.biased
         return {"x": self.x[:, :columns], "y": self.y[:, :columns]}
 
@@ -137,8 +137,8 @@ class Learner:
             getattr(self, name)[:, : array.shape[1]] = array
 
     def _noise_scores(self) -> NDArray[np.float64]:
-        """log(k P(w)): the bias of an output is learnt with it taken off, so that noise-contrastive estimation is
-        negative sampling with one column more (Gutmann and Hyvarinen 2010; Mnih and Teh 2012, equation 8)."""
+        """log(k P(w)): the trained bias of an output is the difference from it, so that noise-contrastive estimation is
+        negative sampling with one more column (Gutmann and Hyvarinen 2010; Mnih and Teh 2012, equation 8)."""
         return np.asarray(np.log(self.settings.negative * self.noise))
 
     def _plan(self, corpus: Corpus, counts: NDArray[np.int64], tree: huffman.Tree | None) -> Plan:
@@ -177,7 +177,7 @@ class Learner:
 
 
 def aligned(rows: int, width: int) -> NDArray[np.float32]:
-    """Zeros [rows, width] that begin where a line of the cache does."""
+    """Zeros [rows, width], aligned to a cache line."""
     size = rows * width * 4
     raw = np.zeros(size + _LINE, np.uint8)
     start = -raw.ctypes.data % _LINE
@@ -199,38 +199,38 @@ def _large(rows: int, more: int, width: int) -> NDArray[np.float32]:
 
 
 def _read_only(array: NDArray[Any], dtype: Any) -> NDArray[Any]:
-    """One type for all texts, mapped from a file or not: a kernel is compiled for each type."""
-    found = np.ascontiguousarray(array, dtype).view(np.ndarray)
-    found.flags.writeable = False
-    return found
+    """The same array type for mapped files and memory, as a kernel is compiled for each type."""
+    frozen = np.ascontiguousarray(array, dtype).view(np.ndarray)
+    frozen.flags.writeable = False
+    return frozen
 
 
 def _bits(probability: NDArray[np.float64]) -> NDArray[np.uint32]:
-    """The greatest 32 random bits at which something of a probability happens."""
+    """The largest 32-bit random integer at which an event of a probability happens."""
     return np.minimum(probability * 2**32, 2**32 - 1).astype(np.uint32)
 
 
 def alias_table(probability: NDArray[np.float64]) -> NDArray[np.uint32]:
-    """For each outcome how often it stays when drawn evenly, and what comes in its place (Walker 1977), [2 N]."""
-    share = probability * len(probability)
-    other = np.arange(len(share))
-    KERNELS.fill(share, other, np.empty_like(other), np.empty_like(other))
-    table = np.empty(2 * len(share), np.uint32)
-    table[0::2], table[1::2] = _bits(share), other
+    """Walker's alias table (1977), [2 N]: for each outcome the threshold below which it is kept, and its alias."""
+    scaled = probability * len(probability)
+    other = np.arange(len(scaled))
+    KERNELS.fill(scaled, other, np.empty_like(other), np.empty_like(other))
+    table = np.empty(2 * len(scaled), np.uint32)
+    table[0::2], table[1::2] = _bits(scaled), other
     return table
 
 
-def _matrix(rows: int, width: int, room: int) -> Matrix:
-    """A matrix of zeros, of which a unit uses at most ``room`` rows."""
+def _matrix(rows: int, width: int, capacity: int) -> Matrix:
+    """A matrix of zeros, of which a unit uses at most ``capacity`` rows."""
 
     def numbers() -> NDArray[np.int64]:
-        return np.zeros((SLOTS, room), np.int64)
+        return np.zeros((SLOTS, capacity), np.int64)
 
     users = np.zeros(2 * rows, np.int64)
     return Matrix(
-        floats=_large(rows, UNITS * room, width).reshape(-1),
+        floats=_large(rows, UNITS * capacity, width).reshape(-1),
         copies=rows * width,
-        places=users.view(np.uint16),
+        local=users.view(np.uint16),
         users=users,
         rows=numbers(),
         uses=numbers(),
@@ -241,31 +241,31 @@ def _matrix(rows: int, width: int, room: int) -> Matrix:
     )
 
 
-def _units(width: int, places: int, longest: int, *, means: bool) -> Units:
+def _units(width: int, span: int, longest: int, *, means: bool) -> Units:
     def numbers(count: int) -> NDArray[np.int64]:
         return np.zeros((SLOTS, count), np.int64)
 
     return Units(
-        kept=numbers(places),
-        inputs_of=numbers(places),
-        starts=numbers(places),
-        ends=numbers(places),
-        reach=numbers(places),
-        picks=numbers(POOL + places),
+        sampled=numbers(span),
+        inputs_of=numbers(span),
+        starts=numbers(span),
+        ends=numbers(span),
+        reach=numbers(span),
+        picks=numbers(POOL + span),
         outputs=numbers(max(UNIT, GROUP) * (longest + LANES) + LANES),
         spans=numbers(4),
-        before=aligned(UNITS, places * width if means else 0),
+        before=aligned(UNITS, span * width if means else 0),
     )
 
 
-def _scratch(width: int, places: int, longest: int, window: int) -> Scratch:
-    most, scores = 2 * window * GROUP, -(-(longest + LANES) // LANES) * LANES
+def _scratch(width: int, span: int, longest: int, window: int) -> Scratch:
+    max_inputs, scores = 2 * window * GROUP, -(-(longest + LANES) // LANES) * LANES
     return Scratch(
-        inputs=np.zeros(most + 2 * window, np.int64),
+        inputs=np.zeros(max_inputs + 2 * window, np.int64),
         windows=np.zeros((GROUP, 4), np.int64),
-        froms=np.zeros(GROUP, np.int64),
-        begun=np.zeros(places, np.int64),
-        scores=aligned(most, scores).reshape(-1),
+        label_starts=np.zeros(GROUP, np.int64),
+        path_starts=np.zeros(span, np.int64),
+        scores=aligned(max_inputs, scores).reshape(-1),
         hidden=aligned(GROUP, width).reshape(-1),
         error=aligned(GROUP, width).reshape(-1),
         holders=np.zeros(UNITS, np.int64),

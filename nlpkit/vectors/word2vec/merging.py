@@ -1,6 +1,7 @@
-"""The end of a round of word2vec: what several units learnt of a row becomes one, in an order no thread has a part in.
+"""The end of a round of word2vec: the copies of a row that several units trained are merged, in an order that does not
+depend on threads.
 
-Rows that one unit used have been trained where they are. Arguments are those of `nlpkit.vectors.word2vec.word2vec`.
+Rows that a single unit used were trained in place. Arguments are those of `nlpkit.vectors.word2vec.word2vec`.
 """
 
 from __future__ import annotations
@@ -13,36 +14,37 @@ from nlpkit.machine.kernel import helper, inlined
 from nlpkit.machine.simd import LANES, WIDE, add, fma, item, load, load16, put, splat, splat16, store, sub
 from nlpkit.vectors.word2vec.rounds import UNITS
 
-_ONE = np.int64(1 << 32)  # uses of a row: units in the upper half, uses by windows in the lower
+_ONE = np.int64(1 << 32)  # uses of a row: the number of units in the upper 32 bits, of windows in the lower
 
 
 @inlined
 def shrink(units: Any, uses: Any, rate: Any) -> Any:
-    """What the sum of k units' changes to a row is multiplied with.
+    """The factor for the sum of the changes of k units to a row.
 
-    A row that is used often comes to rest within a unit: k units that saw the same beginning each bring it the whole
-    way, and their sum would go k times too far; the mean is right. Of rarely used ones the sum is. If n steps, each of
-    which takes the share c of the way, go n c / (1 + n c) of it, one unit after the other would go that far, and k
-    units by themselves k times as far as n / k steps do; this is the quotient, with the learning rate for c.
+    A frequently used row converges within a unit: each of k units that start from the same value moves it the whole
+    way, so that their sum would go k times too far, and the mean is right. For rarely used rows the sum is right.
+    Suppose that n steps, each of which moves by the fraction c, cover n c / (1 + n c) of the way. Units one after the
+    other would cover that, and k independent units cover k times the way of n / k steps; the factor is the quotient,
+    with the learning rate for c.
     """
     steps = np.float32(uses) * rate
     return (np.float32(1) + steps / np.float32(units)) / (np.float32(1) + steps)
 
 
 @helper
-def merge(matrix: Any, width: int, first: int, own: Any, thread: int, threads: int, rate: Any) -> None:
-    """Bring the copies of shared rows together. ``first``: the slot of the round's first unit. Every thread takes
-    every so many-th row."""
-    floats, holders, room = matrix.floats, own.holders, matrix.rows.shape[1]
+def merge(matrix: Any, width: int, first: int, scratch: Any, thread: int, threads: int, rate: Any) -> None:
+    """Merge the copies of shared rows. ``first``: the slot of the round's first unit. Thread i of n takes every n-th
+    row from row i on."""
+    floats, holders, capacity = matrix.floats, scratch.holders, matrix.rows.shape[1]
     for slot in range(first, first + UNITS):
-        for n in range(slot * room + thread, slot * room + matrix.sizes[slot, 1], threads):
+        for n in range(slot * capacity + thread, slot * capacity + matrix.sizes[slot, 1], threads):
             row, users, count, uses = item(matrix.shared, n) * width, item(matrix.sharers, n), 0, 0
             for u in range(UNITS):
-                place = ((users >> (16 * u)) & 0xFFFF) - 1
-                if place >= 0:
-                    place += (first + u) * room
-                    put(holders, count, item(matrix.at, place))
-                    uses += item(matrix.uses, place)
+                local = ((users >> (16 * u)) & 0xFFFF) - 1
+                if local >= 0:
+                    local += (first + u) * capacity
+                    put(holders, count, item(matrix.at, local))
+                    uses += item(matrix.uses, local)
                     count += 1
             scale = splat16(shrink(count, uses, rate))
             for c in range(0, width, WIDE):
@@ -57,7 +59,7 @@ def merge_means(
     plan: Any, matrix: Any, units: Any, first: int, uses: Any, thread: int, threads: int, rate: Any
 ) -> None:
     """Inputs that are means of rows: each row moves as far as the mean did, so that the mean does
-    (as fastText's program has it). A row belongs to the thread whose number is the row's modulo their number.
+    (as fastText's program has it). A row belongs to the thread with the index row % threads.
     ``uses``: a zero for each row, before and after."""
     width, x = plan.width, matrix.floats
     for slot in range(first, first + UNITS):

@@ -1,11 +1,11 @@
-"""The arithmetic of word2vec's kernel: scores of inputs against outputs, and what both learn from them.
+"""The arithmetic of word2vec's kernel: scores of inputs against outputs, and the updates of both.
 
-All is one small matrix product and its two gradients (Ji et al. 2016, "Parallelizing word2vec in shared and distributed
+It is a small matrix product and its two gradients (Ji et al. 2016, "Parallelizing word2vec in shared and distributed
 memory", section 4). Inputs are taken four, two or one at a time, so that all sums stay in registers.
 
-A row is the place in a flat array where it begins; rows have ``width`` floats, a multiple of sixteen. ``outputs[first :
-first + count]`` are the rows of the outputs, and behind them are seven more rows of any kind. Scores of a block of n
-inputs stand as [count, n] from ``at`` on; `room` says how many places they take.
+A row is given by its offset in a flat array; rows have ``width`` floats, a multiple of sixteen. ``outputs`` holds
+``count`` rows from ``first`` on, followed by seven valid rows of padding. Scores of a block of n inputs are stored as
+[count, n] from ``at`` on; `score_size` is the number of floats that they take.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from nlpkit.machine.simd import (
 
 
 @inlined
-def room(inputs: int, count: int) -> Any:
-    """Places of the scores of a block: outputs are scored eight at a time by one input, four by two, two by four."""
+def score_size(inputs: int, count: int) -> Any:
+    """Floats of the scores of a block: outputs are scored eight at a time for one input, four for two, two for four."""
     each = LANES // inputs
     return inputs * ((count + each - 1) // each) * each
 
@@ -113,20 +113,21 @@ def score1(a: Any, i: int, b: Any, outputs: Any, first: int, count: int, scores:
 
 @inlined
 def steps(scores: Any, at: int, inputs: int, count: int, labels: Any, first: int, rate: np.float32) -> None:
-    """Scores of a block become steps: rate (label - sigmoid(score)), labels from ``first`` on, one an output."""
+    """Replace the scores of a block by steps, rate (label - sigmoid(score)); labels from ``first`` on, one per
+    output."""
     each = LANES // inputs
     for k in range(0, count, each):
         label = load(labels, first + k)
         label = spread4(label) if inputs == 4 else spread2(label) if inputs == 2 else label
-        place = at + inputs * k
-        store(scores, place, mul(splat(rate), sub(label, sigmoid(load(scores, place)))))
+        offset = at + inputs * k
+        store(scores, offset, mul(splat(rate), sub(label, sigmoid(load(scores, offset)))))
 
 
 @inlined
 def learn4(
     a: Any, inputs: Any, q: int, b: Any, outputs: Any, first: int, count: int, step: Any, at: int, mask: Any, width: int
 ) -> None:
-    """Outputs move along inputs, and inputs along the outputs as they were. ``mask`` [W] is 1 where inputs may move."""
+    """Update outputs along inputs, and inputs along the old outputs. ``mask`` [W] is 1 in the trainable columns."""
     zero = splat(np.float32(0))
     i0, i1, i2, i3 = item(inputs, q), item(inputs, q + 1), item(inputs, q + 2), item(inputs, q + 3)
     for c in range(0, width, LANES):
@@ -143,7 +144,7 @@ def learn4(
             )
             e0, e1, e2, e3 = fma(g0, y, e0), fma(g1, y, e1), fma(g2, y, e2), fma(g3, y, e3)
             store(b, o, fma(g3, x3, fma(g2, x2, fma(g1, x1, fma(g0, x0, y)))))
-        m = load(mask, c)  # inputs are read again: the same row may be among the four twice
+        m = load(mask, c)  # inputs are loaded again: a row may occur twice among the four
         store(a, i0 + c, fma(e0, m, load(a, i0 + c)))
         store(a, i1 + c, fma(e1, m, load(a, i1 + c)))
         store(a, i2 + c, fma(e2, m, load(a, i2 + c)))
@@ -186,7 +187,7 @@ def learn1(
     to: int,
     width: int,
 ) -> None:
-    """Outputs move along the input i; what it would move by itself is put in ``error`` [to : to + W]."""
+    """Update outputs along the input i; the update of the input is written to ``error`` [to : to + W]."""
     zero = splat16(np.float32(0))
     for c in range(0, width - WIDE, 2 * WIDE):
         d = c + WIDE
@@ -212,6 +213,6 @@ def learn1(
 
 @inlined
 def move(a: Any, i: int, error: Any, at: int, width: int) -> None:
-    """An input moves by an error."""
+    """Add an error to an input."""
     for c in range(0, width, WIDE):
         store(a, i + c, add(load16(error, at + c), load16(a, i + c)))

@@ -1,9 +1,8 @@
-"""What threads of kernels need to work together: a counter from which they take numbers, and a barrier.
+"""Synchronisation of the threads of a kernel: an atomic counter from which they take numbers, and a barrier.
 
 Kernels run without Python's lock (``nogil``), so they may wait for each other. A thread at the barrier spins for a
-short while and then sleeps until the last of them is there: its core is free for one of them that has work and shares
-its own core with another program. Where the system knows no such sleep (Linux has it), it gives its core away again and
-again.
+short time and then sleeps on a futex until the last thread arrives, so that its core is free for another thread. Where
+the system has no futex (only Linux has), it yields its core repeatedly.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from nlpkit.vectors.word2vec.rounds import LINE as _LINE
 
 _ARRIVED, _TURN, _TAKEN, _ASLEEP = 0, _LINE, 2 * _LINE, 3 * _LINE
 _SPINS = 100000  # a tenth of a millisecond
-_WAIT, _WAKE = 128, 129  # a futex of this process only
+_WAIT, _WAKE = 128, 129  # FUTEX_WAIT and FUTEX_WAKE with FUTEX_PRIVATE_FLAG
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -53,7 +52,7 @@ def _write(typing: Any, array: Any, index: Any, value: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def _call(typing: Any, address: Any) -> Any:
-    """Call a function of the system that takes nothing."""
+    """Call a system function without arguments."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind = ir.FunctionType(ir.IntType(32), [])
@@ -81,19 +80,19 @@ def _futex(typing: Any, syscall: Any, number: Any, array: Any, index: Any, opera
 
 @inlined
 def take(team: Any) -> Any:
-    """The next number, counted from 0: each is given to one thread."""
+    """The next number, from 0; each number goes to one thread."""
     return _fetch_add(team, _TAKEN, 1)
 
 
 @inlined
 def wipe(team: Any) -> None:
-    """Begin at 0 again, while no thread takes a number."""
+    """Reset the counter to 0, while no thread takes a number."""
     _write(team, _TAKEN, 0)
 
 
 @helper
 def wait(team: Any, threads: int, system: Any) -> None:
-    """Go on when all threads are here. What each wrote before, all read after."""
+    """Wait until all threads are here. Each then sees what the others wrote before."""
     if threads == 1:
         return
     turn = _read(team, _TURN)
@@ -109,8 +108,8 @@ def wait(team: Any, threads: int, system: Any) -> None:
         if spins <= _SPINS:
             continue
         if system.syscall == 0:
-            _call(system.give_way)
+            _call(system.yield_cpu)
             continue
         _fetch_add(team, _ASLEEP, 1)
-        _futex(system.syscall, system.futex, team, _TURN, _WAIT, turn)  # sleeps only if it is the same turn still
+        _futex(system.syscall, system.futex, team, _TURN, _WAIT, turn)  # sleeps only while the turn is unchanged
         _fetch_add(team, _ASLEEP, -1)
