@@ -185,8 +185,8 @@ def aligned(rows: int, width: int) -> NDArray[np.float32]:
 
 
 def _large(rows: int, more: int, width: int) -> NDArray[np.float32]:
-    """Zeros [rows + more, width]. The system is asked to keep ``rows`` in large pages, where it knows some: each row
-    that a kernel reads is in another page, and looking up where a page is takes time too."""
+    """Zeros [rows + more, width], the first ``rows`` in huge pages where the system has them: the rows that a kernel
+    reads are scattered over pages, and address translation (TLB misses) takes time."""
     if not hasattr(mmap, "MADV_HUGEPAGE"):
         return aligned(rows + more, width)
     size = (rows + more) * width * 4
