@@ -195,7 +195,7 @@ class Run:
             self._spool.append(folder)
             path = Path(folder.name) / "stdin"
             STREAM_NAMES[path] = "stdin"
-            _keep(stdin(), path)
+            save_stream(stdin(), path)
             return Input(role, "-", file.file_sha256(path), path, {})
         if path.is_dir():
             from nlpkit.artifact import exported
@@ -211,7 +211,7 @@ class Run:
             spooled = Path(folder.name) / "pipe"
             STREAM_NAMES[spooled] = str(path)
             with open(path, "rb") as source:
-                _keep(source, spooled)
+                save_stream(source, spooled)
             return Input(role, "-", file.file_sha256(spooled), spooled, {})
         sha = file.file_sha256(path)
         history: dict[str, Any] = {}
@@ -301,7 +301,7 @@ def _paths(value: Any) -> list[Path]:
     return [] if value is None else [Path(path) for path in (value if isinstance(value, (list, tuple)) else [value])]
 
 
-def _keep(source: BinaryIO, path: Path) -> None:
+def save_stream(source: BinaryIO, path: Path) -> None:
     """Save a stream to a file. Errors: UserError for a device, which may have no end (/dev/zero); RunError when the
     disk is full."""
     with suppress(OSError, ValueError, AttributeError):  # a stream without a file behind it is no device

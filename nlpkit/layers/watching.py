@@ -20,14 +20,14 @@ from nlpkit.layers.attention import Attention
 
 
 @contextmanager
-def watching(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
-    """Record, inside the block, the weights of every `Attention` of a model: by its name in the model, one tensor
-    [B, H, T, S] for each run of equal lengths that it reads. A model without attention gives an empty record."""
-    found: dict[str, list[Tensor]] = {}
+def watching(model: nn.Module) -> Iterator[list[tuple[str, Tensor]]]:
+    """Record, inside the block, the weights of every `Attention` of a model, in the order of computation: its name in
+    the model, and a tensor [B, H, T, S] for each run of equal lengths that it reads. So a layer's position is its
+    depth, also where one block computes several layers. A model without attention gives an empty record."""
+    found: list[tuple[str, Tensor]] = []
     parts = {name: part for name, part in model.named_modules() if isinstance(part, Attention)}
     for name, part in parts.items():
-        found[name] = []
-        part._attend = _recording(part._attend, found[name])  # type: ignore[method-assign]
+        part._attend = _recording(part._attend, name, found)  # type: ignore[method-assign]
     try:
         yield found
     finally:
@@ -35,7 +35,7 @@ def watching(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
             del part._attend  # the class's own again
 
 
-def _recording(attend: Callable[..., Tensor], found: list[Tensor]) -> Callable[..., Tensor]:
+def _recording(attend: Callable[..., Tensor], name: str, found: list[tuple[str, Tensor]]) -> Callable[..., Tensor]:
     def recorded(q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, *rest: Any, **named: Any) -> Tensor:
         width, keys = v_BHSD.shape[3], k_BHSD.shape[2]
         parts = []
@@ -44,7 +44,7 @@ def _recording(attend: Callable[..., Tensor], found: list[Tensor]) -> Callable[.
             held = torch.arange(start, min(start + width, keys), device=v_BHSD.device)
             unit_SD[held, held - start] = 1
             parts.append(attend(q_BHTD, k_BHSD, unit_SD.expand_as(v_BHSD), *rest, **named)[..., : len(held)])
-        found.append(torch.cat(parts, -1))
+        found.append((name, torch.cat(parts, -1)))
         return attend(q_BHTD, k_BHSD, v_BHSD, *rest, **named)
 
     return recorded

@@ -70,7 +70,7 @@ def _read(index: int, run: Run, text: str) -> AttentionMaps:
         pieces = loaded.need_tokenizer().pieces
     if not seen:
         raise UserError("has no attention to be drawn", where=path, hint="leave out --attention, or this model")
-    looks = [weights_1HTT[0].float().numpy() for layer in seen.values() for weights_1HTT in layer]
+    looks = [weights_1HTT[0].float().numpy() for _, weights_1HTT in seen]
     return AttentionMaps(index, [pieces[token] for token in tokens], looks)
 
 

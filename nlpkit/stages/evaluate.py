@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from nlpkit.artifact import atomic, file
+from nlpkit.artifact.provenance import STDIN_AGAIN, STREAM_NAMES, save_stream
 from nlpkit.base import limits
 from nlpkit.base.canonical import canonical
 from nlpkit.base.errors import UserError, refuse
+from nlpkit.base.stdin import stdin
 from nlpkit.evaluation import checks, classifier, language
 from nlpkit.evaluation.describe import describe, sha256
 from nlpkit.exchange.opening import load
@@ -72,20 +74,22 @@ def evaluate(
     described = describe(loaded)
     to_answer(loaded, int8=int8, device=device)
     kind: Any = classifier if loaded.config.get("task") else language
-    if kind is language:
-        language.check_metrics(loaded, Path(data), [*(min or ()), *(max or ())], format)
-    bounds = checks.parse(min or (), max or (), kind.names(loaded))
-    with use_threads(threads):
-        other = None if against is None else load(against)
-        rival = {} if other is None else describe(other)
-        if other is not None:
-            to_answer(other, int8=False, device=device)
-        measured = kind.evaluate(
-            loaded, Path(data), other, options, **({} if kind is classifier else {"tokens_of": tokens_of})
-        )
-        if other is not None:
-            measured["against"] = {**rival, **measured["against"]}
-        result: dict[str, Any] = {"schema": SCHEMA, "model": described, **measured}
+    with ExitStack() as stack:
+        if kind is language:
+            data = stack.enter_context(_readable_twice(Path(data)))  # its form is looked at before it is read
+            language.check_metrics(loaded, data, [*(min or ()), *(max or ())], format)
+        bounds = checks.parse(min or (), max or (), kind.names(loaded))
+        with use_threads(threads):
+            other = None if against is None else load(against)
+            rival = {} if other is None else describe(other)
+            if other is not None:
+                to_answer(other, int8=False, device=device)
+            measured = kind.evaluate(
+                loaded, Path(data), other, options, **({} if kind is classifier else {"tokens_of": tokens_of})
+            )
+            if other is not None:
+                measured["against"] = {**rival, **measured["against"]}
+            result: dict[str, Any] = {"schema": SCHEMA, "model": described, **measured}
     if int8:
         result["settings"]["int8"] = True
     result["checks"] = [bound.check(bound.value(result["metrics"])) for bound in bounds]
@@ -93,6 +97,20 @@ def evaluate(
         saved = {name: value for name, value in result.items() if name != "speed"}
         atomic.write_text(Path(output), canonical(saved) + "\n", force=force)
     return result
+
+
+@contextmanager
+def _readable_twice(data: Path) -> Iterator[Path]:
+    """Data whose beginning can be read before all of it: a stream is saved to a file."""
+    if str(data) != "-" and (not data.exists() or data.is_file() or data.is_dir()):
+        yield data
+        return
+    with tempfile.TemporaryDirectory(prefix="nlpkit-evaluate-") as folder, ExitStack() as stack:
+        path = Path(folder) / "stdin"
+        STREAM_NAMES[path] = "stdin" if str(data) == "-" else str(data)
+        STDIN_AGAIN.add(path)
+        save_stream(stdin() if str(data) == "-" else stack.enter_context(open(data, "rb")), path)
+        yield path
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import TracebackType
 from typing import Any, Self
 
@@ -30,6 +31,9 @@ class guarded:
 
 def open_library(text: str) -> Any:
     """The library's tokenizer of a document, without framing, truncation and padding. Errors: UserError."""
+    # Several cores are used by processes of ours (--threads); threads of the library would come on top. It reads
+    # the variable at each call.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
     import tokenizers
 
     document = documents.parse(text)

@@ -3,8 +3,11 @@ another's name, and every `--json` is JSON as other programs read it."""
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -148,12 +151,20 @@ def test_a_score_is_not_measured_as_labels(folder: Path, tmp_path: Path) -> None
         nlpkit.predict(old, ["the"])
 
 
-def test_a_model_without_a_classifier_is_not_measured_by_labels(folder: Path, capsys: Any) -> None:
+def test_a_model_without_a_classifier_is_not_measured_by_labels(
+    folder: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, data = str(folder / "bert.safetensors"), str(folder / "train.jsonl")
     for more in ([], ["--min", "accuracy=0.6"], ["--min", "f1.comedy=0.6"]):
         assert run(["evaluate", model, data, *more]) == 2
         said = capsys.readouterr().err
         assert "bert.safetensors: has no classifier" in said and "nlpkit finetune" in said
+    with monkeypatch.context() as patched:  # the same data as a stream
+        stream = SimpleNamespace(buffer=io.BytesIO((folder / "train.jsonl").read_bytes()))
+        patched.setattr(sys, "stdin", stream)
+        assert run(["evaluate", model, "-"]) == 2
+    said = capsys.readouterr().err
+    assert "bert.safetensors: has no classifier" in said and "the labels of stdin" in said
     assert run(["evaluate", model, str(folder / "corpus.txt"), "--min", "accuracy=0.6"]) == 2
     assert "mlm_accuracy" in capsys.readouterr().err
     assert run(["evaluate", model, data, "--max", "perplexity=1e9", "--min", "mlm_accuracy=0", "--json"]) == 0

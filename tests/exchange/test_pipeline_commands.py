@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,3 +57,18 @@ def test_predictions_are_the_same_from_the_export_whose_tokenizer_is_the_file_th
     ours, theirs = (list(nlpkit.predict(path, folder / "rows.jsonl"))
                     for path in (folder / "c.safetensors", folder / "out"))  # fmt: skip
     assert ours == theirs
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads as Linux tells them")
+def test_the_library_starts_no_threads_of_its_own(folder: Path) -> None:
+    """--threads says how many cores are used; a person's TOKENIZERS_PARALLELISM does not."""
+    script = (
+        "import os, sys; from pathlib import Path; from nlpkit.exchange.tokenizer_opening import load_tokenizer\n"
+        "made = load_tokenizer(Path(sys.argv[1])); before = len(os.listdir('/proc/self/task'))\n"
+        "made.encode_batch(['the cat sat on the mat'] * 2000)\n"
+        "print(made.kind, len(os.listdir('/proc/self/task')) - before)"
+    )
+    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "true", "RAYON_NUM_THREADS": "4"}
+    run = [sys.executable, "-c", script, str(folder / "tok.safetensors")]
+    done = subprocess.run(run, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["pipeline", "0"]

@@ -12,6 +12,9 @@ import toys
 from nlpkit import models
 from nlpkit.exchange.opening import load
 from nlpkit.layers.attention import Attention, Causal, Full, Mask
+from nlpkit.layers.block import PreNorm, Stack
+from nlpkit.layers.feedforward import FeedForward, gelu
+from nlpkit.layers.norm import LayerNorm
 from nlpkit.layers.packing import Packing
 from nlpkit.layers.watching import watching
 from nlpkit.tasks.reading import encoder_of
@@ -30,9 +33,9 @@ def test_weights_times_values_is_what_attention_gives(mask: Mask, width: int) ->
     x_NM = torch.randn(packing.total, 2 * width)
     with watching(part) as found:
         out_NM = part(x_NM, packing, mask)
-    assert [tuple(weights.shape) for weights in found[""]] == [(2, 2, 5, 5), (1, 2, 37, 37)]
+    assert [tuple(weights.shape) for _, weights in found] == [(2, 2, 5, 5), (1, 2, 37, 37)]
     v_NM, start = part.value(x_NM), 0
-    for weights_BHTT in found[""]:
+    for _, weights_BHTT in found:
         count, _, length, _ = weights_BHTT.shape
         assert torch.allclose(weights_BHTT.sum(-1), torch.ones(count, 2, length), atol=1e-5)
         if isinstance(mask, Causal):
@@ -57,7 +60,7 @@ def test_every_family_is_watched_and_is_not_changed(name: str, tmp_path: Path) -
             inside = loaded.model(batch).hidden
         after = loaded.model(batch).hidden
     assert torch.equal(before, inside) and torch.equal(before, after)
-    looks = [weights_1HTS for part in found.values() for weights_1HTS in part]
+    looks = [weights_1HTS for _, weights_1HTS in found]
     assert looks
     for weights_1HTS in looks:
         assert weights_1HTS.shape[0] == 1 and (weights_1HTS >= -1e-6).all()
@@ -69,3 +72,23 @@ def test_an_error_inside_leaves_the_model_as_it_was() -> None:
     with pytest.raises(KeyError), watching(part):
         raise KeyError
     assert "_attend" not in vars(part)
+
+
+@torch.no_grad()
+def test_layers_are_recorded_by_depth_where_blocks_take_turns() -> None:
+    torch.manual_seed(2)
+    blocks = [
+        PreNorm(
+            Attention(16, 2),
+            FeedForward(16, 32, gelu),
+            attention_norm=LayerNorm(16, 1e-5),
+            feedforward_norm=LayerNorm(16, 1e-5),
+            dropout=0.0,
+        )
+        for _ in range(2)
+    ]
+    stack = Stack(blocks, order=(0, 1, 0, 1)).eval()
+    with watching(stack) as found:
+        stack(torch.randn(5, 16), Packing.of([5]), Causal())
+    first, second = dict.fromkeys(name for name, _ in found)
+    assert [name for name, _ in found] == [first, second, first, second]
