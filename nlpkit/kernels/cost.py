@@ -14,8 +14,11 @@ _counted = 0
 
 
 def count(operations: int) -> None:
-    """Add operations that are computed now."""
+    """Add operations that are computed now. Compiled code counts nothing, since it would be compiled again for every
+    value of the counter; `nlpkit.training.compiling` counts for it."""
     global _counted
+    if torch.compiler.is_compiling():
+        return
     _counted += operations
 
 

@@ -7,11 +7,15 @@ refused there. Fused kernels round differently, so the option is recorded and co
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nlpkit.base.errors import UserError
+from nlpkit.kernels import cost
 from nlpkit.layers.feedforward import FeedForward
+from nlpkit.layers.linear import Linear
 from nlpkit.layers.norm import LayerNorm
 
 
@@ -29,3 +33,21 @@ def compile_parts(model: nn.Module, backend: str = "inductor") -> None:
     for part in model.modules():
         if isinstance(part, (FeedForward, LayerNorm)):
             part.compile(backend=backend, dynamic=True)
+            part._compiled_call_impl = _counting(part)
+
+
+def _counting(part: nn.Module) -> Callable[[Tensor], Tensor]:
+    """A compiled part whose products are counted when it is called."""
+    compiled = part._compiled_call_impl
+    assert compiled is not None
+    weights = [module.weight for module in part.modules() if isinstance(module, Linear)]
+
+    def call(x_ND: Tensor) -> Tensor:
+        factor = x_ND
+        for weight in weights:
+            cost.with_backward(2 * len(x_ND) * weight.numel(), factor, weight)
+            factor = factor if factor.requires_grad else weight  # stands for the product: does it need a gradient?
+        out: Tensor = compiled(x_ND)
+        return out
+
+    return call

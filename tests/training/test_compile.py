@@ -38,13 +38,13 @@ def test_compiled_parts_compute_the_same_and_are_compiled_once(name: str, monkey
     task, settings = objectives.build(chosen.objective, VOCABULARY, OPTIONS), Settings(steps=1)
     batches = [make_batch([64, 30, 9]), make_batch([100, 100, 7]), make_batch([11, 12])]
 
-    def learnt(model: Model) -> list[tuple[float, list[Tensor]]]:
+    def learnt(model: Model) -> list[tuple[float, list[Tensor], float]]:
         found = []
         for batch in batches:
             model.zero_grad()
             computed = loop.forward_backward(model, task, Read([[Part(batch)]], 0, {}), settings, 0, Local(model, 1))
             gradients = [value.grad.clone() for value in model.parameters() if value.grad is not None]
-            found.append((computed.sums[task.name], gradients))
+            found.append((computed.sums[task.name], gradients, computed.operations))
         return found
 
     names, before = list(model.state_dict()), learnt(model)
@@ -54,7 +54,8 @@ def test_compiled_parts_compute_the_same_and_are_compiled_once(name: str, monkey
     assert list(model.state_dict()) == names
     # A norm and a feed-forward layer, each with some lengths taken for fixed before they are known to vary.
     assert 2 <= counter.frame_count <= 8
-    for (loss, gradients), (expected, slopes) in zip(after, before, strict=True):
+    for (loss, gradients, operations), (expected, slopes, counted) in zip(after, before, strict=True):
+        assert operations == counted > 0
         assert loss == pytest.approx(expected, rel=1e-6)
         assert len(gradients) == len(slopes) > 10
         for one, other in zip(gradients, slopes, strict=True):
