@@ -49,6 +49,8 @@ def reading(
         head, file = ahead(file, _enough)
         by_name = None if path in STREAM_NAMES or path in STDIN_AGAIN else _SUFFIXES.get(suffixes(path)[0])
         form = format or by_name or contents.form(head, columns)
+        if form == "csv" and format is None and contents.form(head, columns) == "semicolons":
+            form = "semicolons"  # a name ending in .csv does not say which separator
         _refuse(head, form, faults.path)
         if form not in FORMATS:
             raise _other_form(form, faults.path)

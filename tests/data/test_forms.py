@@ -157,6 +157,15 @@ REFUSED = {
 }  # fmt: skip
 
 
+def test_a_name_does_not_say_the_separator(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.csv", delimited(ROWS, ";"))
+    with pytest.raises(UserError, match="has semicolons between its columns") as caught:
+        list(documents([path]))
+    assert "delimiter=';'" in str(caught.value.hint)
+    one = put(tmp_path / "b.csv", b"text\nto be; or not to be\n")  # they are in the text here
+    assert [document.sentences for document in documents([one])]
+
+
 @pytest.mark.parametrize("case", REFUSED)
 @pytest.mark.parametrize("name", ["a", "a.txt", "-"])
 def test_what_is_no_text_is_called_by_its_name(
