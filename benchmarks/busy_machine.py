@@ -31,7 +31,7 @@ from nlpkit.base.world import default_threads
 RUN = """
 import os, sys
 from nlpkit.cli import app
-app.share_cores = app.share_cores if sys.argv[1] == "nlpkit" else (lambda: None)
+app.yield_cores = app.yield_cores if sys.argv[1] == "nlpkit" else (lambda: None)
 app.main(sys.argv[2:])
 """
 

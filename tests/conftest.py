@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nlpkit.cli.app import share_cores
+from nlpkit.cli.app import yield_cores
 
 # They take longest: begun first, so that no worker waits at the end for another that has just begun one of them.
 FIRST = ("bytes/test_kill.py", "bytes/test_stages.py", "distributed/test_distributed.py", "stages/test_verify.py",
@@ -17,7 +17,7 @@ FIRST = ("bytes/test_kill.py", "bytes/test_stages.py", "distributed/test_distrib
          "exchange/test_gensim_vectors.py")  # fmt: skip
 
 sys.path.insert(0, str(Path(__file__).parent))
-share_cores()  # two tests at a time, each with two threads
+yield_cores()  # two tests at a time, each with two threads
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -22,7 +22,7 @@ from typer.main import get_command
 from nlpkit._version import __version__
 from nlpkit.base.config import unknown_environment
 from nlpkit.base.errors import UserError, choose
-from nlpkit.base.world import COMMANDS as SHARED
+from nlpkit.base.world import COMMANDS as TRAINING
 from nlpkit.base.world import world
 from nlpkit.cli import mistakes, streams, terminal
 from nlpkit.cli.commands import COMMANDS, GROUPS
@@ -34,14 +34,14 @@ _UsageError: Any = typer.BadParameter.__bases__[0]
 _ClickException: Any = _UsageError.__bases__[0]
 
 
-def load(name: str, instead: Callable[..., None] | None = None) -> Any:
-    """The parser of one command, from the function ``command`` of its module; ``instead`` is called in its place."""
+def load(name: str, call: Callable[..., None] | None = None) -> Any:
+    """The parser of one command, from the function ``command`` of its module; ``call``: a function to call instead."""
     module, line = COMMANDS[name]
-    found = import_module(f"nlpkit.cli.{module}")
+    definition = import_module(f"nlpkit.cli.{module}")
     app = typer.Typer(add_completion=False, rich_markup_mode="rich")
-    settings = {"help_option_names": ["-h", "--help"], **getattr(found, "CONTEXT", {})}
+    settings = {"help_option_names": ["-h", "--help"], **getattr(definition, "CONTEXT", {})}
     app.command(name=name.split()[-1], cls=Command, short_help=line, context_settings=settings)(
-        complete(found.command, name, instead)
+        complete(definition.command, name, call)
     )
     command: Any = get_command(app)
     command.known_as = name
@@ -54,39 +54,39 @@ def load(name: str, instead: Callable[..., None] | None = None) -> Any:
 
 
 def parsed(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    """The command of a command line that trains, and what its function would be called with. Errors: another command,
-    and the parser's own."""
+    """The command of a training command line, and the arguments of its function. Errors: a command that does not train,
+    and the errors of the parser."""
     name = words[0]
-    if name not in SHARED:
+    if name not in TRAINING:
         if name in COMMANDS or not os.path.exists(name):
-            choose(dict.fromkeys(SHARED), name, field="command")
+            choose(dict.fromkeys(TRAINING), name, field="command")
         raise UserError(
             f'"{name}" is a file, expected the command to plan',
             where="plan",
             hint=f"nlpkit plan {guess(Path(name))} {' '.join(words)}",
         )
-    given: dict[str, Any] = {}
-    command = load(name, lambda **arguments: given.update(arguments))
+    arguments_of: dict[str, Any] = {}
+    command = load(name, lambda **arguments: arguments_of.update(arguments))
     (output,) = (param for param in command.params if param.name == "output")
     output.required = False
     command.main(list(words[1:]), prog_name=f"nlpkit {name}", standalone_mode=False)
-    ignored = {"json"} | ({"output"} if given.get("output") is None else set())
-    return name, {key: value for key, value in given.items() if key not in ignored}
+    ignored = {"json"} | ({"output"} if arguments_of.get("output") is None else set())
+    return name, {key: value for key, value in arguments_of.items() if key not in ignored}
 
 
 def guess(path: Path) -> str:
-    """The training command that begins with such a file: token files are pre-trained on, models fine-tuned."""
+    """The training command whose first argument is such a file: pretrain for token files, finetune for others."""
     from nlpkit.artifact import file
 
     try:
         return "pretrain" if path.is_file() and file.read(path).kind == "tokens" else "finetune"
-    except UserError:  # text, or no file of ours
+    except UserError:  # text, or another tool's file
         return "pretrain"
 
 
 class Command(TyperCommand):
-    """A command whose usage line says its arguments as their metavars do (FILE, [FILE], FILE...), whose help has its
-    options in panels, and which understands names that its flags had."""
+    """A command whose usage line shows the metavars of its arguments (FILE, [FILE], FILE...), whose help groups options
+    in panels, and which accepts the old names of renamed flags."""
 
     known_as = ""  # its name in the table of commands
 
@@ -95,24 +95,24 @@ class Command(TyperCommand):
         return [str(self.options_metavar), *(str(param.metavar) for param in arguments)]
 
     def get_help_option(self, ctx: Any) -> Any:
-        found: Any = super().get_help_option(ctx)
-        if found is not None:
-            found.rich_help_panel = RUNNING
-        return found
+        option: Any = super().get_help_option(ctx)
+        if option is not None:
+            option.rich_help_panel = RUNNING
+        return option
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, today(self.known_as, args, terminal.say))
 
 
 class Lazy(TyperGroup):
-    """A group that knows its commands' names and one-line helps, and imports one when it is called."""
+    """A group that has the names and one-line helps of its commands, and imports a command when it is called."""
 
     def __init__(self, *, prefix: str = "", **attributes: Any) -> None:
         super().__init__(**attributes)
         self.prefix = prefix
         rest = [name[len(prefix) :].split() for name in COMMANDS if name.startswith(prefix)]
         self.names = list(dict.fromkeys(words[0] for words in rest))
-        # For typer's "did you mean", which looks at the names only.
+        # For typer's "did you mean", which reads the names only.
         self.commands = dict.fromkeys(self.names)  # type: ignore[assignment]
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -136,7 +136,7 @@ class Lazy(TyperGroup):
         return load(name)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        self.listing = True  # help shows one line of each command: their modules are not needed
+        self.listing = True  # help shows a line per command and needs no module of theirs
         super().format_help(ctx, formatter)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
@@ -202,38 +202,38 @@ def check_environment() -> None:
             raise error
 
 
-def check_completion(asked: str) -> None:
-    """Refuse what no shell asks: a variable that is set alone, by hand or by mistake."""
-    does, _, shell = asked.partition("_")
+def check_completion(request: str) -> None:
+    """Refuse a request that no shell makes: a variable that was set by hand or by mistake."""
+    does, _, shell = request.partition("_")
     needs = {"bash": ("COMP_WORDS", "COMP_CWORD")}.get(shell, ("_TYPER_COMPLETE_ARGS",))
     missing = [name for name in needs if does == "complete" and name not in os.environ]
     if does not in ("complete", "source") or shell not in ("bash", "zsh", "fish", "powershell", "pwsh") or missing:
         because = f", and {missing[0]} is not set" if missing else ""
         raise UserError(
-            f'_NLPKIT_COMPLETE is "{asked}"{because}',
+            f'_NLPKIT_COMPLETE is "{request}"{because}',
             where="environment",
             hint="unset it; a shell's completion sets it by itself",
         )
 
 
-def check_shared(arguments: Sequence[str]) -> None:
-    """Refuse to do the same thing several times at once: only some commands share their work."""
+def check_processes(arguments: Sequence[str]) -> None:
+    """Refuse several processes for a command that would do the same work in each: only some commands divide it."""
     name = next((word for word in arguments if not word.startswith("-")), "")
-    if world().size > 1 and name not in SHARED:
+    if world().size > 1 and name not in TRAINING:
         raise UserError(
-            f"{world().size} processes were started, and nlpkit {name} is work for one",
-            hint=f"torchrun is for {', '.join(SHARED)}",
+            f"{world().size} processes were started, but nlpkit {name} runs in one process",
+            hint=f"torchrun is for {', '.join(TRAINING)}",
         )
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the program; every way it can end has its exit code (docs/commands.md)."""
+    """Run the program; docs/commands.md lists the exit codes."""
     streams.prepare()
-    share_cores()
-    for number in (signal.SIGINT, signal.SIGTERM):  # when `run` is done there is nothing to interrupt but Python's end
+    yield_cores()
+    for number in (signal.SIGINT, signal.SIGTERM):  # after `run` only the exit of Python could be interrupted
         signal.signal(number, signal.SIG_IGN)
     code = run(list(sys.argv[1:] if arguments is None else arguments))
-    if _several():  # gloo's threads may still hold tensors, and letting go of one while Python ends aborts the process
+    if _several():  # gloo's threads may still hold tensors, and freeing one during Python's exit aborts the process
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 stream.flush()
@@ -241,11 +241,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(code)
 
 
-def share_cores() -> None:
-    """Let threads that wait for each other give up their core soon.
+def yield_cores() -> None:
+    """Let waiting OpenMP threads yield their core soon.
 
-    OpenMP's wait by spinning for milliseconds, which at times makes a run several times slower while another process
-    wants the cores (benchmarks/busy_machine.py), as in CI. It is read when torch is loaded, and changes no byte.
+    By default they spin for milliseconds, which makes some runs several times slower while another process uses the
+    cores (benchmarks/busy_machine.py), as in CI. torch reads the variable when it is loaded; it changes no byte.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
@@ -254,23 +254,23 @@ def share_cores() -> None:
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; signals are handled as before afterwards."""
     debug = "--debug" in arguments
-    asked: list[int] = []
+    interrupts: list[int] = []
 
     def interrupt(number: int, frame: object) -> None:
-        asked.append(number)
+        interrupts.append(number)
         raise KeyboardInterrupt
 
-    # A scheduler's stop is an interrupt.
+    # SIGTERM, by which a scheduler stops a job, is handled like an interrupt.
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         if "_NLPKIT_COMPLETE" in os.environ:
             check_completion(os.environ["_NLPKIT_COMPLETE"])
         else:
             check_environment()
-        check_shared(arguments)
+        check_processes(arguments)
         code = build().main(arguments, prog_name="nlpkit", standalone_mode=False)
         sys.stdout.flush()
-        if code == 130:  # the parser's answer to an interrupt, without a word
+        if code == 130:  # the parser returns this for an interrupt and prints nothing
             return fail("interrupted", code=130)
         return code if isinstance(code, int) else 0
     except UserError as error:
@@ -281,34 +281,34 @@ def run(arguments: list[str]) -> int:
         return usage(error)
     except (KeyboardInterrupt, typer.Abort):
         return fail("interrupted", code=130)
-    except (BrokenPipeError, SystemExit):  # the parser makes a closed pipe an exit with 1
+    except (BrokenPipeError, SystemExit):  # the parser turns a closed pipe into exit 1
         if debug or not streams.reader_gone():
             raise
-        streams.leave_stdout()  # the reader has what it wanted
+        streams.leave_stdout()  # the reader has read enough
         return 0
     except (OSError, MemoryError, RuntimeError, ImportError) as error:
         if debug:
             raise
-        return fail("interrupted", code=130) if asked else unexpected(error, arguments)
+        return fail("interrupted", code=130) if interrupts else unexpected(error, arguments)
     except BaseException:
-        if debug or not asked:
+        if debug or not interrupts:
             raise
-        # Libraries turn an interrupt into errors of their own, above all while they are imported.
+        # Libraries turn an interrupt into other errors, above all during their import.
         return fail("interrupted", code=130)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-# What libraries say when the system gives no memory: torch, the loader of shared libraries, threads.
+# Parts of error messages when memory runs out: of torch, the dynamic loader, threads.
 _NO_MEMORY = ("allocate", "failed to map segment", "start new thread")
 
 
 def unexpected(error: Exception, arguments: Sequence[str] = ()) -> int:
-    """What the system refused, in words; anything else is a bug, and its traceback is shown."""
-    said = f"{error} {error.__cause__} {error.__context__}"  # a library may rename what the system told it
-    if isinstance(error, MemoryError) or any(text in said for text in _NO_MEMORY):
-        before = [one for one, flag in zip(arguments[1:], arguments, strict=False) if flag in ("-o", "--output")]
+    """Report an error of the system in one line; any other error is a bug and is raised with its traceback."""
+    messages = f"{error} {error.__cause__} {error.__context__}"  # a library may wrap the error of the system
+    if isinstance(error, MemoryError) or any(part in messages for part in _NO_MEMORY):
+        before = [word for word, flag in zip(arguments[1:], arguments, strict=False) if flag in ("-o", "--output")]
         return fail(
             "out of memory",
             where=before[0] if before else None,
@@ -317,12 +317,12 @@ def unexpected(error: Exception, arguments: Sequence[str] = ()) -> int:
         )
     if not isinstance(error, OSError):
         raise error
-    streams.leave_stdout()  # it may have been stdout that is full
+    streams.leave_stdout()  # stdout itself may be full
     return fail(error.strerror or str(error), where=error.filename if isinstance(error.filename, str) else None, code=1)
 
 
 def usage(error: Any) -> int:
-    """Wrong arguments, as the parser found them; a bare group shows its help."""
+    """Report the parser's error; a bare group shows its help."""
     message = mistakes.message(error)
     if type(error).__name__ == "NoArgsIsHelpError":
         if message:
@@ -336,12 +336,12 @@ def usage(error: Any) -> int:
 def _several() -> bool:
     try:
         return world().size > 1
-    except UserError:  # which is what is to be said
+    except UserError:  # the very error that is reported
         return False
 
 
 def fail(what: str, *, where: str | None = None, hint: str | None = None, code: int) -> int:
-    """Say on stderr what went wrong and what to do; returns the exit code. Of several processes one says it."""
+    """Print an error and a hint on stderr; returns the exit code. Of several processes one prints."""
     if _several():
         from nlpkit.training.parallel.distributed import first_to_speak
 

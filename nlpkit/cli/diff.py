@@ -38,7 +38,7 @@ def command(
 
 
 def show(result: dict[str, Any]) -> None:
-    """Whether the tensors are the same, then each difference by the part of the file it is in."""
+    """A summary of the tensors, then the differences by part of the file."""
     if result["equal"]:
         tell("the same bytes")
         return
@@ -48,47 +48,53 @@ def show(result: dict[str, Any]) -> None:
         above = key.split(".")[: 2 if key.startswith("provenance.") else 1]
         part = ".".join(above) if key.count(".") >= len(above) else "provenance" if len(above) > 1 else ""
         parts.setdefault(part, {})[key.removeprefix(f"{part}.")] = values
-    for part, found in sorted(parts.items()):
+    for part, differences in sorted(parts.items()):
         if part:
             tell(part)
-        _metadata(found)
+        _metadata(differences)
     _tensors(result["tensors"])
 
 
 def _summary(result: Mapping[str, Any]) -> str:
     same, missing = result["same_tensors"], {"left": 0, "right": 0}
-    for what in result["tensors"].values():
-        if what["what"] == "missing":
-            missing["left" if what["from"] == "right" else "right"] += 1
+    for difference in result["tensors"].values():
+        if difference["what"] == "missing":
+            missing["left" if difference["from"] == "right" else "right"] += 1
     both = same + len(result["tensors"]) - sum(missing.values())
     if same == both and not any(missing.values()):
         return f"all {same:,} the same bytes"
-    said = ["none is in both" if not both else f"{same:,} of the {both:,} that both have are the same bytes"]
-    return "; ".join([*said, *(f"{count:,} only {side}" for side, count in missing.items() if count)])
+    parts = ["none is in both" if not both else f"{same:,} of the {both:,} that both have are the same bytes"]
+    return "; ".join([*parts, *(f"{count:,} only {side}" for side, count in missing.items() if count)])
 
 
-def _metadata(found: Mapping[str, list[Any]]) -> None:
-    """What both files say differently, a line each; then what only one of them says."""
+def _metadata(differences: Mapping[str, list[Any]]) -> None:
+    """The keys with different values, a line each; then the keys that only one file has."""
     from nlpkit.artifact.diff import quote
 
-    for key, (left, right) in found.items():
+    for key, (left, right) in differences.items():
         if left is not None and right is not None:
             tell(f"  {key}: {quote(left)} | {quote(right)}")
     for number, side in enumerate(("left", "right")):
-        _only(side, [f"{key} {quote(values[number])}" for key, values in found.items() if values[1 - number] is None])
+        _only(
+            side,
+            [f"{key} {quote(values[number])}" for key, values in differences.items() if values[1 - number] is None],
+        )
 
 
-def _tensors(found: Mapping[str, Mapping[str, Any]]) -> None:
-    if found:
+def _tensors(differences: Mapping[str, Mapping[str, Any]]) -> None:
+    if differences:
         tell("tensors")
-    for name, what in found.items():
-        if what["what"] == "values":
-            by = "without measure" if what["largest"] is None else f"by at most {what['largest']:.4g}"
-            tell(f"  {name}: {what['differing']:,} of {what['numbers']:,} numbers, {by} at {what['at']}")
-        elif what["what"] == "shape":
-            tell(f"  {name}: {' '.join(map(str, what['left']))} | {' '.join(map(str, what['right']))}")
+    for name, tensor in differences.items():
+        if tensor["what"] == "values":
+            by = "without measure" if tensor["largest"] is None else f"by at most {tensor['largest']:.4g}"
+            tell(f"  {name}: {tensor['differing']:,} of {tensor['numbers']:,} numbers, {by} at {tensor['at']}")
+        elif tensor["what"] == "shape":
+            tell(f"  {name}: {' '.join(map(str, tensor['left']))} | {' '.join(map(str, tensor['right']))}")
     for side, other in (("left", "right"), ("right", "left")):
-        _only(side, [name for name, what in found.items() if what["what"] == "missing" and what["from"] == other])
+        _only(
+            side,
+            [name for name, tensor in differences.items() if tensor["what"] == "missing" and tensor["from"] == other],
+        )
 
 
 def _only(side: str, items: list[str]) -> None:

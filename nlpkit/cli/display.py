@@ -1,8 +1,8 @@
-"""What a person sees while a stage works: one live line on a terminal, a line now and then elsewhere.
+"""The progress display of a stage: one live line on a terminal, a line at intervals elsewhere.
 
-The live line of a training run has the step, the loss and its last reports as a sparkline, tokens per second, the share
-of what this machine reaches in a matrix product, and the time that is left. What does not fit is left out, the least
-important first. Nothing here reaches a result: a display only listens.
+The live line of a training run shows the step, the loss and a sparkline of its last values, tokens per second, the
+fraction of this machine's peak in a matrix product, and the remaining time. Parts that do not fit are dropped, the
+least important first. A display only listens to events, so it cannot change a result.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any
 from nlpkit.cli.pace import Pace
 from nlpkit.cli.terminal import visible
 
-HEARTBEAT = 60.0  # seconds between two lines of a long run that no terminal watches
-FIRST_BEAT = 10.0  # seconds before the first of them
+HEARTBEAT = 60.0  # seconds between two lines of a long run without a terminal
+FIRST_BEAT = 10.0  # seconds before the first line
 SPARKS = "▁▂▃▄▅▆▇█"
-REPORTS = 16  # of which the sparkline tells
+REPORTS = 16  # values in the sparkline
 BAR = 24  # characters
 
 
@@ -42,12 +42,12 @@ def describe_evaluation(record: Mapping[str, Any]) -> str:
 
 
 def sparkline(values: Iterable[float]) -> str:
-    """The course of some numbers in a word: the lowest is the lowest block. Equal ones are all low."""
-    held = list(values)
-    low, high = min(held, default=0.0), max(held, default=0.0)
+    """Numbers as block characters, the lowest as the lowest block; equal numbers are all low."""
+    numbers = list(values)
+    low, high = min(numbers, default=0.0), max(numbers, default=0.0)
     if not high > low:
-        return SPARKS[0] * len(held)
-    return "".join(SPARKS[round((value - low) / (high - low) * (len(SPARKS) - 1))] for value in held)
+        return SPARKS[0] * len(numbers)
+    return "".join(SPARKS[round((value - low) / (high - low) * (len(SPARKS) - 1))] for value in numbers)
 
 
 def clock(seconds: float) -> str:
@@ -60,9 +60,9 @@ def clock(seconds: float) -> str:
 
 
 class Watched:
-    """What the events have said of a stage so far, in parts that a line is made of.
+    """The state of a stage from its events, and the parts of a progress line.
 
-    ``live`` says that a person looks: only then the peak is measured, once, in a few milliseconds.
+    ``live``: the line is on a terminal. Only then the peak is measured, once, in a few milliseconds.
     """
 
     def __init__(self, *, live: bool = False) -> None:
@@ -74,8 +74,8 @@ class Watched:
         self.record: Mapping[str, Any] = {}
         self.losses: tuple[float, ...] = ()
         self.device = "cpu"
-        self.share: float | None = None
-        # What was done, and when. What a run did before it was resumed took no time of this process.
+        self.peak_fraction: float | None = None
+        # (count, time) of the first and the last event: steps before a resume took no time of this process.
         self.first: tuple[int, float] | None = None
         self.last = (0, 0.0)
 
@@ -90,15 +90,15 @@ class Watched:
         elif event in ("step", "progress"):
             done = record["step" if event == "step" else "done"]
             if self.first is None or record.get("label") != self.record.get("label") or done < self.last[0]:
-                self.first = (done, now)  # another count
+                self.first = (done, now)  # a new count begins
             self.last, self.record = (done, now), record
             if event == "step":
                 self.losses = (*self.losses, record["loss"])[-REPORTS:]
-                self.share = self._share(record)
+                self.peak_fraction = self._peak_fraction(record)
 
-    def _share(self, record: Mapping[str, Any]) -> float | None:
-        """Of what this machine reaches in a matrix product; None where the run does not say what it computes, or
-        computes on another device."""
+    def _peak_fraction(self, record: Mapping[str, Any]) -> float | None:
+        """The fraction of this machine's peak in a matrix product; None where the run does not report its operations,
+        or is on another device."""
         if not (self.live and record.get("operations") and record.get("tokens")) or self.device != "cpu":
             return None
         if self.peak is None:
@@ -109,11 +109,11 @@ class Watched:
         return float(per_second / self.peak)
 
     def total(self) -> int | None:
-        found = self.record.get("steps", self.record.get("total"))
-        return found if isinstance(found, int) and found > 0 else None
+        count = self.record.get("steps", self.record.get("total"))
+        return count if isinstance(count, int) and count > 0 else None
 
     def left(self, now: float) -> float | None:
-        """Seconds until all is done, at the pace so far; None before there is one."""
+        """Remaining seconds at the pace so far; None before there is a pace."""
         total = self.total()
         if total is None or self.first is None:
             return None
@@ -123,24 +123,24 @@ class Watched:
         return max(0.0, (total - self.last[0]) * seconds / done - (now - self.last[1]))
 
     def parts(self, now: float, *, plain: bool = False) -> list[Part]:
-        """All there is to say, in the order of a line. ``plain`` uses no character beyond ASCII."""
+        """All parts of the line in order. ``plain``: ASCII only."""
         total, left, record = self.total(), self.left(now), self.record
-        made = [Part(self.name, 4, "bold")]
+        line = [Part(self.name, 4, "bold")]
         if total is not None:
-            made.append(Part(bar(self.last[0] / total, plain=plain), 8, "cyan"))
+            line.append(Part(bar(self.last[0] / total, plain=plain), 8, "cyan"))
         if record.get("event") == "step":
-            made += [Part(f"step {record['step']:,}/{record['steps']:,}", 0), Part(f"loss {record['loss']:.3f}", 1)]
+            line += [Part(f"step {record['step']:,}/{record['steps']:,}", 0), Part(f"loss {record['loss']:.3f}", 1)]
             if len(self.losses) > 1 and not plain:
-                made.append(Part(sparkline(self.losses), 6, "green"))
-            made.append(Part(f"{record['tokens_per_second']:,.0f} tokens/s", 3))
-            if self.share is not None:
-                made.append(Part(f"{self.share:.0%} of peak", 5))
+                line.append(Part(sparkline(self.losses), 6, "green"))
+            line.append(Part(f"{record['tokens_per_second']:,.0f} tokens/s", 3))
+            if self.peak_fraction is not None:
+                line.append(Part(f"{self.peak_fraction:.0%} of peak", 5))
         elif record:
-            made.append(Part(describe(record), 0))
+            line.append(Part(describe(record), 0))
         if left is not None:
-            made.append(Part(f"{clock(left)} left", 2))
-        made.append(Part(f"{clock(now - self.began)} so far", 7, "dim"))
-        return [part for part in made if part.text]
+            line.append(Part(f"{clock(left)} left", 2))
+        line.append(Part(f"{clock(now - self.began)} so far", 7, "dim"))
+        return [part for part in line if part.text]
 
     def heartbeat(self, now: float) -> str:
         """The figures in one line for a log."""
@@ -150,29 +150,29 @@ class Watched:
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of a line; the larger its ``rank``, the sooner it is left out."""
+    """A part of a line; the larger its ``rank``, the sooner it is dropped."""
 
     text: str
     rank: int
     style: str = ""
 
 
-def bar(share: float, *, plain: bool = False) -> str:
-    """How much is done, drawn."""
-    done = round(min(1.0, share) * BAR)
+def bar(fraction: float, *, plain: bool = False) -> str:
+    """A progress bar."""
+    done = round(min(1.0, fraction) * BAR)
     return "#" * done + "-" * (BAR - done) if plain else "━" * done + "╌" * (BAR - done)
 
 
 def fitting(parts: list[Part], width: int) -> list[Part]:
-    """Those parts that fit in a line, two spaces between them; the last one that is left is cut."""
-    kept = list(parts)
-    while len(kept) > 1 and sum(len(part.text) + 2 for part in kept) - 2 > width:
-        kept.remove(max(kept, key=lambda part: part.rank))
-    return [Part(part.text[: max(0, width)], part.rank, part.style) for part in kept]
+    """The parts that fit in a line, two spaces between them; the last remaining part is cut."""
+    fitted = list(parts)
+    while len(fitted) > 1 and sum(len(part.text) + 2 for part in fitted) - 2 > width:
+        fitted.remove(max(fitted, key=lambda part: part.rank))
+    return [Part(part.text[: max(0, width)], part.rank, part.style) for part in fitted]
 
 
 class Heartbeat:
-    """For logs: what takes longer than some seconds says so, then a line a minute; notes and evaluations at once."""
+    """For logs: a first line after some seconds, then one a minute; notes and evaluations at once."""
 
     def __init__(self, say: Callable[[str], None], name: str = "") -> None:
         self.tell, self.name = say, name
@@ -190,7 +190,7 @@ class Heartbeat:
         self.ended.set()
 
     def _watch(self) -> None:
-        """A stage that emits nothing for long is spoken for."""
+        """Print a line for a stage that emits nothing for long."""
         while not self.ended.wait(1.0):
             self.beat(time.monotonic())
 
@@ -212,7 +212,7 @@ class Heartbeat:
             self.tell(text)
 
     def beat(self, now: float) -> None:
-        """Say where the run is, if nothing was said for long."""
+        """Print the progress, if nothing was printed for long."""
         with self.alone:
             if self.ended.is_set() or now - self.last < min(HEARTBEAT, HEARTBEAT if self.beats else FIRST_BEAT):
                 return
@@ -223,7 +223,7 @@ class Heartbeat:
 
 
 class LiveLine:
-    """For terminals: one line, drawn anew some times a second, and gone at the end. What is said stays above it."""
+    """For terminals: one line, redrawn eight times a second, and removed at the end. Messages stay above it."""
 
     def __enter__(self) -> LiveLine:
         from rich.console import Console
@@ -247,7 +247,7 @@ class LiveLine:
             self.display.console.print(visible(text), markup=False, highlight=False)
 
     def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
-        """The line as it is now."""
+        """The current line."""
         from rich.text import Text
 
         now, plain = time.monotonic(), options.ascii_only

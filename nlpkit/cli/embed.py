@@ -56,20 +56,20 @@ def command(
 
     echo "O happy dagger!" | nlpkit embed bert.safetensors --pooling mean | jq '.embedding | length'
     """
-    given = {name: value for name, value in locals().items() if name != "json"}
+    arguments = {name: value for name, value in locals().items() if name != "json"}
     flags.json_only(json)
-    if found := out.already("embed", given):
-        out.written(found)
+    if summary_of_existing := out.already("embed", arguments):
+        out.written(summary_of_existing)
         return
     from nlpkit.stages.embed import embed, embed_batches
 
     with out.progress(quiet=False):
         if output is not None or force:
-            (summary,) = embed(**given)
+            (summary,) = embed(**arguments)
             out.written(summary)
             return
-        options = {name: value for name, value in given.items() if name not in ("model", "data", "threads")}
+        options = {name: value for name, value in arguments.items() if name not in ("model", "data", "threads")}
         for records in embed_batches(model, data, options, threads=threads):
             for record in records:
                 terminal.record(record)
-            terminal.flush()  # whoever waits for these vectors gets them now
+            terminal.flush()  # for a reader of a pipe that waits for these vectors

@@ -104,8 +104,8 @@ def _model(model: Mapping[str, Any]) -> str:
 
 
 def _table(metrics: Mapping[str, Mapping[str, float | None]]) -> None:
-    for name, found in metrics.items():
-        value, low, high = (number(found[part], 4) for part in ("value", "low", "high"))
+    for name, metric in metrics.items():
+        value, low, high = (number(metric[part], 4) for part in ("value", "low", "high"))
         tell(f"  {visible(name):<24} {value:>9}   [{low}, {high}]")
 
 

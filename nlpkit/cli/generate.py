@@ -51,36 +51,36 @@ def command(
 
     nlpkit generate gpt2.safetensors prompts.txt --samples 3 --json | jq -r .text
     """
-    given = {name: value for name, value in locals().items() if name != "json"}
+    arguments = {name: value for name, value in locals().items() if name != "json"}
     from nlpkit.stages.generate import generate
 
     page = _Page()
     with events.listen(page.note):
-        for record in generate(**given, hear=_unheard if json else page.hear):
+        for record in generate(**arguments, hear=_discard if json else page.hear):
             if json:
                 terminal.record(record, flush=True)
             else:
                 page.end()
 
 
-def _unheard(part: str) -> None:
-    """With --json nothing is printed before a record is complete."""
+def _discard(part: str) -> None:
+    """Ignore a part of a text: with --json only complete records are printed."""
 
 
 class _Page:
     """Texts on stdout, an empty line between two. A terminal shows each token as it is chosen."""
 
     def __init__(self) -> None:
-        self.before = ""
-        self.watched = sys.stdout.isatty()
+        self.separator = ""
+        self.on_terminal = sys.stdout.isatty()
 
     def hear(self, part: str) -> None:
-        terminal.data(self.before + part, end="", flush=self.watched)
-        self.before = ""
+        terminal.data(self.separator + part, end="", flush=self.on_terminal)
+        self.separator = ""
 
     def end(self) -> None:
         terminal.data("", flush=True)
-        self.before = "\n"
+        self.separator = "\n"
 
     def note(self, record: Mapping[str, Any]) -> None:
         if record["event"] == "note":

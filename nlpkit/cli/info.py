@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from nlpkit.cli import options, output, told
+from nlpkit.cli import options, output, recorded
 from nlpkit.cli.terminal import tell, visible
 
 
@@ -34,7 +34,7 @@ def show(result: dict[str, Any]) -> None:
     tell(f"{result['path']}: {result['kind']}, {output.human_bytes(result['bytes'])}")
     tell(f"sha256   {result['sha256']}")
     if result["provenance"].get("command"):
-        tell(f"made by  {told.command_line(result['provenance'], result['path'])}")
+        tell(f"made by  {recorded.command_line(result['provenance'], result['path'])}")
     for name, value in sorted(result["config"].items()):
         tell(f"  {name} = {short(value)}")
     for name, entry in result["tensors"].items():
@@ -42,5 +42,5 @@ def show(result: dict[str, Any]) -> None:
 
 
 def short(value: Any) -> Any:
-    """A value of the config; of a long list (a vocabulary), how many it has."""
+    """A value of the config; the length of a long list, such as a vocabulary."""
     return f"[{len(value):,} values]" if isinstance(value, list) and len(value) > 20 else value

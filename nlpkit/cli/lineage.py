@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from typer import Argument
 
-from nlpkit.cli import options, told
+from nlpkit.cli import options, recorded
 from nlpkit.cli.output import call
 from nlpkit.cli.terminal import tell, visible
 
@@ -31,23 +31,23 @@ def command(
 
 
 def show(result: dict[str, Any]) -> None:
-    """A tree, one file a line. What stands behind a file is told once, and on a terminal a line has an end."""
+    """A tree, one file a line. The history of a file is printed once; on a terminal lines are cut."""
     width = LINE if sys.stdout.isatty() else None
     _branch(result, "", "", width)
 
 
 def _branch(node: dict[str, Any], lead: str, below: str, width: int | None) -> None:
-    made = f"  <- nlpkit {node['command']}{_told(node, width)}" if node.get("command") else ""
+    origin = f"  <- nlpkit {node['command']}{_options(node, width)}" if node.get("command") else ""
     again = "  (as above)" if node.get("repeated") else ""
-    tell(f"{lead}{node['name']}  {node['sha256'][:12]}{made}{again}")
+    tell(f"{lead}{node['name']}  {node['sha256'][:12]}{origin}{again}")
     inputs = node.get("inputs", [])
-    for number, given in enumerate(inputs):
+    for number, child in enumerate(inputs):
         last = number + 1 == len(inputs)
-        _branch(given, f"{below}{'└─ ' if last else '├─ '}", f"{below}{'   ' if last else '│  '}", width)
+        _branch(child, f"{below}{'└─ ' if last else '├─ '}", f"{below}{'   ' if last else '│  '}", width)
 
 
-def _told(node: dict[str, Any], width: int | None) -> str:
-    """The options: what differs from the defaults, then the others that say something."""
-    differing, others = told.options(node["command"], node["options"])
-    said = visible(told.words({**differing, **others}))
-    return f" ({said if width is None or len(said) <= width else said[: width - 3] + '...'})" if said else ""
+def _options(node: dict[str, Any], width: int | None) -> str:
+    """The options: those that differ from the defaults, then the others that are not None."""
+    differing, others = recorded.options(node["command"], node["options"])
+    text = visible(recorded.words({**differing, **others}))
+    return f" ({text if width is None or len(text) <= width else text[: width - 3] + '...'})" if text else ""

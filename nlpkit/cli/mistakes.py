@@ -1,5 +1,5 @@
-"""What people type instead of what is there, and what to tell them: other tools' flags, flags cut short, text where a
-number is expected. docs/coming-from.md has the same names in tables; tests hold both to the flags that exist."""
+"""Messages for common usage errors: flags of other tools, abbreviated flags, text where a number is expected.
+docs/coming-from.md has the same names in tables; tests hold both to the flags that exist."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Collection
 from typing import Any
 
-# Flags of transformers' example scripts, gensim and fairseq -> what to type here.
+# Flags of transformers' example scripts, gensim and fairseq -> the flag or command here.
 FOREIGN: dict[str, str] = {
     "learning-rate": "--lr",
     "num-train-epochs": "--epochs",
@@ -65,7 +65,7 @@ FOREIGN: dict[str, str] = {
     "bf16": "--precision bfloat16",
     "gradient-checkpointing": "--checkpointing",
     "torch-compile": "--compile",
-    "do-train": "nothing: each stage is a command of its own (nlpkit --help)",
+    "do-train": "nothing: each stage is a separate command (nlpkit --help)",
     "do-eval": "nlpkit evaluate MODEL FILE",
     "do-predict": "nlpkit predict MODEL FILE",
     "num-return-sequences": "--samples",
@@ -87,7 +87,7 @@ _NUMBERS = {"int": "an integer, such as 1000", "integer": "an integer, such as 1
 
 
 def unknown_option(flag: str, flags: Collection[str]) -> str:
-    """What to say of a flag that a command (with these ``flags``) does not have."""
+    """The message for a flag that a command (with these ``flags``) does not have."""
     name = flag.partition("=")[0].lstrip("-").replace("_", "-").lower()
     if f"--{name}" in flags:  # an underscore or a capital
         return f'no option {flag}; did you mean "--{name}"?'
@@ -99,16 +99,16 @@ def unknown_option(flag: str, flags: Collection[str]) -> str:
 
 
 def message(error: Any) -> str:
-    """What the parser found, in words that say what was expected."""
+    """The message for an error of the parser, with the expected value."""
     if type(error).__name__ == "NoSuchOption" and error.ctx is not None:
         params = error.ctx.command.get_params(error.ctx)
         flags = [flag for param in params for flag in (*param.opts, *param.secondary_opts) if flag.startswith("--")]
         return unknown_option(str(error.option_name), flags)
-    said = str(error.format_message())
+    text = str(error.format_message())
     param: Any = getattr(error, "param", None)
     expected = _NUMBERS.get(getattr(getattr(param, "type", None), "name", "").removesuffix(" range"))
-    if expected and "is not a valid" in said:
+    if expected and "is not a valid" in text:
         value = str(error.message).partition(" is not a valid")[0].strip("'\"")
         flag = next((flag for flag in param.opts if flag.startswith("--")), str(param.name))
         return f'{flag} is "{value}", expected {expected}'
-    return said
+    return text

@@ -1,7 +1,7 @@
-"""Flags that several commands share, defined once, and what every command understands.
+"""Flags that several commands have, defined once, and the flags of every command.
 
-A command's function in this folder has the same parameters as the library function it calls, so its defaults are the
-function's (tests/cli holds the two equal), plus ``json`` where it prints a summary.
+The function of a command in this package has the same parameters and defaults as the library function that it calls
+(tests/cli holds them equal), plus ``json`` where it prints a summary.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from nlpkit.cli.commands import COMMANDS
 from nlpkit.training import options as training_options
 from nlpkit.training.options import OPTIONS, Training, default_of
 
-OWN = frozenset({"config", "debug", "help"})  # understood by every command, never passed to its function
-# What every command has, and the two ways in which some differ; README and docs/commands.md say the same, and
-# tests/cli/test_everywhere.py holds it. -n: of a command that makes a file in a run of its own, what the run would
-# cost; of any other, its options as they are resolved. --json: one object; of those that answer text by text, an object
-# a line, which `predict` and `embed` print anyway.
+COMMON_NAMES = frozenset({"config", "debug", "help"})  # flags of every command, never passed to its function
+# The flags of every command, and two differences between commands, as in README and docs/commands.md;
+# tests/cli/test_everywhere.py checks them. -n prints the costs of a command that writes a file in a run, and the
+# resolved options of any other. --json prints one object; commands that answer text by text print an object a line,
+# `predict` and `embed` always.
 EVERYWHERE = ("--config", "--debug", "--dry-run", "--help", "--json")
 JSON_LINES = ("tokenizer encode", "tokenizer decode", "predict", "generate", "embed")
 
@@ -60,7 +60,7 @@ AnalogyScore = Annotated[
     str | None, Option(help="add: cosine to B - A + C (3CosAdd, the default); mul: cosines multiplied (3CosMul).")
 ]
 
-# What training shares with other commands (nlpkit/training/options.py has all the rest).
+# Options of training that other commands have too (nlpkit/training/options.py has the rest).
 COMMON = {
     "seed": Seed,
     "device": Device,
@@ -76,12 +76,12 @@ def training_flag(command: str, name: str) -> Any:
     """An option of training as a flag of a command."""
     if name in COMMON:
         return COMMON[name]
-    (default, absent), said = default_of(command, name), OPTIONS[name].metadata
-    text = said["text"] + (f" (default: {absent})." if default is None and absent else ".")
-    offered = getattr(completion, said["names"]) if said["names"] else None
+    (default, absent), field = default_of(command, name), OPTIONS[name].metadata
+    text = field["text"] + (f" (default: {absent})." if default is None and absent else ".")
+    complete_names = getattr(completion, field["names"]) if field["names"] else None
     kind = get_type_hints(Training)[name]
     kind = kind | None if default is None else kind
-    return Annotated[kind, Option(help=text, min=said["least"], max=said["most"], autocompletion=offered)]
+    return Annotated[kind, Option(help=text, min=field["least"], max=field["most"], autocompletion=complete_names)]
 
 
 def trains(command: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -89,48 +89,47 @@ def trains(command: str) -> Callable[[Callable[..., None]], Callable[..., None]]
     return training_options.trains(command, annotation=training_flag)
 
 
-def complete(
-    function: Callable[..., None], name: str, instead: Callable[..., None] | None = None
-) -> Callable[..., None]:
-    """A command's function with what every command understands: --config, which sets defaults, --debug, and -n, if its
-    function knows no dry run, which prints its options. ``instead`` is called in its place, with the same arguments."""
-    own_names = OWN if "dry_run" in inspect.signature(function).parameters else OWN | {"dry_run"}
+def complete(function: Callable[..., None], name: str, call: Callable[..., None] | None = None) -> Callable[..., None]:
+    """A command's function with the flags of every command: --config, which sets defaults, --debug, and -n, which
+    prints the options of a function without a dry run. ``call``: a function to call instead, with the same
+    arguments."""
+    common_names = COMMON_NAMES if "dry_run" in inspect.signature(function).parameters else COMMON_NAMES | {"dry_run"}
 
     def wrapper(**arguments: Any) -> None:
         config = arguments.get("config")
         check_apart({**arguments, "config": None if config is None else Path(config)})
-        given = {key: value for key, value in arguments.items() if key not in own_names}
-        if "dry_run" in own_names and arguments["dry_run"]:
-            resolved(name, given, json=bool(arguments.get("json")))
+        passed = {key: value for key, value in arguments.items() if key not in common_names}
+        if "dry_run" in common_names and arguments["dry_run"]:
+            resolved(name, passed, json=bool(arguments.get("json")))
         else:
-            (instead or function)(**given)
+            (call or function)(**passed)
 
     def read_config(ctx: Context, value: str | None) -> str | None:
         if value is not None and not ctx.resilient_parsing:
             params = {str(item.name): item for item in ctx.command.params if item.param_type_name == "option"}
-            flags = [flag for flag in params if flag not in OWN]
+            flags = [flag for flag in params if flag not in COMMON_NAMES]
             known = [*flags, *renamed.RENAMED.get(name, {})]
-            found = renamed.with_todays_names(name, command_options(Path(value), name, known, COMMANDS))
-            typed = {flag: as_typed(params[flag], given, value, ctx) for flag, given in found.items()}
+            values = renamed.with_todays_names(name, command_options(Path(value), name, known, COMMANDS))
+            typed = {flag: as_typed(params[flag], value_given, value, ctx) for flag, value_given in values.items()}
             ctx.default_map = {**(ctx.default_map or {}), **typed}
         return value
 
     text = "A TOML file of options; flags and NLPKIT_* come first."
-    own = {
+    common = {
         "config": Annotated[
             str | None, Option("--config", metavar="FILE", is_eager=True, callback=read_config, help=text)
         ],
         "debug": Annotated[bool, Option("--debug", help="Show the traceback of an error.")],
-        **({"dry_run": DryRun} if "dry_run" in own_names else {}),
+        **({"dry_run": DryRun} if "dry_run" in common_names else {}),
     }
     hints = {key: limited(name, key, kind) for key, kind in get_type_hints(function, include_extras=True).items()}
-    hints |= own
+    hints |= common
     defaults = {key: item.default for key, item in inspect.signature(function).parameters.items()}
     keyword = inspect.Parameter.KEYWORD_ONLY
     wrapper.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [
             inspect.Parameter(key, keyword, default=default, annotation=hints[key])
-            for key, default in {**defaults, **dict.fromkeys(own, False), "config": None}.items()
+            for key, default in {**defaults, **dict.fromkeys(common, False), "config": None}.items()
         ]
     )
     wrapper.__annotations__ = hints
@@ -149,27 +148,27 @@ def limited(command: str, name: str, kind: Any) -> Any:
 
 
 def resolved(command: str, options: dict[str, Any], *, json: bool) -> None:
-    """Print what a command would be told, and do nothing. Errors: an input that is not there."""
+    """Print the resolved options of a command. Errors: a missing input."""
     hints = get_type_hints(import_module(f"nlpkit.cli.{COMMANDS[command][0]}").command, include_extras=True)
     for name, value in options.items():
         if any(isinstance(item, ArgumentInfo) for item in getattr(hints[name], "__metadata__", ())):
             for path in value if isinstance(value, list) else [value]:
                 if isinstance(path, Path) and str(path) != "-" and not path.exists():
                     raise UserError("no such file", where=path)
-    told = {name: plain(value) for name, value in options.items() if name != "json"}
-    record = {"schema": 1, "dry_run": True, "command": command, "options": told}
+    plain_options = {name: plain(value) for name, value in options.items() if name != "json"}
+    record = {"schema": 1, "dry_run": True, "command": command, "options": plain_options}
     terminal.record(record, indent=None if json else 2)
 
 
 def plain(value: Any) -> Any:
-    """A value of an option as JSON has it."""
+    """The value of an option as a JSON value."""
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value
 
 
 def json_only(json: bool) -> None:
-    """Errors: --no-json of a command that prints nothing else."""
+    """Refuse --no-json for a command that prints JSON only."""
     if not json:
         raise UserError("prints JSON objects only", where="--no-json", hint="jq picks out a field: | jq .label")
 

@@ -1,4 +1,4 @@
-"""How a command speaks: data on stdout, people on stderr, a live line only on a terminal (nlpkit/cli/terminal.py)."""
+"""The output of a command: data on stdout, messages on stderr, a live line only on a terminal."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def call(
 
     ``show`` prints the result for people; without it, one line on stderr names the file that was written.
     """
-    given = {name: value for name, value in arguments.items() if name != "json"}
+    options = {name: value for name, value in arguments.items() if name != "json"}
     with progress(quiet=not world().leads, name=command):
-        result: dict[str, Any] = already(command, given) or getattr(nlpkit, _attribute(command))(**given)
+        result: dict[str, Any] = already(command, options) or getattr(nlpkit, _attribute(command))(**options)
     if world().size > 1:
         from nlpkit.training.parallel.distributed import leave
 
         leave(together=True)
-        if not world().leads:  # one of them speaks
+        if not world().leads:  # one process prints
             return result
     if json:
         print_json(result)
@@ -49,7 +49,7 @@ def call(
 
 
 def already(command: str, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The summary of a result that is there already, as far as that can be told without importing torch."""
+    """The summary of a result that exists already, if that can be decided without importing torch."""
     output = arguments.get("output")
     if not isinstance(output, Path) or not output.is_file():
         return None
@@ -68,7 +68,7 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 
 def written(result: Mapping[str, Any]) -> None:
-    """The one line that ends a stage: what was written, how large, and its fingerprint."""
+    """The last line of a stage: the file, its kind, size and checksum."""
     kind, size = result.get("kind", "file"), result.get("bytes")
     parts = [f"{result['output']}: {kind}"]
     if size is not None:
@@ -81,7 +81,7 @@ def written(result: Mapping[str, Any]) -> None:
 
 
 def number(value: float | None, digits: int) -> str:
-    """A measured value for people; one that is not defined is said to be none."""
+    """A measured value for display; "undefined" for None."""
     return "undefined" if value is None else f"{value:.{digits}f}"
 
 
@@ -97,7 +97,7 @@ def human_bytes(size: float) -> str:
 @contextmanager
 def progress(*, quiet: bool, name: str = "") -> Iterator[None]:
     """Show events while a stage works: a live line on a terminal, else one line a minute; notes always. ``name`` is
-    that of the command, for one that says nothing itself."""
+    the command's, for stages that emit no name."""
     if quiet:
         yield
     elif sys.stderr.isatty():

@@ -1,4 +1,4 @@
-"""What a training run will take, said once, as soon as its first steps have shown it. Nothing of it reaches a file."""
+"""An estimate of the time and memory of a training run, printed once after its first steps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-SECONDS = 2.0  # of steps before anything is said of the rest
+SECONDS = 2.0  # of training before the estimate
 
 
 def duration(seconds: float) -> str:
@@ -18,14 +18,14 @@ def duration(seconds: float) -> str:
 
 
 class Pace:
-    """Hears of steps (of word vectors: of words) and says how long the rest takes at their pace, and the memory."""
+    """Estimates from events the remaining time, at the pace of the first steps (or words), and the memory."""
 
     def __init__(self) -> None:
         self.first: tuple[int, float] | None = None
         self.said = False
 
     def hear(self, record: Mapping[str, Any]) -> str | None:
-        """The sentence, once for each stage; None otherwise."""
+        """The estimate, once per stage; None otherwise."""
         event = record["event"]
         if event == "stage":
             self.first, self.said = None, False
@@ -48,7 +48,7 @@ class Pace:
 
 
 def memory() -> str:
-    """The most that this process has held."""
+    """The peak memory of this process."""
     from nlpkit.machine import heap
 
     return f"{heap.most_held() / 1e9:.2f} GB of memory so far"

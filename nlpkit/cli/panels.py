@@ -1,7 +1,7 @@
-"""Under which heading of `--help` an option stands. This is the only place that decides it.
+"""The panels of `--help`: the heading under which each option is listed.
 
-An option has one panel by its name, whatever the command; `ELSEWHERE` has the exceptions. Commands with many options
-begin with those that most people use (`FIRST`).
+An option has one panel by its name, whatever the command; `ELSEWHERE` has the exceptions. The help of commands with
+many options begins with the most used ones (`FIRST`).
 """
 
 from __future__ import annotations
@@ -176,14 +176,14 @@ _PANEL = {name: panel for panel, names in PANELS.items() for name in names}
 
 
 def panel_of(command: str, option: str) -> str:
-    """The heading of an option; Running for one that no table knows (a test knows them all)."""
+    """The panel of an option; Running for one that is in no table (a test checks that all are)."""
     if option in FIRST.get(command, ()):
         return USED
     return ELSEWHERE.get((command, option)) or _PANEL.get(option, RUNNING)
 
 
 def arrange(command: str, params: list[Any]) -> list[Any]:
-    """Parameters of a command in the order of its help, arguments first, each option with its heading."""
+    """Parameters of a command in the order of its help, arguments first, each option with its panel."""
     first = FIRST.get(command, ())
 
     def rank(param: Any) -> tuple[int, int]:

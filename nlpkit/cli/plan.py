@@ -11,7 +11,7 @@ from nlpkit.cli.output import call, human_bytes
 from nlpkit.cli.pace import duration
 from nlpkit.cli.terminal import tell
 
-# The words of another command follow, and its flags are not ours.
+# The words of another command follow; the parser must not interpret their flags.
 CONTEXT = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 
@@ -35,34 +35,33 @@ def command(
     """
     from nlpkit.cli.app import parsed
 
-    name, given = parsed(command)
-    call("plan", {"command": name, "options": given, "memory": memory}, json=json, show=show)
+    name, arguments = parsed(command)
+    call("plan", {"command": name, "options": arguments, "memory": memory}, json=json, show=show)
 
 
-def show(found: dict[str, Any]) -> None:
+def show(plan: dict[str, Any]) -> None:
     """The plan, for people."""
-    tell(f"parameters  {found['parameters']:,}, {found['trained_parameters']:,} of them learn")
-    tell(f"updates     {found['steps']:,} of about {found['tokens_per_step']:,} tokens")
-    tell(f"operations  {found['operations_per_step'] * found['steps']:.2e}")
-    tell(f"memory      {human_bytes(found['memory_bytes'])}")
-    tell(f"time        {duration(found['seconds'])}, without evaluations")
-    if "tried" not in found:
+    tell(f"parameters  {plan['parameters']:,}, {plan['trained_parameters']:,} of them trainable")
+    tell(f"updates     {plan['steps']:,} of about {plan['tokens_per_step']:,} tokens")
+    tell(f"operations  {plan['operations_per_step'] * plan['steps']:.2e}")
+    tell(f"memory      {human_bytes(plan['memory_bytes'])}")
+    tell(f"time        {duration(plan['seconds'])}, without evaluations")
+    if "tried" not in plan:
         return
     tell()
-    tell(f"in {human_bytes(found['memory_limit'])}:")
-    first = found["tried"][0]["operations_per_step"]
-    for way in found["tried"]:
+    tell(f"in {human_bytes(plan['memory_limit'])}:")
+    first = plan["tried"][0]["operations_per_step"]
+    for way in plan["tried"]:
         words = [f"--batch-tokens {way['batch_tokens']} --accumulate {way['accumulate']}"]
         words += ["--checkpointing"] if way["checkpointing"] else []
-        verdict = "fits" if way["memory_bytes"] <= found["memory_limit"] else "does not fit"
+        verdict = "fits" if way["memory_bytes"] <= plan["memory_limit"] else "does not fit"
         same = "same bytes" if way["same_bytes"] else "equal to 1e-6"
         tell(
             f"  {human_bytes(way['memory_bytes']):>9}  {way['operations_per_step'] / first:.2f} x the operations  "
             f"{same:<13}  {' '.join(words)}: {verdict}"
         )
     flags = [
-        f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
-        for name, value in found["change"].items()
+        f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}") for name, value in plan["change"].items()
     ]
     tell()
     tell("add " + " ".join(flags) if flags else "nothing has to be changed")

@@ -38,15 +38,15 @@ def command(
 
     echo "O happy dagger!" | nlpkit predict clf.safetensors | jq -r .label
     """
-    given = dict(locals())
+    arguments = dict(locals())
     options.json_only(json)
     from nlpkit.stages.predict import predict_batches
 
-    chosen = {name: given[name] for name in ("text", "pair", "on_error", "format", "max_len")}
+    options_of_reading = {name: arguments[name] for name in ("text", "pair", "on_error", "format", "max_len")}
     with output.progress(quiet=False):
         for records in predict_batches(
-            model, data, chosen, batch_tokens=batch_tokens, int8=int8, device=device, threads=threads
+            model, data, options_of_reading, batch_tokens=batch_tokens, int8=int8, device=device, threads=threads
         ):
             for record in records:
                 terminal.record(record)
-            terminal.flush()  # whoever waits for these answers gets them now
+            terminal.flush()  # for a reader of a pipe that waits for these predictions

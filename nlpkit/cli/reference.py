@@ -42,7 +42,7 @@ def render() -> str:
 
 
 def section(name: str) -> str:
-    """One command: what it does, its arguments and options with their defaults, its examples."""
+    """The section of one command: its description, arguments and options with defaults, examples."""
     command = load(name)
     text, _, examples = (command.help or "").partition("Examples:")
     lines = [f"## nlpkit {name}", "", " ".join(text.split()), ""]

@@ -1,32 +1,32 @@
-"""Flags that have a better name now. The old one is understood for one more version, by flag, NLPKIT_* and TOML, is
-shown nowhere, and says what it is called today."""
+"""Renamed flags. The old name is accepted for one more version, as a flag, in NLPKIT_* and in TOML, with a message that
+names the new one; help does not list it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-# Command -> old option -> the option of today (as parameters: underscores).
+# Command -> old option -> new option (as parameters: underscores).
 RENAMED: dict[str, dict[str, str]] = {"generate": {"n": "samples"}}
 
 
 def today(command: str, words: Sequence[str], say: Callable[[str], None]) -> list[str]:
-    """A command's words with today's flags in place of old ones; ``say`` hears of each."""
+    """The words of a command line with old flags replaced by new ones; calls ``say`` for each."""
     flags = {_flag(old): _flag(new) for old, new in RENAMED.get(command, {}).items()}
-    found: list[str] = []
+    renamed: list[str] = []
     for number, word in enumerate(words):
         if word == "--":
-            return [*found, *words[number:]]
+            return [*renamed, *words[number:]]
         name, equals, value = word.partition("=")
         if name in flags:
             say(f"{name} is called {flags[name]} now; the next version forgets the old name")
             word = flags[name] + equals + value
-        found.append(word)
-    return found
+        renamed.append(word)
+    return renamed
 
 
 def old_names(command: str, option: str) -> list[str]:
-    """What an option was called."""
+    """The old names of an option."""
     return [old for old, new in RENAMED.get(command, {}).items() if new == option]
 
 

@@ -1,4 +1,4 @@
-"""The three streams of a process, which may be closed, full, of another encoding, or a pipe that nobody reads."""
+"""The standard streams, which may be closed, full, of another encoding, or a pipe without a reader."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from contextlib import suppress
 
 
 def prepare() -> None:
-    """Make all three usable, and stdout UTF-8 whatever the locale: the same bytes everywhere.
+    """Make all three usable, and stdout UTF-8 in every locale: the same bytes everywhere.
 
-    A stream that was closed (``2>&-``) would leave its number to the first file that is opened, and what was meant for
-    people would be written into it. In its place comes one that refuses: whoever reads or writes data there gets an
-    error; messages for people go nowhere.
+    The descriptor of a closed stream (``2>&-``) would be reused for the first file that is opened, and messages would
+    be written into that file. It is replaced by the null device, opened so that reading or writing data fails; messages
+    are discarded.
     """
     for number, flags in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:
@@ -26,7 +26,7 @@ def prepare() -> None:
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 - open as long as the process lives
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
-    # Half a surrogate pair, which UTF-8 cannot hold, is written as JSON writes it: \ud800.
+    # A lone surrogate, which UTF-8 cannot encode, is written as in JSON: \ud800.
     sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
 
 
@@ -38,7 +38,7 @@ def reader_gone() -> bool:
 
 
 def leave_stdout() -> None:
-    """What is still buffered for stdout goes nowhere: Python would complain once more when it closes it."""
+    """Discard what is still buffered for stdout: Python would report the error again when it closes the stream."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)

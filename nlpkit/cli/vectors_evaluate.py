@@ -26,8 +26,8 @@ def command(
     """Measure vectors on published test sets: similarity (Spearman's correlation with people's scores) and analogies
     (accuracy), in all and relation by relation, with 95 % intervals and coverage.
 
-    Pairs have relations when the set's first line names a column "relation" or "POS"; then their mean cosine is told,
-    and the median place of the second word among the first's neighbours.
+    Pairs have relations when the set's first line names a column "relation" or "POS"; then their mean cosine is
+    printed, and the median rank of the second word among the first's neighbours.
 
     Examples:
 
@@ -43,9 +43,11 @@ def show(result: dict[str, Any]) -> None:
     for name, metric in result["metrics"].items():
         value, low, high = (number(metric[part], 3) for part in ("value", "low", "high"))
         tell(f"{visible(name):<36} {value}  [{low}, {high}]")
-    for found in result["sets"]:
-        tell(f"{found['set']}: {found['used']:,} of {found['items']:,} items used ({found['coverage']:.0%})")
-        for relation in found.get("relations", ()):
+    for test_set in result["sets"]:
+        tell(
+            f"{test_set['set']}: {test_set['used']:,} of {test_set['items']:,} items used ({test_set['coverage']:.0%})"
+        )
+        for relation in test_set.get("relations", ()):
             named = visible(relation["relation"])
             tell(f"  {named:<34}{_measured(relation)}  ({relation['used']:,} of {relation['items']:,})")
 

@@ -32,6 +32,6 @@ def command(
 def show(result: dict[str, Any]) -> None:
     """A line for each word: query, cosine, word, with tabs between."""
     more = "".join([f" + {word}" for word in result["plus"]] + [f" - {word}" for word in result["minus"]])
-    for found in result["nearest"]:
-        for near in found["words"]:
-            terminal.data(f"{found['word']}{more}\t{near['cosine']:.4f}\t{near['word']}")
+    for entry in result["nearest"]:
+        for near in entry["words"]:
+            terminal.data(f"{entry['word']}{more}\t{near['cosine']:.4f}\t{near['word']}")

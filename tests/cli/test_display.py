@@ -97,9 +97,9 @@ def test_the_peak_is_measured_for_those_who_look_only(
     device = {"device": "cuda" if why == "a gpu" else "cpu"}
     step = STEP if why == "not said" else {**STEP, "operations": 1e9}
     found = watched(clock, {**TRAINING, "options": device}, step, live=why != "nobody looks")
-    assert found.share is None and measured == []
+    assert found.peak_fraction is None and measured == []
     found = watched(clock, TRAINING, {**STEP, "operations": 1e9}, {**STEP, "operations": 1e9}, live=True)
-    assert found.share == 2.0 and len(measured) == 1
+    assert found.peak_fraction == 2.0 and len(measured) == 1
 
 
 def test_a_sparkline_is_the_course_of_the_numbers() -> None:

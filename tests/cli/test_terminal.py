@@ -20,7 +20,7 @@ import toys
 
 import nlpkit
 from nlpkit.base.errors import UserError
-from nlpkit.cli import app, display, terminal, told
+from nlpkit.cli import app, display, recorded, terminal
 from nlpkit.cli.terminal import to_json, visible
 
 BAD = "\x1b]0;owned\x07\x1b[2J\r\x9b31m\u202egnp.\u2066\n" + "\u2028"
@@ -172,7 +172,7 @@ def test_nothing_else_prints() -> None:
             )
 
 
-# Lineage and info: what was told.
+# Lineage and info: what was recorded.
 
 
 def test_lineage_in_a_pipe_cuts_nothing_and_says_the_unusual_first(
@@ -228,7 +228,7 @@ def test_info_prints_a_command_line_that_makes_the_same_file(
 
 @pytest.mark.parametrize("word", ["a", "a b", "$(x)", "`x`", "it's", "-x", "a\nb", BAD, "\\'\x1b'\\", "ü"])
 def test_a_word_is_one_word_to_a_shell(word: str) -> None:
-    quoted = told.quoted(word)
+    quoted = recorded.quoted(word)
     assert not OBEYED.search(quoted)
     done = subprocess.run(["bash", "-c", f"printf %s {quoted}"], capture_output=True, env={"LC_ALL": "C.UTF-8"})
     assert done.stdout.decode() == word
@@ -238,5 +238,5 @@ def test_a_command_of_another_version_is_told_all_the_same() -> None:
     provenance = forging.stage(
         "polish", [forging.given("corpus", "a b.txt")], shine=True, dull=False, names=["x", "y z"]
     )
-    assert told.command_line(provenance, "o") == "nlpkit polish -o o --corpus 'a b.txt' --shine --no-dull --names x " \
-                                                 "--names 'y z'"  # fmt: skip
+    line = "nlpkit polish -o o --corpus 'a b.txt' --shine --no-dull --names x --names 'y z'"
+    assert recorded.command_line(provenance, "o") == line

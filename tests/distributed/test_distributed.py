@@ -88,7 +88,7 @@ def test_all_stop_after_the_same_step_and_one_saves(found: dict[str, Any], victi
         ("other", "tokens tokens.safetensors has other bytes"),
         ("typo", "no option --stpes; did you mean"),
         ("stdin", "can be read once only, and several processes read it"),
-        ("not shared", "nlpkit tokens is work for one"),
+        ("not shared", "nlpkit tokens runs in one"),
         ("few", "2 processes share 1 part of each batch"),
         ("odd", "parallel fsdp cannot divide 3 parts among 2 processes"),
     ],

@@ -1,4 +1,4 @@
-"""What a provenance says of a command, for people: the options that differ from the defaults, and a command line."""
+"""The recorded options of a command for display: those that differ from the defaults, and a command line."""
 
 from __future__ import annotations
 
@@ -12,47 +12,47 @@ from nlpkit.cli.terminal import visible
 
 
 def parameters(command: str) -> dict[str, Any]:
-    """The parser's parameters of a command by name; none of one that this nlpkit does not know."""
+    """The parser's parameters of a command by name; empty for a command that this version does not have."""
     from nlpkit.cli.app import load
 
     return {str(param.name): param for param in load(command).params} if command in COMMANDS else {}
 
 
-def options(command: str, told: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The options that differ from their defaults, and the others that say something."""
+def options(command: str, recorded: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options that differ from their defaults, and the others that are not None."""
     known = parameters(command)
-    same = {name for name, value in told.items() if name in known and value == _default(known[name])}
-    differing = {name: value for name, value in told.items() if name not in same and value is not None}
-    return differing, {name: value for name, value in told.items() if name in same and value is not None}
+    same = {name for name, value in recorded.items() if name in known and value == _default(known[name])}
+    differing = {name: value for name, value in recorded.items() if name not in same and value is not None}
+    return differing, {name: value for name, value in recorded.items() if name in same and value is not None}
 
 
-def words(told: Mapping[str, Any]) -> str:
+def words(recorded: Mapping[str, Any]) -> str:
     """``lr=0.1 steps=100``."""
-    return " ".join(f"{name.replace('_', '-')}={_word(value)}" for name, value in told.items())
+    return " ".join(f"{name.replace('_', '-')}={_word(value)}" for name, value in recorded.items())
 
 
 def command_line(provenance: Mapping[str, Any], output: str) -> str:
-    """The command, ready to be pasted in a shell: inputs, ``-o`` and the options that differ from their defaults."""
+    """The command, to paste into a shell: inputs, ``-o`` and the options that differ from their defaults."""
     command = str(provenance.get("command"))
     known = parameters(command)
     differing, _ = options(command, provenance.get("options", {}))
-    made = ["nlpkit", *command.split()]
-    given: dict[str, list[str]] = {}
+    words_of_line = ["nlpkit", *command.split()]
+    inputs: dict[str, list[str]] = {}
     for item in provenance.get("inputs", ()):
-        given.setdefault(item["role"], []).append(item["name"])
+        inputs.setdefault(item["role"], []).append(item["name"])
     for name, param in known.items():
         if param.param_type_name == "argument":
-            made += map(_path, given.pop(name, []))
-    made += ["-o", _path(output)]
-    for role, names in given.items():
-        made += [word for name in names for word in (f"--{role.replace('_', '-')}", _path(name))]
+            words_of_line += map(_path, inputs.pop(name, []))
+    words_of_line += ["-o", _path(output)]
+    for role, names in inputs.items():
+        words_of_line += [word for name in names for word in (f"--{role.replace('_', '-')}", _path(name))]
     for name, value in differing.items():
-        made += _flag(name, value, known.get(name))
-    return " ".join(map(quoted, made))
+        words_of_line += _flag(name, value, known.get(name))
+    return " ".join(map(quoted, words_of_line))
 
 
 def quoted(word: str) -> str:
-    """A word for a shell; what a terminal would obey is written as the shell's own escapes."""
+    """A word quoted for a shell; control characters are written as $'...' escapes."""
     if visible(word) == word:
         return shlex.quote(word)
     return "$'" + visible(word.replace("\\", "\\\\").replace("'", "\\'")) + "'"
@@ -76,7 +76,7 @@ def _word(value: Any) -> str:
 
 
 def _path(name: str) -> str:
-    """A file's name that is taken for no flag."""
+    """A file name that the parser cannot mistake for a flag."""
     return f"./{name}" if name.startswith("-") and name != "-" else name
 
 
