@@ -42,7 +42,7 @@ from nlpkit.decoding.causal import Reader
 from nlpkit.decoding.sampling import Sampling
 from nlpkit.decoding.text import Growing
 from nlpkit.models import family as family_of
-from nlpkit.models.load import Loaded, model_config, to_answer
+from nlpkit.models.load import Loaded, model_config, to_inference
 from nlpkit.models.sizes import config_for
 from nlpkit.stages.embed import pooler
 from nlpkit.stages.generate import Writer
@@ -74,7 +74,7 @@ def embedding(folder: Path, arguments: argparse.Namespace, int8: bool, one: bool
     tokenizer = transformers.AutoTokenizer.from_pretrained(peer.config._name_or_path)
     pipe = transformers.pipeline("feature-extraction", model=peer.bert, tokenizer=tokenizer, device="cpu")
     texts = speeches(folder, arguments)
-    to_answer(loaded, int8=int8, device="cpu")
+    to_inference(loaded, int8=int8, device="cpu")
     encoder, pool = encoder_of(loaded, arguments.max_len), pooler(loaded, "mean", None)
     size = 1 if one else CHUNK
 
@@ -114,7 +114,7 @@ def classifying(folder: Path, arguments: argparse.Namespace, int8: bool) -> Case
     made = transformers.Trainer(model=peer, args=settings, processing_class=theirs,
                                 data_collator=transformers.DataCollatorWithPadding(theirs))  # fmt: skip
     asked = features(work, ours, arguments, len(ours.order))
-    to_answer(ours.loaded, int8=int8, device="cpu")
+    to_inference(ours.loaded, int8=int8, device="cpu")
     chosen = Chosen(ours)
 
     def apart(left: Answers, right: Answers) -> float:
@@ -154,7 +154,7 @@ def generating(folder: Path, arguments: argparse.Namespace, int8: bool, small: b
     folder_ = named(folder, f"generate-{small}")
     peer = model_of(Ours(loaded, None, None, None), folder_, 0.0).eval()  # type: ignore[arg-type]
     peer.generation_config.eos_token_id = None
-    to_answer(loaded, int8=int8, device="cpu")
+    to_inference(loaded, int8=int8, device="cpu")
     first = Reader(loaded)
     new = min(NEW, arguments.max_len - PROMPT)
     prompts = [tokenizer.encode(text).tolist()[:PROMPT] for text in speeches(folder, arguments) if len(text) > 120][:4]

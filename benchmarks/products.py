@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from nlpkit.kernels import product
-from nlpkit.layers.answering import Product
+from nlpkit.layers.inference import Product
 
 
 def best(sides: Sequence[Callable[[], object]], tries: int = 25) -> list[float]:

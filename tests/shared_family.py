@@ -43,11 +43,11 @@ class Shared(Model):
 
     def forward(self, batch: Batch, *, layers: bool = False, cache: Any = None, wanted: Wanted | None = None) -> Output:
         x_ND = self.embeddings(batch.tokens, batch.packing, None, offset=0 if cache is None else cache.length)
-        places = self.places(None if layers else wanted, batch)
-        hidden, kept = self.decoder(x_ND, batch.packing, Causal(), keep=layers, cache=cache, places=places)
-        return Output(hidden, batch, self.heads, lambda output: output.at(batch.packing.ends), kept, places)
+        positions = self.wanted_positions(None if layers else wanted, batch)
+        hidden, kept = self.decoder(x_ND, batch.packing, Causal(), keep=layers, cache=cache, positions=positions)
+        return Output(hidden, batch, self.heads, lambda output: output.at(batch.packing.ends), kept, positions)
 
-    def pooled_places(self, batch: Batch) -> Tensor:
+    def pooled_positions(self, batch: Batch) -> Tensor:
         return batch.packing.ends
 
 

@@ -35,9 +35,9 @@ def window_start(length: int, max_len: int) -> int:
 class Reader:
     """One text and the model that reads it; ``tokens`` is the text so far.
 
-    Promise: of a model that was made to answer (models/load.py, `to_answer`) the scores are the same bit by bit whether
-    a text is read at once, token by token or in parts, and on any number of threads (layers/answering.py, for widths
-    that are multiples of 8). Of any other model they are the same to the last bits of a 32-bit number.
+    Promise: of a model for inference (models/load.py, `to_inference`) the scores are the same bit by bit whether a text
+    is read at once, token by token or in parts, and on any number of threads (layers/inference.py, for widths that are
+    multiples of 8). Of any other model they are the same up to the last bits of a float32.
     """
 
     def __init__(self, loaded: Loaded, *, device: str = "cpu") -> None:

@@ -1,4 +1,4 @@
-"""What a model must beat: the largest class, and words counted without order."""
+"""Baselines of a classifier: the majority class, and a bag of words."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def majority(train: Classes, n: int) -> Classes:
 
 
 def bag_of_words(train: Sequence[str], classes: Classes, texts: Sequence[str]) -> Classes:
-    """Guesses of a logistic regression on TF-IDF weights of words.
+    """Predictions of a logistic regression on TF-IDF weights of words.
 
-    Words are runs of two and more letters or digits, lower-cased; counts are damped by 1 + log; a word must occur in
-    two training texts; everything else is scikit-learn's default, tuned on nothing. Training texts of one class are
-    answered with it.
+    Words are runs of two or more letters or digits, lower-cased; counts are damped by 1 + log; a word must occur in two
+    training texts; everything else is scikit-learn's default, without tuning. If the training texts have a single
+    class, it is the prediction.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression

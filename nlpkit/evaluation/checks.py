@@ -1,4 +1,4 @@
-"""``--min accuracy=0.6`` and ``--max perplexity=30``: bounds that a measured value must keep."""
+"""``--min accuracy=0.6`` and ``--max perplexity=30``: bounds on metrics."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Bound:
     threshold: float
 
     def check(self, value: float) -> dict[str, Any]:
-        """The bound against a value, as JSON with the key ``ok``."""
+        """The bound and a value, as JSON with the key ``ok``."""
         ok = value >= self.threshold if self.side == "min" else value <= self.threshold
         return {"metric": self.metric, "value": value, self.side: self.threshold, "ok": ok}
 
     def value(self, metrics: Mapping[str, Mapping[str, Any]]) -> float:
-        """The metric's measured value. Errors: one that this data does not have (the F1 of a label that neither occurs
-        nor was guessed, a value that is not defined)."""
+        """The metric's value. Errors: a metric that is undefined on this data (such as the F1 of a label that neither
+        occurs nor is predicted)."""
         if self.metric not in metrics or metrics[self.metric]["value"] is None:
             raise UserError(
                 f'metric "{self.metric}" could not be measured on this data',
@@ -35,11 +35,11 @@ class Bound:
 
 
 def parse(minima: Sequence[str], maxima: Sequence[str], names: Collection[str]) -> list[Bound]:
-    """Bounds from ``METRIC=NUMBER`` texts; ``names`` are the metrics there will be.
+    """Bounds from ``METRIC=NUMBER`` texts; ``names`` are the available metrics.
 
-    Errors: a malformed text, a number that is none, an unknown metric.
+    Errors: a malformed text, NaN, an unknown metric.
     """
-    found = []
+    bounds = []
     for side, texts in (("min", minima), ("max", maxima)):
         for text in texts:
             name, equals, number = text.rpartition("=")
@@ -50,12 +50,12 @@ def parse(minima: Sequence[str], maxima: Sequence[str], names: Collection[str]) 
             if not equals or threshold != threshold:
                 raise UserError(f'"{text}" is not METRIC=NUMBER', where=f"--{side}", hint=f"e.g. --{side} accuracy=0.6")
             choose(dict.fromkeys(names), name, field="metric", where=f"--{side}")
-            found.append(Bound(side, name, threshold))
-    return found
+            bounds.append(Bound(side, name, threshold))
+    return bounds
 
 
 def demand(checks: Sequence[Mapping[str, Any]]) -> None:
-    """Errors: CheckFailed that names every bound that was not kept."""
+    """Errors: CheckFailed that names every violated bound."""
     broken = [
         f"{check['metric']} is {check['value']:.6g}, "
         + (f"less than the minimum {check['min']:g}" if "min" in check else f"more than the maximum {check['max']:g}")

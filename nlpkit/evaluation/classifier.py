@@ -1,4 +1,4 @@
-"""A classifier measured on labelled examples: with intervals, beside baselines, against its teacher.
+"""Evaluation of a classifier on labelled examples: with intervals, baselines, and a comparison to a second model.
 
 Shapes: n examples, C classes.
 """
@@ -32,13 +32,13 @@ Classes = NDArray[np.int64]
 
 
 def names(loaded: Loaded) -> list[str]:
-    """Every metric there may be. Errors: a model that knows no labels."""
+    """Every metric that may be measured. Errors: a model without labels."""
     labeller(loaded, {})
     return [*metrics.METRICS, "loss", *(f"f1.{label}" for label in loaded.config["task"]["labels"])]
 
 
 def evaluate(loaded: Loaded, data: Path, other: Loaded | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The result of a classifier on a labelled file. Errors: as `labelled.read`; a file with none, an unknown label."""
+    """The result of a classifier on a labelled file. Errors: those of `labelled.read`; no labels, an unknown label."""
     if data.suffix == ".safetensors":
         raise UserError(
             f"is a {file.read(data).kind} file, and the model a classifier",
@@ -57,8 +57,8 @@ def evaluate(loaded: Loaded, data: Path, other: Loaded | None, options: Mapping[
     }
     examples = labelled.read(data, **columns)
     truth = task.classes(examples)
-    taught = None if options["train"] is None else labelled.read(options["train"], **columns)
-    known = None if taught is None else task.classes(taught)
+    train = None if options["train"] is None else labelled.read(options["train"], **columns)
+    train_classes = None if train is None else task.classes(train)
     drawing = Drawing(options["seed"], options["resamples"])
     scores, speed = _scores(loaded, task, encoder, examples, options, "evaluate")
     result: dict[str, Any] = {
@@ -73,8 +73,8 @@ def evaluate(loaded: Loaded, data: Path, other: Loaded | None, options: Mapping[
         **measure(task, truth, scores, drawing),
         "speed": {"model": speed},
     }
-    if taught is not None and known is not None:
-        result["baselines"] = beside(task, taught, known, examples, truth, drawing)
+    if train is not None and train_classes is not None:
+        result["baselines"] = baseline_results(task, train, train_classes, examples, truth, drawing)
     if other is not None and rival is not None:
         theirs, result["speed"]["against"] = _scores(other, *rival, examples, options, "against")
         theirs = theirs[:, [rival[0].labels.index(label) for label in task.labels]]
@@ -86,7 +86,7 @@ def evaluate(loaded: Loaded, data: Path, other: Loaded | None, options: Mapping[
 def _scores(
     loaded: Loaded, task: Classify, encoder: Encoder, examples: Examples, options: Mapping[str, Any], name: str
 ) -> tuple[Scores, dict[str, float]]:
-    """Scores [n, C], and how fast they came."""
+    """Scores [n, C], and the speed."""
     sequences = encode(task, examples, encoder, loaded.path.name)
     loaded.model.to(options["device"])
 
@@ -104,10 +104,10 @@ def _scores(
 
 
 def _rival(other: Loaded, task: Classify, options: Mapping[str, Any]) -> tuple[Classify, Encoder]:
-    """How the second model reads the same columns, to the same length if one is given. Errors: other labels."""
+    """Task and encoder of the second model, with the same columns, and max_len if set. Errors: other labels."""
     if set((other.config.get("task") or {}).get("labels", ())) != set(task.labels):
         raise UserError(
-            "does not know the same labels, so it cannot be compared",
+            "does not have the same labels, so it cannot be compared",
             where=other.path,
             hint=f"the first model's: {', '.join(task.labels)}",
         )
@@ -117,7 +117,7 @@ def _rival(other: Loaded, task: Classify, options: Mapping[str, Any]) -> tuple[C
 
 @dataclass(frozen=True)
 class Drawing:
-    """How intervals are made."""
+    """The settings of the bootstrap."""
 
     seed: int
     resamples: int
@@ -126,39 +126,39 @@ class Drawing:
 def measure(task: Classify, truth: Classes, scores: Scores, drawing: Drawing) -> dict[str, Any]:
     """``metrics``, each with value, low and high, and the ``confusion`` matrix, rows truth. Shapes: [n], [n, C]."""
     counts = metrics.confusion(truth, scores.argmax(1), len(task.labels))
-    found = metrics.measure(counts, task.labels, seed=drawing.seed, resamples=drawing.resamples)
-    found["loss"] = intervals.mean(losses(scores, truth), seed=drawing.seed, resamples=drawing.resamples)
+    values = metrics.measure(counts, task.labels, seed=drawing.seed, resamples=drawing.resamples)
+    values["loss"] = intervals.mean(losses(scores, truth), seed=drawing.seed, resamples=drawing.resamples)
     return {
-        "metrics": {name: value.to_json() for name, value in found.items()},
+        "metrics": {name: value.to_json() for name, value in values.items()},
         "confusion": {"labels": list(task.labels), "counts": counts.tolist()},
     }
 
 
 def compare(task: Classify, truth: Classes, student: Scores, teacher: Scores, drawing: Drawing) -> dict[str, Any]:
-    """Student minus teacher, on the same draws of examples; and how often they agree. Shapes: [n], [n, C] twice."""
-    found = metrics.compare(
+    """Student minus teacher, on the same resamples; and how often they agree. Shapes: [n], [n, C] twice."""
+    values = metrics.compare(
         truth, student.argmax(1), teacher.argmax(1), len(task.labels), seed=drawing.seed, resamples=drawing.resamples
     )
-    found["loss"] = intervals.mean(
+    values["loss"] = intervals.mean(
         losses(student, truth) - losses(teacher, truth), seed=drawing.seed, resamples=drawing.resamples
     )
-    return {name: value.to_json() for name, value in found.items()}
+    return {name: value.to_json() for name, value in values.items()}
 
 
-def beside(
+def baseline_results(
     task: Classify, train: Examples, classes: Classes, test: Examples, truth: Classes, drawing: Drawing
 ) -> dict[str, Any]:
-    """The baselines' metrics; both learn from ``train`` and its ``classes``. Pairs are read as one text."""
+    """The baselines' metrics; both are trained on ``train`` and its ``classes``. A pair is joined to one text."""
     guesses = {
         "majority": baselines.majority(classes, len(truth)),
         "bag_of_words": baselines.bag_of_words(_joined(train), classes, _joined(test)),
     }
-    found: dict[str, Any] = {}
+    baseline_metrics: dict[str, Any] = {}
     for name, guess in guesses.items():
         counts = metrics.confusion(truth, guess, len(task.labels))
         measured = metrics.measure(counts, task.labels, seed=drawing.seed, resamples=drawing.resamples)
-        found[name] = {metric: value.to_json() for metric, value in measured.items()}
-    return found
+        baseline_metrics[name] = {metric: value.to_json() for metric, value in measured.items()}
+    return baseline_metrics
 
 
 def _joined(examples: Examples) -> Sequence[str]:

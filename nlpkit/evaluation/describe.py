@@ -1,4 +1,4 @@
-"""What a result says of the model and the data it was measured with."""
+"""The description of model and data in a result, and timing."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def describe(loaded: Loaded) -> dict[str, Any]:
 
 
 def sha256(path: Path) -> str:
-    """Of a file or a folder."""
+    """The sha256 of a file or a folder."""
     return provenance.folder_sha256(path) if path.is_dir() else file.file_sha256(path)
 
 
 def timed(work: Callable[[], T], n_examples: int) -> tuple[T, dict[str, float]]:
-    """What ``work`` returns, and how fast it was, for people: no result may depend on it."""
+    """The result of ``work``, and its speed, for people: no other result may depend on it."""
     began = time.perf_counter()
-    found = work()
+    result = work()
     seconds = max(1e-9, time.perf_counter() - began)
-    return found, {"seconds": round(seconds, 3), "examples_per_second": round(n_examples / seconds, 1)}
+    return result, {"seconds": round(seconds, 3), "examples_per_second": round(n_examples / seconds, 1)}

@@ -1,4 +1,4 @@
-"""A pre-trained model measured on a token file or a text: see perplexity.py for what is asked."""
+"""Evaluation of a pre-trained language model on a token file or a text; perplexity.py computes the losses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nlpkit.data.labelled import has_column
 from nlpkit.data.pretraining import SOURCES, source
 from nlpkit.data.tokenfile import TokenFiles
 from nlpkit.evaluation.describe import timed
-from nlpkit.evaluation.perplexity import Answers, EveryToken, Exam, Masked, by_frequency, by_model, take_exam
+from nlpkit.evaluation.perplexity import Answers, EveryToken, Masked, TestSet, by_frequency, by_model, evaluate_on
 from nlpkit.measure import intervals, metrics
 from nlpkit.models.load import Loaded
 from nlpkit.objectives import mlm
@@ -25,48 +25,49 @@ from nlpkit.objectives.base import vocabulary
 
 @dataclass(frozen=True)
 class Text:
-    """What is measured: a token file, and the name and the sha256 of the file it was made of."""
+    """The text of an evaluation: a token file, and the name and the sha256 of the file it was built from."""
 
     path: Path
     name: str
     sha256: str
 
 
-# Makes a token file of data, or finds that it is one; the file is there as long as the context is.
+# Builds a token file from data that is not one yet; the file exists as long as the context is open.
 Tokenising = Callable[[Path, Loaded, Mapping[str, Any]], AbstractContextManager[Text]]
 
 
 def names(loaded: Loaded) -> list[str]:
-    """Every metric there will be."""
-    asked = objective(loaded)
-    return ["loss", "perplexity", f"{asked}_accuracy", *(["bits_per_byte"] if asked == "clm" else [])]
+    """Every metric of the result."""
+    head = objective(loaded)
+    return ["loss", "perplexity", f"{head}_accuracy", *(["bits_per_byte"] if head == "clm" else [])]
 
 
 def check_metrics(loaded: Loaded, data: Path, bounds: Sequence[str], format: str | None = None) -> None:
-    """``bounds`` are the texts of --min and --max. Errors: a metric of classifiers, of a model that is none; examples
-    with labels where no bound says that a language model is to be measured on their texts."""
-    asked = [text.partition("=")[0] for text in bounds]
-    wrong = [name for name in asked if name in metrics.METRICS or name.startswith("f1.")]
-    labels = not asked and has_column(data, "label", format)
+    """``bounds`` are the texts of --min and --max. Errors: a classifier's metric; labelled examples, unless a bound
+    shows that the evaluation as a language model is intended."""
+    requested = [text.partition("=")[0] for text in bounds]
+    wrong = [name for name in requested if name in metrics.METRICS or name.startswith("f1.")]
+    labels = not requested and has_column(data, "label", format)
     if wrong or labels:
-        what = f"{wrong[0]} cannot be measured" if wrong else f'the labels of {data.name} (column "label") say nothing'
-        own = ", ".join(names(loaded))
+        column = f'the column "label" of {data.name} has no use'
+        what = f"{wrong[0]} cannot be measured" if wrong else column
+        available = ", ".join(names(loaded))
         raise UserError(
             f"has no classifier: it was pre-trained, but not fine-tuned, so {what}",
             where=loaded.path,
             hint=f"nlpkit finetune {loaded.path.name} train.jsonl -o classifier.safetensors makes one; "
-            f"as a language model it has {own}, which --min and --max name",
+            f"as a language model it has the metrics {available}, for --min and --max",
         )
 
 
 def objective(loaded: Loaded) -> str:
-    """What the model is asked: "mlm" or "clm". Errors: a model without such a head."""
+    """The objective of the evaluation: "mlm" or "clm". Errors: a model without such a head."""
     wanted = loaded.family.objective
     if wanted not in loaded.model.heads:
         raise UserError(
-            f'has neither a classifier nor a head "{wanted}", so there is nothing to measure',
+            f'has neither a classifier nor a head "{wanted}", so it cannot be evaluated',
             where=loaded.path,
-            hint="nlpkit finetune makes a classifier of it",
+            hint="nlpkit finetune trains a classifier on top of it",
         )
     return wanted
 
@@ -74,13 +75,13 @@ def objective(loaded: Loaded) -> str:
 def evaluate(
     loaded: Loaded, data: Path, other: Loaded | None, options: Mapping[str, Any], tokens_of: Tokenising
 ) -> dict[str, Any]:
-    """The result of a language model on a token file or a text, by way of ``tokens_of``. Errors: a token file of
-    another tokenizer."""
-    asked, max_len = objective(loaded), loaded.length(options["max_len"])
-    wrong = ("stride",) if asked == "mlm" else ("cut", "mask_ratio", "mask_mix")
-    refuse({name: options[name] for name in wrong}, f'the model\'s objective is "{asked}"')
+    """The result of a language model on a token file, or on a text that ``tokens_of`` tokenizes. Errors: a token file
+    of another tokenizer."""
+    head, max_len = objective(loaded), loaded.length(options["max_len"])
+    wrong = ("stride",) if head == "mlm" else ("cut", "mask_ratio", "mask_mix")
+    refuse({name: options[name] for name in wrong}, f'the model\'s objective is "{head}"')
     refuse({name: options[name] for name in ("pair", "label")}, "the model is no classifier")
-    if asked == "mlm":
+    if head == "mlm":
         options = {**options, "cut": options["cut"] or cut_of(loaded)}
         choose(SOURCES, options["cut"], field="cut")
     with ExitStack() as stack:
@@ -88,33 +89,33 @@ def evaluate(
         files = TokenFiles.open([text.path])
         check_tokenizer(files, loaded.need_tokenizer(), "the model's", where=data)
         if other is not None:
-            _check_comparable(other, files, asked, max_len)
-        taught = files
+            _check_comparable(other, files, head, max_len)
+        train = files
         if options["train"] is not None:
-            taught = TokenFiles.open([stack.enter_context(tokens_of(options["train"], loaded, options)).path])
-            check_tokenizer(taught, loaded.need_tokenizer(), "the model's", where=options["train"])
-        n_bytes = int(file.read(text.path).config["n_bytes"]) if asked == "clm" else None
-        exam = masked(files, loaded, max_len, options) if asked == "mlm" else every(files, loaded, max_len, options)
-        answers, speed = _take(exam, loaded, options, "evaluate")
-        frequency = by_frequency(taught, loaded.model.config.vocab_size)
-        guessed = take_exam(exam, frequency, batch_tokens=options["batch_tokens"])
+            train = TokenFiles.open([stack.enter_context(tokens_of(options["train"], loaded, options)).path])
+            check_tokenizer(train, loaded.need_tokenizer(), "the model's", where=options["train"])
+        n_bytes = int(file.read(text.path).config["n_bytes"]) if head == "clm" else None
+        test_set = masked(files, loaded, max_len, options) if head == "mlm" else every(files, loaded, max_len, options)
+        answers, speed = _evaluate_on(test_set, loaded, options, "evaluate")
+        frequency = by_frequency(train, loaded.model.config.vocab_size)
+        unigram = evaluate_on(test_set, frequency, batch_tokens=options["batch_tokens"])
         result: dict[str, Any] = {
-            "task": asked,
+            "task": head,
             "data": {
                 "name": text.name,
                 "sha256": text.sha256,
                 "tokens": files.n_tokens,
-                "sequences": exam.n,
+                "sequences": test_set.n,
                 "answers": int(answers.counts.sum()),
                 "bytes": n_bytes,
             },
-            "settings": _settings(asked, max_len, options),
+            "settings": _settings(head, max_len, options),
             "metrics": _measured(answers, options, n_bytes),
-            "baselines": {"unigram": {**_measured(guessed, options, n_bytes)}},
+            "baselines": {"unigram": {**_measured(unigram, options, n_bytes)}},
             "speed": {"model": speed},
         }
         if other is not None:
-            theirs, result["speed"]["against"] = _take(exam, other, options, "against")
+            theirs, result["speed"]["against"] = _evaluate_on(test_set, other, options, "against")
             result["against"] = {"metrics": _measured(theirs, options, n_bytes)}
             difference = answers.minus(theirs, options["seed"], options["resamples"])
             result["difference"] = {name: value.to_json() for name, value in difference.items()}
@@ -122,24 +123,24 @@ def evaluate(
 
 
 def cut_of(loaded: Loaded) -> str:
-    """How the text of a model's pre-training was cut: a model of short sequences knows nothing of others. Blocks where
-    its file does not say, as one that another tool made."""
+    """How pre-training cut the text: a model of short sequences has not seen longer ones. Blocks where its file does
+    not record it, as with an imported model."""
     return str((loaded.config.get("training") or {}).get("cut") or mlm.MaskedLM.source)
 
 
 def masked(files: TokenFiles, loaded: Loaded, max_len: int, options: Mapping[str, Any]) -> Masked:
-    """The questions to a masked model."""
+    """The test set of a masked model."""
     tokenizer = loaded.need_tokenizer()
     frame = framings.framing(loaded.family.framing, tokenizer)
-    room = max(max_len, options["batch_tokens"])  # of the order in which a run reads; an exam has its own
-    data = source(options["cut"], files, frame, max_len=max_len, batch_tokens=room, seed=options["seed"])
-    given = {name: options[name] for name in ("mask_ratio", "mask_mix")}
-    task = mlm.build(vocabulary(tokenizer), {**given, "masks": None, "mask_copies": None})
+    batch_tokens = max(max_len, options["batch_tokens"])  # of training batches, which are not used here
+    data = source(options["cut"], files, frame, max_len=max_len, batch_tokens=batch_tokens, seed=options["seed"])
+    masking = {name: options[name] for name in ("mask_ratio", "mask_mix")}
+    task = mlm.build(vocabulary(tokenizer), {**masking, "masks": None, "mask_copies": None})
     return Masked(data, task, options["seed"])
 
 
 def every(files: TokenFiles, loaded: Loaded, max_len: int, options: Mapping[str, Any]) -> EveryToken:
-    """The questions to a causal model. Errors: a stride that windows of ``max_len`` do not allow, no text."""
+    """The test set of a causal model. Errors: a stride that windows of ``max_len`` do not allow, no text."""
     stride = options["stride"] or max_len
     if not 1 <= stride <= max_len:
         raise UserError(f"stride is {stride}, expected 1 to {max_len}, the length of a window")
@@ -148,21 +149,23 @@ def every(files: TokenFiles, loaded: Loaded, max_len: int, options: Mapping[str,
     return EveryToken(files, framings.framing(loaded.family.framing, loaded.need_tokenizer()), max_len, stride)
 
 
-def _take(exam: Exam, loaded: Loaded, options: Mapping[str, Any], label: str) -> tuple[Answers, dict[str, float]]:
-    guess = by_model(loaded.model, exam.head, options["device"])
-    return timed(lambda: take_exam(exam, guess, batch_tokens=options["batch_tokens"], label=label), exam.n)
+def _evaluate_on(
+    test_set: TestSet, loaded: Loaded, options: Mapping[str, Any], label: str
+) -> tuple[Answers, dict[str, float]]:
+    guess = by_model(loaded.model, test_set.head, options["device"])
+    return timed(lambda: evaluate_on(test_set, guess, batch_tokens=options["batch_tokens"], label=label), test_set.n)
 
 
 def _measured(answers: Answers, options: Mapping[str, Any], n_bytes: int | None) -> dict[str, Any]:
-    found = answers.measure(options["seed"], options["resamples"], n_bytes)
-    return {name: value.to_json() for name, value in found.items()}
+    values = answers.measure(options["seed"], options["resamples"], n_bytes)
+    return {name: value.to_json() for name, value in values.items()}
 
 
-def _settings(asked: str, max_len: int, options: Mapping[str, Any]) -> dict[str, Any]:
-    """What the numbers depend on."""
-    own: dict[str, Any] = {"stride": options["stride"] or max_len}
-    if asked == "mlm":
-        own = {
+def _settings(head: str, max_len: int, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that the metrics depend on."""
+    specific: dict[str, Any] = {"stride": options["stride"] or max_len}
+    if head == "mlm":
+        specific = {
             "cut": options["cut"],
             "mask_ratio": options["mask_ratio"] or mlm.RATIO,
             "mask_mix": options["mask_mix"] or mlm.MIX,
@@ -172,27 +175,27 @@ def _settings(asked: str, max_len: int, options: Mapping[str, Any]) -> dict[str,
         "resamples": options["resamples"],
         "level": intervals.LEVEL,
         "max_len": max_len,
-        **own,
+        **specific,
     }
 
 
-def _check_comparable(other: Loaded, files: TokenFiles, asked: str, max_len: int) -> None:
-    """Errors: what keeps a second model from being asked the same."""
+def _check_comparable(other: Loaded, files: TokenFiles, head: str, max_len: int) -> None:
+    """Errors: a second model that cannot be evaluated on the same tokens."""
     if other.need_tokenizer().fingerprint != files.tokenizer.fingerprint:
         raise UserError(
-            "has another tokenizer, so it is not asked the same",
+            "has another tokenizer, so the losses cannot be compared",
             where=other.path,
-            hint="measure each by itself and compare bits_per_byte",
+            hint="evaluate each separately and compare bits_per_byte",
         )
-    if objective(other) != asked:
+    if objective(other) != head:
         raise UserError(
-            f"answers {objective(other)}, the first model {asked}",
+            f"has the objective {objective(other)}, the first model {head}",
             where=other.path,
-            hint="masked and causal models are asked different things",
+            hint="masked and causal models are evaluated on different tokens",
         )
     if other.model.config.max_len < max_len:
         raise UserError(
             f"reads at most {other.model.config.max_len} tokens",
             where=other.path,
-            hint=f"--max-len {other.model.config.max_len} measures both alike",
+            hint=f"--max-len {other.model.config.max_len} evaluates both with the same sequences",
         )

@@ -1,4 +1,4 @@
-"""What models are made of."""
+"""The modules that models are built of."""
 
 from nlpkit.machine import portable
 

@@ -1,7 +1,7 @@
 """Multi-head attention over packed sequences (Vaswani et al. 2017, section 3.2).
 
-Shapes: N tokens of a batch, A of them that are wanted, B sequences in a run, T queries, S keys, H heads, D head width,
-M model width.
+Shapes: N tokens of a batch, A wanted tokens, B sequences in a run, T queries, S keys, H heads, D head width, M model
+width.
 """
 
 from __future__ import annotations
@@ -21,70 +21,71 @@ from nlpkit.layers.dropout import Dropout
 from nlpkit.layers.linear import Linear
 from nlpkit.layers.packing import Packing, Run, rows
 
-# What a run of sequences may see: everything; itself and what came before (the queries are the last keys); or a tensor
-# that broadcasts to [B, H, T, S], bool (True: may attend) or float (added to the scores, -inf: may not).
-Sight = Literal["all", "causal"] | Tensor
+# Which keys the queries of a run may attend to: all; those up to the query itself (the queries are the last keys); or a
+# tensor that broadcasts to [B, H, T, S], bool (True: may attend) or float (added to the scores, -inf: may not).
+Visibility = Literal["all", "causal"] | Tensor
 
 
 class Mask(Protocol):
-    """Who sees whom: a type, so that what True means is decided here and nowhere else. A model makes one for each
-    batch, so a mask may hold what it must know of the batch (the lengths of prefixes, an order of prediction)."""
+    """The attention mask: a type, so that the meaning of True is defined only here. A model creates one for each batch,
+    so a mask may hold properties of the batch (the lengths of prefixes, an order of prediction)."""
 
-    def __call__(self, run: Run, queries: int, keys: int) -> Sight:
-        """What the sequences of ``run`` see. With a cache there are more keys than queries, which are the last."""
+    def __call__(self, run: Run, queries: int, keys: int) -> Visibility:
+        """The visibility in the sequences of ``run``. With a cache there are more keys than queries: the queries are
+        the last tokens."""
 
 
 class Full:
-    """Every token sees every token of its sequence."""
+    """Every token attends to every token of its sequence."""
 
-    def __call__(self, run: Run, queries: int, keys: int) -> Sight:
+    def __call__(self, run: Run, queries: int, keys: int) -> Visibility:
         return "all"
 
 
 class Causal:
-    """Every token sees itself and those before it."""
+    """Every token attends to itself and those before it."""
 
-    def __call__(self, run: Run, queries: int, keys: int) -> Sight:
+    def __call__(self, run: Run, queries: int, keys: int) -> Visibility:
         return "all" if queries == 1 else "causal"
 
 
 class Memory:
-    """Keys and values that one layer keeps, in buffers that double when they are full. How they lie there is for the
-    attention to say; what is kept by `extend` is [B, H, S, D]."""
+    """Cached keys and values of one layer, in buffers that double when they are full. The attention chooses their
+    layout; `extend` stores [B, H, S, D]."""
 
     def __init__(self) -> None:
         self.length = 0
         self.buffers: tuple[Tensor, ...] = ()
 
     def extend(self, *new_BHTD: Tensor) -> tuple[Tensor, ...]:
-        """Add tensors [B, H, T, D] after what is kept; returns all of it, [B, H, S, D] each."""
+        """Append tensors [B, H, T, D]; returns all that is cached, [B, H, S, D] each."""
         end = self.length + new_BHTD[0].shape[2]
         if not self.buffers or self.buffers[0].shape[2] < end:
             old = self.buffers
             self.buffers = tuple(new.new_empty(*new.shape[:2], max(64, 2 * end), new.shape[3]) for new in new_BHTD)
-            for buffer, kept in zip(self.buffers, old, strict=False):
-                buffer[:, :, : self.length] = kept[:, :, : self.length]
+            for buffer, full in zip(self.buffers, old, strict=False):
+                buffer[:, :, : self.length] = full[:, :, : self.length]
         for buffer, new in zip(self.buffers, new_BHTD, strict=True):
             buffer[:, :, self.length : end] = new
         self.length = end
         return tuple(buffer[:, :, :end] for buffer in self.buffers)
 
     def copy(self) -> Memory:
-        """The same keys and values, to be extended otherwise."""
+        """A copy of the keys and values, to be extended independently."""
         other = Memory()
         other.length, other.buffers = self.length, tuple(buffer.clone() for buffer in self.buffers)
         return other
 
 
 class Cache:
-    """What a causal stack has read: a `Memory` for each layer. All sequences have the same length."""
+    """The key-value cache of a causal stack: a `Memory` for each layer. All sequences have the same length."""
 
     def __init__(self) -> None:
         self.layers: list[Memory] = []
 
     @property
     def length(self) -> int:
-        """S: tokens of each sequence that were read already."""
+        """S: tokens of each sequence in the cache."""
         return self.layers[0].length if self.layers else 0
 
     def layer(self, number: int) -> Memory:
@@ -94,7 +95,7 @@ class Cache:
         return self.layers[number]
 
     def copy(self) -> Cache:
-        """The same memories, to be extended otherwise."""
+        """A copy of the memories, to be extended independently."""
         other = Cache()
         other.layers = [memory.copy() for memory in self.layers]
         return other
@@ -105,16 +106,16 @@ class _Softmax(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, scores_BHTS: Tensor) -> Tensor:
-        shares_BHTS = torch.softmax(scores_BHTS, -1)
-        ctx.save_for_backward(shares_BHTS)
-        return shares_BHTS
+        weights_BHTS = torch.softmax(scores_BHTS, -1)
+        ctx.save_for_backward(weights_BHTS)
+        return weights_BHTS
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        (shares_BHTS,) = ctx.saved_tensors
-        weighted_BHTS = grads[0] * shares_BHTS
-        slope_BHTS: Tensor = weighted_BHTS - shares_BHTS * weighted_BHTS.sum(-1, keepdim=True)
-        return slope_BHTS
+        (weights_BHTS,) = ctx.saved_tensors
+        weighted_BHTS = grads[0] * weights_BHTS
+        dscores_BHTS: Tensor = weighted_BHTS - weights_BHTS * weighted_BHTS.sum(-1, keepdim=True)
+        return dscores_BHTS
 
 
 def attend(
@@ -124,10 +125,10 @@ def attend(
     allowed: Tensor | None = None,
     dropout: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """dropout(softmax(q k^T / sqrt(D))) v, product by product, [B, H, T, D]; ``allowed`` is a `Sight` tensor.
+    """dropout(softmax(q k^T / sqrt(D))) v, product by product, [B, H, T, D]; ``allowed`` is a `Visibility` tensor.
 
-    torch's kernel gives other bits for other numbers of threads when there are fewer queries than keys, or dropout.
-    Where it does not, it is used instead: it never holds all scores.
+    For the cases in which the bits of torch's fused kernel depend on the number of threads: fewer queries than keys, or
+    dropout. In all others the fused kernel is used, which never stores all scores.
     """
     scores_BHTS = (q_BHTD * q_BHTD.shape[-1] ** -0.5) @ k_BHSD.transpose(2, 3)
     if allowed is not None:
@@ -135,12 +136,12 @@ def attend(
         scores_BHTS = scores_BHTS.masked_fill(~allowed, -torch.inf) if boolean else scores_BHTS + allowed
     if dropout is None and not torch.is_grad_enabled():
         return torch.softmax(scores_BHTS, -1) @ v_BHSD
-    shares_BHTS: Tensor = _Softmax.apply(scores_BHTS)  # type: ignore[no-untyped-call]
-    return (shares_BHTS if dropout is None else dropout(shares_BHTS)) @ v_BHSD
+    weights_BHTS: Tensor = _Softmax.apply(scores_BHTS)  # type: ignore[no-untyped-call]
+    return (weights_BHTS if dropout is None else dropout(weights_BHTS)) @ v_BHSD
 
 
 def _plain(mask: Tensor) -> bool:
-    """Whether a mask is one that kernels take."""
+    """Whether the kernels support a mask."""
     kind = mask.dtype in (torch.bool, torch.float32) and type(mask) is Tensor and mask.device.type == "cpu"
     return kind and not mask.requires_grad
 
@@ -149,7 +150,7 @@ class Attention(Brick):
     """query, key and value projections, attention inside each sequence, output projection.
 
     One kernel call for each run of equal lengths. ``dropout`` is of the attention probabilities; it makes attention
-    several times slower on a processor, and the presets keep it 0.
+    several times slower on a CPU, so it is 0 in the presets.
     """
 
     def __init__(self, d_model: int, n_heads: int, *, dropout: float = 0.0, bias: bool = True) -> None:
@@ -161,20 +162,20 @@ class Attention(Brick):
         self.n_heads, self.dropout = n_heads, Dropout(dropout)
 
     def forward(
-        self, x_NM: Tensor, packing: Packing, mask: Mask, memory: Memory | None = None, places: Tensor | None = None
+        self, x_NM: Tensor, packing: Packing, mask: Mask, memory: Memory | None = None, positions: Tensor | None = None
     ) -> Tensor:
-        """[N, M], or [A, M] of the tokens at ``places``. ``memory`` holds the keys and values of tokens before this
-        batch, and takes this batch's."""
+        """[N, M], or [A, M] of the tokens at ``positions``. ``memory`` holds the keys and values of tokens before this
+        batch; those of this batch are appended."""
         if memory is not None and len(packing.runs) != 1:
             raise ValueError("a memory holds sequences of one length")
         k_NM, v_NM = self.key(x_NM), self.value(x_NM)
-        sights = None if memory is not None else self._learns(x_NM, packing, mask)
+        visibilities = None if memory is not None else self._visibilities(x_NM, packing, mask)
         out: Tensor
-        if sights is not None:
-            few = places if all(isinstance(sight, str) and sight == "all" for sight in sights) else None
+        if visibilities is not None:
+            few = positions if all(isinstance(visible, str) and visible == "all" for visible in visibilities) else None
             q_AM = self.query(rows(x_NM, few))
-            out_AM = attending.attend(q_AM, k_NM, v_NM, packing, sights, self.n_heads, few)
-            out = self.output(out_AM if few is places else rows(out_AM, places))
+            out_AM = attending.attend(q_AM, k_NM, v_NM, packing, visibilities, self.n_heads, few)
+            out = self.output(out_AM if few is positions else rows(out_AM, positions))
             return out
         q_NM, parts = self.query(x_NM), []
         for run in packing.runs:
@@ -183,24 +184,24 @@ class Attention(Brick):
                 k_BHTD, v_BHTD = memory.extend(k_BHTD, v_BHTD)
             out_BHTD = self._attend(q_BHTD, k_BHTD, v_BHTD, mask(run, q_BHTD.shape[2], k_BHTD.shape[2]))
             parts.append(out_BHTD.transpose(1, 2).reshape(run.count * run.length, -1))
-        out = self.output(rows(parts[0] if len(parts) == 1 else torch.cat(parts), places))
+        out = self.output(rows(parts[0] if len(parts) == 1 else torch.cat(parts), positions))
         return out
 
-    def _learns(self, x_NM: Tensor, packing: Packing, mask: Mask) -> list[Sight] | None:
-        """What each run sees, if kernels of our own compute all of it: where something is learnt, and neither a
-        subclass nor who watches has a part in it."""
+    def _visibilities(self, x_NM: Tensor, packing: Packing, mask: Mask) -> list[Visibility] | None:
+        """The visibility in each run, if compiled kernels compute all of it: where a gradient is required, and neither
+        a subclass nor a recorder (`nlpkit.layers.watching`) replaces a method. Else None."""
         ours = torch.is_grad_enabled() and attending.usable(x_NM) and not altered(self, Attention)
-        learns = x_NM.requires_grad or any(value.requires_grad for value in self.parameters())
-        if not (ours and learns) or (self.training and self.dropout.rate):
+        trainable = x_NM.requires_grad or any(value.requires_grad for value in self.parameters())
+        if not (ours and trainable) or (self.training and self.dropout.rate):
             return None
-        sights = [mask(run, run.length, run.length) for run in packing.runs]
-        return sights if all(isinstance(sight, str) or _plain(sight) for sight in sights) else None
+        visibilities = [mask(run, run.length, run.length) for run in packing.runs]
+        return visibilities if all(isinstance(visible, str) or _plain(visible) for visible in visibilities) else None
 
-    def _attend(self, q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, sight: Sight) -> Tensor:
-        allowed = sight.to(q_BHTD.device) if isinstance(sight, Tensor) else None
-        causal = isinstance(sight, str) and sight == "causal"
+    def _attend(self, q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, visible: Visibility) -> Tensor:
+        allowed = visible.to(q_BHTD.device) if isinstance(visible, Tensor) else None
+        causal = isinstance(visible, str) and visible == "causal"
         (queries, width), keys = q_BHTD.shape[2:], k_BHSD.shape[2]
-        # Two products, of which each has two factors.
+        # Two products: q k^T, and weights times v.
         cost.with_backward(2 * q_BHTD.numel() * keys, q_BHTD, k_BHSD)
         cost.with_backward(2 * q_BHTD.numel() * keys, q_BHTD, v_BHSD)
         dropout = self.dropout if self.training and self.dropout.rate else None
@@ -208,7 +209,7 @@ class Attention(Brick):
             if causal:
                 allowed = torch.ones(queries, keys, dtype=torch.bool, device=q_BHTD.device).tril(keys - queries)
             return attend(q_BHTD, k_BHSD, v_BHSD, allowed, dropout)
-        rest = -width % 16  # heads 8 wide have other bits on one thread than on two
+        rest = -width % 16  # the bits of heads of width 8 depend on the number of threads
         if rest:
             q_BHTD, k_BHSD, v_BHSD = (pad(part, (0, rest)) for part in (q_BHTD, k_BHSD, v_BHSD))
         out_BHTD = scaled_dot_product_attention(
@@ -217,17 +218,17 @@ class Attention(Brick):
         return out_BHTD[..., :width] if rest else out_BHTD
 
     def _heads(self, x_NM: Tensor, run: Run) -> Tensor:
-        """The tokens of a run, a head at a time, [B, H, T, D]."""
+        """The tokens of a run, split into heads, [B, H, T, D]."""
         return x_NM[run.start : run.end].view(run.count, run.length, self.n_heads, -1).transpose(1, 2)
 
-    def answering(self, product: MakeProduct) -> nn.Module:
+    def inference(self, product: MakeProduct) -> nn.Module:
         parts = (self.query, self.key, self.value, self.output)
         return self if any(altered(part, Linear) for part in parts) else Attend(self, product)
 
 
 class Attend(nn.Module):
-    """An `Attention` in inference: one product for query, key and value. Heads are filled up to a multiple of 8
-    numbers with zeros, which change no sum."""
+    """An `Attention` in inference: one product for query, key and value. Heads are padded with zeros, which change no
+    sum, to a multiple of 8 in width."""
 
     def __init__(self, attention: Attention, product: MakeProduct) -> None:
         super().__init__()
@@ -237,7 +238,7 @@ class Attend(nn.Module):
         self.scale, rest = width**-0.5, -width % 8
 
         def filled(part: Tensor) -> Tensor:
-            """[H W, ...] with each head filled up."""
+            """[H W, ...] with each head padded."""
             heads = part.detach().reshape(self.heads, width, -1)
             return pad(heads, (0, 0, 0, rest)).reshape(-1, *part.shape[1:])
 
@@ -247,39 +248,39 @@ class Attend(nn.Module):
         self.output = product(filled(attention.output.used().T).T, attention.output.bias)
 
     def forward(
-        self, x_NM: Tensor, packing: Packing, mask: Mask, memory: Memory | None = None, places: Tensor | None = None
+        self, x_NM: Tensor, packing: Packing, mask: Mask, memory: Memory | None = None, positions: Tensor | None = None
     ) -> Tensor:
         """As `Attention.forward`."""
         if memory is not None and len(packing.runs) != 1:
             raise ValueError("a memory holds sequences of one length")
         qkv = self.inputs(x_NM)
         parts = [self._run(qkv[run.start : run.end], run, mask, memory) for run in packing.runs]
-        return cast(Tensor, self.output(rows(parts[0] if len(parts) == 1 else torch.cat(parts), places)))
+        return cast(Tensor, self.output(rows(parts[0] if len(parts) == 1 else torch.cat(parts), positions)))
 
     def _run(self, qkv: Tensor, run: Run, mask: Mask, memory: Memory | None) -> Tensor:
         before = 0 if memory is None else memory.length
         keys = before + run.length
-        kept = None if memory is None else self._room(memory, run, qkv.shape[1] // 3)
-        sight = mask(run, run.length, keys)
+        buffers = None if memory is None else self._extend(memory, run, qkv.shape[1] // 3)
+        visible = mask(run, run.length, keys)
         allowed = None
-        if isinstance(sight, Tensor):
-            added = sight.float()
-            if sight.dtype == torch.bool:
-                added = torch.zeros_like(added).masked_fill(~sight, -torch.inf)
+        if isinstance(visible, Tensor):
+            added = visible.float()
+            if visible.dtype == torch.bool:
+                added = torch.zeros_like(added).masked_fill(~visible, -torch.inf)
             allowed = added.expand(run.count, self.heads, run.length, keys).contiguous()
         return answer.attend(
             qkv,
-            kept,
+            buffers,
             heads=self.heads,
             scale=self.scale,
             sequences=run.count,
             before=before,
-            causal=isinstance(sight, str) and sight == "causal",
+            causal=isinstance(visible, str) and visible == "causal",
             mask=allowed,
         )
 
-    def _room(self, memory: Memory, run: Run, model: int) -> tuple[Tensor, Tensor]:
-        """A memory's buffers with room for what is read now."""
+    def _extend(self, memory: Memory, run: Run, model: int) -> tuple[Tensor, Tensor]:
+        """A memory's buffers, grown to hold the tokens of this run as well."""
         end = memory.length + run.length
         if not memory.buffers or len(memory.buffers[1]) < end:
             panels = -(-max(64, 2 * end) // PANEL)

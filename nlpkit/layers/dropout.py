@@ -1,10 +1,10 @@
-"""Dropout whose random bits are drawn cheaply.
+"""Dropout with a cheap random mask.
 
-On a processor torch draws one double for every element, serially: 7 ms for a million. Here four elements share one
-64-bit draw, 16 bits each: a third of the time, forward and mask together. The probability is therefore a multiple of
-1/65536, and the survivors are scaled by exactly its complement.
+On a CPU torch draws one double for every element, serially: 7 ms for a million. Here four elements share one 64-bit
+draw, 16 bits each, which takes a third of the time, forward and mask together. The probability is therefore a multiple
+of 1/65536, and the remaining elements are divided by exactly its complement.
 
-The bits come from torch's global generator, which the training loop, and only it, seeds at each step.
+The bits come from torch's global generator, which only the training loop seeds, at each step.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, dropped: int) -> Tensor:
         words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        kept = words.view(torch.int16)[: x.numel()].view_as(x) >= dropped - _LEVELS // 2
+        survivors = words.view(torch.int16)[: x.numel()].view_as(x) >= dropped - _LEVELS // 2
         ctx.scale = _LEVELS / (_LEVELS - dropped)
-        ctx.save_for_backward(kept)
-        return x * kept.to(x.dtype).mul_(ctx.scale)
+        ctx.save_for_backward(survivors)
+        return x * survivors.to(x.dtype).mul_(ctx.scale)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (kept,) = ctx.saved_tensors
-        return grads[0] * kept.to(grads[0].dtype).mul_(ctx.scale), None
+        (survivors,) = ctx.saved_tensors
+        return grads[0] * survivors.to(grads[0].dtype).mul_(ctx.scale), None
 
 
 class Dropout(nn.Module):

@@ -10,8 +10,8 @@ from nlpkit.layers.packing import Packing
 
 
 class Embeddings(nn.Module):
-    """The sum of a token's, its position's and (where the family has segments) its segment's vector; then a norm
-    where the family has one, then dropout (Devlin et al. 2019, section 3, figure 2)."""
+    """The sum of token, position and (where the family has segments) segment embedding; then a norm where the family
+    has one, then dropout (Devlin et al. 2019, section 3, figure 2)."""
 
     def __init__(
         self,
@@ -31,9 +31,9 @@ class Embeddings(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, tokens_N: Tensor, packing: Packing, segments_N: Tensor | None, *, offset: int = 0) -> Tensor:
-        """[N, D]; ``offset`` is how many tokens of each sequence were read before (a cache's length).
+        """[N, D]; ``offset`` is the number of tokens of each sequence that were read before (a cache's length).
 
-        Errors: a sequence longer than the positions that were learnt.
+        Errors: a sequence longer than the table of positions.
         """
         longest, most = max(packing.lengths, default=0) + offset, self.position.num_embeddings
         if longest > most:

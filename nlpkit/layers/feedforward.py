@@ -22,19 +22,19 @@ _SCALE, _CUBIC = 0.7978845608028654, 0.044715  # sqrt(2 / pi), and the approxima
 
 
 class _Gelu(torch.autograd.Function):
-    """By a kernel, which makes the derivative with the value: both need the same exponential."""
+    """By a kernel that computes value and derivative together: both need the same exponential."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, tanh: bool) -> Tensor:
-        slope = x.clone(memory_format=torch.contiguous_format)
-        out = fused.gelu_(slope, tanh)
-        ctx.save_for_backward(slope)
+        derivative = x.clone(memory_format=torch.contiguous_format)
+        out = fused.gelu_(derivative, tanh)
+        ctx.save_for_backward(derivative)
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (slope,) = ctx.saved_tensors
-        return slope * grads[0], None
+        (derivative,) = ctx.saved_tensors
+        return derivative * grads[0], None
 
 
 def _inner_tanh(x: Tensor) -> Tensor:
@@ -42,8 +42,8 @@ def _inner_tanh(x: Tensor) -> Tensor:
 
 
 class _GeluTanh(torch.autograd.Function):
-    """Written with tanh, products and sums: torch's own kernel for this function (and for SiLU and sigmoid) rounds the
-    last few numbers of each thread's share otherwise than the rest, so its bits depend on the number of threads."""
+    """Written with tanh, products and sums: torch's kernel for this function (and for SiLU and sigmoid) rounds the last
+    few elements of each thread's chunk differently, so its bits depend on the number of threads."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -54,8 +54,8 @@ class _GeluTanh(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         x, tanh = ctx.saved_tensors
-        slope = x.square().mul_(3 * _CUBIC * _SCALE).add_(_SCALE).mul_(x)  # x times the derivative inside tanh
-        out: Tensor = tanh.square().neg_().add_(1).mul_(slope).add_(tanh).add_(1).mul_(0.5)
+        inner = x.square().mul_(3 * _CUBIC * _SCALE).add_(_SCALE).mul_(x)  # x times the derivative inside tanh
+        out: Tensor = tanh.square().neg_().add_(1).mul_(inner).add_(tanh).add_(1).mul_(0.5)
         return out.mul_(grads[0])
 
 
@@ -70,8 +70,8 @@ def gelu(x: Tensor) -> Tensor:
 def gelu_tanh(x: Tensor) -> Tensor:
     """The tanh approximation of GELU (Hendrycks and Gimpel 2016, section 2), as GPT-2 uses it."""
     if x.requires_grad and torch.is_grad_enabled() and fused.usable(x):
-        found: Tensor = _Gelu.apply(x, True)  # type: ignore[no-untyped-call]
-        return found
+        by_kernel: Tensor = _Gelu.apply(x, True)  # type: ignore[no-untyped-call]
+        return by_kernel
     if not torch.is_grad_enabled():
         return _inner_tanh(x).add_(1).mul_(x).mul_(0.5)
     out: Tensor = _GeluTanh.apply(x)  # type: ignore[no-untyped-call]
@@ -82,45 +82,45 @@ ACTIVATIONS: dict[str, Activation] = {"gelu": gelu, "gelu-tanh": gelu_tanh, "rel
 
 
 def activation(name: str) -> Activation:
-    """The function of a name. Errors: an unknown name lists the valid ones."""
+    """An activation by name. Errors: an unknown name lists the valid ones."""
     return choose(ACTIVATIONS, name, field="activation")
 
 
-def _answer_gelu(x_ND: Tensor) -> Tensor:
+def _inference_gelu(x_ND: Tensor) -> Tensor:
     return answer.gelu(x_ND, tanh=False) if answer.usable(x_ND) else gelu(x_ND)
 
 
-def _answer_gelu_tanh(x_ND: Tensor) -> Tensor:
+def _inference_gelu_tanh(x_ND: Tensor) -> Tensor:
     return answer.gelu(x_ND, tanh=True) if answer.usable(x_ND) else gelu_tanh(x_ND)
 
 
 def overwriting(function: Activation) -> Activation:
-    """An activation as inference computes it, without gradients: its argument, which nobody reads again, may be
-    overwritten."""
-    quick: dict[Activation, Activation] = {gelu: _answer_gelu, gelu_tanh: _answer_gelu_tanh}
+    """The inference version of an activation, without gradients: it may overwrite its argument, which is not used
+    again."""
+    quick: dict[Activation, Activation] = {gelu: _inference_gelu, gelu_tanh: _inference_gelu_tanh}
     return quick.get(function, function)
 
 
 class _FeedForward(torch.autograd.Function):
-    """The whole of it by kernels: of what is as wide as ``up`` only the activation and its slope are kept, the slope in
-    the memory of what it is the slope at, and the gradient is multiplied where it lies."""
+    """The whole network by kernels. Of the tensors [N, F] only the activation and its derivative are saved; the
+    derivative overwrites the input of the activation, and the gradient is multiplied in place."""
 
     @staticmethod
     def forward(
         ctx: Any, x_ND: Tensor, up_FD: Tensor, up_F: Tensor | None, down_DF: Tensor, down_D: Tensor | None, tanh: bool
     ) -> Tensor:
-        slope_NF = product.forward(x_ND, up_FD, up_F)
-        act_NF = fused.gelu_(slope_NF, tanh)
-        ctx.save_for_backward(x_ND, up_FD, down_DF, act_NF, slope_NF)
+        derivative_NF = product.forward(x_ND, up_FD, up_F)
+        act_NF = fused.gelu_(derivative_NF, tanh)
+        ctx.save_for_backward(x_ND, up_FD, down_DF, act_NF, derivative_NF)
         return product.forward(act_NF, down_DF, down_D)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x_ND, up_FD, down_DF, act_NF, slope_NF = ctx.saved_tensors
+        x_ND, up_FD, down_DF, act_NF, derivative_NF = ctx.saved_tensors
         dx, dup_FD, dup_F, ddown_DF, ddown_D = ctx.needs_input_grad[:5]
         grad_ND = grads[0].contiguous()
         down = gradients(grad_ND, act_NF, down_DF, ddown_DF, ddown_D)
-        dact_NF = product.input_gradient(grad_ND, down_DF).mul_(slope_NF)
+        dact_NF = product.input_gradient(grad_ND, down_DF).mul_(derivative_NF)
         up = gradients(dact_NF, x_ND, up_FD, dup_FD, dup_F)
         return product.input_gradient(dact_NF, up_FD) if dx else None, *up, *down, None
 
@@ -137,22 +137,22 @@ class FeedForward(Brick):
     def forward(self, x_ND: Tensor) -> Tensor:
         up, down = self.up, self.down
         out: Tensor
-        if self._whole(x_ND):
+        if self._by_kernels(x_ND):
             tanh = self.activation is gelu_tanh
             out = _FeedForward.apply(x_ND, up.used(), up.bias, down.used(), down.bias, tanh)  # type: ignore[no-untyped-call]
         else:
             out = down(self.activation(up(x_ND)))
         return out
 
-    def answering(self, product: MakeProduct) -> nn.Module:
+    def inference(self, product: MakeProduct) -> nn.Module:
         up = self.up
         replace_parts(self, product)
-        if self.up is not up:  # what a product of ours returns is read by the activation only
+        if self.up is not up:  # only the activation reads the product's output
             self.activation = overwriting(self.activation)
         return self
 
-    def _whole(self, x_ND: Tensor) -> bool:
-        """Whether kernels compute all of it: where something is learnt, by linear layers that are nothing else."""
+    def _by_kernels(self, x_ND: Tensor) -> bool:
+        """Whether kernels compute all of it: gradients are enabled, and both linear layers are unaltered."""
         parts = (self.up, self.down)
         return (
             torch.is_grad_enabled()

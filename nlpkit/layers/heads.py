@@ -1,6 +1,6 @@
-"""What stands on a model: vocabulary heads, sentence heads, classifiers.
+"""Heads on top of a model: vocabulary heads, sentence heads, classifiers.
 
-Every head that learns has ``loss(input, target)``: the SUM of its losses. Shapes: M answers, B sequences, D width, V
+Every trainable head has ``loss(input, target)``: the SUM of its losses. Shapes: M targets, B sequences, D width, V
 vocabulary, K classes.
 """
 
@@ -35,12 +35,12 @@ class VocabularyHead(Brick):
         self._tied = [embedding]  # in a list, so that torch does not register it a second time
 
     def prepare(self, hidden_MD: Tensor) -> Tensor:
-        """Hidden states as the projection wants them."""
+        """The input of the projection."""
         return hidden_MD if self.transform is None else self.transform(hidden_MD)
 
     @property
     def weight(self) -> Tensor:
-        """[V, D]: the token embedding, or what a linear layer in its stead multiplies with."""
+        """[V, D]: the token embedding, or the effective weight of a linear layer in its stead."""
         tied = self._tied[0]
         return tied.used() if isinstance(tied, Linear) else tied.weight
 
@@ -53,16 +53,16 @@ class VocabularyHead(Brick):
         return linear_cross_entropy(self.prepare(hidden_MD), self.weight, self.bias, target_M)
 
     def token_losses(self, hidden_MD: Tensor, target_M: Tensor) -> tuple[Tensor, Tensor]:
-        """Each answer's loss, and whether it was the most likely piece; without gradients."""
+        """Each target's loss, and whether it was the most likely piece; without gradients."""
         with torch.no_grad():
             return token_losses(self.prepare(hidden_MD), self.weight, self.bias, target_M)
 
-    def answering(self, product: MakeProduct) -> nn.Module:
+    def inference(self, product: MakeProduct) -> nn.Module:
         return Vocabulary(self, product)
 
 
 class Vocabulary(nn.Module):
-    """A `VocabularyHead` in inference. Its product is made when it is first used: vectors need none."""
+    """A `VocabularyHead` in inference. Its product is built at the first use, because embedding texts needs none."""
 
     def __init__(self, head: VocabularyHead, product: MakeProduct) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class Vocabulary(nn.Module):
 
 
 class ClassificationHead(nn.Module):
-    """dropout, then one linear layer over a vector a sequence: ``weight`` [K, D], ``bias`` [K] unless without."""
+    """dropout, then one linear layer over one vector for each sequence: ``weight`` [K, D], ``bias`` [K] or None."""
 
     def __init__(self, d_model: int, n_labels: int, *, dropout: float = 0.0, bias: bool = True) -> None:
         super().__init__()

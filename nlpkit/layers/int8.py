@@ -1,9 +1,8 @@
-"""Linear layers whose products are of 8-bit whole numbers, for answering only (Dettmers et al. 2022, section 2.1).
+"""Linear layers with int8 products, for inference only (Dettmers et al. 2022, section 2.1).
 
-Each row of a weight has a scale of its own, and so has each token's vector, which is rounded when it comes: x w =
-(scale of x) (scale of w) (sum of whole numbers). The sum is exact, so a token's numbers depend on nothing but the
-token: not on threads, and not on what else is in the batch. Embeddings, norms, attention, poolers and classifiers stay
-as they are.
+Each row of a weight has its own scale, and so has each token's vector, which is quantized at run time: x w =
+(scale of x) (scale of w) (sum of integers). The sum is exact, so a token's outputs depend on the token alone: not on
+threads, and not on the rest of the batch. Embeddings, norms, attention, poolers and classifiers stay in float32.
 
 Shapes: M rows, D and E widths, V vocabulary.
 """
@@ -18,20 +17,20 @@ from torch import Tensor, nn
 from nlpkit.kernels import answer
 from nlpkit.kernels.shapes import EIGHT
 
-LEVELS = 127  # the largest whole number
+LEVELS = 127  # the largest integer
 
 
 @cache
-def torchs() -> bool:
-    """Whether torch multiplies numbers of 8 bits by instructions made for that. Without them it takes fifty times as
-    long, or adds two products in 16 bits, where large ones are cut off."""
+def torch_multiplies() -> bool:
+    """Whether torch multiplies int8 by the CPU's int8 instructions. Without them it takes fifty times as long, or adds
+    two products in int16, which saturates."""
     left = torch.tensor([[127], [-127]], dtype=torch.int8).expand(2, 64).contiguous()
     right = torch.full((64, 16), 127, dtype=torch.int8)
     return EIGHT and torch.equal(torch._int_mm(left, right).long(), left.long() @ right.long())
 
 
 class Product(nn.Module):
-    """x weight^T + bias for weights [E, D] that were rounded once."""
+    """x weight^T + bias for weights [E, D] that are quantized once."""
 
     whole: Tensor
     scale: Tensor
@@ -48,7 +47,7 @@ class Product(nn.Module):
     def forward(self, x_MD: Tensor) -> Tensor:
         """[M, E]."""
         x_MD = x_MD.contiguous()
-        if answer.usable(x_MD) and (len(x_MD) == 1 or not torchs()):
+        if answer.usable(x_MD) and (len(x_MD) == 1 or not torch_multiplies()):
             return answer.product8(x_MD, self.whole, self.scale, self.bias)
         whole_MD, scale_M = answer.rounded(x_MD) if answer.usable(x_MD) else _rounded(x_MD)
         sums_ME = torch._int_mm(whole_MD, self.whole.T)
@@ -56,7 +55,7 @@ class Product(nn.Module):
 
 
 def _rounded(x_MD: Tensor) -> tuple[Tensor, Tensor]:
-    """Whole numbers from -127 to 127 and the scale of each row."""
+    """Integers from -127 to 127, and the scale of each row."""
     most_M1 = x_MD.abs().amax(1, keepdim=True)
     scale_M1 = torch.where(most_M1 > 0, most_M1 / LEVELS, 1.0)
     return (x_MD / scale_M1).round().to(torch.int8), scale_M1[:, 0].contiguous()

@@ -1,9 +1,9 @@
 """Layer normalisation whose gradients have the same bits on any number of threads.
 
-torch splits the sums behind LayerNorm's weight and bias gradients among its threads, so their bits depend on how many
-there are. Here they are sums of blocks of rows in a written order, by a kernel that makes the input's gradient as well.
-Where there is none (nlpkit/kernels/pointwise.py) they are a matrix product with a row of ones, which torch computes the
-same way on any number.
+torch splits the sums behind LayerNorm's weight and bias gradients among its threads, so their bits depend on the number
+of threads. Here they are sums of row blocks in a fixed order, by a kernel that computes the input's gradient as well.
+Where no kernel applies (nlpkit/kernels/pointwise.py) they are a matrix product with a row of ones, which torch computes
+the same way on any number of threads.
 
 Shapes: N tokens, D model width.
 """
@@ -53,13 +53,13 @@ class LayerNorm(Brick):
 
     def forward(self, x_ND: Tensor) -> Tensor:
         if torch.is_autocast_enabled(x_ND.device.type):
-            x_ND = x_ND.float()  # a norm in half of the bits loses too much (Micikevicius et al. 2018, section 3.3)
+            x_ND = x_ND.float()  # a norm in 16 bits loses too much (Micikevicius et al. 2018, section 3.3)
         if not torch.is_grad_enabled():
             return torch.native_layer_norm(x_ND, [x_ND.shape[-1]], self.weight, self.bias, self.eps)[0]
         out: Tensor = _LayerNorm.apply(x_ND, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
         return out
 
-    def answering(self, product: MakeProduct) -> nn.Module:
+    def inference(self, product: MakeProduct) -> nn.Module:
         return Norm(self)
 
 

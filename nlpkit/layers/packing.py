@@ -1,10 +1,14 @@
 """Sequences without padding.
 
-A batch is one flat row of tokens; `Packing` says where each sequence begins. Bricks that work token by token
-(projections, norms, feed-forward) never notice; attention runs once for each run of neighbouring sequences of equal
-length. No position is spent on padding, and no score depends on which texts share a batch.
+A batch is one flat row of tokens; `Packing` records where each sequence begins. Layers that work token by token
+(projections, norms, feed-forward) do not need it; attention runs once for each run of neighbouring sequences of equal
+length. No token is padding, and no score depends on the other texts of a batch.
 
-Shapes: N tokens of a batch, A of them that are wanted, B sequences, T tokens of one sequence.
+    tokens [N]     a a a b b b c c d d d d
+    lengths        3     3     2   4
+    runs           |start 0    |6  |8        of (count 2, length 3), (1, 2), (1, 4)
+
+Shapes: N tokens of a batch, A wanted tokens, B sequences, T tokens of one sequence.
 """
 
 from __future__ import annotations
@@ -58,28 +62,28 @@ class Packing:
 
     @cached_property
     def sequence(self) -> Tensor:
-        """Which sequence each token belongs to, [N] int64."""
+        """The index of each token's sequence, [N] int64."""
         return torch.repeat_interleave(torch.arange(len(self.lengths)), torch.tensor(self.lengths))
 
     @cached_property
     def positions(self) -> Tensor:
-        """Place of each token in its sequence, from 0, [N] int64."""
+        """Position of each token in its sequence, from 0, [N] int64."""
         return torch.arange(self.total) - self.starts[self.sequence]
 
     @cached_property
     def runs(self) -> tuple[Run, ...]:
-        """Runs of equal length. A source that sorts its sequences by length makes them few."""
-        found: list[Run] = []
+        """Runs of equal length; few, when a source sorts its sequences by length."""
+        grouped: list[Run] = []
         start = 0
         for length in self.lengths:
-            if found and found[-1].length == length:
-                found[-1] = Run(found[-1].start, found[-1].count + 1, length)
+            if grouped and grouped[-1].length == length:
+                grouped[-1] = Run(grouped[-1].start, grouped[-1].count + 1, length)
             else:
-                found.append(Run(start, 1, length))
+                grouped.append(Run(start, 1, length))
             start += length
-        return tuple(found)
+        return tuple(grouped)
 
 
-def rows(x_ND: Tensor, places_A: Tensor | None) -> Tensor:
-    """The rows of the tokens at ``places_A``, [A, D]; all of them where it is None."""
-    return x_ND if places_A is None else x_ND.index_select(0, places_A)
+def rows(x_ND: Tensor, positions_A: Tensor | None) -> Tensor:
+    """The rows of the tokens at ``positions_A``, [A, D]; all of them where it is None."""
+    return x_ND if positions_A is None else x_ND.index_select(0, positions_A)

@@ -1,4 +1,4 @@
-"""The model families: one file each, one line each."""
+"""The model families: a file and a line of the table for each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FAMILIES: dict[str, str] = {
 
 
 def family(name: str) -> Family:
-    """The family of a name. Errors: an unknown name lists the valid ones."""
+    """A family by name. Errors: an unknown name lists the valid ones."""
     module = import_module(choose(FAMILIES, name, field="model"))
-    found: Family = module.FAMILY
-    return found
+    description: Family = module.FAMILY
+    return description

@@ -1,7 +1,7 @@
-"""What every model family shares: its description, its output, and what training asks of it.
+"""The interface of every model family: its description, its output, and the methods that training calls.
 
-A family is one file of this folder: a frozen config, a `Model` that wires bricks of nlpkit/layers, the names its
-tensors have in Hugging Face files, and its paper. It exposes one `Family` called FAMILY and one line in the table of
+A family is one file of this folder: a frozen config, a `Model` that wires layers of nlpkit/layers, the names of its
+tensors in Hugging Face files, and its paper. It exposes one `Family` called FAMILY and has one line in the table of
 nlpkit/models/__init__.py.
 
 Shapes: N tokens of a batch, B sequences, D model width, V vocabulary.
@@ -26,14 +26,14 @@ _KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "bo
 
 
 def or_none(default: Any = 0) -> Any:
-    """A size that may be 0, which says that the model has none of it (segments, say)."""
+    """A size that may be 0, for a model without that part (segments, say)."""
     return field(default=default, metadata={"least": 0})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """The fields every family has. A family adds its own with defaults; `nlpkit info` prints them all. A field may be
-    absent (``int | None``, None where it is) or, by `or_none`, 0."""
+    """The fields of every family. A family adds more, with defaults; `nlpkit info` prints them all. A field may be
+    absent (``int | None``: None) or, by `or_none`, 0."""
 
     vocab_size: int
     d_model: int
@@ -46,7 +46,7 @@ class Config:
     norm_eps: float = 1e-12
 
     def __post_init__(self) -> None:
-        """Errors: a value of the wrong type, a size that is too small, heads that do not share the width."""
+        """Errors: a value of the wrong type, a size that is too small, a width that the heads do not divide."""
         for item in fields(self):
             kind, absent = str(item.type).removesuffix(" | None"), str(item.type).endswith(" | None")
             value, kinds, least = getattr(self, item.name), _KINDS[kind], item.metadata.get("least", 1)
@@ -60,7 +60,7 @@ class Config:
             if item.name in ("dropout", "attention_dropout", "norm_eps") and not 0 <= value < 1:
                 raise UserError(f"{item.name} is {value}, expected 0 to less than 1")
         if self.d_model % self.n_heads:
-            raise UserError(f"d_model {self.d_model} cannot be shared by {self.n_heads} heads")
+            raise UserError(f"d_model {self.d_model} cannot be divided by {self.n_heads} heads")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -68,11 +68,12 @@ class Config:
 
 @dataclass
 class Output:
-    """What a model computed for a batch.
+    """The output of a model for a batch.
 
-    hidden [N, D]: the last layer, one row a token; where only some tokens were wanted, [A, D], those of the tokens at
-    ``places`` [A]. `at` finds rows in either. layers: the embeddings' output and each block's, [N, D] each, when
-    they were asked for. ``heads`` are the model's own, by name; `pooled` gives one vector a sequence, [B, D].
+    hidden [N, D]: the last layer, one row for each token; where only some tokens were wanted, [A, D], the tokens at
+    ``positions`` [A] of the flat batch. `at` selects rows of either. layers: the output of the embeddings and of each
+    layer, [N, D] each, when requested. ``heads`` are the model's, by name; `pooled` is one vector for each sequence,
+    [B, D].
     """
 
     hidden: Tensor
@@ -80,30 +81,30 @@ class Output:
     heads: nn.ModuleDict
     pool: Callable[[Output], Tensor]
     layers: tuple[Tensor, ...] = ()
-    places: Tensor | None = None
+    positions: Tensor | None = None
     _pooled: Tensor | None = None
 
-    def at(self, places_M: Tensor) -> Tensor:
-        """The last layer of the tokens at ``places_M``, [M, D]; they are among the wanted ones."""
-        if self.places is places_M:
+    def at(self, positions_M: Tensor) -> Tensor:
+        """The last layer of the tokens at ``positions_M``, [M, D], which must be among the wanted ones."""
+        if self.positions is positions_M:
             return self.hidden
-        places_M = places_M.to(self.hidden.device)
-        rows_M = places_M if self.places is None else torch.searchsorted(self.places, places_M)
+        positions_M = positions_M.to(self.hidden.device)
+        rows_M = positions_M if self.positions is None else torch.searchsorted(self.positions, positions_M)
         return self.hidden.index_select(0, rows_M)
 
     @property
     def pooled(self) -> Tensor:
-        """One vector a sequence, [B, D], as the family makes it (BERT: tanh of a projected [CLS]; GPT-2: last token).
-        Computed once, and only when asked for."""
+        """One vector for each sequence, [B, D], as the family defines it (BERT: tanh of a projected [CLS]; GPT-2: the
+        last token). Computed at the first use."""
         if self._pooled is None:
             self._pooled = self.pool(self)
         return self._pooled
 
 
 class Model(nn.Module):
-    """A model: ``forward(batch)`` gives an `Output`.
+    """A model: ``forward(batch)`` returns an `Output`.
 
-    ``heads`` holds what objectives and tasks put on top, by name ("mlm", "nsp", "clm", "classify", ...). Tensor names
+    ``heads`` holds the heads of objectives and tasks, by name ("mlm", "nsp", "clm", "classify", ...). Tensor names
     are canonical and the same across families: ``embeddings.token.weight``,
     ``encoder.layers.3.attention.query.weight`` (``decoder.`` for causal stacks), ``heads.mlm.bias``. Tied weights
     appear once, under the embedding's name.
@@ -116,34 +117,34 @@ class Model(nn.Module):
 
     @property
     def pools(self) -> bool:
-        """Whether the model gives a vector a sequence of its own (`Output.pooled`)."""
+        """Whether the model defines a vector for each sequence (`Output.pooled`)."""
         return True
 
-    def pooled_places(self, batch: Batch) -> Tensor:
-        """The token of each sequence that `Output.pooled` is made of, [B] int64; the first, unless a family says
-        otherwise."""
+    def pooled_positions(self, batch: Batch) -> Tensor:
+        """The token of each sequence from which `Output.pooled` is computed, [B] int64; the first, unless a family
+        overrides this."""
         return batch.packing.starts
 
-    def places(self, wanted: Wanted | None, batch: Batch) -> Tensor | None:
-        """The tokens [A] that are wanted, where not all are."""
-        return None if wanted is None else wanted.tokens(self.pooled_places(batch)).to(batch.tokens.device)
+    def wanted_positions(self, wanted: Wanted | None, batch: Batch) -> Tensor | None:
+        """The positions [A] of the wanted tokens; None: every token."""
+        return None if wanted is None else wanted.tokens(self.pooled_positions(batch)).to(batch.tokens.device)
 
     @abstractmethod
     def forward(self, batch: Batch, *, layers: bool = False, cache: Any = None, wanted: Wanted | None = None) -> Output:
-        """Hidden states of every token, or of those that are ``wanted``. ``layers`` keeps each block's output, of every
-        token; ``cache`` holds keys and values of the tokens before this batch, for generation (causal families
+        """Hidden states of every token, or of the ``wanted`` ones. ``layers`` returns each layer's output as well, of
+        every token; ``cache`` holds keys and values of the tokens before this batch, for generation (causal families
         only)."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """One line of `nlpkit ls models`, and everything a command needs to know of a family.
+    """One line of `nlpkit ls models`, and the properties of a family that commands read.
 
-    ``framing`` is how sequences are marked: "encoder" ([CLS] A [SEP] B [SEP]) or "decoder" (text, end of text).
-    ``objective`` is the default of `pretrain`, ``heads`` are those its pre-training objectives may ask for, ``pooling``
-    is how `embed` makes one vector a text unless told otherwise. ``build(config, heads)`` makes the module, weights
-    initialised by torch's global generator (the caller seeds it), with the named heads of pre-training.
-    ``huggingface`` is the family's table of names (nlpkit/models/names.py), or None.
+    ``framing`` is the use of special tokens: "encoder" ([CLS] A [SEP] B [SEP]) or "decoder" (text, end of text).
+    ``objective`` is the default of `pretrain`, ``heads`` are those that its pre-training objectives may use,
+    ``pooling`` is the default of `embed`. ``build(config, heads)`` builds the module, weights initialised by torch's
+    global generator (the caller seeds it), with the named heads of pre-training. ``huggingface`` is the family's table
+    of names (nlpkit/models/names.py), or None.
     """
 
     name: str

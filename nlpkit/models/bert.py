@@ -3,9 +3,8 @@
 A post-norm encoder with exact GELU, epsilon 1e-12, token + position + segment embeddings; the masked-LM head is dense,
 GELU, norm and the tied embedding with a bias; the pooler is tanh of a projected [CLS].
 
-Deviations: attention probabilities have no dropout unless ``attention_dropout`` asks for it (it is several times
-slower on a processor); weights start from a normal distribution with std 0.02 that is not truncated, as in Hugging
-Face's implementation.
+Deviations: attention probabilities have no dropout unless ``attention_dropout`` is set (it is several times slower on a
+CPU); weights start from a normal distribution with std 0.02 that is not truncated, as in Hugging Face's implementation.
 """
 
 from __future__ import annotations
@@ -31,8 +30,7 @@ from nlpkit.models.names import HuggingFace, both, one
 
 @dataclass(frozen=True, kw_only=True)
 class BertConfig(Config):
-    """``pooler`` False is for models from elsewhere that came without one; ``n_segments`` 0 for those whose type
-    vocabulary is empty."""
+    """``pooler`` False: an imported model without one; ``n_segments`` 0: one whose type vocabulary is empty."""
 
     n_segments: int = or_none(2)
     activation: str = "gelu"
@@ -49,8 +47,8 @@ class Pooler(Brick):
     def forward(self, first_BD: Tensor) -> Tensor:
         return torch.tanh(self.dense(first_BD))
 
-    def answering(self, product: MakeProduct) -> nn.Module:
-        return self  # a row a sequence: a product's panels would cost more than they save
+    def inference(self, product: MakeProduct) -> nn.Module:
+        return self  # one row for each sequence: packing the weight would cost more than it saves
 
 
 class Transform(Brick):
@@ -66,10 +64,10 @@ class Transform(Brick):
         out: Tensor = self.norm(self.activation(self.dense(x_MD)))
         return out
 
-    def answering(self, product: MakeProduct) -> nn.Module:
+    def inference(self, product: MakeProduct) -> nn.Module:
         dense = self.dense
         replace_parts(self, product)
-        if self.dense is not dense:  # what a product of ours returns is read by the activation only
+        if self.dense is not dense:  # only the activation reads the product's output
             self.activation = overwriting(self.activation)
         return self
 
@@ -118,13 +116,13 @@ class Bert(Model):
 
     def forward(self, batch: Batch, *, layers: bool = False, cache: Any = None, wanted: Wanted | None = None) -> Output:
         x_ND = self.embeddings(batch.tokens, batch.packing, batch.segments)
-        places = self.places(None if layers else wanted, batch)
-        hidden, kept = self.encoder(x_ND, batch.packing, Full(), keep=layers, places=places)
-        return Output(hidden, batch, self.heads, self._pool, kept, places)
+        positions = self.wanted_positions(None if layers else wanted, batch)
+        hidden, outputs = self.encoder(x_ND, batch.packing, Full(), keep=layers, positions=positions)
+        return Output(hidden, batch, self.heads, self._pool, outputs, positions)
 
     def _pool(self, output: Output) -> Tensor:
         assert self.pooler is not None, "nlpkit.tasks.pooling.check_pooler refuses it before the work"
-        pooled_BD: Tensor = self.pooler(output.at(self.pooled_places(output.batch)))
+        pooled_BD: Tensor = self.pooler(output.at(self.pooled_positions(output.batch)))
         return pooled_BD
 
 

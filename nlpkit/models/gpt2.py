@@ -1,9 +1,9 @@
 """GPT-2 (Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.3).
 
-A pre-norm decoder with GELU by tanh, a last norm, learnt positions, output weights tied to the embedding; residual
-projections start smaller, by 1/sqrt(2 n_layers).
+A pre-norm decoder with the tanh approximation of GELU, a final norm, learnt positions, output weights tied to the
+embedding; residual projections start smaller, by 1/sqrt(2 n_layers).
 
-Deviations: attention probabilities have no dropout unless ``attention_dropout`` asks for it.
+Deviations: attention probabilities have no dropout unless ``attention_dropout`` is set.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Gpt2(Model):
     """See `Model` and the module's docstring."""
 
     family: ClassVar[str] = "gpt2"
-    classifier_bias: ClassVar[bool] = False  # the last norm has one, and so has no class of Hugging Face's
+    classifier_bias: ClassVar[bool] = False  # the final norm has one; classifiers in Hugging Face files have none
     config: Gpt2Config
 
     def __init__(self, config: Gpt2Config, heads: tuple[str, ...] = ()) -> None:
@@ -63,11 +63,14 @@ class Gpt2(Model):
     def forward(self, batch: Batch, *, layers: bool = False, cache: Any = None, wanted: Wanted | None = None) -> Output:
         offset = 0 if cache is None else cache.length
         x_ND = self.embeddings(batch.tokens, batch.packing, None, offset=offset)
-        places = self.places(None if layers else wanted, batch)
-        hidden, kept = self.decoder(x_ND, batch.packing, Causal(), keep=layers, cache=cache, places=places)
-        return Output(hidden, batch, self.heads, lambda output: output.at(self.pooled_places(batch)), kept, places)
+        positions = self.wanted_positions(None if layers else wanted, batch)
+        hidden, outputs = self.decoder(x_ND, batch.packing, Causal(), keep=layers, cache=cache, positions=positions)
+        return Output(hidden, batch, self.heads, self._pool, outputs, positions)
 
-    def pooled_places(self, batch: Batch) -> Tensor:
+    def _pool(self, output: Output) -> Tensor:
+        return output.at(self.pooled_positions(output.batch))
+
+    def pooled_positions(self, batch: Batch) -> Tensor:
         return batch.packing.ends
 
     def _initialise(self) -> None:

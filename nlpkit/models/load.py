@@ -1,4 +1,4 @@
-"""A model that was read, and models from configs and tensors and back (`nlpkit.exchange.opening` finds them)."""
+"""A loaded model, and the conversion between models and configs with tensors (`nlpkit.exchange.opening` reads them)."""
 
 from __future__ import annotations
 
@@ -22,64 +22,64 @@ from nlpkit.tokenizers.base import Tokenizer
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model that was read: the torch module in eval mode, its tokenizer (None when the file has none), its family,
-    and the file's whole config (``task`` says what a fine-tuned head means)."""
+    """A model from a file: the torch module in eval mode, its tokenizer (None when the file has none), its family, and
+    the file's whole config (``task`` describes a fine-tuned head)."""
 
     model: Model
     tokenizer: Tokenizer | None
     family: Family
     config: dict[str, Any]
     path: Path
-    _answering: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    _inference: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
-    def answering(self, *, int8: bool, device: str) -> Loaded:
-        """A copy that only answers (`to_answer`); the module itself stays as it is. The copy is kept, and made anew
-        when a weight has changed (as torch counts changes: not those by way of ``.data``)."""
+    def for_inference(self, *, int8: bool, device: str) -> Loaded:
+        """A copy for inference (`to_inference`); this model stays as it is. The copy is cached, and built anew when a
+        weight has changed (as torch counts versions: changes through ``.data`` are not seen)."""
         weights = (*self.model.parameters(), *self.model.buffers())
         versions = [tensor._version for tensor in weights]
-        kept = self._answering
-        same = kept.get("options") == (int8, device) and kept["versions"] == versions
-        if not same or any(a is not b for a, b in zip(weights, kept["weights"], strict=True)):
-            copied = replace(self, model=copy.deepcopy(self.model).eval(), _answering={})
-            kept.update(
+        cached = self._inference
+        same = cached.get("options") == (int8, device) and cached["versions"] == versions
+        if not same or any(a is not b for a, b in zip(weights, cached["weights"], strict=True)):
+            copied = replace(self, model=copy.deepcopy(self.model).eval(), _inference={})
+            cached.update(
                 options=(int8, device),
                 versions=versions,
                 weights=weights,
-                copy=to_answer(copied, int8=int8, device=device),
+                copy=to_inference(copied, int8=int8, device=device),
             )
-        answering: Loaded = kept["copy"]
-        return answering
+        copied_model: Loaded = cached["copy"]
+        return copied_model
 
     def need_tokenizer(self) -> Tokenizer:
-        """The tokenizer. Errors: a model that came without one."""
+        """The tokenizer. Errors: a model without one."""
         if self.tokenizer is None:
             raise UserError("holds no tokenizer", where=self.path, hint="import it from a directory that has one")
         return self.tokenizer
 
     def length(self, max_len: int | None) -> int:
-        """Longest sequence in tokens: the model's own, or less. Errors: more than it reads, too little for a text."""
+        """Longest sequence in tokens: ``max_len``, or the model's. Errors: more than the model's, less than 4."""
         most = int(self.model.config.max_len)
         if max_len is not None and not 4 <= max_len <= most:
             raise UserError(
-                f"max-len is {max_len}, expected 4 to {most}, which is what the model reads",
+                f"max-len is {max_len}, expected 4 to {most}, the model's max_len",
                 where=self.path,
                 hint="longer sequences need a model that was pre-trained with a larger --max-len",
             )
         return max_len or most
 
 
-def to_answer(loaded: Loaded, *, int8: bool, device: str) -> Loaded:
-    """The same model, which from now on only answers: on a processor by kernels (nlpkit/layers/answering.py), whose
-    products are of 8-bit numbers if ``int8`` (nlpkit/layers/int8.py). Errors: ``int8`` on another device."""
+def to_inference(loaded: Loaded, *, int8: bool, device: str) -> Loaded:
+    """Convert a model in place for inference: on a CPU by compiled kernels (nlpkit/layers/inference.py), with int8
+    products if ``int8`` (nlpkit/layers/int8.py). Errors: ``int8`` on another device."""
     if device == "cpu":
-        from nlpkit.layers import answering
+        from nlpkit.layers import inference
         from nlpkit.layers import int8 as eight
 
-        answering.prepare(loaded.model, eight.Product if int8 else answering.Product)
-        heap.give_back(False)  # one batch frees what the next asks for
+        inference.prepare(loaded.model, eight.Product if int8 else inference.Product)
+        heap.give_back(False)  # the next batch reuses the memory of the last
     elif int8:
         raise UserError(
-            f"products of 8 bits are for a processor, and device is {device}",
+            f"int8 products are for a CPU, and device is {device}",
             where=loaded.path,
             hint="leave out --int8 or --device",
         )
@@ -88,7 +88,7 @@ def to_answer(loaded: Loaded, *, int8: bool, device: str) -> Loaded:
 
 def restore(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray], *, where: Path) -> tuple[Model, Family]:
     """A model with the config and the tensors of a file. Errors: the first of either that does not fit."""
-    with torch.device("meta"):  # shapes without memory: nothing is initialised only to be overwritten
+    with torch.device("meta"):  # shapes without memory, because the weights are overwritten anyway
         network, family = build(config, where=where)
     load_tensors(network, tensors, where=where)
     return network, family
@@ -136,13 +136,13 @@ def load_tensors(network: Model, tensors: Mapping[str, np.ndarray], *, where: Pa
     state = own_tensors(network)
     for name in sorted({*state, *tensors}):
         if name not in tensors:
-            raise UserError(f'has no tensor "{name}", which its config asks for', where=where)
+            raise UserError(f'has no tensor "{name}", which its config requires', where=where)
         if name not in state:
-            raise UserError(f'has a tensor "{name}" that its config knows nothing of', where=where)
+            raise UserError(f'has a tensor "{name}" that its config does not have', where=where)
         if tuple(state[name].shape) != tensors[name].shape:
             expected = list(state[name].shape)
             raise UserError(f'tensor "{name}" is {list(tensors[name].shape)}, expected {expected}', where=where)
-    # In the order of memory: a weight that lies across would be turned for every product, its sums be added otherwise.
+    # In C order: a transposed weight would be transposed for every product, and its sums have another order.
     values: dict[int, Tensor] = {}
     for name, value in tensors.items():
         tensor = torch.from_numpy(np.array(value, np.float32, order="C"))
@@ -150,7 +150,7 @@ def load_tensors(network: Model, tensors: Mapping[str, np.ndarray], *, where: Pa
             raise RunError(
                 f'its weights are not numbers: tensor "{name}"',
                 where=where,
-                hint="the training that made it diverged, or the file is damaged",
+                hint="its training diverged, or the file is damaged",
             )
         is_parameter = isinstance(state[name], nn.Parameter)
         values[id(state[name])] = nn.Parameter(tensor) if is_parameter else tensor
@@ -160,12 +160,12 @@ def load_tensors(network: Model, tensors: Mapping[str, np.ndarray], *, where: Pa
 
 
 def own_tensors(network: nn.Module) -> dict[str, Tensor]:
-    """A model's parameters and buffers by canonical name; one that several modules share stands under its first name
-    only, in files, in the state of an unfinished run, everywhere."""
-    found: dict[int, tuple[str, Tensor]] = {}
+    """A model's parameters and buffers by canonical name; a tensor that several modules share has only its first name,
+    in files and in the state of an unfinished run."""
+    tensors: dict[int, tuple[str, Tensor]] = {}
     for name, value in network.state_dict(keep_vars=True).items():
-        found.setdefault(id(value), (name, value))
-    return dict(found.values())
+        tensors.setdefault(id(value), (name, value))
+    return dict(tensors.values())
 
 
 def state_tensors(network: Model) -> dict[str, np.ndarray]:
@@ -174,7 +174,7 @@ def state_tensors(network: Model) -> dict[str, np.ndarray]:
 
 
 def model_config(network: Model, family: Family, *, task: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What a file says of a model: family, heads, shape, and the task of a fine-tuned one."""
+    """A model's config in a file: family, heads, shape, and the task of a fine-tuned model."""
     heads = [name for name in network.heads if name != "classify"]
-    made = {"family": family.name, "heads": heads, **network.config.to_json()}
-    return made if task is None else {**made, "task": dict(task)}
+    config = {"family": family.name, "heads": heads, **network.config.to_json()}
+    return config if task is None else {**config, "task": dict(task)}

@@ -1,6 +1,7 @@
-"""How a family's tensors and fields are called in Hugging Face files: a table that is read in both directions.
+"""The names of a family's tensors and fields in Hugging Face files: a table that is read in both directions.
 
-A family file fills in one `HuggingFace`; nlpkit/exchange/huggingface.py does the reading and writing.
+A family's file defines one `HuggingFace`; nlpkit/exchange/huggingface.py reads and writes the files. "Ours" are the
+names of nlpkit, "theirs" those of transformers.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from nlpkit.base.errors import UserError, choose
 
 Arrays = Mapping[str, NDArray[Any]]
 
-# Ours -> theirs; the first name of theirs that fits is the one that is written.
+# Ours -> theirs; the first of theirs is the one that is written.
 ACTIVATIONS = {
     "gelu": ("gelu", "gelu_python"),
     "gelu-tanh": ("gelu_new", "gelu_pytorch_tanh", "gelu_accurate"),
@@ -28,8 +29,8 @@ ACTIVATIONS = {
 
 @dataclass(frozen=True)
 class Name:
-    """One tensor of theirs and what it is to us: one tensor, or several that theirs holds one after the other.
-    ``{}`` is a layer's number. ``transposed``: theirs is [in, out] (GPT-2's Conv1D)."""
+    """One tensor of theirs, and ours: one tensor, or several that theirs concatenates. ``{}`` is a layer's number.
+    ``transposed``: theirs is [in, out] (GPT-2's Conv1D)."""
 
     ours: tuple[str, ...]
     theirs: str
@@ -50,14 +51,14 @@ def one(ours: str, theirs: str) -> Name:
 
 @dataclass(frozen=True)
 class HuggingFace:
-    """A family's page of the dictionary.
+    """The table of a family.
 
-    ``prefix`` stands before every tensor of the base model in files of models with a head, and not in files of the
-    base model alone. ``architectures``: which class holds which of our heads. ``pooling``: what their classifier reads.
-    ``fields``: ours -> theirs; ``defaults``: what theirs means when a file does not say; ``fixed``: the only values of
-    theirs that our bricks compute, written always. ``tied``: copies of another tensor that some files hold.
-    ``ignored``: a pattern of tensors that say nothing. ``also``: more fields of theirs -> the field of ours that they
-    repeat. ``absent``: a field of ours -> the tensor whose absence makes it False.
+    ``prefix`` begins the name of every tensor of the base model in files of models with a head, and not in files of the
+    base model alone. ``architectures``: their class -> our heads in it. ``pooling``: the input of their classifier.
+    ``fields``: ours -> theirs; ``defaults``: the value of theirs when a file has none; ``fixed``: the only values of
+    theirs that our layers support, always written. ``tied``: copies of another tensor in some files. ``ignored``: a
+    pattern of tensors without information. ``also``: more fields of theirs -> the field of ours that they repeat.
+    ``absent``: a field of ours -> the tensor whose absence makes it False.
     """
 
     model_type: str
@@ -80,7 +81,7 @@ class HuggingFace:
 
     def find(self, theirs: str) -> tuple[Name, str] | None:
         """The entry of a tensor of theirs, and the layer's number in its name (empty: none)."""
-        # Files converted from the first BERTs call a norm's weight and bias gamma and beta.
+        # In files that were converted from the first BERT models a norm's weight and bias are gamma and beta.
         theirs = re.sub(r"(?<=LayerNorm\.)gamma$", "weight", re.sub(r"(?<=LayerNorm\.)beta$", "bias", theirs))
         for candidate in (theirs, self.prefix + theirs):
             for pattern, name in self.patterns:
@@ -89,23 +90,23 @@ class HuggingFace:
         return None
 
     def to_theirs(self, tensors: Arrays) -> dict[str, NDArray[Any]]:
-        """Our tensors under their names. Errors: ValueError for one that has none."""
-        left, found = dict(tensors), dict[str, NDArray[Any]]()
+        """Our tensors under their names. Errors: ValueError for a tensor that the table does not have."""
+        left, renamed = dict(tensors), dict[str, NDArray[Any]]()
         for name in self.names:
             pattern = re.compile(re.escape(name.ours[0]).replace(r"\{\}", r"(\d+)"))
             for first in [ours for ours in left if pattern.fullmatch(ours)]:
                 number = (pattern.fullmatch(first).groups() or ("",))[0]  # type: ignore[union-attr]
                 parts = [left.pop(ours.format(number)) for ours in name.ours]
                 whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
-                found[name.theirs.format(number)] = whole.T if name.transposed else whole
+                renamed[name.theirs.format(number)] = whole.T if name.transposed else whole
         if left:
             raise ValueError(f"the table of names has nothing for {sorted(left)[0]}")
-        return found
+        return renamed
 
     def to_ours(self, tensors: Arrays) -> dict[str, NDArray[Any]]:
-        """Their tensors under our names; one that is there under the name of its copy only is read from it, as
-        transformers does. Errors: a tensor that the table does not know, or a copy that is none."""
-        found: dict[str, NDArray[Any]] = {}
+        """Their tensors under our names; a tensor that is stored only under the name of its tied copy is read from the
+        copy, as in transformers. Errors: a tensor that the table does not have, a tied copy with other values."""
+        renamed: dict[str, NDArray[Any]] = {}
         tensors = dict(tensors)
         for copied, original in self.tied.items():
             if copied in tensors and original not in tensors and original.removeprefix(self.prefix) not in tensors:
@@ -118,14 +119,14 @@ class HuggingFace:
                 continue
             entry = self.find(theirs)
             if entry is None:
-                raise UserError(f'has a tensor "{theirs}" that a {self.model_type} model of nlpkit has no place for')
+                raise UserError(f'has a tensor "{theirs}" that a {self.model_type} model of nlpkit does not have')
             name, number = entry
             whole = tensors[theirs].T if name.transposed else tensors[theirs]
             if not whole.ndim or whole.shape[0] % len(name.ours):
-                raise UserError(f'tensor "{theirs}" cannot be cut in {len(name.ours)} equal parts')
+                raise UserError(f'tensor "{theirs}" cannot be split into {len(name.ours)} equal parts')
             parts = np.split(whole, len(name.ours)) if len(name.ours) > 1 else [whole]
-            found |= {ours.format(number): part for ours, part in zip(name.ours, parts, strict=True)}
-        return found
+            renamed |= {ours.format(number): part for ours, part in zip(name.ours, parts, strict=True)}
+        return renamed
 
     def _check_tie(self, theirs: str, tensors: Arrays) -> None:
         original = self.tied[theirs]
@@ -135,21 +136,21 @@ class HuggingFace:
 
     def to_config(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Our fields as theirs."""
-        found = dict(self.fixed)
+        fields = dict(self.fixed)
         for ours, theirs in self.fields.items():
-            found[theirs] = ACTIVATIONS[config[ours]][0] if ours == "activation" else config[ours]
-        return found | {theirs: config[ours] for theirs, ours in self.also.items()}
+            fields[theirs] = ACTIVATIONS[config[ours]][0] if ours == "activation" else config[ours]
+        return fields | {theirs: config[ours] for theirs, ours in self.also.items()}
 
     def from_config(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Their fields as ours. Errors: a value that our bricks do not compute."""
+        """Their fields as ours. Errors: a value that our layers do not support."""
         for theirs, only in self.fixed.items():
             if config.get(theirs, only) != only:
                 raise UserError(f"{theirs} is {config[theirs]!r}; nlpkit reads only {only!r}")
-        found: dict[str, Any] = {}
+        fields: dict[str, Any] = {}
         for ours, theirs in self.fields.items():
-            found[ours] = config.get(theirs, self.defaults[theirs])
-        if found["d_ff"] is None and isinstance(found["d_model"], int):
-            found["d_ff"] = 4 * found["d_model"]
+            fields[ours] = config.get(theirs, self.defaults[theirs])
+        if fields["d_ff"] is None and isinstance(fields["d_model"], int):
+            fields["d_ff"] = 4 * fields["d_model"]
         known = {theirs: ours for ours, names in ACTIVATIONS.items() for theirs in names}
-        found["activation"] = choose(known, str(found["activation"]), field="activation")
-        return found
+        fields["activation"] = choose(known, str(fields["activation"]), field="activation")
+        return fields

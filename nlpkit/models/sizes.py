@@ -47,12 +47,13 @@ def config_for(
     n_heads: int | None = None,
     d_ff: int | None = None,
 ) -> Config:
-    """A family's config at a size; what is given besides overrides the size. Errors: widths that do not fit."""
+    """A family's config at a size; the optional arguments override the size. Errors: a width that the heads do not
+    divide."""
     chosen = choose(SIZES, size, field="size")
     width = d_model or chosen.d_model
     heads = n_heads or max(1, width // 64)
     if width % heads:
-        raise UserError(f"d-model {width} cannot be shared by {heads} heads", hint="d-model must be a multiple")
+        raise UserError(f"d-model {width} cannot be divided by {heads} heads", hint="d-model must be a multiple")
     return family.config(
         vocab_size=vocab_size,
         d_model=width,

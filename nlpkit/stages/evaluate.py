@@ -19,7 +19,7 @@ from nlpkit.evaluation.describe import describe, sha256
 from nlpkit.exchange.opening import load
 from nlpkit.machine.device import choose_device
 from nlpkit.machine.threads import use_threads
-from nlpkit.models.load import Loaded, to_answer
+from nlpkit.models.load import Loaded, to_inference
 from nlpkit.stages.tokens import tokens
 
 SCHEMA = 1  # of the result
@@ -72,7 +72,7 @@ def evaluate(
         atomic.check_target(Path(output), force=force)
     loaded = load(model)
     described = describe(loaded)
-    to_answer(loaded, int8=int8, device=device)
+    to_inference(loaded, int8=int8, device=device)
     kind: Any = classifier if loaded.config.get("task") else language
     with ExitStack() as stack:
         if kind is language:
@@ -83,7 +83,7 @@ def evaluate(
             other = None if against is None else load(against)
             rival = {} if other is None else describe(other)
             if other is not None:
-                to_answer(other, int8=False, device=device)
+                to_inference(other, int8=False, device=device)
             measured = kind.evaluate(
                 loaded, Path(data), other, options, **({} if kind is classifier else {"tokens_of": tokens_of})
             )

@@ -13,7 +13,7 @@ from nlpkit.data.in_memory import Texts
 from nlpkit.data.readers import Row
 from nlpkit.exchange.opening import load
 from nlpkit.machine.threads import use_threads
-from nlpkit.models.load import Loaded, to_answer
+from nlpkit.models.load import Loaded, to_inference
 from nlpkit.stages.arriving import as_they_come
 from nlpkit.tasks.sequences import Encoder, Sequences
 
@@ -46,8 +46,8 @@ def answers(
 def ready(model: Path | Loaded, *, int8: bool, device: str) -> Loaded:
     """A model for inference: that of a file or directory, or a copy of one that is loaded."""
     if isinstance(model, Loaded):
-        return model.answering(int8=int8, device=device)
-    return to_answer(load(model), int8=int8, device=device)
+        return model.for_inference(int8=int8, device=device)
+    return to_inference(load(model), int8=int8, device=device)
 
 
 def chunks(

@@ -1,4 +1,4 @@
-"""The fine-tuning tasks: one file each, one line each."""
+"""The fine-tuning tasks: a file and a line of the table for each."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ TASKS: dict[str, str] = {
 }
 
 
-# Of models that another tool taught; no command does.
+# Tasks of imported models; no command trains them.
 ELSEWHERE: dict[str, str] = {
     "score": "nlpkit.tasks.score",
 }
 
 
-def restored(kept: Mapping[str, Any]) -> Task:
-    """The task that a model's config keeps. Errors: an unknown name lists the valid ones."""
-    name = str(kept.get("name", "classify"))
-    found: Kind = import_module(choose({**TASKS, **ELSEWHERE}, name, field="task")).KIND
-    return found.restore(kept)
+def restored(config: Mapping[str, Any]) -> Task:
+    """The task from ``config["task"]`` of a model. Errors: an unknown name lists the valid ones."""
+    name = str(config.get("name", "classify"))
+    description: Kind = import_module(choose({**TASKS, **ELSEWHERE}, name, field="task")).KIND
+    return description.restore(config)
 
 
 def kind(name: str) -> Kind:
     """The description of one task. Errors: an unknown name lists the valid ones."""
-    found: Kind = import_module(choose(TASKS, name, field="task")).KIND
-    return found
+    description: Kind = import_module(choose(TASKS, name, field="task")).KIND
+    return description

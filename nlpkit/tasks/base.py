@@ -1,9 +1,9 @@
 """What a fine-tuning task is.
 
-A task is an `Objective` that also knows how labelled examples become sequences, what the numbers of its head mean,
-and how they are measured. It is one file of this folder: a class such as `classify.Classify`, a `Kind` called KIND,
-and one line in the table of nlpkit/tasks/__init__.py. What ``to_json`` returns is kept as ``config["task"]`` of the
-model, so that a model file knows its labels; the head is the model's ``heads.classify``, one row a label.
+A task is an `Objective` that also encodes labelled examples as sequences, decodes the scores of its head, and computes
+its metrics. It is one file of this folder: a class such as `classify.Classify`, a `Kind` called KIND, and one line in
+the table of nlpkit/tasks/__init__.py. The result of ``to_json`` is stored as ``config["task"]`` of the model, so that a
+model file contains its labels; the head is the model's ``heads.classify``, one row for each label.
 """
 
 from __future__ import annotations
@@ -37,31 +37,32 @@ class Task(Objective, Protocol):
     def label(self) -> str: ...
 
     def to_json(self) -> dict[str, Any]:
-        """Everything `Kind.restore` needs."""
+        """The argument of `Kind.restore`."""
 
     def encode(self, examples: Examples, encoder: Encoder) -> Sequences:
-        """Sequences with the labels that `loss` reads, when the examples have any.
+        """Sequences, with the labels that `loss` reads when the examples have any.
 
         Errors: a label outside the task's, with its file and line.
         """
 
     def wanted(self, batch: Batch) -> Wanted | None:
-        """Which tokens' hidden states `scores` reads; None: all."""
+        """The tokens whose hidden states `scores` reads; None: all."""
 
     def scores(self, output: Any) -> Tensor:
-        """The head's answer to a batch, one row a sequence."""
+        """The head's output for a batch, one row for each sequence."""
 
     def decode(self, scores: Scores) -> list[dict[str, Any]]:
-        """What `predict` prints of each row of scores."""
+        """The output of `predict` for each row of scores."""
 
     def quick(self, scores: Scores, sequences: Sequences) -> dict[str, float]:
-        """Metrics without intervals, for training to look at."""
+        """Metrics without intervals, for evaluation during training."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One line of `nlpkit ls tasks`, and the two ways a task is made: from training examples and a command's options,
-    or from what a model's config kept. ``metrics`` may choose the best weights; the first is the default."""
+    """One line of `nlpkit ls tasks`, and the two constructors of a task: ``learn`` from training examples and a
+    command's options, ``restore`` from a model's config. Any of ``metrics`` may select the best weights; the first is
+    the default."""
 
     name: str
     title: str

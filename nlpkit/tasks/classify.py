@@ -26,11 +26,11 @@ from nlpkit.tasks.sequences import Encoder, Sequences
 
 @dataclass(frozen=True)
 class Classify:
-    """One label a sequence.
+    """One label for each sequence.
 
-    labels: a class's number is its place among them. pooling: of the tokens' vectors (nlpkit/tasks/pooling.py). text,
-    pair, label: columns of a labelled file; pair is None for single texts. max_len: longest sequence it was taught
-    with, None when that is not known.
+    labels: a class's number is the index of its label. pooling: of the tokens' vectors (nlpkit/tasks/pooling.py). text,
+    pair, label: columns of a labelled file; pair is None for single texts. max_len: longest sequence in fine-tuning,
+    None when it is not known.
     """
 
     labels: tuple[str, ...]
@@ -55,7 +55,7 @@ class Classify:
 
     def classes(self, examples: Examples) -> Any:
         """The number of each example's class, [n]. Errors: an unknown label, with its file and line."""
-        number = {label: place for place, label in enumerate(self.labels)}
+        number = {label: index for index, label in enumerate(self.labels)}
         for row, label in enumerate(examples.labels or ()):
             if label not in number:
                 raise unknown(label, self.labels, field="label", where=examples.where(row))
@@ -79,13 +79,15 @@ class Classify:
     def decode(self, scores: Scores) -> list[dict[str, Any]]:
         """label, and the probability of each label."""
         exponents = np.exp(scores - scores.max(1, keepdims=True))
-        shares = exponents / exponents.sum(1, keepdims=True)
+        probabilities = exponents / exponents.sum(1, keepdims=True)
         return [
             {
                 "label": self.labels[int(row.argmax())],
-                "probabilities": {label: round(float(share), 6) for label, share in zip(self.labels, row, strict=True)},
+                "probabilities": {
+                    label: round(float(probability), 6) for label, probability in zip(self.labels, row, strict=True)
+                },
             }
-            for row in shares
+            for row in probabilities
         ]
 
     def quick(self, scores: Scores, sequences: Sequences) -> dict[str, float]:
@@ -98,25 +100,25 @@ def losses(scores: Scores, truth: Any) -> Scores:
     """-log p(truth) of each example, [n]. Shapes: scores [n, C], truth [n]."""
     top = scores.max(1)
     normaliser = top + np.log(np.exp(scores - top[:, None]).sum(1))
-    found: Scores = normaliser - scores[np.arange(len(scores)), truth]
-    return found
+    nll: Scores = normaliser - scores[np.arange(len(scores)), truth]
+    return nll
 
 
 def learn(examples: Examples, options: Mapping[str, Any]) -> Classify:
-    """The task of a training file: its labels, sorted. Errors: fewer than two labels, an unknown pooling."""
+    """The task for a training file: its labels, sorted. Errors: fewer than two labels, an unknown pooling."""
     labels = tuple(sorted(set(examples.labels or ())))
     if len(labels) < 2:
         which = f'one label, "{labels[0]}"' if labels else "no labels"
         hint = f'labels are read from the column "{options["label"]}"; --label names another'
         raise UserError(f"has {which}; a classifier needs at least two", where=examples.path, hint=hint)
     choose(POOLINGS, options["pooling"], field="pooling")
-    given = {name: options[name] for name in ("pooling", "text", "pair", "label", "max_len")}
-    return Classify(labels, **given)
+    settings = {name: options[name] for name in ("pooling", "text", "pair", "label", "max_len")}
+    return Classify(labels, **settings)
 
 
 def restore(config: Mapping[str, Any]) -> Classify:
-    """From a model's config. A model of another tool says no more than its labels. Errors: one label, whose probability
-    would always be 1."""
+    """From a model's config. An imported model records only its labels. Errors: a single label, whose probability would
+    always be 1."""
     if len(config["labels"]) < 2:
         raise UserError(
             "its classifier has one output, and its config does not say what that means",
@@ -125,8 +127,8 @@ def restore(config: Mapping[str, Any]) -> Classify:
     if config.get("pooling") is not None:
         choose(POOLINGS, str(config["pooling"]), field="pooling")
     known = {item.name for item in fields(Classify)}
-    given = {name: value for name, value in config.items() if name in known}
-    return Classify(**{**given, "labels": tuple(given["labels"])})
+    values = {name: value for name, value in config.items() if name in known}
+    return Classify(**{**values, "labels": tuple(values["labels"])})
 
 
 KIND = Kind(

@@ -1,4 +1,4 @@
-"""One vector a sequence, from the vectors of its tokens.
+"""Pooling: one vector for each sequence, from the vectors of its tokens.
 
 Shapes: N tokens of a batch, B sequences, D width.
 """
@@ -21,13 +21,13 @@ from nlpkit.models.base import Model
 def check_pooler(
     model: Model, pooling: str, *, where: Path, hint: str = "--pooling mean, cls or max needs none"
 ) -> None:
-    """Errors: the pooler of a model that came without one."""
+    """Errors: pooling "pooler" with a model that has none."""
     if pooling == "pooler" and not model.pools:
         raise UserError("has no pooler", where=where, hint=hint)
 
 
 def _reduced(how: str) -> Callable[[Any], Tensor]:
-    """Over every token of a sequence, framing included. Each sequence is summed by one thread, in its order."""
+    """Reduce over every token of a sequence, special tokens included. One thread sums a sequence, in token order."""
 
     def pool(output: Any) -> Tensor:
         lengths = torch.tensor(output.batch.packing.lengths, device=output.hidden.device)
@@ -38,7 +38,7 @@ def _reduced(how: str) -> Callable[[Any], Tensor]:
 
 @dataclass(frozen=True)
 class Pooling:
-    """``pool`` makes [B, D] of a model's output; ``wanted`` says which tokens of a batch it reads."""
+    """``pool`` computes [B, D] from a model's output; ``wanted`` returns the tokens of a batch that it reads."""
 
     pool: Callable[[Any], Tensor]
     wanted: Callable[[Batch], Wanted | None]
@@ -48,7 +48,7 @@ class Pooling:
 
 
 POOLINGS: dict[str, Pooling] = {
-    # The family's own: BERT's tanh of [CLS], GPT-2's last token.
+    # Defined by the family: BERT's tanh of a projected [CLS], GPT-2's last token.
     "pooler": Pooling(lambda output: output.pooled, lambda batch: Wanted(pooled=True)),
     "cls": Pooling(lambda output: output.at(output.batch.packing.starts), lambda batch: Wanted(batch.packing.starts)),
     "last": Pooling(lambda output: output.at(output.batch.packing.ends), lambda batch: Wanted(batch.packing.ends)),

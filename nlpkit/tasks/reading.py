@@ -1,4 +1,4 @@
-"""How a model reads a task's examples: its task, its longest sequence, its framing."""
+"""The task and the encoder of a fine-tuned model: labels, longest sequence, special tokens."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ from nlpkit.tasks.sequences import Encoder, Sequences
 
 
 def encoder_of(loaded: Loaded, max_len: int | None) -> Encoder:
-    """What turns texts into this model's sequences."""
+    """The encoder of texts as this model's sequences."""
     tokenizer = loaded.need_tokenizer()
     return Encoder(tokenizer, framing(loaded.family.framing, tokenizer), loaded.length(max_len))
 
 
 def reader(loaded: Loaded, options: Mapping[str, Any]) -> tuple[Task, Encoder]:
-    """The task of a fine-tuned model, and its encoder. ``options`` text, pair, label and max_len override, where they
-    are there and not None, what it was taught with. Errors: a model without a classifier."""
-    kept = loaded.config.get("task")
-    if not kept:
+    """The task of a fine-tuned model, and its encoder. The ``options`` text, pair, label and max_len, where present and
+    not None, override those of its fine-tuning. Errors: a model without a classifier."""
+    config = loaded.config.get("task")
+    if not config:
         raise UserError(
             "has no classifier: it was pre-trained, but not fine-tuned",
             where=loaded.path,
             hint=f"nlpkit finetune {loaded.path.name} train.jsonl -o classifier.safetensors",
         )
-    given = {name: options[name] for name in ("text", "pair", "label") if options.get(name)}
+    overrides = {name: options[name] for name in ("text", "pair", "label") if options.get(name)}
     try:
-        task = tasks.restored({**kept, **given})
+        task = tasks.restored({**config, **overrides})
     except UserError as error:
         raise UserError(error.what, where=error.where or loaded.path, hint=error.hint) from None
-    return task, encoder_of(loaded, options.get("max_len") or kept.get("max_len"))
+    return task, encoder_of(loaded, options.get("max_len") or config.get("max_len"))
 
 
 def labeller(loaded: Loaded, options: Mapping[str, Any]) -> tuple[Classify, Encoder]:
-    """As `reader`, for what needs labels. Errors: a model that answers something else, such as one number."""
+    """As `reader`, for commands that need labels. Errors: a model with another task, such as a score."""
     task, encoder = reader(loaded, options)
     if type(task) is not Classify:
         raise UserError(
-            f"has a head for {task.name}, which knows no labels",
+            f"has a head for {task.name}, which has no labels",
             where=loaded.path,
-            hint="nlpkit predict prints its answers",
+            hint="nlpkit predict prints its output",
         )
     return task, encoder
 
 
 def encode(task: Task, examples: Examples, encoder: Encoder, name: str) -> Sequences:
-    """The task's sequences; what was cut is said."""
+    """The task's sequences; a note counts the examples that were cut."""
     sequences = task.encode(examples, encoder)
     if sequences.truncated:
         events.note(

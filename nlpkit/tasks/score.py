@@ -1,6 +1,5 @@
-"""A classifier with one output: how much of something a text, or a pair of texts, has. Cross-encoders are made so
-(Nogueira and Cho 2019, "Passage Re-ranking with BERT", section 3), and so are regressions. Such models come from other
-tools; no command teaches one.
+"""A head with one output: a score of a text or of a pair of texts. Cross-encoders (Nogueira and Cho 2019, "Passage
+Re-ranking with BERT", section 3) and regression models have one. Such models are imported; no command trains one.
 
 Shapes: n examples.
 """
@@ -20,18 +19,18 @@ from nlpkit.tasks.classify import Classify
 
 
 def _sigmoid(scores: Scores) -> Scores:
-    with np.errstate(over="ignore"):  # of a very small score: 1 / infinity is 0
-        found: Scores = 1 / (1 + np.exp(-scores))
-    return found
+    with np.errstate(over="ignore"):  # for a very small score: 1 / infinity is 0
+        probabilities: Scores = 1 / (1 + np.exp(-scores))
+    return probabilities
 
 
-# What the one output becomes.
+# The activation of the output.
 ACTIVATIONS: dict[str, Callable[[Scores], Scores]] = {"identity": lambda scores: scores, "sigmoid": _sigmoid}
 
 
 @dataclass(frozen=True)
 class Score(Classify):
-    """Reads as `Classify` does, and answers with one number; ``activation`` says what the output becomes."""
+    """Encodes as `Classify` does, and returns one number: the output after ``activation``."""
 
     activation: str = "sigmoid"
 
@@ -43,25 +42,25 @@ class Score(Classify):
 
     def classes(self, examples: Examples) -> Any:
         raise UserError(
-            "the model gives a score and knows no labels",
+            "the model computes a score and has no labels",
             where=examples.path,
             hint="nlpkit predict prints the score of each text",
         )
 
 
 def learn(examples: Examples, options: Mapping[str, Any]) -> Score:
-    """Errors: always; such models come from elsewhere."""
+    """Errors: always; such models can only be imported."""
     raise UserError(
-        "a score cannot be taught", where=examples.path, hint="nlpkit finetune --task classify takes labels"
+        "a score cannot be trained", where=examples.path, hint="nlpkit finetune --task classify takes labels"
     )
 
 
 def restore(config: Mapping[str, Any]) -> Score:
     """From a model's config. Errors: an unknown activation."""
     known = {item.name for item in fields(Score)}
-    given = {name: value for name, value in config.items() if name in known}
-    choose(ACTIVATIONS, str(given.get("activation", "sigmoid")), field="activation")
-    return Score(**{**given, "labels": tuple(given["labels"])})
+    values = {name: value for name, value in config.items() if name in known}
+    choose(ACTIVATIONS, str(values.get("activation", "sigmoid")), field="activation")
+    return Score(**{**values, "labels": tuple(values["labels"])})
 
 
 KIND = Kind(

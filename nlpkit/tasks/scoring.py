@@ -1,4 +1,4 @@
-"""Answers to many sequences: no gradients, no dropout, batches of like lengths, answers in order."""
+"""Inference for many sequences: no gradients, no dropout, batches of similar lengths, results in order."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def score(
     progress: Callable[[int], None] = lambda done: None,
     spread: Spread = alone,
 ) -> Scores:
-    """The scores of every sequence, [n, ...], in the order of ``sequences``. ``progress`` hears how many are done;
-    ``spread`` may share the batches with other processes.
+    """The scores of every sequence, [n, ...], in the order of ``sequences``. ``progress`` is called with the number
+    that is done; ``spread`` may divide the batches among several processes.
 
-    Nothing is padded, so no score depends on what shares its batch (but for the last bits of a float).
+    Nothing is padded, so no score depends on the rest of its batch (except for the last bits of a float).
     """
 
     def answer(batch: Batch) -> Tensor:
@@ -58,26 +58,26 @@ def each(
     progress: Callable[[int], None] = lambda done: None,
     spread: Spread = alone,
 ) -> Scores:
-    """What ``answer`` says of each sequence of a batch, [B, ...], for all sequences, [n, ...], in their order. Errors:
+    """Call ``answer``, which returns [B, ...] for a batch, for all sequences: [n, ...], in their order. Errors:
     RunError for NaN or infinity."""
-    if model.training:  # telling every part of a small model takes as long as a twentieth of an answer
+    if model.training:  # only then, because eval() visits every module: a twentieth of a small model's forward
         model.eval()
     rows: list[Scores | None] = [None] * len(sequences)
     batches = in_order(sequences.lengths, batch_tokens)
     done = 0
 
-    def answered(examples: NDArray[np.int64]) -> Scores:
+    def scores_of(examples: NDArray[np.int64]) -> Scores:
         nonlocal done
         batch = sequences.batch(examples)
-        found: Scores = answer(batch.to(device)).double().cpu().numpy()
-        if not np.isfinite(found).all():
-            raise RunError("the model's answers are not numbers", hint="its weights are damaged, or training diverged")
+        scores: Scores = answer(batch.to(device)).double().cpu().numpy()
+        if not np.isfinite(scores).all():
+            raise RunError("the model's scores are not numbers", hint="its weights are damaged, or training diverged")
         done += len(examples)
         progress(done)
-        return found
+        return scores
 
     with torch.inference_mode():
-        for examples, found in zip(batches, spread(answered, batches), strict=True):
-            for place, row in zip(examples, found, strict=True):
-                rows[place] = row
+        for examples, batch_scores in zip(batches, spread(scores_of, batches), strict=True):
+            for index, row in zip(examples, batch_scores, strict=True):
+                rows[index] = row
     return np.stack([row for row in rows if row is not None])

@@ -1,4 +1,4 @@
-"""Texts as the sequences a model reads: encoded, cut to length, framed, kept flat.
+"""Texts as a model's input sequences: encoded, truncated, framed with special tokens.
 
 Shapes: n sequences, N tokens of all of them, T tokens of one.
 """
@@ -21,7 +21,7 @@ Ids = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Sequences:
-    """``framed`` [n]; ``labels`` by name, [n, ...]; ``truncated``: how many texts were longer than allowed."""
+    """``framed`` [n]; ``labels`` by name, [n, ...]; ``truncated``: number of texts that were longer than allowed."""
 
     framed: Sequence[Framed]
     segments: bool
@@ -37,7 +37,7 @@ class Sequences:
         return np.array([len(item.tokens) for item in self.framed], np.int64)
 
     def batch(self, examples: Ids, epoch: int = 0) -> Batch:
-        """The sequences of these numbers as one batch; the same in every epoch."""
+        """The sequences with these numbers as one batch; the same in every epoch."""
         return pack(
             [self.framed[number] for number in examples],
             examples,
@@ -48,7 +48,7 @@ class Sequences:
 
 @dataclass(frozen=True)
 class Encoder:
-    """What turns texts into a model's sequences, of at most ``max_len`` tokens."""
+    """Encodes texts as a model's sequences, of at most ``max_len`` tokens."""
 
     tokenizer: Tokenizer
     framing: Framing
@@ -59,10 +59,10 @@ class Encoder:
     ) -> Sequences:
         """Texts, or pairs of texts, as framed sequences."""
         sides = [self.tokenizer.encode_batch(list(side)) for side in (texts, pairs) if side is not None]
-        room = self.max_len - self.framing.extra(len(sides))
+        available = self.max_len - self.framing.extra(len(sides))
         framed: list[Framed] = []
         truncated = 0
         for parts in zip(*sides, strict=True):
-            truncated += sum(map(len, parts)) > room
-            framed.append(self.framing.frame(truncate(parts, room)))
+            truncated += sum(map(len, parts)) > available
+            framed.append(self.framing.frame(truncate(parts, available)))
         return Sequences(framed, self.framing.segments, truncated, dict(labels or {}))

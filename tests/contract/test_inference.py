@@ -18,7 +18,7 @@ from making import make_batch
 from torch import Tensor, nn
 
 from nlpkit.exchange.opening import load
-from nlpkit.layers import answering, int8
+from nlpkit.layers import inference, int8
 from nlpkit.layers.attention import Attend, Attention, Causal, Full
 from nlpkit.layers.block import PostNorm, Stack
 from nlpkit.layers.feedforward import FeedForward, gelu, gelu_tanh
@@ -130,7 +130,7 @@ def test_a_block_in_inference_has_its_own_numbers(name: str, mask: Any) -> None:
     learning = plain(x_ND.requires_grad_(), PACKING, mask)[0].detach()  # by the kernels of training
     with torch.inference_mode():
         own = plain(x_ND, PACKING, mask)[0]
-        answering.prepare(stack)
+        inference.prepare(stack)
         found = stack(x_ND, PACKING, mask)[0]
     assert torch.allclose(found, own, atol=3e-6) and torch.allclose(learning, own, atol=3e-6)
 
@@ -149,9 +149,9 @@ def test_what_is_left_out_would_be_seen() -> None:
 @pytest.mark.parametrize("name", ["no biases", "adapters", "masks"])
 def test_bricks_that_say_what_they_multiply_with_are_as_fast_as_others(name: str) -> None:
     """They are replaced, and so are their products of 8 bits."""
-    for product in (answering.Product, int8.Product):
+    for product in (inference.Product, int8.Product):
         made = BLOCKS[name]().eval()
-        answering.prepare(made, product)
+        inference.prepare(made, product)
         kinds = [type(part) for part in made.modules()]
         assert Attend in kinds and kinds.count(product) == 4
 
@@ -185,7 +185,7 @@ def test_fused_layers_multiply_with_what_is_used(activation: Any, kind: type[Lin
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("product", [answering.Product, int8.Product])
+@pytest.mark.parametrize("product", [inference.Product, int8.Product])
 def test_every_family_has_its_own_numbers_in_inference(name: str, product: Any, tmp_path: Path) -> None:
     """Hidden states of every layer, pooled vectors and the logits of every head; nearly, where products have 8 bits."""
     model = load(toys.model(tmp_path / "m.safetensors", name, max_len=48)).model
@@ -195,11 +195,11 @@ def test_every_family_has_its_own_numbers_in_inference(name: str, product: Any, 
     batch = batch.with_tokens(batch.tokens % model.config.vocab_size)
     plain = copy.deepcopy(model)
     with torch.inference_mode():
-        answering.prepare(model, product)
+        inference.prepare(model, product)
         own, found = plain(batch, layers=True), model(batch, layers=True)
         pairs = [(own.hidden, found.hidden), (own.pooled, found.pooled), *zip(own.layers, found.layers, strict=True)]
         for head in plain.heads:
             given = [out.pooled if head == "classify" else out.hidden for out in (own, found)]
             pairs.append((plain.heads[head](given[0]), model.heads[head](given[1])))
     for expected, value in pairs:
-        assert torch.allclose(value, expected, atol=3e-6 if product is answering.Product else 0.1)
+        assert torch.allclose(value, expected, atol=3e-6 if product is inference.Product else 0.1)

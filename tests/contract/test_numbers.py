@@ -142,9 +142,9 @@ def _changed(source: Path, tmp_path: Path, config: dict[str, Any], more: dict[st
 
 def test_a_score_is_not_measured_as_labels(folder: Path, tmp_path: Path) -> None:
     source = INPUTS / "one_output"
-    with pytest.raises(UserError, match="a head for score, which knows no labels"):
+    with pytest.raises(UserError, match="a head for score, which has no labels"):
         nlpkit.evaluate(source, folder / "train.jsonl")
-    with pytest.raises(UserError, match="a head for score, which knows no labels"):
+    with pytest.raises(UserError, match="a head for score, which has no labels"):
         nlpkit.distill(source, folder / "train.jsonl", tmp_path / "s.safetensors", max_len=16)
     old = save(tmp_path / "old.safetensors", load(source), task={"name": "classify", "labels": ["LABEL_0"]})
     with pytest.raises(UserError, match="its classifier has one output"):

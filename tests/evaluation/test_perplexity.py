@@ -247,7 +247,7 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
     ("gpt2", "tokens.safetensors", {"stride": 25}, "stride is 25, expected 1 to 24"),
     ("gpt2", "tokens.safetensors", {"max_len": 64}, "expected 4 to 24"),
     ("gpt2", "bert.safetensors", {}, "is a model file"),
-    ("gpt2", "tokens.safetensors", {"against": "bert.safetensors"}, "answers mlm, the first model clm"),
+    ("gpt2", "tokens.safetensors", {"against": "bert.safetensors"}, "has the objective mlm, the first model clm"),
     ("other-gpt2", "tokens.safetensors", {"against": "gpt2.safetensors"}, "reads at most 24 tokens"),
     ("headless", "tokens.safetensors", {}, "has neither a classifier nor a head"),
     ("gpt2", "foreign.safetensors", {}, "than the model's"),

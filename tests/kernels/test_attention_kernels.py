@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from nlpkit.kernels import attention as attending
-from nlpkit.layers.attention import Attention, Causal, Full, Sight
+from nlpkit.layers.attention import Attention, Causal, Full, Visibility
 from nlpkit.layers.packing import Packing, Run
 from nlpkit.layers.watching import watching
 
@@ -18,7 +18,9 @@ HEADS = 3
 BATCHES = [[1] * 3, [3, 3], [128, 17, 17, 5], [300], [73, 72, 71, 65, 64, 63]]
 
 
-def by_torch(q_NM: Tensor, k_NM: Tensor, v_NM: Tensor, packing: Packing, sights: Sequence[Sight], heads: int) -> Tensor:
+def by_torch(
+    q_NM: Tensor, k_NM: Tensor, v_NM: Tensor, packing: Packing, sights: Sequence[Visibility], heads: int
+) -> Tensor:
     """The same by torch's function, run by run."""
     parts = []
     for run, sight in zip(packing.runs, sights, strict=True):
@@ -37,7 +39,7 @@ def _added(length: int) -> Tensor:
     return torch.randn(length, length).masked_fill(torch.rand(length, length) < 0.3, -torch.inf)
 
 
-SIGHTS: dict[str, Callable[[Run], Sight]] = {
+SIGHTS: dict[str, Callable[[Run], Visibility]] = {
     "all": lambda run: "all",
     "causal": lambda run: "causal",
     "for each sequence": lambda run: torch.rand(run.count, 1, run.length, run.length) < 0.6,

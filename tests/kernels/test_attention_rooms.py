@@ -14,7 +14,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from nlpkit.kernels import attention as attending
-from nlpkit.layers.attention import Attention, Full, Sight
+from nlpkit.layers.attention import Attention, Full, Visibility
 from nlpkit.layers.packing import Packing, Run
 
 LENGTHS = [[1, 1], [17, 17, 5], [128], [300], [73, 72, 71, 65, 64, 63]]
@@ -28,7 +28,7 @@ def computed(packing: Packing, width: int, kind: str) -> list[Tensor]:
     generator = torch.Generator().manual_seed(packing.total + width)
     *leaves, up = (torch.randn(packing.total, HEADS * width, generator=generator) for _ in range(4))
     q, k, v = (leaf.requires_grad_() for leaf in leaves)
-    sights: list[Sight] = [
+    sights: list[Visibility] = [
         torch.rand(run.count, 1, run.length, run.length, generator=generator) < 0.5 if kind == "mask"
         else "causal" if kind == "causal" else "all"
         for run in packing.runs
@@ -72,7 +72,7 @@ def test_a_mask_that_learns_has_its_gradient() -> None:
     torch.manual_seed(0)
     scores = torch.zeros(1, 2, 40, 40).requires_grad_()
 
-    def mask(run: Run, queries: int, keys: int) -> Sight:
+    def mask(run: Run, queries: int, keys: int) -> Visibility:
         return scores[..., :queries, :keys]
 
     Attention(16, 2)(torch.randn(8, 16), Packing.of([5, 3]), mask).square().sum().backward()

@@ -18,15 +18,15 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from nlpkit.kernels import answer
-from nlpkit.layers import answering, feedforward, int8
-from nlpkit.layers.attention import Attend, Attention, Cache, Causal, Full, Mask, Memory, Sight
+from nlpkit.layers import feedforward, inference, int8
+from nlpkit.layers.attention import Attend, Attention, Cache, Causal, Full, Mask, Memory, Visibility
 from nlpkit.layers.linear import Linear
 from nlpkit.layers.norm import LayerNorm, Norm
 from nlpkit.layers.packing import Packing, Run
 from nlpkit.models import FAMILIES, family
 from nlpkit.models.base import Model
 
-KINDS = {"float": answering.Product, "int8": int8.Product}
+KINDS = {"float": inference.Product, "int8": int8.Product}
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def nothing_is_learnt() -> Iterator[None]:
 def test_a_product_is_one_sum_in_its_order(width: int, columns: int) -> None:
     """Against the sum that is promised, step by step rounded once, of one column; and near torch's of all."""
     layer = Linear(width, columns)
-    product = answering.Product(layer.weight, layer.bias)
+    product = inference.Product(layer.weight, layer.bias)
     for rows in (1, 2, 3, 4, 5, 6, 7, 13, 64):
         x_MD = torch.randn(rows, width)
         assert torch.allclose(product(x_MD), nn.functional.linear(x_MD, layer.weight, layer.bias), atol=1e-5)
@@ -87,7 +87,7 @@ class Prefix:
     def __init__(self, length: int, *, added: bool) -> None:
         self.length, self.added = length, added
 
-    def __call__(self, run: Run, queries: int, keys: int) -> Sight:
+    def __call__(self, run: Run, queries: int, keys: int) -> Visibility:
         seen = torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries) | (torch.arange(keys) < self.length)
         return torch.where(seen, 0.5, -torch.inf) if self.added else seen
 
@@ -96,7 +96,7 @@ class Prefix:
 @pytest.mark.parametrize(("d_model", "heads"), [(256, 4), (48, 2), (40, 4), (15, 3)])
 def test_attention_is_that_of_the_brick(mask: Mask, d_model: int, heads: int) -> None:
     layer, packing = Attention(d_model, heads), Packing.of([7, 7, 1, 130, 3])
-    quick, x_NM = Attend(layer, answering.Product), torch.randn(packing.total, d_model)
+    quick, x_NM = Attend(layer, inference.Product), torch.randn(packing.total, d_model)
     whole = quick(x_NM, packing, mask)
     assert torch.allclose(whole, layer(x_NM, packing, mask), atol=2e-6)
     for start, length in zip(packing.starts.tolist(), packing.lengths, strict=True):
@@ -106,7 +106,7 @@ def test_attention_is_that_of_the_brick(mask: Mask, d_model: int, heads: int) ->
 
 def test_what_may_not_be_seen_changes_nothing() -> None:
     """Not even the last bit, of the tokens before it and of those whose mask forbids it."""
-    x_NM, quick = torch.randn(70, 64), Attend(Attention(64, 2), answering.Product)
+    x_NM, quick = torch.randn(70, 64), Attend(Attention(64, 2), inference.Product)
     other, packing = x_NM.clone(), Packing.of([70])
     other[40] = 1e4
     for mask in (Causal(), Prefix(0, added=False)):
@@ -119,7 +119,7 @@ def test_what_may_not_be_seen_changes_nothing() -> None:
 def test_attention_reads_on_bit_by_bit(mask: Mask, sizes: tuple[int, ...]) -> None:
     """Two sequences in parts, past what the first buffers hold, against both at once; heads of 64 and of 24."""
     for d_model in (128, 48):
-        quick = Attend(Attention(d_model, 2), answering.Product)
+        quick = Attend(Attention(d_model, 2), inference.Product)
         x_BTM = torch.randn(2, sum(sizes), d_model)
         whole = quick(x_BTM.flatten(0, 1), Packing.of([sum(sizes)] * 2), mask).view_as(x_BTM)
         memory, end = Memory(), 0
@@ -142,7 +142,7 @@ def prepared(name: str, kind: str, **shape: int) -> Model:
     kinds = family(name)
     given = {"vocab_size": 1003, "d_model": 64, "n_layers": 2, "n_heads": 4, "d_ff": 256, "max_len": 300, **shape}
     made = kinds.build(kinds.config(**given, dropout=0.0), kinds.heads).eval()
-    answering.prepare(made, KINDS[kind])
+    inference.prepare(made, KINDS[kind])
     return made
 
 
@@ -186,7 +186,7 @@ def test_every_brick_that_takes_time_is_replaced() -> None:
 
 _HASHES = """
 import hashlib, sys, torch
-from nlpkit.layers import answering
+from nlpkit.layers import inference
 from nlpkit.layers.attention import Attend, Attention, Causal
 from nlpkit.layers.packing import Packing
 generator = torch.Generator().manual_seed(0)
@@ -196,7 +196,7 @@ with torch.inference_mode():
         for part in layer.parameters():
             part.copy_(torch.randn(part.shape, generator=generator) * 0.1)
         x = torch.randn(77, width, generator=generator)
-        found = Attend(layer, answering.Product)(x, Packing.of([70, 7]), Causal())
+        found = Attend(layer, inference.Product)(x, Packing.of([70, 7]), Causal())
         print(hashlib.sha256(found.numpy().tobytes()).hexdigest())
 """
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nlpkit.layers.attention import Attention, Cache, Causal, Full, Mask, Sight, attend
+from nlpkit.layers.attention import Attention, Cache, Causal, Full, Mask, Visibility, attend
 from nlpkit.layers.packing import Packing, Run
 
 
@@ -39,7 +39,7 @@ def test_a_mask_may_be_a_tensor_made_for_the_batch() -> None:
         def __init__(self, lengths: list[int]) -> None:
             self.lengths = lengths
 
-        def __call__(self, run: Run, queries: int, keys: int) -> Sight:
+        def __call__(self, run: Run, queries: int, keys: int) -> Visibility:
             before = torch.ones(queries, keys, dtype=torch.bool).tril()
             whole = torch.stack([before | (torch.arange(keys) < length) for length in self.lengths])
             return whole[:, None]

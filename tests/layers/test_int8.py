@@ -16,7 +16,7 @@ from nlpkit.cli.app import run
 from nlpkit.exchange.opening import load
 from nlpkit.layers import int8
 from nlpkit.layers.linear import Linear
-from nlpkit.models.load import to_answer
+from nlpkit.models.load import to_inference
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -63,7 +63,7 @@ def test_torchs_products_and_ours_are_the_same(
     whole, scale = int8.answer.rounded(x)
     sums = (whole.long() @ product.whole.long().T).int()
     expected = int8.answer.scaled(sums, scale, product.scale, product.bias)
-    monkeypatch.setattr(int8, "torchs", lambda: False)
+    monkeypatch.setattr(int8, "torch_multiplies", lambda: False)
     assert torch.equal(product(x), expected)
     monkeypatch.undo()
     assert torch.equal(product(x), expected)
@@ -72,7 +72,7 @@ def test_torchs_products_and_ours_are_the_same(
 @pytest.mark.parametrize("ours", [False, True])
 def test_extreme_numbers_are_not_cut_off(ours: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if ours:
-        monkeypatch.setattr(int8, "torchs", lambda: False)
+        monkeypatch.setattr(int8, "torch_multiplies", lambda: False)
     linear = Linear(512, 16, bias=False)
     with torch.no_grad():
         linear.weight.fill_(1.0)
@@ -129,5 +129,5 @@ def test_evaluate_says_what_it_costs(folder: Path, capsys: Any) -> None:
 
 
 def test_it_is_for_a_processor(folder: Path) -> None:
-    with pytest.raises(UserError, match="for a processor"):
-        to_answer(load(folder / "bert.safetensors"), int8=True, device="cuda")
+    with pytest.raises(UserError, match="for a CPU"):
+        to_inference(load(folder / "bert.safetensors"), int8=True, device="cuda")

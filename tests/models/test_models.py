@@ -171,7 +171,7 @@ def test_too_long_a_sequence_is_said(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value", "said"),
-    [("d_model", 0, "positive int"), ("d_model", "16", "positive int"), ("n_heads", 5, "shared by 5 heads"),
+    [("d_model", 0, "positive int"), ("d_model", "16", "positive int"), ("n_heads", 5, "divided by 5 heads"),
      ("dropout", None, "a number"), ("activation", "gelo", 'did you mean "gelu"')],
 )  # fmt: skip
 def test_a_wrong_config_is_said(field: str, value: object, said: str) -> None:

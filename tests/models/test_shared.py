@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import nlpkit
 from nlpkit.artifact import file
 from nlpkit.exchange.opening import load
-from nlpkit.layers import answering
+from nlpkit.layers import inference
 from nlpkit.layers.attention import Cache
 from nlpkit.layers.block import Stack, use_checkpointing
 from nlpkit.models.base import Config
@@ -59,7 +59,7 @@ def test_gradients_of_all_its_layers_add() -> None:
 
 def test_a_cache_goes_by_the_layer() -> None:
     model, batch = made().eval(), make_batch([30])
-    answering.prepare(model)
+    inference.prepare(model)
     with torch.inference_mode():
         whole, cache = model(batch).hidden, Cache()
         parts = [model(make_batch([1]).with_tokens(token[None]), cache=cache).hidden for token in batch.tokens]

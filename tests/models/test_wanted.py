@@ -14,7 +14,7 @@ from nlpkit import objectives
 from nlpkit.base.seeds import Address
 from nlpkit.data.batch import Batch, Wanted, wanted_by_all
 from nlpkit.kernels import product
-from nlpkit.layers import answering
+from nlpkit.layers import inference
 from nlpkit.layers.block import use_checkpointing
 from nlpkit.layers.packing import rows
 from nlpkit.models import FAMILIES, family
@@ -64,12 +64,12 @@ def test_they_have_the_bits_of_the_whole_and_the_same_gradients(name: str, which
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("how", ["measured", "answering", "bfloat16", "dropout of attention"])
+@pytest.mark.parametrize("how", ["measured", "inference", "bfloat16", "dropout of attention"])
 def test_however_it_is_computed(name: str, how: str) -> None:
     network, batch = make(name, attention_dropout=0.2 if how == "dropout of attention" else 0.0), make_batch(LENGTHS)
     positions = torch.tensor(PLACES["some"])
-    if how == "answering":
-        answering.prepare(network)
+    if how == "inference":
+        inference.prepare(network)
 
     def found(wanted: Wanted | None) -> Tensor:
         torch.manual_seed(0)

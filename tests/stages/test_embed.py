@@ -19,7 +19,7 @@ import nlpkit
 from nlpkit.artifact import file
 from nlpkit.base.errors import UserError
 from nlpkit.cli.app import run
-from nlpkit.models.load import to_answer
+from nlpkit.models.load import to_inference
 from nlpkit.stages.embed import pooler, vectors
 from nlpkit.tasks.pooling import POOLINGS
 from nlpkit.tasks.reading import encoder_of
@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def matrix(folder: Path, model: str, data: str = "texts.jsonl", threads: int | None = 1, **options: Any) -> Any:
-    loaded = to_answer(nlpkit.load(folder / f"{model}.safetensors"), int8=False, device="cpu")
+    loaded = to_inference(nlpkit.load(folder / f"{model}.safetensors"), int8=False, device="cpu")
     found = vectors(loaded, folder / data, {**OPTIONS, **options}, threads=threads)
     return np.stack([record["embedding"] for records in found for record in records])
 

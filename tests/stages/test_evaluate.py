@@ -163,7 +163,7 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
     ("good", "test.jsonl", {"stride": 4}, "--stride changes nothing: the model is a classifier"),
     ("good", "test.jsonl", {"mask_ratio": 0.3, "mask_mix": "80/10/10"}, "--mask-ratio, --mask-mix change nothing"),
     ("good", "tokens.safetensors", {}, "is a tokens file, and the model a classifier"),
-    ("good", "test.jsonl", {"against": "bert.safetensors"}, "does not know the same labels"),
+    ("good", "test.jsonl", {"against": "bert.safetensors"}, "does not have the same labels"),
     ("good", "test.jsonl", {"label": "labl"}, 'no field "labl"; did you mean "label"'),
     ("good", "farce.jsonl", {}, 'label "farce" is unknown'),
     ("good", "test.jsonl", {"train": "farce.jsonl"}, 'label "farce" is unknown'),

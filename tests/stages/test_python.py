@@ -167,8 +167,8 @@ def test_a_model_answers_with_a_copy_of_its_weights_as_they_are(made: Path) -> N
     model = nlpkit.load(made / "clf.safetensors")
     before = {name: value.clone() for name, value in model.model.state_dict().items()}
     first = model.predict(TEXTS)
-    kept = model.answering(int8=False, device="cpu")
-    assert model.answering(int8=False, device="cpu") is kept and kept.model is not model.model
+    kept = model.for_inference(int8=False, device="cpu")
+    assert model.for_inference(int8=False, device="cpu") is kept and kept.model is not model.model
     assert model.model.state_dict().keys() == before.keys()
     assert all(torch.equal(value, before[name]) for name, value in model.model.state_dict().items())
     assert all(parameter.requires_grad for parameter in model.model.parameters())

@@ -201,7 +201,7 @@ def test_patience_stops_early_and_the_best_weights_are_kept(folder: Path, tmp_pa
         ({"steps": 3, "epochs": 1}, "both steps and epochs"),
         ({"max_len": 3}, "is too short for text"),
         ({"batch_tokens": 8}, "less than max-len"),
-        ({"d_model": 33, "n_heads": 2}, "cannot be shared by 2 heads"),
+        ({"d_model": 33, "n_heads": 2}, "cannot be divided by 2 heads"),
         ({"cut": "pairs"}, "reads blocks, cut is pairs"),
         ({"cut": "blokcs"}, 'did you mean "blocks"'),
     ],

@@ -122,7 +122,7 @@ def update(model: Model, objective: Objective, pieces: list[Part], settings: Set
         batch, target = objective.corrupt(piece.batch, Address(settings.seed, ("objective", 0)))
         # Cached here, because they need real values.
         _ = batch.packing.positions, batch.packing.ends, batch.packing.runs
-        positions = model.places(target.wanted, batch)
+        positions = model.wanted_positions(target.wanted, batch)
         target = replace(target, wanted=None if positions is None else Wanted(positions))
         corrupted[id(piece.batch)] = (batch, target)
     teacher = getattr(objective, "teacher", None)

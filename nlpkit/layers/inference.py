@@ -1,9 +1,9 @@
-"""A model in inference: its bricks replaced by what they say computes them (`nlpkit.layers.brick`), with the kernels of
-nlpkit/kernels/answer.py, and its linear layers by `Product`.
+"""A model in inference: each brick replaced by its inference module (`nlpkit.layers.brick`), which runs the kernels of
+nlpkit/kernels/answer.py, and each linear layer by `Product`.
 
-Promise: a token's numbers have the same bits whatever else is in the batch, on any number of threads, and whether the
-tokens before it were read with it or earlier. It holds for bricks as they are; a subclass that is not replaced
-computes what it says, to the last bits of a 32-bit float.
+Promise: a token's outputs have the same bits whatever else is in the batch, on any number of threads, and whether the
+tokens before it were read with it or earlier. It holds for bricks as they are; a subclass that is not replaced runs its
+own forward, whose results may differ in the last bits of a float32.
 
 Shapes: M rows, D, E widths, P columns of panels.
 """
@@ -19,7 +19,7 @@ from nlpkit.layers.brick import MakeProduct, for_inference
 
 
 class Product(nn.Module):
-    """x weight^T + bias for weights [E, D], which it keeps in panels."""
+    """x weight^T + bias for weights [E, D], which it stores packed in panels."""
 
     panels: Tensor
     bias: Tensor
@@ -41,6 +41,6 @@ class Product(nn.Module):
 
 @torch.no_grad()
 def prepare(model: nn.Module, product: MakeProduct = Product) -> nn.Module:
-    """The model for inference, its bricks replaced in place by what they say (`nlpkit.layers.brick`); linear layers
-    become ``product``. Embeddings, poolers and classifiers stay as they are: they are small."""
+    """Replace a model's bricks in place by their inference modules (`nlpkit.layers.brick`); linear layers become
+    ``product``. Embeddings, poolers and classifiers stay as they are: they are small."""
     return for_inference(model, product)
