@@ -131,13 +131,13 @@ def pretrain(
         def sequences(chosen: TokenFiles, length: int = max_len) -> Epochs:
             return source(how, chosen, frame, max_len=length, batch_tokens=options["batch_tokens"], seed=seed)
 
-        def learnt(length: int) -> Epochs:
+        def epochs_at(length: int) -> Epochs:
             return repeated(sequences(files, length), mlm.copies(masking)).accumulated(options["accumulate"])
 
-        data = learnt(max_len)
+        data = epochs_at(max_len)
         settings = Settings.of(options, steps=total_steps(data, options["steps"], options["epochs"]))
         first = short_updates(options["short_fraction"], settings.steps)
-        training_data = staged.Staged(learnt(staged.short(max_len)), first, data) if first else data
+        training_data = staged.Staged(epochs_at(staged.short(max_len)), first, data) if first else data
         evaluate = None
         if dev is not None:
             held = TokenFiles.open(run.paths("dev"))

@@ -18,8 +18,7 @@ import pytest
 import toys
 
 import nlpkit
-from nlpkit.artifact import exported, file, safetensors
-from nlpkit.artifact import provenance as provenance_room
+from nlpkit.artifact import exported, file, promise, safetensors
 from nlpkit.artifact.diff import compare, diff, first_difference, largest
 from nlpkit.base import events
 from nlpkit.base.errors import UserError
@@ -168,8 +167,8 @@ def test_a_changed_number_is_named(work: Path) -> None:
 def test_another_version_is_named_and_so_is_that_nothing_else_differs(
     work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = provenance_room.metadata.version
-    monkeypatch.setattr(provenance_room.metadata, "version",
+    real = promise.metadata.version
+    monkeypatch.setattr(promise.metadata, "version",
                         lambda name: "0.0.1" if name == "torch" else real(name))  # fmt: skip
     said: list[str] = []
     with events.listen(lambda record: said.append(record.get("text", ""))):
