@@ -40,8 +40,20 @@ def tokens_per_second(way: str, folder: Path, steps: int) -> float:
     """One run in a process of its own."""
     log = folder / "log.jsonl"
     log.unlink(missing_ok=True)
-    words = ["pretrain", str(folder / "tokens.safetensors"), "-o", str(folder / "model.safetensors"), "--force",
-             "--fresh", "--steps", str(steps), "--log-every", str(steps // 2), "--log", str(log)]  # fmt: skip
+    words = [
+        "pretrain",
+        str(folder / "tokens.safetensors"),
+        "-o",
+        str(folder / "model.safetensors"),
+        "--force",
+        "--fresh",
+        "--steps",
+        str(steps),
+        "--log-every",
+        str(steps // 2),
+        "--log",
+        str(log),
+    ]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("GOMP_", "OMP_"))}
     subprocess.run([sys.executable, "-c", RUN, way, *words], check=True, capture_output=True, env=environment)
     events = [json.loads(line) for line in log.read_text().splitlines()]
@@ -60,8 +72,17 @@ app.main(sys.argv[2:])
 
 def seconds(way: str, folder: Path, threads: int) -> float:
     """One run of word vectors in a process of its own."""
-    words = ["vectors", "train", str(folder / "corpus.txt"), "-o", str(folder / "vectors.safetensors"), "--force",
-             "--fresh", "--threads", str(threads)]  # fmt: skip
+    words = [
+        "vectors",
+        "train",
+        str(folder / "corpus.txt"),
+        "-o",
+        str(folder / "vectors.safetensors"),
+        "--force",
+        "--fresh",
+        "--threads",
+        str(threads),
+    ]
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", VECTORS, way, *words], check=True, capture_output=True)
     return time.perf_counter() - began
@@ -95,8 +116,11 @@ def bert(folder: Path, options: argparse.Namespace) -> None:
 
 
 def vectors(folder: Path, options: argparse.Namespace) -> None:
-    ways = {"one thread": ("sleeping", 1), "giving way": ("giving way", default_threads()),
-            "sleeping": ("sleeping", default_threads())}  # fmt: skip
+    ways = {
+        "one thread": ("sleeping", 1),
+        "giving way": ("giving way", default_threads()),
+        "sleeping": ("sleeping", default_threads()),
+    }
     seconds("sleeping", folder, 2)  # compiles
     for busy in (0, 1):
         found: dict[str, list[float]] = {name: [] for name in ways}

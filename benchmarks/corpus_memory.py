@@ -114,8 +114,12 @@ def watch(command: list[str]) -> dict[str, Any]:
             sizes = {pid: memory(pid) for pid in family(process.pid)}
             total = sum(size for size, _ in sizes.values())
             own = sizes[process.pid][0]
-            now = {"all": total, "all_anonymous": sum(size for _, size in sizes.values()), "process": own,
-                   "workers": total - own}  # fmt: skip
+            now = {
+                "all": total,
+                "all_anonymous": sum(size for _, size in sizes.values()),
+                "process": own,
+                "workers": total - own,
+            }
             peak = {name: max(value, now[name]) for name, value in peak.items()}
             time.sleep(0.1)
     if process.returncode:
@@ -158,8 +162,10 @@ def main() -> None:
         write(corpus, arguments.form, size)
         found = watch(stage(arguments, corpus, output))
         read = corpus.stat().st_size
-        print(f"{arguments.stage}, {arguments.form}: {read / 1e9:.2f} GB of text in {found['seconds']:,.0f} s "
-              f"({read / 1e6 / found['seconds']:.1f} MB/s), result {output.stat().st_size / 1e9:.3f} GB")  # fmt: skip
+        print(
+            f"{arguments.stage}, {arguments.form}: {read / 1e9:.2f} GB of text in {found['seconds']:,.0f} s "
+            f"({read / 1e6 / found['seconds']:.1f} MB/s), result {output.stat().st_size / 1e9:.3f} GB"
+        )
         for name in ("all", "all_anonymous", "process", "workers"):
             print(f"  peak memory, {name.replace('_', ', ')}: {found[name] / 1e6:,.0f} MB")
     finally:

@@ -81,8 +81,9 @@ def compare(asks_once: bool, folder: Path, arguments: argparse.Namespace) -> dic
     there = folder / f"peer-{asks_once}"
     there.mkdir()
     made = training_peer.trainer(WORK, student, there, arguments, sum(plan), Distilling)
-    loaded = Loaded(teacher, student.loaded.tokenizer, student.loaded.family,
-                    model_config(teacher, student.loaded.family), folder)  # fmt: skip
+    loaded = Loaded(
+        teacher, student.loaded.tokenizer, student.loaded.family, model_config(teacher, student.loaded.family), folder
+    )
     (there / "teacher").mkdir()
     made.teacher = training_peer.model_of(dataclasses.replace(student, loaded=loaded), there / "teacher", 0.0).eval()
     asking, taught = 0.0, dataclasses.replace(student, objective=objective)

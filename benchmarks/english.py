@@ -46,9 +46,29 @@ TOGETHER = 50  # lines that stay together when the sources are mixed
 DEFAULT = Path.home() / ".cache" / "nlpkit-benchmarks"
 
 BLOCKS = {
-    "p", "li", "dd", "dt", "td", "th", "div", "section", "blockquote", "br", "h1", "h2", "h3", "h4", "h5", "h6", "tr",
-    "table", "ul", "ol", "dl", "body",
-}  # fmt: skip
+    "p",
+    "li",
+    "dd",
+    "dt",
+    "td",
+    "th",
+    "div",
+    "section",
+    "blockquote",
+    "br",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "tr",
+    "table",
+    "ul",
+    "ol",
+    "dl",
+    "body",
+}
 HIDDEN = {"script", "style", "pre", "head", "nav", "footer", "header", "title"}
 SENTENCE_END = re.compile(r"(?<=[.!?])[\"')]*\s+(?=[\"'(]?[A-Z])")
 SPACE = re.compile(r"\s+")

@@ -34,8 +34,12 @@ def installed(folder: Path, wheel: Path, lent: bool, constraints: Path | None) -
     venv.create(folder, with_pip=not lent)
     python = folder / "bin" / "python"
     if lent:
-        packages = subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
-                                  capture_output=True, text=True, check=True).stdout.strip()  # fmt: skip
+        packages = subprocess.run(
+            [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
         to = ["--target", packages, "--no-deps", "--no-index"]
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *to, wheel], check=True)
         (Path(packages) / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n" + "\n".join(sys.path) + "\n")
@@ -50,8 +54,14 @@ def seconds(python: Path, command: str, folder: Path) -> tuple[float, float]:
     environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache")}
     environment.pop("PYTHONPATH", None)
     start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([python, "-m", "nlpkit", *command.split()], cwd=folder, env=environment, check=True,
-                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    subprocess.run(
+        [python, "-m", "nlpkit", *command.split()],
+        cwd=folder,
+        env=environment,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.perf_counter() - start, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

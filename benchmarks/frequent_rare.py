@@ -72,8 +72,13 @@ def plays(seed: int, path: Path) -> list[int]:
     with path.open("w") as out:
         for line in lines:
             coins = rng.random(len(line))
-            out.write(" ".join(word if word not in number else f"{'ab'[int(coin < 0.5)]}{number[word]}"
-                               for word, coin in zip(line, coins, strict=True)) + "\n")  # fmt: skip
+            out.write(
+                " ".join(
+                    word if word not in number else f"{'ab'[int(coin < 0.5)]}{number[word]}"
+                    for word, coin in zip(line, coins, strict=True)
+                )
+                + "\n"
+            )
     return [int(counts[place]) for place in chosen]
 
 
@@ -131,8 +136,10 @@ def show(score: str, measured: dict[str, np.ndarray], third: np.ndarray) -> None
     verdict = "holds" if min(seeds.low, probes.low) > 0 else "is not shown"
     if max(seeds.high, probes.high) < 0:
         verdict = "is contradicted"
-    print(f"    rare less frequent {seeds.value:+.3f}, over seeds [{seeds.low:+.3f}, {seeds.high:+.3f}], "
-          f"over probes [{probes.low:+.3f}, {probes.high:+.3f}]: the claim {verdict}")  # fmt: skip
+    print(
+        f"    rare less frequent {seeds.value:+.3f}, over seeds [{seeds.low:+.3f}, {seeds.high:+.3f}], "
+        f"over probes [{probes.low:+.3f}, {probes.high:+.3f}]: the claim {verdict}"
+    )
 
 
 def main() -> None:
@@ -153,12 +160,24 @@ def main() -> None:
                 counts = grammar(arguments.sentences, seed, corpus) if text == "grammar" else plays(seed, corpus)
                 third.append(thirds(counts))
                 for method, lr in METHODS.items():
-                    nlpkit.vectors_train([corpus], output, method=method, loss=arguments.loss, dim=arguments.dim, lr=lr,
-                                         epochs=arguments.epochs, seed=seed, min_count=1, force=True)  # fmt: skip
+                    nlpkit.vectors_train(
+                        [corpus],
+                        output,
+                        method=method,
+                        loss=arguments.loss,
+                        dim=arguments.dim,
+                        lr=lr,
+                        epochs=arguments.epochs,
+                        seed=seed,
+                        min_count=1,
+                        force=True,
+                    )
                     found[method].append(ranks(output, len(counts)))
         middle = [int(np.median(np.array(counts)[third[-1] == which])) for which in range(3)]
-        print(f"{text}: {arguments.seeds} seeds, {len(counts)} probes, in the middle of the thirds "
-              f"{middle[0]:,}, {middle[1]:,}, {middle[2]:,} occurrences of both names together")  # fmt: skip
+        print(
+            f"{text}: {arguments.seeds} seeds, {len(counts)} probes, in the middle of the thirds "
+            f"{middle[0]:,}, {middle[1]:,}, {middle[2]:,} occurrences of both names together"
+        )
         for score, function in SCORES.items():
             show(score, {method: function(np.stack(rank)) for method, rank in found.items()}, np.stack(third))
 

@@ -136,8 +136,17 @@ def quality(bench: Bench, arguments: argparse.Namespace) -> None:
         for seed in arguments.seed if tool == "nlpkit" else [0]:
             took = bench.train(tool, 1, arguments.epochs, seed)
             model = bench.model(tool)
-            bench.keep({**shared, "tool": tool, "seed": seed, "vocabulary": model.vocabulary, "vocab_size":
-                        len(model.words), **took, **judgements(model)})  # fmt: skip
+            bench.keep(
+                {
+                    **shared,
+                    "tool": tool,
+                    "seed": seed,
+                    "vocabulary": model.vocabulary,
+                    "vocab_size": len(model.words),
+                    **took,
+                    **judgements(model),
+                }
+            )
 
 
 def slices(bench: Bench, arguments: argparse.Namespace) -> None:
@@ -145,9 +154,16 @@ def slices(bench: Bench, arguments: argparse.Namespace) -> None:
     for tool in bench.tools:
         bench.count(tool, 1)
         bench.train(tool, 1, 0)
-    steps = int(json.loads(subprocess.run(
-        [sys.executable, "-m", "nlpkit", "info", str(bench.runs / "table.safetensors"), "--json"],
-        capture_output=True, text=True, check=True).stdout)["config"]["n_cells"])  # fmt: skip
+    steps = int(
+        json.loads(
+            subprocess.run(
+                [sys.executable, "-m", "nlpkit", "info", str(bench.runs / "table.safetensors"), "--json"],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+        )["config"]["n_cells"]
+    )
     vectors = set()
     for turn in range(arguments.slices):
         jobs = [(tool, threads) for tool in bench.tools for threads in arguments.threads]
@@ -192,8 +208,11 @@ def report(records: list[Record]) -> str:
         memory = max(record["peak_mb"] for record in turns if key(record) == name)
         step = name[0].removeprefix("slice-") + ("" if name[3] is None else f", {name[3]} epochs")
         lines.append(f"| {step} | {name[1]} | {name[2]} | {spread(list(values.values()))} | {memory:,.0f} |")
-    lines += ["", "| one epoch | tool | threads | seconds | ns a step | GB/s of rows | a copy, GB/s |",
-              "|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines += [
+        "",
+        "| one epoch | tool | threads | seconds | ns a step | GB/s of rows | a copy, GB/s |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for kind, tool, threads, epochs in sorted((name for name in seconds if name[3]), key=str):
         none = seconds[kind, tool, threads, 0]
         whole = seconds[kind, tool, threads, epochs]
@@ -203,14 +222,20 @@ def report(records: list[Record]) -> str:
         touched = 2 * 2 * 2 * some["dim"] * (4 if tool == "nlpkit" else 8)  # read and written: two rows, their squares
         middle = statistics.median(one)
         copies = statistics.median(record["copy"] for record in turns if "copy" in record)
-        lines.append(f"| {some['dim']} wide | {tool} | {threads} | {spread(one)} | {1e9 * middle / steps:.0f} | "
-                     f"{steps * touched / middle / 1e9:.0f} | {copies / 1e9:.1f} |")  # fmt: skip
-    lines += ["", "| quality | seed | epochs | x-max | WordSim | SimLex | analogies | semantic | syntactic | seconds |",
-              "|---|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
+        lines.append(
+            f"| {some['dim']} wide | {tool} | {threads} | {spread(one)} | {1e9 * middle / steps:.0f} | "
+            f"{steps * touched / middle / 1e9:.0f} | {copies / 1e9:.1f} |"
+        )
+    lines += [
+        "",
+        "| quality | seed | epochs | x-max | WordSim | SimLex | analogies | semantic | syntactic | seconds |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
     for record in records:
         if record["kind"] == "quality":
-            found = " | ".join(f"{record[name]:.3f}" for name in
-                               ("wordsim", "simlex", "analogies", "semantic", "syntactic"))  # fmt: skip
+            found = " | ".join(
+                f"{record[name]:.3f}" for name in ("wordsim", "simlex", "analogies", "semantic", "syntactic")
+            )
             asked = f"{record['tool']}, {record['dim']} | {record['seed']} | {record['epochs']} | {record['x_max']:g}"
             lines.append(f"| {asked} | {found} | {record['cpu']:.0f} |")
     return "\n".join(lines)

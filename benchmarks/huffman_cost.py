@@ -74,8 +74,9 @@ def trained(corpus: Path, loss: str, dim: int, epochs: int) -> float:
     """Seconds of processor time of one run; every word is read, none is thinned out."""
     output = corpus.with_suffix(".safetensors")
     start = time.process_time()
-    nlpkit.vectors_train([corpus], output, loss=loss, dim=dim, epochs=epochs, min_count=1, sample=0.0, threads=1,
-                         force=True)  # fmt: skip
+    nlpkit.vectors_train(
+        [corpus], output, loss=loss, dim=dim, epochs=epochs, min_count=1, sample=0.0, threads=1, force=True
+    )
     return time.process_time() - start
 
 
@@ -114,7 +115,7 @@ def fits(drawn: np.ndarray, measured: dict[str, np.ndarray], seed: int) -> None:
     def over_repeats(statistic: Callable[[np.ndarray, np.ndarray], float], name: str) -> str:
         found = intervals.bootstrap(
             lambda x, y: statistic(np.median(x, 0), np.median(y, 0)), drawn, measured[name], seed=seed
-        )  # fmt: skip
+        )
         return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
     hs = over_repeats(lambda x, y: r_squared(np.log(x), y), "hs")
@@ -153,8 +154,10 @@ def main() -> None:
     print(f"{'words':>9} {'code length':>12} {'hs':>8} {'ns':>8} {'softmax':>10}")
     for place in range(len(sizes)):
         row = [np.median(measured[name][:, place]) for name in measured]
-        print(f"{drawn[:, place].mean():>9,.0f} {codes[:, place].mean():>12.2f} {row[0]:>8.2f} {row[1]:>8.2f} "
-              f"{row[2]:>10.0f}")  # fmt: skip
+        print(
+            f"{drawn[:, place].mean():>9,.0f} {codes[:, place].mean():>12.2f} {row[0]:>8.2f} {row[1]:>8.2f} "
+            f"{row[2]:>10.0f}"
+        )
     print()
     fits(drawn, measured, 0)
 

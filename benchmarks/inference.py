@@ -108,11 +108,16 @@ def classifying(folder: Path, arguments: argparse.Namespace, int8: bool) -> Case
     peer = model_of(ours, named(folder, "classify"), 0.0)
     theirs = transformers.AutoTokenizer.from_pretrained(peer.config._name_or_path)
     settings = transformers.TrainingArguments(
-        output_dir=str(folder / "trainer"), per_device_eval_batch_size=32, use_cpu=True, report_to="none",
-        disable_tqdm=True, remove_unused_columns=False,
-    )  # fmt: skip
-    made = transformers.Trainer(model=peer, args=settings, processing_class=theirs,
-                                data_collator=transformers.DataCollatorWithPadding(theirs))  # fmt: skip
+        output_dir=str(folder / "trainer"),
+        per_device_eval_batch_size=32,
+        use_cpu=True,
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+    )
+    made = transformers.Trainer(
+        model=peer, args=settings, processing_class=theirs, data_collator=transformers.DataCollatorWithPadding(theirs)
+    )
     asked = features(work, ours, arguments, len(ours.order))
     to_inference(ours.loaded, int8=int8, device="cpu")
     chosen = Chosen(ours)
@@ -120,9 +125,14 @@ def classifying(folder: Path, arguments: argparse.Namespace, int8: bool) -> Case
     def apart(left: Answers, right: Answers) -> float:
         return float(np.abs(np.array(left) - np.array(right)).max())
 
-    return Case("classes of encoded texts, against Trainer.predict",
-                lambda: list(score(ours.loaded.model, ours.objective, chosen)),  # type: ignore[arg-type]
-                lambda: list(made.predict(asked).predictions), apart, 1e-4, "of a score")  # fmt: skip
+    return Case(
+        "classes of encoded texts, against Trainer.predict",
+        lambda: list(score(ours.loaded.model, ours.objective, chosen)),  # type: ignore[arg-type]
+        lambda: list(made.predict(asked).predictions),
+        apart,
+        1e-4,
+        "of a score",
+    )
 
 
 class Chosen:
@@ -173,8 +183,9 @@ def generating(folder: Path, arguments: argparse.Namespace, int8: bool, small: b
         with torch.inference_mode():
             for prompt in prompts:
                 given = torch.tensor([prompt])
-                out = peer.generate(given, attention_mask=torch.ones_like(given), do_sample=False, max_new_tokens=new,
-                                    pad_token_id=0)  # fmt: skip
+                out = peer.generate(
+                    given, attention_mask=torch.ones_like(given), do_sample=False, max_new_tokens=new, pad_token_id=0
+                )
                 found.append(out[0, PROMPT:].tolist())
         return found
 

@@ -49,15 +49,21 @@ def main() -> None:
     print("| work | torch | kernel | ratio |\n|---|---|---|---|")
     x, up = torch.randn(4096, 1024), torch.randn(4096, 1024)
     for name, how in (("GELU", "none"), ("GELU by tanh", "tanh")):
-        row(f"{name}, 4 million numbers",
-            lambda how=how: (torch.nn.functional.gelu(x, approximate=how),
-                             torch.ops.aten.gelu_backward(up, x, approximate=how)),
-            lambda how=how: up * _slope(x, how == "tanh"))  # fmt: skip
+        row(
+            f"{name}, 4 million numbers",
+            lambda how=how: (
+                torch.nn.functional.gelu(x, approximate=how),
+                torch.ops.aten.gelu_backward(up, x, approximate=how),
+            ),
+            lambda how=how: up * _slope(x, how == "tanh"),
+        )
     x, up, weight, bias = torch.randn(4096, 256), torch.randn(4096, 256), torch.ones(256), torch.zeros(256)
     _, mean, scale = torch.native_layer_norm(x, [256], weight, bias, 1e-5)
-    row("backward of a norm, a million numbers",
+    row(
+        "backward of a norm, a million numbers",
         lambda: torch.ops.aten.native_layer_norm_backward(up, x, [256], mean, scale, weight, bias, [True] * 3),
-        lambda: fused.norm_backward(up, x, mean, scale, weight))  # fmt: skip
+        lambda: fused.norm_backward(up, x, mean, scale, weight),
+    )
     for vocab in (8000, 30522):
         given, target = torch.randn(614, vocab), torch.randint(vocab, (614,))
         logits = given.clone()
@@ -68,8 +74,11 @@ def main() -> None:
             logits.sub_(norm).exp_()[torch.arange(len(target)), target] -= 1
             return loss
 
-        row(f"softmax, losses and gradients, 614 x {vocab:,}", losses,
-            lambda logits=logits, target=target: fused.softmax_loss_(logits, target))  # fmt: skip
+        row(
+            f"softmax, losses and gradients, 614 x {vocab:,}",
+            losses,
+            lambda logits=logits, target=target: fused.softmax_loss_(logits, target),
+        )
 
     for length, causal in ((16, False), (128, False), (128, True), (512, True)):
         packing, up = Packing.of([length] * (4096 // length)), torch.randn(4096, 256)
@@ -84,9 +93,13 @@ def main() -> None:
             )
             return torch.autograd.grad(out, parts, up)
 
-        row(f"attention{', causal' * causal}, 4 heads of 64, {4096 // length} x {length}, forward and backward", torchs,
+        row(
+            f"attention{', causal' * causal}, 4 heads of 64, {4096 // length} x {length}, forward and backward",
+            torchs,
             lambda packing=packing, causal=causal, up=up, parts=parts: torch.autograd.grad(
-                attending.attend(*parts, packing, ["causal" if causal else "all"], 4), parts, up))  # fmt: skip
+                attending.attend(*parts, packing, ["causal" if causal else "all"], 4), parts, up
+            ),
+        )
 
 
 if __name__ == "__main__":

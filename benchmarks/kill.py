@@ -37,8 +37,18 @@ VECTORS = ["--dim", "64", "--epochs", "12", "--save-every", "1"]
 SHAPE = ["--n-layers", "2", "--d-model", "64", "--batch-tokens", "2048", "--dropout", "0.2"]
 OFTEN = ["--steps", "30", "--save-every", "2", "--eval-every", "15"]
 STAGES: dict[str, list[str]] = {
-    "pretrain": ["pretrain", "tokens.safetensors", "--objective", "mlm+nsp", *SHAPE, "--dev", "dev.safetensors",
-                 "--accumulate", "2", *OFTEN],
+    "pretrain": [
+        "pretrain",
+        "tokens.safetensors",
+        "--objective",
+        "mlm+nsp",
+        *SHAPE,
+        "--dev",
+        "dev.safetensors",
+        "--accumulate",
+        "2",
+        *OFTEN,
+    ],
     "finetune": ["finetune", "bert.safetensors", "train.jsonl", "--label", "genre", "--dev", "few.jsonl", *OFTEN],
     "distill": ["distill", "teacher.safetensors", "train.jsonl", "--dev", "few.jsonl", *OFTEN],
     "vectors train": ["vectors", "train", "part.txt", *VECTORS],
@@ -46,7 +56,7 @@ STAGES: dict[str, list[str]] = {
     "vectors glove": ["vectors", "glove", "counts.safetensors", *VECTORS],
     "tokenizer train": ["tokenizer", "train", "part.txt", "--kind", "unigram", "--vocab-size", "2000"],
     "tokens": ["tokens", "corpus.txt", "--tokenizer", "tok.safetensors"],
-}  # fmt: skip
+}
 RESUMED = {"pretrain", "finetune", "distill", "vectors train", "vectors glove"}
 
 
@@ -84,8 +94,9 @@ def prepare() -> None:
     Path("part.txt").write_text("".join(lines[:40_000]), "utf-8")
     nlpkit("vectors", "cooccur", "part.txt", "-o", "counts.safetensors")
     nlpkit("pretrain", "tokens.safetensors", "-o", "bert.safetensors", *SHAPE, "--steps", "20")
-    nlpkit("finetune", "bert.safetensors", "train.jsonl", "--label", "genre", "-o", "teacher.safetensors", "--steps",
-           "20")  # fmt: skip
+    nlpkit(
+        "finetune", "bert.safetensors", "train.jsonl", "--label", "genre", "-o", "teacher.safetensors", "--steps", "20"
+    )
 
 
 def on_disk(target: Path) -> str:
@@ -196,15 +207,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="nlpkit-kill-") as folder:
         os.chdir(folder)
         prepare()
-        print(f"{'stage':15} {'seconds':>7} {'kills':>5} {'of a saved run':>14} {'came to their end':>17} "
-              f"{'full disk':>9} {'after a save':>12} {'wrong':>5}  sha256", flush=True)  # fmt: skip
+        print(
+            f"{'stage':15} {'seconds':>7} {'kills':>5} {'of a saved run':>14} {'came to their end':>17} "
+            f"{'full disk':>9} {'after a save':>12} {'wrong':>5}  sha256",
+            flush=True,
+        )
         for stage in given.stage or STAGES:
             found = run(stage, given.kills, given.seed)
             fill(stage, given.full, given.seed, found)
             good = good and not found.wrong
             saved = sum(step not in ("-", "end") for step in found.steps)
-            print(f"{stage:15} {found.took:7.1f} {len(found.steps):5} {saved:14} {found.finished:17} {found.full:9} "
-                  f"{found.saved:12} {len(found.wrong):5}  {found.sha[:16]}", flush=True)  # fmt: skip
+            print(
+                f"{stage:15} {found.took:7.1f} {len(found.steps):5} {saved:14} {found.finished:17} {found.full:9} "
+                f"{found.saved:12} {len(found.wrong):5}  {found.sha[:16]}",
+                flush=True,
+            )
             for line in found.wrong:
                 print(f"  WRONG: {line}")
             if given.moments:

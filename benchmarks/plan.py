@@ -43,8 +43,11 @@ TECHNIQUES: dict[str, list[str]] = {
     "`--optimizer adafactor`": [*LARGE, "4096", "--optimizer", "adafactor"],
 }
 FINETUNE = ["finetune", "{model}", "{labelled}"]
-FREEZING = {"fine-tuning": FINETUNE, "fine-tuning, `--freeze 2`": [*FINETUNE, "--freeze", "2"],
-            "fine-tuning, `--freeze all`": [*FINETUNE, "--freeze", "all"]}  # fmt: skip
+FREEZING = {
+    "fine-tuning": FINETUNE,
+    "fine-tuning, `--freeze 2`": [*FINETUNE, "--freeze", "2"],
+    "fine-tuning, `--freeze all`": [*FINETUNE, "--freeze", "all"],
+}
 CASES: dict[str, list[str]] = {
     **TECHNIQUES,
     **FREEZING,
@@ -60,20 +63,81 @@ CASES: dict[str, list[str]] = {
 # optimizers and batches.
 UNSEEN: dict[str, list[str]] = {
     "bert 3 x 192, V 2,000, length 64, a batch of 2,048": [
-        "pretrain", "{2000}", "--n-layers", "3", "--d-model", "192", "--max-len", "64", "--batch-tokens", "2048"],
+        "pretrain",
+        "{2000}",
+        "--n-layers",
+        "3",
+        "--d-model",
+        "192",
+        "--max-len",
+        "64",
+        "--batch-tokens",
+        "2048",
+    ],
     "gpt2 6 x 384, V 8,000, length 256, Adafactor": [
-        "pretrain", "{8000}", "--model", "gpt2", "--n-layers", "6", "--d-model", "384", "--max-len", "256",
-        "--batch-tokens", "2048", "--optimizer", "adafactor"],
+        "pretrain",
+        "{8000}",
+        "--model",
+        "gpt2",
+        "--n-layers",
+        "6",
+        "--d-model",
+        "384",
+        "--max-len",
+        "256",
+        "--batch-tokens",
+        "2048",
+        "--optimizer",
+        "adafactor",
+    ],
     "bert 6 x 320, V 30,000, Muon, a batch of 1,024": [
-        "pretrain", "{30000}", "--n-layers", "6", "--d-model", "320", "--optimizer", "muon", "--batch-tokens", "1024"],
+        "pretrain",
+        "{30000}",
+        "--n-layers",
+        "6",
+        "--d-model",
+        "320",
+        "--optimizer",
+        "muon",
+        "--batch-tokens",
+        "1024",
+    ],
     "bert 2 x 512, V 8,000, length 32, a batch of 8,192": [
-        "pretrain", "{8000}", "--n-layers", "2", "--d-model", "512", "--max-len", "32", "--batch-tokens", "8192"],
+        "pretrain",
+        "{8000}",
+        "--n-layers",
+        "2",
+        "--d-model",
+        "512",
+        "--max-len",
+        "32",
+        "--batch-tokens",
+        "8192",
+    ],
     "gpt2 3 x 256, V 2,000, `--batch-tokens 1024 --accumulate 4`": [
-        "pretrain", "{2000}", "--model", "gpt2", "--n-layers", "3", "--d-model", "256", "--batch-tokens", "1024",
-        "--accumulate", "4"],
+        "pretrain",
+        "{2000}",
+        "--model",
+        "gpt2",
+        "--n-layers",
+        "3",
+        "--d-model",
+        "256",
+        "--batch-tokens",
+        "1024",
+        "--accumulate",
+        "4",
+    ],
     "fine-tuning, length 64, a batch of 4,096, Muon": [
-        *FINETUNE, "--max-len", "64", "--batch-tokens", "4096", "--optimizer", "muon"],
-}  # fmt: skip
+        *FINETUNE,
+        "--max-len",
+        "64",
+        "--batch-tokens",
+        "4096",
+        "--optimizer",
+        "muon",
+    ],
+}
 
 
 def text(folder: Path) -> Path:
@@ -144,8 +208,10 @@ def main() -> None:
         print("\n| technique | memory held | of the first | time of the first |\n|---|---|---|---|")
         for case in group:
             memory, seconds_ = found[case]["memory"], found[case]["seconds"]
-            print(f"| {case} | {memory / 1e6:.0f} MB | {memory / first['memory']:.2f} "
-                  f"| {seconds_ / first['seconds']:.2f} |")  # fmt: skip
+            print(
+                f"| {case} | {memory / 1e6:.0f} MB | {memory / first['memory']:.2f} "
+                f"| {seconds_ / first['seconds']:.2f} |"
+            )
 
 
 if __name__ == "__main__":

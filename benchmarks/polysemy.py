@@ -69,8 +69,10 @@ def plant(lines: list[list[str]], pairs: int, least: int, seed: int, path: Path)
     with path.open("w") as out:
         for line in lines:
             coins = rng.random(len(line)) < 0.5
-            out.write(" ".join(name[word] if coin and word in name else word
-                               for word, coin in zip(line, coins, strict=True)) + "\n")  # fmt: skip
+            out.write(
+                " ".join(name[word] if coin and word in name else word for word, coin in zip(line, coins, strict=True))
+                + "\n"
+            )
     return planted
 
 
@@ -139,8 +141,16 @@ def main() -> None:
         for seed in range(arguments.seeds):
             planted = plant(lines, arguments.pairs, arguments.min_count, seed, corpus)
             lr = {"skipgram": 0.025, "cbow": 0.05}[arguments.method]
-            nlpkit.vectors_train([corpus], output, method=arguments.method, dim=arguments.dim, lr=lr, seed=seed,
-                                 epochs=arguments.epochs, force=True)  # fmt: skip
+            nlpkit.vectors_train(
+                [corpus],
+                output,
+                method=arguments.method,
+                dim=arguments.dim,
+                lr=lr,
+                seed=seed,
+                epochs=arguments.epochs,
+                force=True,
+            )
             opened = load(output)
             for measure_name, values in measure(opened, planted).items():
                 found.setdefault(measure_name, []).extend(values)

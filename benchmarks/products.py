@@ -82,9 +82,15 @@ def main() -> None:
             row(f"one row, {megabytes} MB of weights", 1, 768, 3072, megabytes, "GB/s")
         print("\n| layer (GFLOPS: torch, ours) | result | input's | weight's and bias's | all |\n|---|---|---|---|---|")
         for rows, depth, columns in (
-            (4096, 256, 256), (4096, 256, 1024), (4096, 1024, 256), (614, 256, 8000), (614, 256, 30000),
-            (1024, 256, 8000), (4096, 768, 768), (4096, 768, 3072),
-        ):  # fmt: skip
+            (4096, 256, 256),
+            (4096, 256, 1024),
+            (4096, 1024, 256),
+            (614, 256, 8000),
+            (614, 256, 30000),
+            (1024, 256, 8000),
+            (4096, 768, 768),
+            (4096, 768, 3072),
+        ):
             learnt(rows, depth, columns)
 
 

@@ -40,7 +40,7 @@ PAIRS = {
         go went, see saw, take took, make made, come came, give gave, find found, know knew, think thought,
         write wrote, begin began, run ran, tell told, keep kept, hold held, bring brought, leave left,
         feel felt, fall fell, stand stood, speak spoke, break broke, grow grew, sit sat""",
-}  # fmt: skip
+}
 
 
 def write_pairs(path: Path) -> None:
@@ -69,15 +69,23 @@ def main() -> None:
         found: dict[str, list[dict[str, Any]]] = {}
         for seed in range(asked.seeds):
             vectors = folder / f"{seed}.safetensors"
-            made = nlpkit.vectors_train([asked.text], vectors, method=asked.method, dim=asked.dim, epochs=asked.epochs,
-                                        seed=seed, threads=asked.threads)  # fmt: skip
+            made = nlpkit.vectors_train(
+                [asked.text],
+                vectors,
+                method=asked.method,
+                dim=asked.dim,
+                epochs=asked.epochs,
+                seed=seed,
+                threads=asked.threads,
+            )
             print(f"seed {seed}: {made['vocab_size']:,} words have a vector, of {made['words']:,} in the text")
             for relation in nlpkit.vectors_evaluate(vectors, [folder / "pairs.tsv"])["sets"][0]["relations"]:
                 found.setdefault(relation["relation"], []).append(relation)
                 shown = [
                     f"{what} {value['value']:{form}} [{value['low']:{form}} .. {value['high']:{form}}]"
-                    for what, form in (("cosine", ".3f"), ("rank", ",.0f")) for value in [relation[what]]
-                ]  # fmt: skip
+                    for what, form in (("cosine", ".3f"), ("rank", ",.0f"))
+                    for value in [relation[what]]
+                ]
                 known = f"({relation['used']} of {relation['items']})"
                 print(f"  {relation['relation']:<11} {'  '.join(shown)}  {known}", flush=True)
         print("mean over the seeds")

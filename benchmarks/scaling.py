@@ -53,8 +53,10 @@ def efficiency(f: float, b: float, t: float, p: int, *, overlap: bool) -> float:
 def model() -> None:
     print(f"{'efficiency, without and with overlap':48}" + "".join(f"{p:>14}" for p in (2, 8, 64)) + "  processes")
     for name, (f, b, t) in MACHINES.items():
-        cells = [f"{efficiency(f, b, t, p, overlap=False):.2f} .. {efficiency(f, b, t, p, overlap=True):.2f}"
-                 for p in (2, 8, 64)]  # fmt: skip
+        cells = [
+            f"{efficiency(f, b, t, p, overlap=False):.2f} .. {efficiency(f, b, t, p, overlap=True):.2f}"
+            for p in (2, 8, 64)
+        ]
         print(f"{name:48}" + "".join(f"{cell:>14}" for cell in cells))
 
 
@@ -82,15 +84,30 @@ def work(folder: Path, steps: int, parallel: str | None) -> None:
             seen.append((time.perf_counter(), time.process_time(), record["tokens"]))
 
     with events.listen(listener):
-        nlpkit.pretrain([folder / "tokens.safetensors"], folder / "model.safetensors", size="mini", max_len=128,
-                        batch_tokens=8192, dropout=0.0, steps=steps + 2, log_every=1, save_every=10**9, force=True,
-                        fresh=True, threads=1, parallel=parallel)  # fmt: skip
+        nlpkit.pretrain(
+            [folder / "tokens.safetensors"],
+            folder / "model.safetensors",
+            size="mini",
+            max_len=128,
+            batch_tokens=8192,
+            dropout=0.0,
+            steps=steps + 2,
+            log_every=1,
+            save_every=10**9,
+            force=True,
+            fresh=True,
+            threads=1,
+            parallel=parallel,
+        )
     (wall, cpu, _), (wall_end, cpu_end, _) = seen[1], seen[-1]
     cpus = sum(cpu for (cpu,) in distributed.gather([cpu_end - cpu]))
     if world().leads:
         tokens = sum(record[2] for record in seen[2:])
-        print(json.dumps({"wall": tokens / (wall_end - wall), "cpu": tokens / cpus,
-                          "exchange": exchanging / (wall_end - wall)}))  # fmt: skip
+        print(
+            json.dumps(
+                {"wall": tokens / (wall_end - wall), "cpu": tokens / cpus, "exchange": exchanging / (wall_end - wall)}
+            )
+        )
     distributed.leave(together=True)
     sys.stdout.flush()
     os._exit(0)  # as nlpkit's own main does: gloo's threads may still hold tensors
@@ -101,8 +118,12 @@ def run(folder: Path, steps: int, processes: int, parallel: str | None) -> dict[
     words += ["--parallel", parallel] if parallel else []
     several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, *(several if processes > 1 else []), *words], env=environment, check=True,
-                          stdout=subprocess.PIPE)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, *(several if processes > 1 else []), *words],
+        env=environment,
+        check=True,
+        stdout=subprocess.PIPE,
+    )
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -128,9 +149,10 @@ def measure(runs: int, steps: int, processes: int) -> None:
         pairs = list(zip(found[way], found["one"], strict=True))
         speedup = [several["wall"] / one["wall"] for several, one in pairs]
         result[way] = {
-            "tokens_per_second": spread(speedup), "efficiency": spread([ratio / processes for ratio in speedup]),
+            "tokens_per_second": spread(speedup),
+            "efficiency": spread([ratio / processes for ratio in speedup]),
             "tokens_per_cpu_second": spread([several["cpu"] / one["cpu"] for several, one in pairs]),
-        }  # fmt: skip
+        }
         if way == "ddp":
             result[way]["exchange"] = spread([several["exchange"] for several, _ in pairs])
     print(json.dumps(result, indent=1))

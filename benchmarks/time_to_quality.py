@@ -88,8 +88,12 @@ class Setting:
         made = {"kind": "wordpiece", "vocab_size": pieces, "threads": 1}
         nlpkit.tokenizer_train([folder / "small.txt"], folder / "tokenizer.safetensors", **made)
         for name in ("train", "held"):
-            nlpkit.tokens([folder / f"{name}.txt"], folder / f"{name}.safetensors", threads=1,
-                          tokenizer=folder / "tokenizer.safetensors")  # fmt: skip
+            nlpkit.tokens(
+                [folder / f"{name}.txt"],
+                folder / f"{name}.safetensors",
+                threads=1,
+                tokenizer=folder / "tokenizer.safetensors",
+            )
         self.tokens = folder / "train.safetensors"
         files = TokenFiles.open([folder / "held.safetensors"])
         masking = dict.fromkeys(("mask_ratio", "mask_mix", "masks", "mask_copies"))
@@ -141,9 +145,15 @@ def ours(setting: Setting, seed: int, steps: int, **options: Any) -> Curve:
     try:
         with events.listen(listener):
             setting.pretrain(
-                setting.folder / "ours.safetensors", seed, steps=steps, dev=setting.folder / "held.safetensors",
-                eval_every=math.ceil(steps / setting.arguments.points), save_every=10**9, log_every=10**9, **options,
-            )  # fmt: skip
+                setting.folder / "ours.safetensors",
+                seed,
+                steps=steps,
+                dev=setting.folder / "held.safetensors",
+                eval_every=math.ceil(steps / setting.arguments.points),
+                save_every=10**9,
+                log_every=10**9,
+                **options,
+            )
     finally:
         pretrain.evaluator = usual
     return clock.curve
@@ -181,15 +191,30 @@ def trainer(setting: Setting, seed: int, steps: int, rate: float) -> Curve:
         model = model_of(give, Path(name), 0.0)
         tokenizer = transformers.AutoTokenizer.from_pretrained(name)
         settings = transformers.TrainingArguments(
-            output_dir=f"{name}/out", max_steps=steps, per_device_train_batch_size=BATCH, learning_rate=rate,
-            weight_decay=0.01, lr_scheduler_type="linear", warmup_steps=steps // 10, use_cpu=True, report_to="none",
-            save_strategy="no", logging_strategy="no", disable_tqdm=True, remove_unused_columns=False, seed=seed,
+            output_dir=f"{name}/out",
+            max_steps=steps,
+            per_device_train_batch_size=BATCH,
+            learning_rate=rate,
+            weight_decay=0.01,
+            lr_scheduler_type="linear",
+            warmup_steps=steps // 10,
+            use_cpu=True,
+            report_to="none",
+            save_strategy="no",
+            logging_strategy="no",
+            disable_tqdm=True,
+            remove_unused_columns=False,
+            seed=seed,
             dataloader_pin_memory=False,
-        )  # fmt: skip
+        )
         run = transformers.Trainer(
-            model=model, args=settings, train_dataset=features(work, give, told, min(len(order), steps * BATCH)),
-            processing_class=tokenizer, data_collator=Collator(work, give, tokenizer, told), callbacks=[Measure()],
-        )  # fmt: skip
+            model=model,
+            args=settings,
+            train_dataset=features(work, give, told, min(len(order), steps * BATCH)),
+            processing_class=tokenizer,
+            data_collator=Collator(work, give, tokenizer, told),
+            callbacks=[Measure()],
+        )
         run.remove_callback(transformers.PrinterCallback)
         run.train()
     return clock.curve
@@ -240,8 +265,11 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "default": {},
         "fast": {"recipe": "fast", **({"batch_tokens": 256} if arguments.small else {})},
     }
-    steps = {"same": arguments.steps, "default": max(1, arguments.steps * BATCH * 128 // 4096),
-             "fast": arguments.fast_steps}  # fmt: skip
+    steps = {
+        "same": arguments.steps,
+        "default": max(1, arguments.steps * BATCH * 128 // 4096),
+        "fast": arguments.fast_steps,
+    }
     curves: dict[str, list[Curve]] = {side: [] for side in SIDES}
     for seed in range(arguments.seeds):
         curves["trainer"].append(first if seed == 0 else trainer(setting, seed, arguments.steps, rate))
@@ -249,8 +277,14 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         for side in SIDES[1:]:
             curves[side].append(ours(setting, seed, steps[side], **told[side]))
             say(side, f"seed {seed}", curves[side][-1])
-    return {"objective": arguments.objective, "rate": rate, "rates": tried, "curves": curves,
-            "steps": {"trainer": arguments.steps, **steps}, "torch": torch.__version__}  # fmt: skip
+    return {
+        "objective": arguments.objective,
+        "rate": rate,
+        "rates": tried,
+        "curves": curves,
+        "steps": {"trainer": arguments.steps, **steps},
+        "torch": torch.__version__,
+    }
 
 
 def summary(found: dict[str, Any]) -> str:
@@ -277,19 +311,30 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
     from matplotlib.figure import Figure
 
     colours = {"trainer": "#777777", "same": "#0072b2", "default": "#56b4e9", "fast": "#d55e00"}
-    names = {"trainer": "Trainer, best rate", "same": "nlpkit, the same options", "default": "nlpkit, defaults",
-             "fast": "nlpkit --recipe fast"}  # fmt: skip
+    names = {
+        "trainer": "Trainer, best rate",
+        "same": "nlpkit, the same options",
+        "default": "nlpkit, defaults",
+        "fast": "nlpkit --recipe fast",
+    }
     figure = Figure(figsize=(5 * len(results), 3.6), layout="constrained")
     for axes, found in zip(figure.subplots(1, len(results), squeeze=False)[0], results, strict=True):
         for side in SIDES:
             for number, curve in enumerate(found["curves"][side]):
-                axes.plot(*zip(*curve, strict=True), color=colours[side], linewidth=1.2,
-                          label=names[side] if number == 0 else None)  # fmt: skip
+                axes.plot(
+                    *zip(*curve, strict=True),
+                    color=colours[side],
+                    linewidth=1.2,
+                    label=names[side] if number == 0 else None,
+                )
         last = found["curves"]["trainer"][0][-1][1]
         axes.axhline(median(curve[-1][1] for curve in found["curves"]["trainer"]), color="#777777", linestyle=":")
         axes.set_ylim(top=last + 1.0)
-        axes.set(xlabel="processor seconds of training", ylabel="held-out loss",
-                 title={"mlm": "masked words", "clm": "next words"}[found["objective"]])  # fmt: skip
+        axes.set(
+            xlabel="processor seconds of training",
+            ylabel="held-out loss",
+            title={"mlm": "masked words", "clm": "next words"}[found["objective"]],
+        )
         axes.legend(frameon=False, fontsize="small")
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
@@ -299,8 +344,13 @@ def main() -> None:
     parser.add_argument("--text", type=Path, help="English text, a sentence a line (default: Shakespeare's plays)")
     parser.add_argument("--lines", type=int, default=300_000, help="lines of it to use (default: 300,000)")
     parser.add_argument("--objective", choices=MODELS, default="mlm", help="what is learnt (default: mlm)")
-    parser.add_argument("--rates", type=float, nargs="+", default=[3e-4, 6e-4, 1e-3, 2e-3, 4e-3],
-                        help="learning rates of the Trainer to try (default: 3e-4 6e-4 1e-3 2e-3 4e-3)")  # fmt: skip
+    parser.add_argument(
+        "--rates",
+        type=float,
+        nargs="+",
+        default=[3e-4, 6e-4, 1e-3, 2e-3, 4e-3],
+        help="learning rates of the Trainer to try (default: 3e-4 6e-4 1e-3 2e-3 4e-3)",
+    )
     parser.add_argument("--steps", type=int, default=240, help="updates of the Trainer (default: 240)")
     parser.add_argument("--fast-steps", type=int, default=120, help="updates of the recipe (default: 120)")
     parser.add_argument("--seeds", type=int, default=3, help="seeds (default: 3)")

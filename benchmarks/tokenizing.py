@@ -107,8 +107,19 @@ def process(words: Sequence[object]) -> tuple[float, float]:
 
 
 def stage(folder: Path, corpus: Path, threads: int) -> list[object]:
-    return ["-m", "nlpkit", "tokens", corpus, "--tokenizer", folder / "tokenizer.safetensors", "-o",
-            folder / "tokens.safetensors", "--threads", threads, "--force"]  # fmt: skip
+    return [
+        "-m",
+        "nlpkit",
+        "tokens",
+        corpus,
+        "--tokenizer",
+        folder / "tokenizer.safetensors",
+        "-o",
+        folder / "tokens.safetensors",
+        "--threads",
+        threads,
+        "--force",
+    ]
 
 
 def command(folder: Path, corpus: Path, runs: int) -> list[tuple[float, float, int]]:
@@ -156,8 +167,10 @@ def main() -> None:
     if given.text is not None:
         lines = [line for line in given.text.read_text("utf-8").splitlines() if line.strip()]
     size = sum(len(line.encode()) for line in lines)
-    print(f"{size / 1e6:.1f} MB, {len(lines):,} lines, vocabulary {given.vocab_size:,}, "
-          f"tokenizers {library.__version__}, one thread")  # fmt: skip
+    print(
+        f"{size / 1e6:.1f} MB, {len(lines):,} lines, vocabulary {given.vocab_size:,}, "
+        f"tokenizers {library.__version__}, one thread"
+    )
     print(f"{'kind':<10} {'pass':<8} {'nlpkit':>7} {'tokenizers':>12} {'ratio':>10} {'least':>6} {'most':>6}   MB/s")
     fast.usable(compile=True)
     for kind in given.kind or KINDS:

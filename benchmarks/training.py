@@ -128,12 +128,18 @@ def compare(name: str, arguments: argparse.Namespace, folder: Path) -> dict[str,
     differences = [abs(record["loss"] - loss) for record, loss in zip(records[:same], peer, strict=False)]
     ratio = median(ratios)
     return {
-        "work": name, "title": work.title, "dropout": arguments.dropout, "ratio": ratio, "least": min(ratios),
-        "greatest": max(ratios), "tokens_per_cpu_second": {side: median(found) for side, found in speeds.items()},
+        "work": name,
+        "title": work.title,
+        "dropout": arguments.dropout,
+        "ratio": ratio,
+        "least": min(ratios),
+        "greatest": max(ratios),
+        "tokens_per_cpu_second": {side: median(found) for side, found in speeds.items()},
         "peak_share": {"ours": median(shares), "peer": median(shares) / ratio},
-        "loss_difference": max(differences, default=None), "same_steps": same,
+        "loss_difference": max(differences, default=None),
+        "same_steps": same,
         "losses": {"ours": [record["loss"] for record in records], "peer": peer},
-    }  # fmt: skip
+    }
 
 
 def alone(name: str, side: str, arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
@@ -168,10 +174,13 @@ def row(found: dict[str, Any]) -> str:
     cells = [
         f"{found['title']}{', dropout ' + str(found['dropout']) if found['dropout'] else ''}",
         f"{found['ratio']:.2f} [{found['least']:.2f} .. {found['greatest']:.2f}]",
-        *(f"{found['peak_share'][side]:.0%}" for side in ("ours", "peer")), apart,
-        *(f"{taken[side]['peak_mb']:,.0f} MB (+{taken[side]['training_mb']:,.0f})" if taken else ""
-          for side in ("ours", "peer")),
-    ]  # fmt: skip
+        *(f"{found['peak_share'][side]:.0%}" for side in ("ours", "peer")),
+        apart,
+        *(
+            f"{taken[side]['peak_mb']:,.0f} MB (+{taken[side]['training_mb']:,.0f})" if taken else ""
+            for side in ("ours", "peer")
+        ),
+    ]
     return "| " + " | ".join(cells) + " |"
 
 

@@ -69,8 +69,12 @@ def masked(ours: Ours, chosen: Any) -> dict[str, torch.Tensor]:
     batch, target = ours.objective.corrupt(ours.data.make(chosen, 0), Address(0, ("objective", 0)))
     labels = torch.full_like(batch.tokens, -100)
     labels[target.fields["positions"]] = target.fields["labels"]
-    rows = {"input_ids": batch.tokens, "attention_mask": torch.ones_like(batch.tokens), "labels": labels,
-            "token_type_ids": torch.zeros_like(batch.tokens)}  # fmt: skip
+    rows = {
+        "input_ids": batch.tokens,
+        "attention_mask": torch.ones_like(batch.tokens),
+        "labels": labels,
+        "token_type_ids": torch.zeros_like(batch.tokens),
+    }
     return {name: value.view(len(chosen), -1) for name, value in rows.items()}
 
 
@@ -91,8 +95,10 @@ def features(work: Work, ours: Ours, arguments: argparse.Namespace, count: int) 
         if work.kind == "finetune":
             item["label"] = int(batch.labels["classify"][0])
         if work.peer == "padded":
-            item = {name: value + [0] * (arguments.max_len - len(ids)) if isinstance(value, list) else value
-                    for name, value in item.items()}  # fmt: skip
+            item = {
+                name: value + [0] * (arguments.max_len - len(ids)) if isinstance(value, list) else value
+                for name, value in item.items()
+            }
         found.append(item)
     return found
 
@@ -126,14 +132,29 @@ def trainer(
     model = model_of(ours, folder, arguments.dropout)
     tokenizer = transformers.AutoTokenizer.from_pretrained(model.config._name_or_path)
     settings = TrainingArguments(
-        output_dir=str(folder / "trainer"), max_steps=steps, per_device_train_batch_size=arguments.batch,
-        learning_rate=arguments.lr, weight_decay=0.01, lr_scheduler_type="linear", use_cpu=True, report_to="none",
-        save_strategy="no", disable_tqdm=True, remove_unused_columns=False, seed=0,
-        dataloader_pin_memory=False, logging_strategy="no",
+        output_dir=str(folder / "trainer"),
+        max_steps=steps,
+        per_device_train_batch_size=arguments.batch,
+        learning_rate=arguments.lr,
+        weight_decay=0.01,
+        lr_scheduler_type="linear",
+        use_cpu=True,
+        report_to="none",
+        save_strategy="no",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        seed=0,
+        dataloader_pin_memory=False,
+        logging_strategy="no",
         train_sampling_strategy={"blocks": "sequential", "grouped": "group_by_length"}.get(work.peer, "random"),
-    )  # fmt: skip
+    )
     examples = features(work, ours, arguments, steps * arguments.batch)
-    made = kind(model=model, args=settings, train_dataset=examples, processing_class=tokenizer,
-                    data_collator=Collator(work, ours, tokenizer, arguments))  # fmt: skip
+    made = kind(
+        model=model,
+        args=settings,
+        train_dataset=examples,
+        processing_class=tokenizer,
+        data_collator=Collator(work, ours, tokenizer, arguments),
+    )
     made.remove_callback(transformers.PrinterCallback)
     return made

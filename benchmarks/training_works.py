@@ -108,8 +108,9 @@ def pretraining(work: Work, tokens: Path, arguments: argparse.Namespace) -> Ours
     """Masked or next words."""
     files = TokenFiles.open([tokens])
     family = family_of(work.family)
-    network = family.build(shape(family, max(files.tokenizer.vocab_size, pieces(work, arguments)), arguments),
-                           (work.kind,))  # fmt: skip
+    network = family.build(
+        shape(family, max(files.tokenizer.vocab_size, pieces(work, arguments)), arguments), (work.kind,)
+    )
     loaded = Loaded(network, files.tokenizer, family, model_config(network, family), tokens)
     objective = objectives.build(work.kind, vocabulary(files.tokenizer), MASKING)
     frame = framings.framing(family.framing, files.tokenizer)

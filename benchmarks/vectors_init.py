@@ -40,14 +40,25 @@ def prepared(folder: Path, threads: int | None) -> float:
     for name in ("train", "dev"):
         nlpkit.tokens([folder / f"{name}.txt"], folder / f"{name}.safetensors", tokenizer=tokenizer, threads=threads)
     begun = time.perf_counter()
-    nlpkit.vectors_train([folder / "train.txt"], folder / "vectors.safetensors", tokenizer=tokenizer, dim=WIDTH,
-                         min_count=2, threads=threads)  # fmt: skip
+    nlpkit.vectors_train(
+        [folder / "train.txt"],
+        folder / "vectors.safetensors",
+        tokenizer=tokenizer,
+        dim=WIDTH,
+        min_count=2,
+        threads=threads,
+    )
     taken = time.perf_counter() - begun
     whole = file.read(folder / "vectors.safetensors", kind="vectors")
     values = whole.array("vectors")
     said = {name: whole.metadata[name] for name in ("tokenizer", "provenance", "history", "determinism")}
-    file.write(folder / "scaled.safetensors", {"vectors": values * np.float32(RANDOM / values.std())}, kind="vectors",
-               config=whole.config, **said)  # fmt: skip
+    file.write(
+        folder / "scaled.safetensors",
+        {"vectors": values * np.float32(RANDOM / values.std())},
+        kind="vectors",
+        config=whole.config,
+        **said,
+    )
     return taken
 
 
@@ -61,8 +72,18 @@ def curve(folder: Path, model: str, seed: int, steps: int, vectors: Path | None,
 
     given: dict[str, Any] = {"dev": folder / "dev.safetensors", "eval_every": max(1, steps // 6), **SHAPE}
     with events.listen(hear):
-        nlpkit.pretrain([folder / "train.safetensors"], folder / "model.safetensors", model=model, vectors=vectors,
-                        steps=steps, seed=seed, threads=threads, force=True, fresh=True, **given)  # fmt: skip
+        nlpkit.pretrain(
+            [folder / "train.safetensors"],
+            folder / "model.safetensors",
+            model=model,
+            vectors=vectors,
+            steps=steps,
+            seed=seed,
+            threads=threads,
+            force=True,
+            fresh=True,
+            **given,
+        )
     return found
 
 

@@ -141,8 +141,10 @@ def main() -> None:
         seconds = [run["seconds"] for run in runs]
         middle = statistics.median(seconds)
         memory = max(run["memory_mb"] for run in runs)
-        print(f"| {side} | {middle:.2f} [{min(seconds):.2f}..{max(seconds):.2f}] | {size / 1e6 / middle:.1f} "
-              f"| {memory:,.0f} |")  # fmt: skip
+        print(
+            f"| {side} | {middle:.2f} [{min(seconds):.2f}..{max(seconds):.2f}] | {size / 1e6 / middle:.1f} "
+            f"| {memory:,.0f} |"
+        )
 
 
 if __name__ == "__main__":

@@ -108,10 +108,18 @@ class Bench:
     def command(self, job: Job, output: Path) -> list[str]:
         method, loss, lr = MODES[job.mode if job.mode != "count" else "sg-ns"]
         options = {
-            "method": method, "loss": loss, "dim": job.dim, "window": WINDOW, "negative": NEGATIVE,
-            "min-count": MIN_COUNT, "sample": SAMPLE, "epochs": job.epochs, "lr": lr, "seed": job.seed,
+            "method": method,
+            "loss": loss,
+            "dim": job.dim,
+            "window": WINDOW,
+            "negative": NEGATIVE,
+            "min-count": MIN_COUNT,
+            "sample": SAMPLE,
+            "epochs": job.epochs,
+            "lr": lr,
+            "seed": job.seed,
             "threads": job.threads,
-        }  # fmt: skip
+        }
         if job.tool == "nlpkit":
             if loss == "hs":
                 del options["negative"]
@@ -130,10 +138,15 @@ class Bench:
         environment = {**os.environ, **dict.fromkeys(names, str(job.threads))}
         measured = [sys.executable, "-S", str(Path(__file__).with_name("measured.py"))]
         begun = [
-            subprocess.Popen([*measured, *self.command(job, path)], env=environment, text=True, stdout=subprocess.PIPE,
-                             stderr=subprocess.PIPE)
+            subprocess.Popen(
+                [*measured, *self.command(job, path)],
+                env=environment,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
             for path in outputs
-        ]  # fmt: skip
+        ]
         said = [process.communicate() for process in begun]
         for process, (_, error) in zip(begun, said, strict=True):
             if process.returncode:
@@ -147,10 +160,12 @@ class Bench:
         model = read(output, loss := MODES.get(job.mode, MODES["sg-ns"])[1])
         kept = float(keep_probability(model.counts, SAMPLE) @ model.counts)
         found |= {
-            "vocabulary": model.vocabulary, "vocab_size": len(model.words), "words_kept": kept * job.epochs,
+            "vocabulary": model.vocabulary,
+            "vocab_size": len(model.words),
+            "words_kept": kept * job.epochs,
             "words_raw": int(model.counts.sum()) * job.epochs,
             "sha256": hashlib.sha256(np.ascontiguousarray(model.vectors).data).hexdigest(),
-        }  # fmt: skip
+        }
         if quality:
             method = MODES[job.mode][0]
             found |= judgements(model)
@@ -192,8 +207,11 @@ def words_of(chunk: str) -> list[str]:
 def quality(bench: Bench, arguments: argparse.Namespace) -> None:
     """Whole runs. gensim and fastText run on one thread, where gensim is the same each time."""
     (runs := bench.folder / "runs").mkdir(exist_ok=True)
-    done = {(r["tool"], r["mode"], r["dim"], r["epochs"], r["seed"], r["threads"]) for r in bench.records()
-            if r["kind"] == "quality"}  # fmt: skip
+    done = {
+        (r["tool"], r["mode"], r["dim"], r["epochs"], r["seed"], r["threads"])
+        for r in bench.records()
+        if r["kind"] == "quality"
+    }
     for dim in arguments.dim:
         for seed in arguments.seed:
             for mode in arguments.mode:
@@ -225,8 +243,11 @@ def slices(bench: Bench, arguments: argparse.Namespace) -> None:
                         for tool in tools(arguments)
                     ]
                     if "nlpkit" in tools(arguments):  # what so many cores are worth here, for work that shares nothing
-                        jobs += [Job("nlpkit", mode, dim, int(mode != "count"), seed, 1, words, turn, copies=threads)
-                                 for threads in arguments.threads if threads > 1]  # fmt: skip
+                        jobs += [
+                            Job("nlpkit", mode, dim, int(mode != "count"), seed, 1, words, turn, copies=threads)
+                            for threads in arguments.threads
+                            if threads > 1
+                        ]
                     jobs = [job for job in jobs if possible(job)]
                     shift = turn % max(1, len(jobs))
                     for job in jobs[shift:] + jobs[:shift]:

@@ -100,8 +100,11 @@ def main() -> None:
                     rates.append(train(corpus, counts[order], method, loss, dim))
                     shares.append(rates[-1] / most)
                 low, middle, high = min(shares), statistics.median(shares), max(shares)
-                print(f"{method} {loss} {dim}: {statistics.median(rates) / 1e9:.0f} GFLOP/s, "
-                      f"{middle:.0%} [{low:.0%} .. {high:.0%}] of the peak", flush=True)  # fmt: skip
+                print(
+                    f"{method} {loss} {dim}: {statistics.median(rates) / 1e9:.0f} GFLOP/s, "
+                    f"{middle:.0%} [{low:.0%} .. {high:.0%}] of the peak",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

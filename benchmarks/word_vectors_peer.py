@@ -22,11 +22,20 @@ def gensim(given: argparse.Namespace) -> dict[str, Any]:
     from gensim.models.word2vec import LineSentence, Word2Vec
 
     model = Word2Vec(
-        sg=int(given.method == "skipgram"), hs=int(given.loss == "hs"),
-        negative=given.negative if given.loss == "ns" else 0, vector_size=given.dim, window=given.window,
-        min_count=given.min_count, sample=given.sample, alpha=given.lr, min_alpha=1e-4, cbow_mean=1,
-        workers=given.threads, seed=given.seed, epochs=max(1, given.epochs),
-    )  # fmt: skip
+        sg=int(given.method == "skipgram"),
+        hs=int(given.loss == "hs"),
+        negative=given.negative if given.loss == "ns" else 0,
+        vector_size=given.dim,
+        window=given.window,
+        min_count=given.min_count,
+        sample=given.sample,
+        alpha=given.lr,
+        min_alpha=1e-4,
+        cbow_mean=1,
+        workers=given.threads,
+        seed=given.seed,
+        epochs=max(1, given.epochs),
+    )
     text = str(given.corpus)
     source = {"corpus_file": text} if given.tool == "gensim-file" else {"corpus_iterable": LineSentence(text)}
     model.build_vocab(**source)
@@ -41,19 +50,35 @@ def gensim(given: argparse.Namespace) -> dict[str, Any]:
     codes = [model.wv.get_vecattr(word, "code") for word in words]
     nodes = [model.wv.get_vecattr(word, "point") for word in words]
     return {
-        **found, "words": words, "output": model.syn1, "codes": np.concatenate(codes), "nodes": np.concatenate(nodes),
+        **found,
+        "words": words,
+        "output": model.syn1,
+        "codes": np.concatenate(codes),
+        "nodes": np.concatenate(nodes),
         "offsets": np.cumsum([0, *map(len, codes)]),
-    }  # fmt: skip
+    }
 
 
 def fasttext(given: argparse.Namespace) -> dict[str, Any]:
     import fasttext as library
 
     model = library.train_unsupervised(
-        str(given.corpus), model=given.method, loss=given.loss, dim=given.dim, ws=given.window, neg=given.negative,
-        minCount=given.min_count, t=given.sample, lr=given.lr, epoch=given.epochs, thread=given.threads, minn=0, maxn=0,
-        bucket=0, verbose=0,
-    )  # fmt: skip
+        str(given.corpus),
+        model=given.method,
+        loss=given.loss,
+        dim=given.dim,
+        ws=given.window,
+        neg=given.negative,
+        minCount=given.min_count,
+        t=given.sample,
+        lr=given.lr,
+        epoch=given.epochs,
+        thread=given.threads,
+        minn=0,
+        maxn=0,
+        bucket=0,
+        verbose=0,
+    )
     words, counts = model.get_words(include_freq=True)
     found = {"words": words, "counts": counts, "vectors": model.get_input_matrix()}
     return {**found, "output": model.get_output_matrix()} if given.loss == "ns" else found

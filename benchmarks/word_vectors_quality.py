@@ -59,9 +59,7 @@ def read(path: Path, loss: str) -> Model:
     with np.load(path) as saved:
         parts = {name: saved[name] for name in saved.files}
     tree = huffman.Tree(parts["nodes"], parts["codes"], parts["offsets"]) if "nodes" in parts else None
-    return in_order(
-        Model(parts["words"].tolist(), parts["counts"], parts["vectors"], parts.get("output"), tree)
-    )  # fmt: skip
+    return in_order(Model(parts["words"].tolist(), parts["counts"], parts["vectors"], parts.get("output"), tree))
 
 
 def in_order(model: Model) -> Model:
@@ -76,8 +74,14 @@ def in_order(model: Model) -> Model:
         nodes, codes = (np.concatenate(part) for part in zip(*paths, strict=True))
         tree = huffman.Tree(nodes, codes, np.cumsum([0, *(len(path) for path, _ in paths)]))
     words = [model.words[row] for row in rows]
-    return replace(model, words=words, counts=np.asarray(model.counts)[rows].astype(np.int64),
-                   vectors=model.vectors[rows], output=output, tree=tree)  # fmt: skip
+    return replace(
+        model,
+        words=words,
+        counts=np.asarray(model.counts)[rows].astype(np.int64),
+        vectors=model.vectors[rows],
+        output=output,
+        tree=tree,
+    )
 
 
 def judgements(model: Model) -> dict[str, float]:
@@ -102,8 +106,13 @@ def judgements(model: Model) -> dict[str, float]:
     known = (ids >= 0).all(1)
     correct = answers(opened.unit[:size], ids[known]) == ids[known, 3]
     grammar = np.array([given.sections[number].startswith("gram") for number in given.section])[known]
-    return {**found, "analogies": float(correct.mean()), "semantic": float(correct[~grammar].mean()),
-            "syntactic": float(correct[grammar].mean()), "analogies_used": int(known.sum())}  # fmt: skip
+    return {
+        **found,
+        "analogies": float(correct.mean()),
+        "semantic": float(correct[~grammar].mean()),
+        "syntactic": float(correct[grammar].mean()),
+        "analogies_used": int(known.sum()),
+    }
 
 
 def answers(unit: np.ndarray, questions: np.ndarray) -> np.ndarray:

@@ -65,14 +65,33 @@ def speed(records: Sequence[Record]) -> str:
                     if mode != "count" and None not in counts:
                         alone.append((record[clock] - counts[0][clock]) / (ours[clock] - counts[1][clock]))
             paces = [median(record[kind] / record[clock] for record in theirs) for kind in ("words_kept", "words_raw")]
-            rows.append([
-                mode, str(dim), str(count), tool, str(len(theirs)), spread(whole), spread(alone),
-                spread([record[clock] for record in theirs]),
-                *(f"{pace / 1e3:,.0f} k" if pace else "" for pace in paces),
-                f"{median(record['peak_mb'] for record in theirs):,.0f}",
-            ])  # fmt: skip
-    head = ["mode", "width", "threads", "tool", "runs", "times slower", "training alone", "seconds", "words/s thinned",
-            "words/s raw", "peak MB"]  # fmt: skip
+            rows.append(
+                [
+                    mode,
+                    str(dim),
+                    str(count),
+                    tool,
+                    str(len(theirs)),
+                    spread(whole),
+                    spread(alone),
+                    spread([record[clock] for record in theirs]),
+                    *(f"{pace / 1e3:,.0f} k" if pace else "" for pace in paces),
+                    f"{median(record['peak_mb'] for record in theirs):,.0f}",
+                ]
+            )
+    head = [
+        "mode",
+        "width",
+        "threads",
+        "tool",
+        "runs",
+        "times slower",
+        "training alone",
+        "seconds",
+        "words/s thinned",
+        "words/s raw",
+        "peak MB",
+    ]
     return "### Speed\n\n" + table(head, rows) if rows else ""
 
 
@@ -92,11 +111,26 @@ def threads(records: Sequence[Record]) -> str:
         for count in counts[1:]:
             turns = [turn for have, turn in by_turn if have == count and (counts[0], turn) in by_turn]
             gain = spread([by_turn[counts[0], turn]["wall"] / by_turn[count, turn]["wall"] for turn in turns])
-            most = spread([count * by_turn[counts[0], turn]["wall"] / beside[count, turn]["wall"] for turn in turns
-                           if (count, turn) in beside])  # fmt: skip
+            most = spread(
+                [
+                    count * by_turn[counts[0], turn]["wall"] / beside[count, turn]["wall"]
+                    for turn in turns
+                    if (count, turn) in beside
+                ]
+            )
             used = median(by_turn[count, turn]["cpu"] / by_turn[count, turn]["wall"] for turn in turns)
-            rows.append([mode, str(dim), tool, f"{counts[0]} to {count}", gain, most, f"{used:.2f}",
-                         f"{len(hashes)} in {len(group)} runs"])  # fmt: skip
+            rows.append(
+                [
+                    mode,
+                    str(dim),
+                    tool,
+                    f"{counts[0]} to {count}",
+                    gain,
+                    most,
+                    f"{used:.2f}",
+                    f"{len(hashes)} in {len(group)} runs",
+                ]
+            )
     head = ["mode", "width", "tool", "threads", "times faster", "side by side", "cores used", "different vectors"]
     return "### Threads\n\n" + table(head, rows) if rows else ""
 
@@ -113,6 +147,17 @@ def quality(records: Sequence[Record]) -> str:
             values = [record[name] for record in seeds if record[name] is not None]
             cells.append(f"{mean(values):.3f} [{min(values):.3f}..{max(values):.3f}]" if values else "-")
         rows.append(cells)
-    head = ["mode", "width", "epochs", "tool", "seeds", "WordSim-353", "SimLex-999", "analogies", "semantic",
-            "syntactic", "held-out loss"]  # fmt: skip
+    head = [
+        "mode",
+        "width",
+        "epochs",
+        "tool",
+        "seeds",
+        "WordSim-353",
+        "SimLex-999",
+        "analogies",
+        "semantic",
+        "syntactic",
+        "held-out loss",
+    ]
     return "### Quality\n\n" + table(head, rows) if rows else ""

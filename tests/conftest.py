@@ -12,9 +12,16 @@ import pytest
 from nlpkit.cli.app import yield_cores
 
 # They take longest: begun first, so that no worker waits at the end for another that has just begun one of them.
-FIRST = ("bytes/test_kill.py", "bytes/test_stages.py", "distributed/test_distributed.py", "stages/test_verify.py",
-         "bytes/test_portable.py", "cli/test_hostile.py", "stages/test_python.py",
-         "exchange/test_gensim_vectors.py")  # fmt: skip
+FIRST = (
+    "bytes/test_kill.py",
+    "bytes/test_stages.py",
+    "distributed/test_distributed.py",
+    "stages/test_verify.py",
+    "bytes/test_portable.py",
+    "cli/test_hostile.py",
+    "stages/test_python.py",
+    "exchange/test_gensim_vectors.py",
+)
 
 sys.path.insert(0, str(Path(__file__).parent))
 yield_cores()  # two tests at a time, each with two threads

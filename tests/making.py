@@ -47,10 +47,23 @@ def token_file(path: Path, *, documents: int = 60, seed: int = 0) -> Path:
         "sentence_ends": np.cumsum([len(item) for item in ids]).astype(np.int64),
         "document_ends": np.array(document_ends, np.int64),
     }
-    config = {"vocab_size": made.vocab_size, "n_tokens": len(tensors["tokens"]), "n_sentences": len(ids),
-              "n_documents": documents, "n_bytes": len(tensors["tokens"])}  # fmt: skip
-    file.write(path, tensors, kind="tokens", config=config, tokenizer=made.to_json(), provenance={"command": "test"},
-               history={}, determinism={})  # fmt: skip
+    config = {
+        "vocab_size": made.vocab_size,
+        "n_tokens": len(tensors["tokens"]),
+        "n_sentences": len(ids),
+        "n_documents": documents,
+        "n_bytes": len(tensors["tokens"]),
+    }
+    file.write(
+        path,
+        tensors,
+        kind="tokens",
+        config=config,
+        tokenizer=made.to_json(),
+        provenance={"command": "test"},
+        history={},
+        determinism={},
+    )
     return path
 
 
@@ -59,8 +72,16 @@ def vector_file(path: Path, words: Sequence[str], vectors: np.ndarray, **config:
     vectors = np.asarray(vectors, np.float32)
     tensors = {"vectors": vectors, "counts": np.arange(len(words), 0, -1)}
     tokenizer = config.pop("tokenizer", None)
-    file.write(path, tensors, kind="vectors", config={"words": list(words), **config}, tokenizer=tokenizer,
-               provenance={"command": "test"}, history={}, determinism={})  # fmt: skip
+    file.write(
+        path,
+        tensors,
+        kind="vectors",
+        config={"words": list(words), **config},
+        tokenizer=tokenizer,
+        provenance={"command": "test"},
+        history={},
+        determinism={},
+    )
     return path
 
 

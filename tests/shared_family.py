@@ -52,6 +52,13 @@ class Shared(Model):
 
 
 FAMILY = Family(
-    name="shared", title="Shared", paper="tests", framing="decoder", objective="clm", config=Config, build=Shared,
-    heads=("clm",), pooling="last",
-)  # fmt: skip
+    name="shared",
+    title="Shared",
+    paper="tests",
+    framing="decoder",
+    objective="clm",
+    config=Config,
+    build=Shared,
+    heads=("clm",),
+    pooling="last",
+)

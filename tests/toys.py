@@ -28,11 +28,28 @@ def model(path: Path, name: str = "bert", *, n_layers: int = 2, d_model: int = 3
     """A model file with random weights, as ``pretrain --steps 0`` writes it."""
     family, made = family_of(name), tokenizer()
     torch.manual_seed(seed)
-    config = config_for(family, "tiny", vocab_size=made.vocab_size, max_len=more.pop("max_len", 24), dropout=0.1,
-                        n_layers=n_layers, d_model=d_model, n_heads=2, d_ff=2 * d_model)  # fmt: skip
+    config = config_for(
+        family,
+        "tiny",
+        vocab_size=made.vocab_size,
+        max_len=more.pop("max_len", 24),
+        dropout=0.1,
+        n_layers=n_layers,
+        d_model=d_model,
+        n_heads=2,
+        d_ff=2 * d_model,
+    )
     network = family.build(config, (family.objective,))
-    file.write(path, state_tensors(network), kind="model", config=model_config(network, family),
-               tokenizer=made.to_json(), provenance={"command": "test"}, history={}, determinism={})  # fmt: skip
+    file.write(
+        path,
+        state_tensors(network),
+        kind="model",
+        config=model_config(network, family),
+        tokenizer=made.to_json(),
+        provenance={"command": "test"},
+        history={},
+        determinism={},
+    )
     return path
 
 

@@ -25,32 +25,77 @@ SECONDS = 60  # a case that takes longer hangs
 
 # Kind -> (file, the commands that read it; X stands for the mutated file).
 COMMANDS: dict[str, tuple[str, ...]] = {
-    "tok": ("tokenizer encode X text.txt", "tokenizer encode X text.txt --pieces --json", "tokenizer decode X ids.txt",
-            "tokens text.txt --tokenizer X -o O -n", "tokens text.txt --tokenizer X -o O --threads 1",
-            "export X -o Out", "tokenizer compare X --text text.txt"),
-    "tokens": ("evaluate bert.safetensors X --max-len 16 --resamples 10", "pretrain X -o O --steps 0 --size tiny",
-               "pretrain X -o O -n", "vectors train X -o O --dim 4 --epochs 1 --min-count 1 --threads 1",
-               "evaluate gpt2.safetensors X --resamples 10", "pretrain X -o O --steps 1 --batch-tokens 64 --n-layers 1 "
-               "--d-model 16 --n-heads 2 --d-ff 16 --max-len 16 --threads 1", "vectors cooccur X -o O --min-count 1",
-               "distill bert.safetensors X -o O -n"),
-    "vec": ("vectors nearest X king", "vectors nearest X kings --json", "vectors analogy X the king of",
-            "vectors evaluate X pairs.tsv", "export X -o O --to word2vec", "export X -o O --to glove",
-            "pretrain tokens.safetensors -o O --vectors X --steps 0 --size tiny"),
+    "tok": (
+        "tokenizer encode X text.txt",
+        "tokenizer encode X text.txt --pieces --json",
+        "tokenizer decode X ids.txt",
+        "tokens text.txt --tokenizer X -o O -n",
+        "tokens text.txt --tokenizer X -o O --threads 1",
+        "export X -o Out",
+        "tokenizer compare X --text text.txt",
+    ),
+    "tokens": (
+        "evaluate bert.safetensors X --max-len 16 --resamples 10",
+        "pretrain X -o O --steps 0 --size tiny",
+        "pretrain X -o O -n",
+        "vectors train X -o O --dim 4 --epochs 1 --min-count 1 --threads 1",
+        "evaluate gpt2.safetensors X --resamples 10",
+        "pretrain X -o O --steps 1 --batch-tokens 64 --n-layers 1 "
+        "--d-model 16 --n-heads 2 --d-ff 16 --max-len 16 --threads 1",
+        "vectors cooccur X -o O --min-count 1",
+        "distill bert.safetensors X -o O -n",
+    ),
+    "vec": (
+        "vectors nearest X king",
+        "vectors nearest X kings --json",
+        "vectors analogy X the king of",
+        "vectors evaluate X pairs.tsv",
+        "export X -o O --to word2vec",
+        "export X -o O --to glove",
+        "pretrain tokens.safetensors -o O --vectors X --steps 0 --size tiny",
+    ),
     "sub": ("vectors nearest X kingly --json", "vectors evaluate X pairs.tsv", "vectors map X -o O.csv"),
     "counts": ("vectors glove X -o O -n", "vectors glove X -o O --dim 4 --epochs 1 --threads 1"),
-    "bert": ("evaluate X tokens.safetensors --resamples 10 --max-len 16", "embed X text.txt", "embed X text.txt -o O",
-             "finetune X train.jsonl -o O -n", "pretrain tokens.safetensors --init X -o O --steps 0", "export X -o Out",
-             "finetune X train.jsonl -o O --steps 1 --batch-tokens 64 --threads 1"),
-    "clf": ("predict X train.jsonl", "evaluate X train.jsonl --resamples 10", "export X -o Out", "embed X text.txt",
-            "distill X train.jsonl -o O -n", "predict X train.jsonl --int8"),
-    "gpt2": ("generate X --max-new-tokens 8", "generate X --prompt 'the king' --n 2 --json --max-new-tokens 4",
-             "evaluate X text.txt --resamples 10", "embed X text.txt --pooling last", "export X -o Out"),
+    "bert": (
+        "evaluate X tokens.safetensors --resamples 10 --max-len 16",
+        "embed X text.txt",
+        "embed X text.txt -o O",
+        "finetune X train.jsonl -o O -n",
+        "pretrain tokens.safetensors --init X -o O --steps 0",
+        "export X -o Out",
+        "finetune X train.jsonl -o O --steps 1 --batch-tokens 64 --threads 1",
+    ),
+    "clf": (
+        "predict X train.jsonl",
+        "evaluate X train.jsonl --resamples 10",
+        "export X -o Out",
+        "embed X text.txt",
+        "distill X train.jsonl -o O -n",
+        "predict X train.jsonl --int8",
+    ),
+    "gpt2": (
+        "generate X --max-new-tokens 8",
+        "generate X --prompt 'the king' --n 2 --json --max-new-tokens 4",
+        "evaluate X text.txt --resamples 10",
+        "embed X text.txt --pooling last",
+        "export X -o Out",
+    ),
     "emb": (),
-    "resume": ("finetune bert.safetensors train.jsonl -o x.safetensors --steps 2 --batch-tokens 64 --save-every 1 "
-               "--threads 1", "report X -o O.html"),
-}  # fmt: skip
-ALL = ("info X", "info X --check --json", "lineage X", "diff X good-X", "diff good-X X --json", "verify X",
-       "verify X --chain", "report X -o O.html")  # fmt: skip
+    "resume": (
+        "finetune bert.safetensors train.jsonl -o x.safetensors --steps 2 --batch-tokens 64 --save-every 1 --threads 1",
+        "report X -o O.html",
+    ),
+}
+ALL = (
+    "info X",
+    "info X --check --json",
+    "lineage X",
+    "diff X good-X",
+    "diff good-X X --json",
+    "verify X",
+    "verify X --chain",
+    "report X -o O.html",
+)
 
 
 def prepare(folder: Path) -> None:

@@ -32,8 +32,15 @@ TENSORS = {
 
 
 def make(path: Path, tensors: dict[str, Any] | None = None, **config: Any) -> Path:
-    file.write(path, TENSORS if tensors is None else tensors, kind="model", config={"d_model": 4, "ß": "ü", **config},
-               provenance={"command": "test", "inputs": []}, history={}, determinism={})  # fmt: skip
+    file.write(
+        path,
+        TENSORS if tensors is None else tensors,
+        kind="model",
+        config={"d_model": 4, "ß": "ü", **config},
+        provenance={"command": "test", "inputs": []},
+        history={},
+        determinism={},
+    )
     return path
 
 
@@ -155,7 +162,7 @@ def header(text: str, data: bytes = b"") -> bytes:
         (header('{"__metadata__":{"nlpkit":"{\\"format\\":99}"}}'), "has format 99"),
         (header('{"__metadata__":{"nlpkit":"{\\"format\\":1}"}}'), 'no valid "kind"'),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_said(tmp_path: Path, content: bytes, says: str) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(content)

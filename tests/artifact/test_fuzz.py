@@ -105,7 +105,7 @@ entries = st.fixed_dictionaries(
 )
 headers = st.dictionaries(
     st.one_of(st.sampled_from(["a", "b", "__metadata__"]), st.text(max_size=5)), st.one_of(entries, values), max_size=4
-)  # fmt: skip
+)
 
 
 @MANY
@@ -141,9 +141,13 @@ def forged(good: bytes, change: Callable[[dict[str, Any]], Any]) -> str:
 
 
 @MANY
-@given(field=st.sampled_from(["format", "kind", "config", "tokenizer", "provenance", "history", "tensors", "new"]),
-       value=st.one_of(values.filter(lambda value: "NaN" not in json.dumps(value) and "Inf" not in json.dumps(value)),
-                       st.just({"a": "0" * 64, "b": None})))  # fmt: skip
+@given(
+    field=st.sampled_from(["format", "kind", "config", "tokenizer", "provenance", "history", "tensors", "new"]),
+    value=st.one_of(
+        values.filter(lambda value: "NaN" not in json.dumps(value) and "Inf" not in json.dumps(value)),
+        st.just({"a": "0" * 64, "b": None}),
+    ),
+)
 def test_metadata_with_a_right_digest_is_read_or_refused(good: bytes, tmp_path: Path, field: str, value: Any) -> None:
     text = forged(good, lambda metadata: metadata.__setitem__(field, value))
     length = struct.unpack("<Q", good[:8])[0]
@@ -184,13 +188,15 @@ def nested(depth: int) -> str:
         '{"__metadata__":null}',
         '{"\udcff":1}',
     ],
-)  # fmt: skip
+)
 def test_hostile_headers_are_errors(tmp_path: Path, text: str) -> None:
     assert isinstance(read_all(tmp_path / "x.safetensors", with_header(text, b"\0" * 4)), UserError)
 
 
-@pytest.mark.parametrize("config", ['{"a":NaN}', '{"a":1e999}', '{"a":"\\ud800"}', '{"a":1,"a":1}', '{"a": 1}',
-                                    '{"a":' + nested(5_000) + "}"])  # fmt: skip
+@pytest.mark.parametrize(
+    "config",
+    ['{"a":NaN}', '{"a":1e999}', '{"a":"\\ud800"}', '{"a":1,"a":1}', '{"a": 1}', '{"a":' + nested(5_000) + "}"],
+)
 def test_metadata_that_nlpkit_would_not_write_is_refused(good: bytes, tmp_path: Path, config: str) -> None:
     header = header_of(good)
     header["__metadata__"]["nlpkit"] = header["__metadata__"]["nlpkit"].replace('{"d_model":2}', config)
@@ -293,34 +299,53 @@ def words_twice(meta: dict[str, Any], _: forging.Tensors) -> None:
     meta["config"]["words"][0] = meta["config"]["words"][1]
 
 
-@pytest.mark.parametrize(("name", "change", "says"), [
-    ("tokens", lambda meta, tensors: tensors["sentence_ends"].__setitem__(0, 2**40), '"sentence_ends" does not ascend'),
-    ("tokens", lambda meta, tensors: tensors["sentence_ends"].__setitem__(-1, 2**40), "ends at 1,099,511,627,776"),
-    ("tokens", lambda meta, tensors: tensors["document_ends"].__setitem__(0, -1), '"document_ends" does not ascend'),
-    ("tokens", lambda meta, tensors: tensors["tokens"].__setitem__(0, 60_000), "has the number 60,000, expected less"),
-    ("tokens", lambda meta, tensors: meta["config"].update(n_tokens=1), 'tensor "tokens" is U16'),
-    ("tokens", lambda meta, tensors: tensors.pop("tokens"), 'without the tensor "tokens"'),
-    ("tokens", lambda meta, tensors: meta.update(tokenizer=None), "a tokens file without a tokenizer"),
-    ("tok", lambda meta, tensors: meta["tokenizer"]["special"].update(unk="nowhere"), "none of its pieces"),
-    ("tok", lambda meta, tensors: meta["tokenizer"].update(pieces=7), 'has the "pieces" 7'),
-    ("tok", lambda meta, tensors: meta["tokenizer"]["merges"].insert(0, ["a"]), "a list of pairs of texts"),
-    ("tok-unigram", lambda meta, tensors: meta["tokenizer"]["scores"].pop(), "scores"),
-    ("vec", lambda meta, tensors: meta["config"]["words"].append("x"), 'tensor "vectors" is F32'),
-    ("vec", words_twice, "none is there twice"),
-    ("vec", lambda meta, tensors: tensors["vectors"].__setitem__((0, 0), np.nan), "values that are not numbers"),
-    ("counts", lambda meta, tensors: tensors["columns"].__setitem__(0, 60_000), "has the number 60,000"),
-    ("counts", lambda meta, tensors: tensors["offsets"].__setitem__(0, 1), "does not begin at 0"),
-    ("bert", lambda meta, tensors: meta["config"].update(n_layers=2**40), "n_layers is 1099511627776, expected a"),
-    ("bert", lambda meta, tensors: meta["config"].update(dropout=1.5), "dropout is 1.5, expected 0 to less than 1"),
-    ("clf", lambda meta, tensors: meta["config"]["task"].update(labels="abc"), "whose labels is a list of texts"),
-    ("clf", lambda meta, tensors: meta["config"]["task"].update(pooling="middle"), 'pooling "middle" is unknown'),
-    ("bert", lambda meta, tensors: meta["config"].update(training=[]), 'its config has the "training" []'),
-    ("emb", lambda meta, tensors: meta["config"].update(n_texts=1), 'tensor "embeddings" is F32'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [
+        (
+            "tokens",
+            lambda meta, tensors: tensors["sentence_ends"].__setitem__(0, 2**40),
+            '"sentence_ends" does not ascend',
+        ),
+        ("tokens", lambda meta, tensors: tensors["sentence_ends"].__setitem__(-1, 2**40), "ends at 1,099,511,627,776"),
+        (
+            "tokens",
+            lambda meta, tensors: tensors["document_ends"].__setitem__(0, -1),
+            '"document_ends" does not ascend',
+        ),
+        (
+            "tokens",
+            lambda meta, tensors: tensors["tokens"].__setitem__(0, 60_000),
+            "has the number 60,000, expected less",
+        ),
+        ("tokens", lambda meta, tensors: meta["config"].update(n_tokens=1), 'tensor "tokens" is U16'),
+        ("tokens", lambda meta, tensors: tensors.pop("tokens"), 'without the tensor "tokens"'),
+        ("tokens", lambda meta, tensors: meta.update(tokenizer=None), "a tokens file without a tokenizer"),
+        ("tok", lambda meta, tensors: meta["tokenizer"]["special"].update(unk="nowhere"), "none of its pieces"),
+        ("tok", lambda meta, tensors: meta["tokenizer"].update(pieces=7), 'has the "pieces" 7'),
+        ("tok", lambda meta, tensors: meta["tokenizer"]["merges"].insert(0, ["a"]), "a list of pairs of texts"),
+        ("tok-unigram", lambda meta, tensors: meta["tokenizer"]["scores"].pop(), "scores"),
+        ("vec", lambda meta, tensors: meta["config"]["words"].append("x"), 'tensor "vectors" is F32'),
+        ("vec", words_twice, "none is there twice"),
+        ("vec", lambda meta, tensors: tensors["vectors"].__setitem__((0, 0), np.nan), "values that are not numbers"),
+        ("counts", lambda meta, tensors: tensors["columns"].__setitem__(0, 60_000), "has the number 60,000"),
+        ("counts", lambda meta, tensors: tensors["offsets"].__setitem__(0, 1), "does not begin at 0"),
+        ("bert", lambda meta, tensors: meta["config"].update(n_layers=2**40), "n_layers is 1099511627776, expected a"),
+        ("bert", lambda meta, tensors: meta["config"].update(dropout=1.5), "dropout is 1.5, expected 0 to less than 1"),
+        ("clf", lambda meta, tensors: meta["config"]["task"].update(labels="abc"), "whose labels is a list of texts"),
+        ("clf", lambda meta, tensors: meta["config"]["task"].update(pooling="middle"), 'pooling "middle" is unknown'),
+        ("bert", lambda meta, tensors: meta["config"].update(training=[]), 'its config has the "training" []'),
+        ("emb", lambda meta, tensors: meta["config"].update(n_texts=1), 'tensor "embeddings" is F32'),
+    ],
+)
 def test_what_is_wrong_is_named(
-    honest: Path, name: str, change: forging.Change, says: str,
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    honest: Path,
+    name: str,
+    change: forging.Change,
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.chdir(honest)
     forging.forge(honest / f"{name}.safetensors", honest / "bad.safetensors", change)
     lines = {

@@ -62,8 +62,9 @@ def values(kind: Any) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("command", sorted(nlpkit.MAKES))
-def test_no_value_of_an_option_is_a_traceback(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                              command: str) -> None:  # fmt: skip
+def test_no_value_of_an_option_is_a_traceback(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
     monkeypatch.chdir(folder)
     stage, function = (
         stage_of(command),
@@ -84,8 +85,19 @@ def test_no_value_of_an_option_is_a_traceback(folder: Path, tmp_path: Path, monk
     assert refused or not stage.options
 
 
-@pytest.mark.parametrize("command", ["tokenizer train", "vectors train", "vectors cooccur", "vectors glove", "pretrain",
-                                     "finetune", "distill", "embed"])  # fmt: skip
+@pytest.mark.parametrize(
+    "command",
+    [
+        "tokenizer train",
+        "vectors train",
+        "vectors cooccur",
+        "vectors glove",
+        "pretrain",
+        "finetune",
+        "distill",
+        "embed",
+    ],
+)
 def test_no_recorded_value_is_a_traceback_of_verify(folder: Path, tmp_path: Path, command: str) -> None:
     """What a stranger's file records: refused as the same option on the command line is, or run."""
     stage, honest = stage_of(command), tmp_path / "honest.safetensors"
@@ -97,9 +109,11 @@ def test_no_recorded_value_is_a_traceback_of_verify(folder: Path, tmp_path: Path
         for value in (-1, 2**53 - 1, "\0"):
             if not fits(value, kind) or name == "seed":
                 continue
-            forged = forging.forge(honest, tmp_path / "forged.safetensors",
-                                   lambda metadata, _, name=name, value=value:
-                                   metadata["provenance"]["options"].__setitem__(name, value))  # fmt: skip
+            forged = forging.forge(
+                honest,
+                tmp_path / "forged.safetensors",
+                lambda metadata, _, name=name, value=value: metadata["provenance"]["options"].__setitem__(name, value),
+            )
             try:
                 nlpkit.verify(forged, inputs=folder, threads=1)
             except UserError as error:
@@ -118,10 +132,20 @@ def test_every_number_has_a_range() -> None:
             assert own != (limits.range_of(command, name) is not None), f"{command} {name}"
 
 
-@pytest.mark.parametrize("line", ["tokenizer train a.txt -o o --vocab-size 0", "vectors train a.txt -o o --dim 9999999",
-                                  "pretrain a -o o --parts 0", "pretrain a -o o --max-len 0", "embed a --layer -1",
-                                  f"vectors train a.txt -o o --seed {2**53}", "vectors nearest a b -k 0",
-                                  f"pretrain a -o o --seed {2**53}", "distill a b -o o --weight-kl -1"])  # fmt: skip
+@pytest.mark.parametrize(
+    "line",
+    [
+        "tokenizer train a.txt -o o --vocab-size 0",
+        "vectors train a.txt -o o --dim 9999999",
+        "pretrain a -o o --parts 0",
+        "pretrain a -o o --max-len 0",
+        "embed a --layer -1",
+        f"vectors train a.txt -o o --seed {2**53}",
+        "vectors nearest a b -k 0",
+        f"pretrain a -o o --seed {2**53}",
+        "distill a b -o o --weight-kl -1",
+    ],
+)
 def test_the_command_line_has_the_same_ranges(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert app.run(line.split()) == 2
     said = capsys.readouterr().err

@@ -92,8 +92,10 @@ def test_what_the_dead_left_is_removed_and_what_the_living_write_is_not(tmp_path
 
 def test_one_run_holds_a_target_and_its_death_lets_go(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("x")
-    code = ("import sys, time; from pathlib import Path; from nlpkit.artifact.lock import only_run\n"
-            "with only_run(Path('x')): print('held', flush=True); time.sleep(60)")  # fmt: skip
+    code = (
+        "import sys, time; from pathlib import Path; from nlpkit.artifact.lock import only_run\n"
+        "with only_run(Path('x')): print('held', flush=True); time.sleep(60)"
+    )
     with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None and other.stdout.readline() == b"held\n"
         for name in ("x", "link"):

@@ -43,17 +43,23 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("words", [
-    ["tokenizer", "train", "text.txt", "-o", "o", "--config", "zero.toml"], ["report", "zero.jsonl", "-o", "o.html"],
-    ["import", "zero.vec", "-o", "o"], ["tokenizer", "train", "/dev/zero", "-o", "o"],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["tokenizer", "train", "text.txt", "-o", "o", "--config", "zero.toml"],
+        ["report", "zero.jsonl", "-o", "o.html"],
+        ["import", "zero.vec", "-o", "o"],
+        ["tokenizer", "train", "/dev/zero", "-o", "o"],
+    ],
+)
 def test_a_device_is_refused(here: Path, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert app.run(words) == 2
     assert "is a device, expected a file" in capsys.readouterr().err
 
 
-def test_so_is_a_configuration_from_the_environment(here: Path, monkeypatch: pytest.MonkeyPatch,
-                                                    capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+def test_so_is_a_configuration_from_the_environment(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("NLPKIT_CONFIG", "zero.toml")
     assert app.run(["tokenizer", "train", "text.txt", "-o", "o"]) == 2
     assert "zero.toml: is a device" in capsys.readouterr().err

@@ -106,8 +106,9 @@ def script(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A script without ``if __name__ == "__main__"``, at work without end."""
     path = tmp_path / "script.py"
     path.write_text(PROGRAM.format(folder=str(Path(__file__).parent)))
-    with subprocess.Popen([sys.executable, path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          start_new_session=True) as process:  # fmt: skip
+    with subprocess.Popen(
+        [sys.executable, path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
         yield process
         process.kill()
 

@@ -54,9 +54,10 @@ def test_an_address_is_the_same_in_every_process() -> None:
         "print(a.key(), a.torch_seed(), a.generator().integers(1 << 62))"
     )
     found = {
-        subprocess.run([sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True,
-                       check=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+        ).stdout
         for seed in ("0", "1", "12345")
-    }  # fmt: skip
+    }
     assert len(found) == 1
     assert Address(1, ("a", 1)).key() != Address(1, ("a", "1")).key() != Address(1, ("a1",)).key()

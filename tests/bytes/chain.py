@@ -81,32 +81,50 @@ def groups(folder: Path, threads: int) -> list[list[Stage]]:
 
     return [
         [
-            train("bpe", "corpus.txt.gz"), train("wordpiece"), train("ratio", kind="wordpiece", score="ratio"),
-            train("unigram"), train("word"), train("char"),
+            train("bpe", "corpus.txt.gz"),
+            train("wordpiece"),
+            train("ratio", kind="wordpiece", score="ratio"),
+            train("unigram"),
+            train("word"),
+            train("char"),
         ],
         [
-            tokens("tokens", "corpus.txt.gz", "bpe"), tokens("shard", "small.txt", "unigram", shard="2/3"),
-            vectors("skipgram"), vectors("cbow", method="cbow", loss="hs"),
-            vectors("nce", loss="nce", dim=19), vectors("subwords", subwords="3-5", buckets=1000, method="cbow"),
+            tokens("tokens", "corpus.txt.gz", "bpe"),
+            tokens("shard", "small.txt", "unigram", shard="2/3"),
+            vectors("skipgram"),
+            vectors("cbow", method="cbow", loss="hs"),
+            vectors("nce", loss="nce", dim=19),
+            vectors("subwords", subwords="3-5", buckets=1000, method="cbow"),
             vectors("best", dev=folder / "corpus.txt.gz", patience=1, epochs=3),
-            vectors("pieces", tokenizer=path("unigram")), vectors("phrases", phrases=2, phrase_threshold=2.0),
+            vectors("pieces", tokenizer=path("unigram")),
+            vectors("phrases", phrases=2, phrase_threshold=2.0),
             # In one process everything is one block of text, in the other one there are several.
-            lambda: nlpkit.vectors_cooccur([folder / "corpus.txt.gz"], path("cooc"), vocab_size=500, threads=threads,
-                                           memory_mb=1 if threads > 1 else 100),
+            lambda: nlpkit.vectors_cooccur(
+                [folder / "corpus.txt.gz"],
+                path("cooc"),
+                vocab_size=500,
+                threads=threads,
+                memory_mb=1 if threads > 1 else 100,
+            ),
         ],
         [
             lambda: nlpkit.vectors_glove(path("cooc"), path("glove"), dim=20, epochs=2, threads=threads),
             lambda: nlpkit.vectors_train([path("tokens")], path("of-tokens"), dim=16, epochs=1, threads=threads),
-            pretrain("wide", **WIDE), pretrain("nsp", objective="mlm+nsp", **NARROW, dropout=0.3, accumulate=2),
-            pretrain("static", masks="static", **NARROW), pretrain("gpt2", model="gpt2", **NARROW),
-            pretrain("wide-gpt2", model="gpt2", **WIDE), pretrain("pieces-gpt2", "shard", model="gpt2", **NARROW),
+            pretrain("wide", **WIDE),
+            pretrain("nsp", objective="mlm+nsp", **NARROW, dropout=0.3, accumulate=2),
+            pretrain("static", masks="static", **NARROW),
+            pretrain("gpt2", model="gpt2", **NARROW),
+            pretrain("wide-gpt2", model="gpt2", **WIDE),
+            pretrain("pieces-gpt2", "shard", model="gpt2", **NARROW),
             pretrain("begun", "shard", vectors=path("pieces"), **{**NARROW, "d_model": 16, "n_heads": 2}),
             lambda: nlpkit.export(path("skipgram"), folder / "skipgram.txt", to="glove"),
         ],
         [
             pretrain("further", init=path("nsp"), **{**NARROW, "n_layers": None, "d_model": None, "n_heads": None}),
-            finetune("clf", "wide"), finetune("clf-gpt2", "gpt2", pooling="mean", dropout=0.2),
-            distill("student-lm", "nsp", path("tokens")), distill("student-gpt2", "gpt2", path("tokens")),
+            finetune("clf", "wide"),
+            finetune("clf-gpt2", "gpt2", pooling="mean", dropout=0.2),
+            distill("student-lm", "nsp", path("tokens")),
+            distill("student-gpt2", "gpt2", path("tokens")),
         ],
         [
             distill("student", "clf", folder / "train.jsonl", dev=folder / "dev.jsonl"),
@@ -118,7 +136,7 @@ def groups(folder: Path, threads: int) -> list[list[Stage]]:
             lambda: nlpkit.import_(folder / "exported", path("imported")),
             lambda: nlpkit.import_(folder / "skipgram.txt", path("from-text")),
         ],
-    ]  # fmt: skip
+    ]
 
 
 def predictions(model: Path, folder: Path, threads: int) -> None:
@@ -133,9 +151,14 @@ def main(folder: Path, threads: int, order: str) -> None:
         for group in groups(folder, threads):
             for stage in group if order == "early" else reversed(group):
                 stage()
-    print(json.dumps({
-        made.name: folder_sha256(made) if made.is_dir() else file_sha256(made) for made in sorted(folder.iterdir())
-    }))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                made.name: folder_sha256(made) if made.is_dir() else file_sha256(made)
+                for made in sorted(folder.iterdir())
+            }
+        )
+    )
 
 
 if __name__ == "__main__":  # worker processes import this file too

@@ -30,30 +30,130 @@ from nlpkit.artifact import file, safetensors
 from nlpkit.cli import app
 
 STAGES: dict[str, list[str]] = {
-    "pretrain": ["pretrain", "tokens.safetensors", "--objective", "mlm+nsp", "--n-layers", "1", "--d-model", "32",
-                 "--n-heads", "2", "--max-len", "32", "--batch-tokens", "256", "--dropout", "0.3", "--accumulate", "2",
-                 "--steps", "12", "--short-fraction", "0.5", "--dev", "dev.safetensors", "--eval-every", "5"],
-    "finetune": ["finetune", "bert.safetensors", "train.jsonl", "--dev", "dev.jsonl", "--steps", "12",
-                 "--batch-tokens", "256", "--eval-every", "5", "--dropout", "0.2", "--optimizer", "adafactor"],
-    "distill": ["distill", "teacher.safetensors", "train.jsonl", "--dev", "dev.jsonl", "--steps", "12",
-                "--batch-tokens", "256", "--eval-every", "5", "--optimizer", "muon"],
-    "replay": ["distill", "teacher.safetensors", "train.jsonl", "--steps", "12", "--batch-tokens", "256",
-               "--replay", "1"],
+    "pretrain": [
+        "pretrain",
+        "tokens.safetensors",
+        "--objective",
+        "mlm+nsp",
+        "--n-layers",
+        "1",
+        "--d-model",
+        "32",
+        "--n-heads",
+        "2",
+        "--max-len",
+        "32",
+        "--batch-tokens",
+        "256",
+        "--dropout",
+        "0.3",
+        "--accumulate",
+        "2",
+        "--steps",
+        "12",
+        "--short-fraction",
+        "0.5",
+        "--dev",
+        "dev.safetensors",
+        "--eval-every",
+        "5",
+    ],
+    "finetune": [
+        "finetune",
+        "bert.safetensors",
+        "train.jsonl",
+        "--dev",
+        "dev.jsonl",
+        "--steps",
+        "12",
+        "--batch-tokens",
+        "256",
+        "--eval-every",
+        "5",
+        "--dropout",
+        "0.2",
+        "--optimizer",
+        "adafactor",
+    ],
+    "distill": [
+        "distill",
+        "teacher.safetensors",
+        "train.jsonl",
+        "--dev",
+        "dev.jsonl",
+        "--steps",
+        "12",
+        "--batch-tokens",
+        "256",
+        "--eval-every",
+        "5",
+        "--optimizer",
+        "muon",
+    ],
+    "replay": [
+        "distill",
+        "teacher.safetensors",
+        "train.jsonl",
+        "--steps",
+        "12",
+        "--batch-tokens",
+        "256",
+        "--replay",
+        "1",
+    ],
     "glove": ["vectors", "glove", "cooc.safetensors", "--dim", "16", "--epochs", "30"],
     # The lowest loss is that of the second epoch of fourteen; its weights are part of the state, and what is kept.
-    "word2vec": ["vectors", "train", "corpus.txt", "--dim", "24", "--epochs", "40", "--lr", "0.1", "--sample", "0",
-                 "--dev", "held.txt", "--patience", "12"],
-    "subwords": ["vectors", "train", "corpus.txt", "--dim", "16", "--epochs", "60", "--subwords", "1-3",
-                 "--buckets", "500", "--method", "cbow"],
+    "word2vec": [
+        "vectors",
+        "train",
+        "corpus.txt",
+        "--dim",
+        "24",
+        "--epochs",
+        "40",
+        "--lr",
+        "0.1",
+        "--sample",
+        "0",
+        "--dev",
+        "held.txt",
+        "--patience",
+        "12",
+    ],
+    "subwords": [
+        "vectors",
+        "train",
+        "corpus.txt",
+        "--dim",
+        "16",
+        "--epochs",
+        "60",
+        "--subwords",
+        "1-3",
+        "--buckets",
+        "500",
+        "--method",
+        "cbow",
+    ],
     # Those that save nothing, and begin again.
     "cooccur": ["vectors", "cooccur", "corpus.txt"],
     "tokenizer": ["tokenizer", "train", "corpus.txt", "--kind", "unigram", "--vocab-size", "120"],
     "tokens": ["tokens", "corpus.txt", "--tokenizer", "tok.safetensors"],
-}  # fmt: skip
+}
 BEGIN_AGAIN = {"cooccur", "tokenizer", "tokens"}
 # Every so-manieth system call is one to be killed at.
-CHOSEN = {"pretrain": 3, "finetune": 7, "distill": 7, "replay": 5, "glove": 5, "word2vec": 4, "subwords": 18,
-          "cooccur": 1, "tokenizer": 1, "tokens": 1}  # fmt: skip
+CHOSEN = {
+    "pretrain": 3,
+    "finetune": 7,
+    "distill": 7,
+    "replay": 5,
+    "glove": 5,
+    "word2vec": 4,
+    "subwords": 18,
+    "cooccur": 1,
+    "tokenizer": 1,
+    "tokens": 1,
+}
 
 
 def child(words: list[str], before: Callable[[], object] = lambda: None) -> int:
@@ -232,14 +332,18 @@ def on_a_full_disk(stage: str, sha: str) -> dict[str, Any]:
 
 def table(found: dict[str, Any]) -> str:
     """What was found, for people."""
-    lines = [f"{'stage':10} {'kills':>5} {'of a saved run':>14} {'came to their end':>17} {'at system calls':>15} "
-             f"{'full disk':>12} {'wrong':>5}  sha256"]  # fmt: skip
+    lines = [
+        f"{'stage':10} {'kills':>5} {'of a saved run':>14} {'came to their end':>17} {'at system calls':>15} "
+        f"{'full disk':>12} {'wrong':>5}  sha256"
+    ]
     for stage, seen in found.items():
         by_chance, points, full = seen["random"], seen["points"], seen["full"]
         wrong = len(by_chance["wrong"]) + len(points["wrong"]) + len(full["wrong"])
         met = "after a save" if full["saved"] else "at the end"
-        lines.append(f"{stage:10} {by_chance['kills']:5} {by_chance['resumed']:14} {by_chance['runs']:17} "
-                     f"{points['killed']:15} {met:>12} {wrong:5}  {by_chance['sha'][:16]}")  # fmt: skip
+        lines.append(
+            f"{stage:10} {by_chance['kills']:5} {by_chance['resumed']:14} {by_chance['runs']:17} "
+            f"{points['killed']:15} {met:>12} {wrong:5}  {by_chance['sha'][:16]}"
+        )
     return "\n".join(lines)
 
 

@@ -16,8 +16,31 @@ from pathlib import Path
 from typing import Any
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "portable.json"
-WORDS = ["the", "king", "of", "france", "goes", "out", "at", "night", "with", "his", "sword", "and", "horse", "to",
-         "see", "a", "queen", "who", "reads", "no", "book", "by", "day"]  # fmt: skip
+WORDS = [
+    "the",
+    "king",
+    "of",
+    "france",
+    "goes",
+    "out",
+    "at",
+    "night",
+    "with",
+    "his",
+    "sword",
+    "and",
+    "horse",
+    "to",
+    "see",
+    "a",
+    "queen",
+    "who",
+    "reads",
+    "no",
+    "book",
+    "by",
+    "day",
+]
 SMALL: dict[str, Any] = {"n_layers": 2, "d_model": 64, "batch_tokens": 512, "max_len": 48, "steps": 5, "threads": 1}
 LABELLED: dict[str, Any] = {"batch_tokens": 512, "max_len": 32, "steps": 5, "threads": 1}
 

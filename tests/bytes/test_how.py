@@ -51,8 +51,16 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
     nlpkit.tokenizer_train([here / "text.txt"], here / "char.safetensors", kind="char")
     letters = nlpkit.tokens([here / "text.txt"], here / "letters.safetensors", tokenizer=here / "char.safetensors")
     assert letters["n_tokens"] > 0
-    nlpkit.pretrain([here / "letters.safetensors"], here / "gpt2.safetensors", model="gpt2", steps=0, n_layers=1,
-                    d_model=16, n_heads=2, max_len=16)  # fmt: skip
+    nlpkit.pretrain(
+        [here / "letters.safetensors"],
+        here / "gpt2.safetensors",
+        model="gpt2",
+        steps=0,
+        n_layers=1,
+        d_model=16,
+        n_heads=2,
+        max_len=16,
+    )
     nlpkit.export(here / "gpt2.safetensors", here / "directory")
     nlpkit.vectors_cooccur([here / "text.txt"], here / "cooc.safetensors")
     nlpkit.finetune(here / "bert.safetensors", here / "train.jsonl", here / "clf.safetensors", steps=1, threads=1)
@@ -62,13 +70,20 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
         "vectors train": {"corpus": [here / "text.txt"], "dim": 8, "epochs": 2, "threads": 1},
         "vectors cooccur": {"corpus": [here / "text.txt"], "threads": 1},
         "vectors glove": {"counts": here / "cooc.safetensors", "dim": 8, "epochs": 3, "threads": 1},
-        "pretrain": {"tokens": [here / "tokens.safetensors"], "n_layers": 1, "d_model": 32, "n_heads": 2,
-                     "max_len": 32, "dropout": 0.2, **TRAIN},
+        "pretrain": {
+            "tokens": [here / "tokens.safetensors"],
+            "n_layers": 1,
+            "d_model": 32,
+            "n_heads": 2,
+            "max_len": 32,
+            "dropout": 0.2,
+            **TRAIN,
+        },
         "finetune": {"model": here / "bert.safetensors", "train": here / "train.jsonl", **TRAIN},
         "distill": {"teacher": here / "clf.safetensors", "data": here / "train.jsonl", **TRAIN},
         "import": {"source": here / "directory"},
         "embed": {"model": here / "bert.safetensors", "data": here / "train.jsonl", "threads": 1},
-    }  # fmt: skip
+    }
 
 
 def unfinished(call: Callable[..., Any], asked: dict[str, Any], target: Path) -> None:

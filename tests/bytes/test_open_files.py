@@ -22,13 +22,38 @@ if sys.argv[1] == "kill":
     resume.Saves.saved = lambda *given, **more: os.kill(os.getpid(), signal.SIGKILL)
 app.main(sys.argv[2:])
 """
-OPTIONS = ["--objective", "mlm", "--n-layers", "24", "--d-model", "8", "--n-heads", "1", "--max-len", "16", "--steps",
-           "3", "--batch-tokens", "64", "--save-every", "1", "--threads", "1", "--dropout", "0.1"]  # fmt: skip
+OPTIONS = [
+    "--objective",
+    "mlm",
+    "--n-layers",
+    "24",
+    "--d-model",
+    "8",
+    "--n-heads",
+    "1",
+    "--max-len",
+    "16",
+    "--steps",
+    "3",
+    "--batch-tokens",
+    "64",
+    "--save-every",
+    "1",
+    "--threads",
+    "1",
+    "--dropout",
+    "0.1",
+]
 
 
 def run(folder: Path, *words: str, kill: bool = False) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", CHILD, "kill" if kill else "run", *words], cwd=folder,
-                          capture_output=True, text=True, env={**os.environ, "NO_COLOR": "1"})  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-c", CHILD, "kill" if kill else "run", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "NO_COLOR": "1"},
+    )
 
 
 def test_a_deep_model_is_resumed_read_and_verified_with_few_open_files(tmp_path: Path) -> None:
@@ -42,8 +67,12 @@ def test_a_deep_model_is_resumed_read_and_verified_with_few_open_files(tmp_path:
     assert resumed.returncode == 0 and "resuming" in resumed.stderr, resumed.stderr
     assert run(tmp_path, *command, "-o", "whole.safetensors").returncode == 0
     assert file_sha256(tmp_path / "m.safetensors") == file_sha256(tmp_path / "whole.safetensors")
-    for words in (["evaluate", "m.safetensors", "dev.safetensors"], ["verify", "m.safetensors"],
-                  ["export", "m.safetensors", "-o", "hf"], ["import", "hf", "-o", "i.safetensors"]):  # fmt: skip
+    for words in (
+        ["evaluate", "m.safetensors", "dev.safetensors"],
+        ["verify", "m.safetensors"],
+        ["export", "m.safetensors", "-o", "hf"],
+        ["import", "hf", "-o", "i.safetensors"],
+    ):
         ended = run(tmp_path, *words)
         assert ended.returncode == 0 and "error" not in ended.stderr, (words, ended.stderr)
     ended = run(tmp_path, "diff", "m.safetensors", "i.safetensors")
@@ -53,9 +82,11 @@ def test_a_deep_model_is_resumed_read_and_verified_with_few_open_files(tmp_path:
 def test_what_the_system_refuses_is_said(tmp_path: Path) -> None:
     """Too many open files are not a file that has changed."""
     toys.model(tmp_path / "m.safetensors", n_layers=1)
-    code = ("import resource, sys; from pathlib import Path; from nlpkit.artifact import file\n"
-            "a = file.read(Path('m.safetensors')); kept = [open('m.safetensors') for _ in range(3)]\n"
-            "resource.setrlimit(resource.RLIMIT_NOFILE, (kept[-1].fileno() + 1,) * 2)\n"
-            "a.check()")  # fmt: skip
+    code = (
+        "import resource, sys; from pathlib import Path; from nlpkit.artifact import file\n"
+        "a = file.read(Path('m.safetensors')); kept = [open('m.safetensors') for _ in range(3)]\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (kept[-1].fileno() + 1,) * 2)\n"
+        "a.check()"
+    )
     ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert "m.safetensors: cannot map it in memory: Too many open files" in ended.stderr, ended.stderr

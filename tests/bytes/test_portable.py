@@ -15,13 +15,30 @@ from portable_runs import GOLDEN, versions
 from nlpkit.artifact import file
 
 HERE = Path(__file__).parent
-RUN = ["pretrain", "tokens.safetensors", "--n-layers", "1", "--d-model", "32", "--steps", "3", "--batch-tokens", "256",
-       "--threads", "1"]  # fmt: skip
+RUN = [
+    "pretrain",
+    "tokens.safetensors",
+    "--n-layers",
+    "1",
+    "--d-model",
+    "32",
+    "--steps",
+    "3",
+    "--batch-tokens",
+    "256",
+    "--threads",
+    "1",
+]
 
 
 def nlpkit(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "nlpkit", *words], cwd=folder, capture_output=True, text=True,
-                          env={**os.environ, **environment})  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-m", "nlpkit", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
 
 
 def test_short_runs_learn_what_is_written_down() -> None:
@@ -92,9 +109,11 @@ def test_it_is_too_late_once_a_library_is_loaded() -> None:
 
 def test_an_unfinished_run_goes_on_in_its_mode_only(tmp_path: Path) -> None:
     token_file(tmp_path / "tokens.safetensors", documents=20)
-    stop = "import sys, os; from nlpkit.training import resume; real = resume.save\n" \
-           "def save(*a, **k):\n    real(*a, **k); os._exit(9)\n" \
-           "from nlpkit.training import loop; resume.save = save; loop.resume.save = save\n"  # fmt: skip
+    stop = (
+        "import sys, os; from nlpkit.training import resume; real = resume.save\n"
+        "def save(*a, **k):\n    real(*a, **k); os._exit(9)\n"
+        "from nlpkit.training import loop; resume.save = save; loop.resume.save = save\n"
+    )
     words = [*RUN, "--save-every", "1", "-o", "a.safetensors"]
     done = subprocess.run([sys.executable, "-c", f"{stop}from nlpkit.cli.app import main; main({words})"], cwd=tmp_path)
     assert done.returncode == 9

@@ -14,13 +14,50 @@ CHAIN = Path(__file__).parent / "chain.py"
 # Hash seed, threads, order of the stages, where they run, and what the environment says of language, place and size.
 PROCESSES: tuple[tuple[str, str, str, str, dict[str, str]], ...] = (
     ("1", "1", "early", "made", {"LC_ALL": "C", "TZ": "UTC", "OMP_NUM_THREADS": "1"}),
-    ("4242", "3", "late", "a/much/deeper folder/for the run",
-     {"LC_ALL": "C.UTF-8", "TZ": "Asia/Kathmandu", "OMP_NUM_THREADS": "4", "COLUMNS": "40", "PYTHONUTF8": "1"}),
-)  # fmt: skip
-STAGES = ("bpe", "wordpiece", "ratio", "unigram", "word", "char", "tokens", "shard", "skipgram", "cbow", "nce",
-          "subwords", "best", "pieces", "phrases", "of-tokens", "cooc", "glove", "wide", "nsp", "static", "gpt2",
-          "wide-gpt2", "pieces-gpt2", "further", "clf", "clf-gpt2", "student", "student-lm", "student-gpt2",
-          "student-small", "imported", "begun", "from-text")  # fmt: skip
+    (
+        "4242",
+        "3",
+        "late",
+        "a/much/deeper folder/for the run",
+        {"LC_ALL": "C.UTF-8", "TZ": "Asia/Kathmandu", "OMP_NUM_THREADS": "4", "COLUMNS": "40", "PYTHONUTF8": "1"},
+    ),
+)
+STAGES = (
+    "bpe",
+    "wordpiece",
+    "ratio",
+    "unigram",
+    "word",
+    "char",
+    "tokens",
+    "shard",
+    "skipgram",
+    "cbow",
+    "nce",
+    "subwords",
+    "best",
+    "pieces",
+    "phrases",
+    "of-tokens",
+    "cooc",
+    "glove",
+    "wide",
+    "nsp",
+    "static",
+    "gpt2",
+    "wide-gpt2",
+    "pieces-gpt2",
+    "further",
+    "clf",
+    "clf-gpt2",
+    "student",
+    "student-lm",
+    "student-gpt2",
+    "student-small",
+    "imported",
+    "begun",
+    "from-text",
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +70,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
         # One is told its folder by a relative path, the other by an absolute one.
         given, cwd = (folder, place) if order == "early" else (str(place / folder), Path("/"))
         command = [sys.executable, str(CHAIN), given, threads, order]
-        running.append(subprocess.Popen(command, cwd=cwd, env={**os.environ, **environment, "PYTHONHASHSEED": seed},
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))  # fmt: skip
+        running.append(
+            subprocess.Popen(
+                command,
+                cwd=cwd,
+                env={**os.environ, **environment, "PYTHONHASHSEED": seed},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
     found = [process.communicate() for process in running]
     for process, (_, said) in zip(running, found, strict=True):
         assert process.returncode == 0, said[-2000:]

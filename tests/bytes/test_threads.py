@@ -43,30 +43,46 @@ def lines(rows: Any) -> str:
 
 CASES: dict[str, Callable[[Path, Path, int], Any]] = {
     "finetune": lambda here, to, threads: nlpkit.finetune(
-        here / "bert.safetensors", here / "rows.jsonl", to, threads=threads, dropout=0.1, dev=here / "rows.jsonl",
-        **WIDE),
+        here / "bert.safetensors",
+        here / "rows.jsonl",
+        to,
+        threads=threads,
+        dropout=0.1,
+        dev=here / "rows.jsonl",
+        **WIDE,
+    ),
     "distill": lambda here, to, threads: nlpkit.distill(
-        here / "clf.safetensors", here / "rows.jsonl", to, threads=threads, dropout=0.1, **WIDE),
+        here / "clf.safetensors", here / "rows.jsonl", to, threads=threads, dropout=0.1, **WIDE
+    ),
     "evaluate": lambda here, to, threads: nlpkit.evaluate(
-        here / "clf.safetensors", here / "rows.jsonl", output=to, threads=threads, batch_tokens=4096),
+        here / "clf.safetensors", here / "rows.jsonl", output=to, threads=threads, batch_tokens=4096
+    ),
     "perplexity": lambda here, to, threads: nlpkit.evaluate(
-        here / "gpt2.safetensors", here / "text.txt", output=to, threads=threads, batch_tokens=4096),
-    "predict": lambda here, to, threads: lines(nlpkit.predict(
-        here / "clf.safetensors", here / "rows.jsonl", threads=threads, batch_tokens=4096)),
-    "embed": lambda here, to, threads: lines(nlpkit.embed(
-        here / "bert.safetensors", here / "rows.jsonl", threads=threads, batch_tokens=4096)),
-    "int8": lambda here, to, threads: lines(nlpkit.predict(
-        here / "clf.safetensors", here / "rows.jsonl", threads=threads, batch_tokens=4096, int8=True)),
-    "generate": lambda here, to, threads: lines(nlpkit.generate(
-        here / "gpt2.safetensors", here / "prompts.txt", threads=threads, max_new_tokens=20)),
+        here / "gpt2.safetensors", here / "text.txt", output=to, threads=threads, batch_tokens=4096
+    ),
+    "predict": lambda here, to, threads: lines(
+        nlpkit.predict(here / "clf.safetensors", here / "rows.jsonl", threads=threads, batch_tokens=4096)
+    ),
+    "embed": lambda here, to, threads: lines(
+        nlpkit.embed(here / "bert.safetensors", here / "rows.jsonl", threads=threads, batch_tokens=4096)
+    ),
+    "int8": lambda here, to, threads: lines(
+        nlpkit.predict(here / "clf.safetensors", here / "rows.jsonl", threads=threads, batch_tokens=4096, int8=True)
+    ),
+    "generate": lambda here, to, threads: lines(
+        nlpkit.generate(here / "gpt2.safetensors", here / "prompts.txt", threads=threads, max_new_tokens=20)
+    ),
     "tokenizer train": lambda here, to, threads: nlpkit.tokenizer_train(
-        [here / "text.txt"], to, kind="wordpiece", vocab_size=120, threads=threads),
+        [here / "text.txt"], to, kind="wordpiece", vocab_size=120, threads=threads
+    ),
     "cooccur": lambda here, to, threads: nlpkit.vectors_cooccur([here / "text.txt"], to, threads=threads),
     "vectors": lambda here, to, threads: nlpkit.vectors_train(
-        [here / "text.txt"], to, dim=32, epochs=1, threads=threads),
+        [here / "text.txt"], to, dim=32, epochs=1, threads=threads
+    ),
     "tokens": lambda here, to, threads: nlpkit.tokens(
-        [here / "text.txt"], to, tokenizer=here / "bert.safetensors", threads=threads),
-}  # fmt: skip
+        [here / "text.txt"], to, tokenizer=here / "bert.safetensors", threads=threads
+    ),
+}
 
 
 @pytest.mark.parametrize("case", CASES)

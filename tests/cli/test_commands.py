@@ -67,9 +67,11 @@ def flags() -> dict[str, dict[str, Any]]:
     for name in app.COMMANDS:
         found[name] = {
             option: str(param.default) if not callable(param.default) else ""
-            for param in app.load(name).params if param.param_type_name == "option"
-            for option in sorted([*param.opts, *param.secondary_opts]) if option.startswith("--")
-        }  # fmt: skip
+            for param in app.load(name).params
+            if param.param_type_name == "option"
+            for option in sorted([*param.opts, *param.secondary_opts])
+            if option.startswith("--")
+        }
     return found
 
 
@@ -128,10 +130,19 @@ def test_shell_completion_knows_names() -> None:
 
 def completed(words: str) -> list[str]:
     """What bash is offered for a command line that ends here."""
-    environment = {**os.environ, "_NLPKIT_COMPLETE": "complete_bash", "COMP_WORDS": words,
-                   "COMP_CWORD": str(len(words.split(" ")) - 1)}  # fmt: skip
-    found = subprocess.run([sys.executable, "-c", "import sys; from nlpkit.cli.app import main; main()"],
-                           env=environment, capture_output=True, text=True, check=False)  # fmt: skip
+    environment = {
+        **os.environ,
+        "_NLPKIT_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split(" ")) - 1),
+    }
+    found = subprocess.run(
+        [sys.executable, "-c", "import sys; from nlpkit.cli.app import main; main()"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert found.stderr == ""
     return found.stdout.split()
 
@@ -142,9 +153,11 @@ def test_a_shell_is_offered_commands_flags_and_names() -> None:
     assert completed("nlpkit tokenizer ") == ["train", "encode", "decode", "compare"]
     assert sorted(completed("nlpkit generate m --top")) == ["--top-k", "--top-p"]
     for words, names in (
-        ("nlpkit pretrain t --model ", models.FAMILIES), ("nlpkit finetune m d --task ", tasks.TASKS),
-        ("nlpkit ls ", catalogue.LISTS), ("nlpkit embed m --pooling ", POOLINGS),
-    ):  # fmt: skip
+        ("nlpkit pretrain t --model ", models.FAMILIES),
+        ("nlpkit finetune m d --task ", tasks.TASKS),
+        ("nlpkit ls ", catalogue.LISTS),
+        ("nlpkit embed m --pooling ", POOLINGS),
+    ):
         assert completed(words) == list(names)
 
 
@@ -153,8 +166,10 @@ def test_completion_can_be_shown_and_installed(tmp_path: Path) -> None:
         found = subprocess.run(
             [sys.executable, "-c", "import sys; from nlpkit.cli.app import main; main()", flag, "bash"],
             env={**os.environ, "HOME": str(tmp_path), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         return found.stdout
 
     assert "complete -o default -F _nlpkit_completion nlpkit" in asked("--show-completion")

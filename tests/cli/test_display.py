@@ -42,17 +42,29 @@ def line(found: Watched, clock: list[float], width: int, *, plain: bool = False)
 
 def test_a_training_run_says_all_there_is(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(estimate, "matrix_speed", lambda size: 1e10)
-    found = watched(clock, {"event": "stage", "name": "pretrain"}, TRAINING, {**STEP, "step": 10, "loss": 5.0},
-                    {**STEP, "step": 20, "loss": 4.0}, {**STEP, "operations": 2e9}, live=True)  # fmt: skip
+    found = watched(
+        clock,
+        {"event": "stage", "name": "pretrain"},
+        TRAINING,
+        {**STEP, "step": 10, "loss": 5.0},
+        {**STEP, "step": 20, "loss": 4.0},
+        {**STEP, "operations": 2e9},
+        live=True,
+    )
     bar, figures = f"{'━' * 7}{'╌' * 17}", "step 30/100  loss 2.500  █▅▁  2,000 tokens/s  40% of peak"
     assert line(found, clock, 200) == f"pretrain  {bar}  {figures}  1:10 left  0:40 so far"
 
 
 @pytest.mark.parametrize(
     ("width", "kept"),
-    [(120, "step loss tokens left sparkline"), (62, "step loss tokens left"), (35, "step loss left"), (24, "step loss"),
-     (12, "step")],
-)  # fmt: skip
+    [
+        (120, "step loss tokens left sparkline"),
+        (62, "step loss tokens left"),
+        (35, "step loss left"),
+        (24, "step loss"),
+        (12, "step"),
+    ],
+)
 def test_the_least_important_is_left_out_first(clock: list[float], width: int, kept: str) -> None:
     found = watched(clock, {"event": "stage", "name": "pretrain"}, TRAINING, {**STEP, "step": 20}, STEP)
     said = line(found, clock, width)
@@ -117,9 +129,12 @@ def test_a_heartbeat_has_the_figures(clock: list[float]) -> None:
     heartbeat({**STEP, "step": 50})
     heartbeat({"event": "evaluation", "step": 20, "metrics": {"dev_loss": 2.0}, "best": True})
     heartbeat({"event": "note", "text": "hello"})
-    assert said == ["step 30/100, loss 2.500, 2,000 tokens/s, 0:26 left",
-                    "step 50/100, loss 2.500, 2,000 tokens/s, 1:12 left",
-                    "evaluation at step 20: dev_loss 2.0000 (best so far)", "hello"]  # fmt: skip
+    assert said == [
+        "step 30/100, loss 2.500, 2,000 tokens/s, 0:26 left",
+        "step 50/100, loss 2.500, 2,000 tokens/s, 1:12 left",
+        "evaluation at step 20: dev_loss 2.0000 (best so far)",
+        "hello",
+    ]
 
 
 @pytest.mark.parametrize("columns", [20, 60, 200])

@@ -43,8 +43,17 @@ def words_of(name: str, path: str) -> list[str]:
 
 
 # Those whose dry run looks into their inputs have tests of their own (test_manners.py, tests/stages).
-LOOKING = {"tokenizer train", "tokens", "vectors train", "vectors cooccur", "vectors glove", "pretrain", "finetune",
-           "distill", "plan"}  # fmt: skip
+LOOKING = {
+    "tokenizer train",
+    "tokens",
+    "vectors train",
+    "vectors cooccur",
+    "vectors glove",
+    "pretrain",
+    "finetune",
+    "distill",
+    "plan",
+}
 
 
 @pytest.mark.parametrize("name", [name for name in app.COMMANDS if name not in LOOKING])

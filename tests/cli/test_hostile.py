@@ -42,9 +42,16 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (here / "pickle.safetensors").write_bytes(pickle.dumps({"weights": [1.0] * 99}))
     (here / "edited.safetensors").write_bytes(good.replace(b"king", b"gnik", 1))
     kept = file.read(here / "bert.safetensors")
-    file.write(here / "swapped.safetensors", {name: kept.array(name) for name in kept.tensors}, kind="model",
-               config=kept.config, tokenizer=making.tokenizer().to_json(), provenance={"command": "test"}, history={},
-               determinism={})  # fmt: skip
+    file.write(
+        here / "swapped.safetensors",
+        {name: kept.array(name) for name in kept.tensors},
+        kind="model",
+        config=kept.config,
+        tokenizer=making.tokenizer().to_json(),
+        provenance={"command": "test"},
+        history={},
+        determinism={},
+    )
     nlpkit.tokens([here / "text.txt"], here / "own.safetensors", tokenizer=here / "bert.safetensors", threads=1)
     (here / "empty.safetensors").write_bytes(b"")
     (here / "empty.txt").write_bytes(b"")
@@ -100,7 +107,7 @@ CASES = [
     ("tokenizer train text.txt -o text.txt/o", "text.txt/o"),
     ("tokenizer train text.txt -o .", "."),
     ("tokenizer train text.txt -o " + "n" * 245, "too long"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("line", "says"), CASES)
@@ -128,8 +135,9 @@ def nlp(*words: str, limit: int | None = None, **more: object) -> subprocess.Pop
 def test_a_full_disk_is_said_with_its_file(inputs: Path, tmp_path: Path) -> None:
     big = tmp_path / "big.txt"
     big.write_text("the king of france\n" * 40_000)
-    process = nlp("tokens", str(big), "--tokenizer", str(inputs / "tok.safetensors"), "-o", "o", limit=50_000,
-                  cwd=tmp_path)  # fmt: skip
+    process = nlp(
+        "tokens", str(big), "--tokenizer", str(inputs / "tok.safetensors"), "-o", "o", limit=50_000, cwd=tmp_path
+    )
     said = process.communicate()[1].decode()
     assert process.returncode == 1 and said.startswith("error: o: cannot write: File too large")
     assert os.listdir(tmp_path) == ["big.txt"]
@@ -156,9 +164,28 @@ def test_streams_that_are_closed_end_no_run(inputs: Path, tmp_path: Path) -> Non
 
 
 def pretrain(inputs: Path, target: Path, steps: int) -> list[str]:
-    return ["pretrain", str(inputs / "tokens.safetensors"), "--n-layers", "1", "--d-model", "32", "--n-heads", "2",
-            "--max-len", "32", "--batch-tokens", "256", "--threads", "1", "--save-every", "5", "--steps", str(steps),
-            "-o", str(target)]  # fmt: skip
+    return [
+        "pretrain",
+        str(inputs / "tokens.safetensors"),
+        "--n-layers",
+        "1",
+        "--d-model",
+        "32",
+        "--n-heads",
+        "2",
+        "--max-len",
+        "32",
+        "--batch-tokens",
+        "256",
+        "--threads",
+        "1",
+        "--save-every",
+        "5",
+        "--steps",
+        str(steps),
+        "-o",
+        str(target),
+    ]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -193,8 +220,9 @@ def spools(pid: int) -> bool:
 def test_an_interrupt_reaches_the_workers_too(inputs: Path, tmp_path: Path) -> None:
     big = tmp_path / "big.txt"
     big.write_text("the king of france goes out at night\n" * 1_800_000)
-    process = nlp("tokens", str(big), "--tokenizer", str(inputs / "tok.safetensors"), "-o", "o", "--threads", "2",
-                  cwd=tmp_path)  # fmt: skip
+    process = nlp(
+        "tokens", str(big), "--tokenizer", str(inputs / "tok.safetensors"), "-o", "o", "--threads", "2", cwd=tmp_path
+    )
     while process.poll() is None and not spools(process.pid):
         time.sleep(0.02)
     time.sleep(0.1)
@@ -216,8 +244,21 @@ def test_a_full_disk_beside_word_vectors_is_said_with_their_file(tmp_path: Path)
     """While words are counted, and while they are numbered anew: what is on disk then has no name of its own."""
     (tmp_path / "text.txt").write_text("king\nsword\n" * 20_000)
     for limit in (50_000, 8 * 40_000):  # the second lets a number be written for each line, and not one more
-        process = nlp("vectors", "train", "text.txt", "-o", "o", "--dim", "4", "--min-count", "1", "--threads", "1",
-                      limit=limit, cwd=tmp_path)  # fmt: skip
+        process = nlp(
+            "vectors",
+            "train",
+            "text.txt",
+            "-o",
+            "o",
+            "--dim",
+            "4",
+            "--min-count",
+            "1",
+            "--threads",
+            "1",
+            limit=limit,
+            cwd=tmp_path,
+        )
         said = process.communicate()[1].decode()
         assert process.returncode == 1 and said.startswith("error: o: cannot write: File too large"), said
         assert os.listdir(tmp_path) == ["text.txt"]
@@ -295,14 +336,19 @@ def test_files_of_one_line_are_enough_or_say_why_not(
     monkeypatch.chdir(inputs)
     one, tokens = tmp_path / "one.txt", tmp_path / "tokens.safetensors"
     one.write_text("the king of france")
-    for number, line in enumerate((
-        f"tokenizer train {one} --kind word --min-count 1", f"vectors train {one} --min-count 1 --dim 4 --threads 1",
-        f"tokens {one} --tokenizer bert.safetensors", f"pretrain {tokens} --init bert.safetensors --threads 1",
-        f"pretrain own.safetensors --init bert.safetensors --steps 1 --dev {tokens} --threads 1",
-        "finetune bert.safetensors train.jsonl --dev one.jsonl --steps 1 --threads 1",
-        "distill clf.safetensors one.jsonl --dev one.jsonl --steps 1 --threads 1",
-        f"evaluate bert.safetensors {one}", "evaluate clf.safetensors one.jsonl",
-    )):  # fmt: skip
+    for number, line in enumerate(
+        (
+            f"tokenizer train {one} --kind word --min-count 1",
+            f"vectors train {one} --min-count 1 --dim 4 --threads 1",
+            f"tokens {one} --tokenizer bert.safetensors",
+            f"pretrain {tokens} --init bert.safetensors --threads 1",
+            f"pretrain own.safetensors --init bert.safetensors --steps 1 --dev {tokens} --threads 1",
+            "finetune bert.safetensors train.jsonl --dev one.jsonl --steps 1 --threads 1",
+            "distill clf.safetensors one.jsonl --dev one.jsonl --steps 1 --threads 1",
+            f"evaluate bert.safetensors {one}",
+            "evaluate clf.safetensors one.jsonl",
+        )
+    ):
         target = tokens if line.startswith("tokens") else tmp_path / str(number)
         assert run([*line.split(), "-o", str(target)]) == 0, line
         assert target.stat().st_size > 100

@@ -18,8 +18,15 @@ PROGRAM = [sys.executable, "-m", "nlpkit"]
 
 def limited(words: list[str], folder: Path, limit: Callable[[], None] | None = None, **environment: str) -> str:
     """What a command says that fails."""
-    ended = subprocess.run([*PROGRAM, *words], cwd=folder, capture_output=True, text=True, preexec_fn=limit,
-                           stdin=subprocess.DEVNULL, env={**os.environ, **environment})  # fmt: skip
+    ended = subprocess.run(
+        [*PROGRAM, *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        preexec_fn=limit,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **environment},
+    )
     assert ended.returncode in (1, 2) and "Traceback" not in ended.stderr, ended.stderr
     return re.sub(r"(?m)^\w+: \d+:\d\d so far\n", "", ended.stderr)  # a busy machine needs ten seconds for it
 
@@ -33,9 +40,11 @@ def test_a_closed_stdin_is_called_so(words: str, tmp_path: Path) -> None:
 def test_memory_that_runs_out_is_told_with_the_users_file(tmp_path: Path) -> None:
     toys.model(tmp_path / "m", n_layers=1, d_model=8)
     (tmp_path / "c.txt").write_text("the king\n")
-    code = ("import resource, sys; from nlpkit.cli.app import main; import numpy\n"
-            "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize() + (150 << 20)\n"
-            "resource.setrlimit(resource.RLIMIT_AS, (used, used)); main(sys.argv[1:])")  # fmt: skip
+    code = (
+        "import resource, sys; from nlpkit.cli.app import main; import numpy\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize() + (150 << 20)\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used, used)); main(sys.argv[1:])"
+    )
     words = ["pretrain", "m", "-o", "mine.safetensors"]
     ended = subprocess.run([sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True)
     assert ended.returncode == 1, ended.stderr

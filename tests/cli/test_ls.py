@@ -36,8 +36,10 @@ def test_what_is_listed_is_what_the_modules_say() -> None:
     assert {"name": "bpe", "title": "Byte-pair encoding"}.items() <= rows[0].items() and "Sennrich" in rows[0]["paper"]
     assert all(row["title"] for row in rows)
     assert nlpkit.ls("optimizers")["optimizers"][0] == {
-        "name": "adamw", "title": "AdamW", "paper": "Loshchilov and Hutter 2019, algorithm 2",
-    }  # fmt: skip
+        "name": "adamw",
+        "title": "AdamW",
+        "paper": "Loshchilov and Hutter 2019, algorithm 2",
+    }
     assert [row["name"] for row in nlpkit.ls("optimizers")["optimizers"]] == list(OPTIMIZERS)
 
 
@@ -50,8 +52,14 @@ def test_a_size_has_its_shape_and_the_parameters_of_a_bert(name: str) -> None:
     config = config_for(family, name, vocab_size=catalogue.VOCAB_SIZE, max_len=catalogue.MAX_LEN, dropout=0.1)
     with torch.device("meta"):
         network = family.build(config, ("mlm",))
-    assert row == {"name": name, "n_layers": config.n_layers, "d_model": config.d_model, "n_heads": config.n_heads,
-                   "d_ff": config.d_ff, "parameters": sum(item.numel() for item in network.parameters())}  # fmt: skip
+    assert row == {
+        "name": name,
+        "n_layers": config.n_layers,
+        "d_model": config.d_model,
+        "n_heads": config.n_heads,
+        "d_ff": config.d_ff,
+        "parameters": sum(item.numel() for item in network.parameters()),
+    }
 
 
 def test_a_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,8 +17,20 @@ from nlpkit.cli import display, output
 from nlpkit.cli.app import run
 from nlpkit.training import loop
 
-SMALL = ["--n-layers", "1", "--d-model", "32", "--n-heads", "2", "--max-len", "32", "--batch-tokens", "256",
-         "--threads", "1"]  # fmt: skip
+SMALL = [
+    "--n-layers",
+    "1",
+    "--d-model",
+    "32",
+    "--n-heads",
+    "2",
+    "--max-len",
+    "32",
+    "--batch-tokens",
+    "256",
+    "--threads",
+    "1",
+]
 
 
 @pytest.fixture
@@ -99,8 +111,10 @@ def test_true_and_text_and_lists_are_read_as_if_typed(here: Path, capsys: pytest
     assert json.loads(capsys.readouterr().out)["schema"] == output.SCHEMA
 
 
-@pytest.mark.parametrize(("name", "says"), [("NLPKIT_STPS", '"NLPKIT_STEPS"'), ("NLPKIT_DEBUG", "is unknown"),
-                                            ("NLPKIT_CORPUS", "is unknown")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("NLPKIT_STPS", '"NLPKIT_STEPS"'), ("NLPKIT_DEBUG", "is unknown"), ("NLPKIT_CORPUS", "is unknown")],
+)
 def test_an_unknown_variable_is_refused(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, says: str
 ) -> None:
@@ -198,8 +212,13 @@ def test_a_bar_is_for_terminals(here: Path) -> None:
     def watched(target: str, **environment: str) -> bytes:
         master, slave = pty.openpty()
         command = [sys.executable, "-m", "nlpkit", "tokenizer", "train", "text.txt", "-o", target, "--kind", "word"]
-        process = subprocess.Popen(command, stderr=slave, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                   env={**os.environ, "TERM": "xterm", **environment})  # fmt: skip
+        process = subprocess.Popen(
+            command,
+            stderr=slave,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "TERM": "xterm", **environment},
+        )
         os.close(slave)
         seen = b""
         try:

@@ -47,8 +47,9 @@ def test_the_answer_can_be_typed(capsys: pytest.CaptureFixture[str], words: list
 def test_what_is_answered_exists() -> None:
     for name, answer in FOREIGN.items():
         assert set(re.findall(r"--[a-z0-9-]+", answer)) <= ALL | {"--help"}, name
-        assert not any(f"--{name}" in flags and f"--{name}" in re.findall(r"--[a-z0-9-]+", answer)
-                       for flags in FLAGS.values()), name  # fmt: skip
+        assert not any(
+            f"--{name}" in flags and f"--{name}" in re.findall(r"--[a-z0-9-]+", answer) for flags in FLAGS.values()
+        ), name
     assert unknown_option("--Steps", FLAGS["pretrain"]).endswith('"--steps"?')
     assert unknown_option("--qqqq", FLAGS["pretrain"]) == "no option --qqqq"
 

@@ -81,7 +81,16 @@ def test_a_folder_that_is_read_is_not_written_in(tmp_path: Path, monkeypatch: py
 
 def test_training_data_is_not_a_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "train.jsonl").write_text('{"text": "a", "label": "b"}\n')
-    code = run(["finetune", str(tmp_path / "m"), str(tmp_path / "train.jsonl"), "-o", str(tmp_path / "o"), "--log",
-                f"{tmp_path}/./train.jsonl"])  # fmt: skip
+    code = run(
+        [
+            "finetune",
+            str(tmp_path / "m"),
+            str(tmp_path / "train.jsonl"),
+            "-o",
+            str(tmp_path / "o"),
+            "--log",
+            f"{tmp_path}/./train.jsonl",
+        ]
+    )
     assert code == 2 and "is written (log), and the same command reads it (train)" in capsys.readouterr().err
     assert (tmp_path / "train.jsonl").read_text().count("\n") == 1

@@ -65,27 +65,44 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 COMMANDS = [
-    *(f"{command} bad-{name}.safetensors" for command in ("info", "lineage", "verify", "verify --chain")
-      for name in ("tok", "vec", "clf")),
-    "diff tok.safetensors bad-tok.safetensors", "diff clf.safetensors bad-clf.safetensors", f"info {NAME}",
-    f"diff tok.safetensors {NAME}", f"verify {NAME}", "evaluate bad-clf.safetensors bad.jsonl",
-    "evaluate clf.safetensors bad.jsonl", "predict bad-clf.safetensors train.jsonl",
-    "embed bad-clf.safetensors train.jsonl", f"embed bad-clf.safetensors train.jsonl -o {NAME} --force",
-    "generate bad-gpt2.safetensors --max-new-tokens 30 --json", "vectors nearest vec.safetensors \x1b[2J",
-    "vectors nearest bad-vec.safetensors the --json", "tokenizer encode bad-tok.safetensors text.txt --pieces --json",
-    f"info {shlex.quote(BAD)}", f"info --{shlex.quote(BAD)}", f"{shlex.quote(BAD)}",
-    f"finetune bert.safetensors {shlex.quote(BAD)} -o x", f"tokens text.txt --tokenizer tok.safetensors -n -o {NAME}",
+    *(
+        f"{command} bad-{name}.safetensors"
+        for command in ("info", "lineage", "verify", "verify --chain")
+        for name in ("tok", "vec", "clf")
+    ),
+    "diff tok.safetensors bad-tok.safetensors",
+    "diff clf.safetensors bad-clf.safetensors",
+    f"info {NAME}",
+    f"diff tok.safetensors {NAME}",
+    f"verify {NAME}",
+    "evaluate bad-clf.safetensors bad.jsonl",
+    "evaluate clf.safetensors bad.jsonl",
+    "predict bad-clf.safetensors train.jsonl",
+    "embed bad-clf.safetensors train.jsonl",
+    f"embed bad-clf.safetensors train.jsonl -o {NAME} --force",
+    "generate bad-gpt2.safetensors --max-new-tokens 30 --json",
+    "vectors nearest vec.safetensors \x1b[2J",
+    "vectors nearest bad-vec.safetensors the --json",
+    "tokenizer encode bad-tok.safetensors text.txt --pieces --json",
+    f"info {shlex.quote(BAD)}",
+    f"info --{shlex.quote(BAD)}",
+    f"{shlex.quote(BAD)}",
+    f"finetune bert.safetensors {shlex.quote(BAD)} -o x",
+    f"tokens text.txt --tokenizer tok.safetensors -n -o {NAME}",
     f"report bad-clf.safetensors -o {shlex.quote(BAD)}",
-]  # fmt: skip
+]
 ON_A_TERMINAL = [
-    "generate bad-gpt2.safetensors --max-new-tokens 30", "vectors nearest bad-vec.safetensors the",
-    "tokenizer encode bad-tok.safetensors text.txt --pieces", "tokenizer decode bad-tok.safetensors ids.txt",
-]  # fmt: skip
+    "generate bad-gpt2.safetensors --max-new-tokens 30",
+    "vectors nearest bad-vec.safetensors the",
+    "tokenizer encode bad-tok.safetensors text.txt --pieces",
+    "tokenizer decode bad-tok.safetensors ids.txt",
+]
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_nothing_that_a_terminal_obeys_is_printed(folder: Path, line: str, monkeypatch: pytest.MonkeyPatch,
-                                                  capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+def test_nothing_that_a_terminal_obeys_is_printed(
+    folder: Path, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(folder)
     code = app.run(shlex.split(line))
     said = capsys.readouterr()
@@ -142,8 +159,9 @@ def test_the_live_line_is_escaped() -> None:
     assert BAD[0:12] not in out.getvalue() and "\u202e" not in out.getvalue() and "]0;owned\x07" not in out.getvalue()
 
 
-@pytest.mark.parametrize("code", [*range(0x20), *range(0x7F, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A),
-                                  0xD800, 0xFEFF, 0xE0041])  # fmt: skip
+@pytest.mark.parametrize(
+    "code", [*range(0x20), *range(0x7F, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xD800, 0xFEFF, 0xE0041]
+)
 def test_every_such_character_is_seen(code: int) -> None:
     letter = chr(code)
     assert visible(f"a{letter}b").isascii() and visible(visible(letter)) == visible(letter)

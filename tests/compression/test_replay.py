@@ -83,8 +83,16 @@ def test_the_teacher_runs_once_its_masks_repeat_and_nothing_is_left(
         return found
 
     monkeypatch.setattr(replay.Replay, "corrupt", heard)
-    nlpkit.distill(folder / "bert.safetensors", folder / "tokens.safetensors", tmp_path / "s.safetensors", epochs=3,
-                   replay=4, lr=1e-3, batch_tokens=64, threads=1)  # fmt: skip
+    nlpkit.distill(
+        folder / "bert.safetensors",
+        folder / "tokens.safetensors",
+        tmp_path / "s.safetensors",
+        epochs=3,
+        replay=4,
+        lr=1e-3,
+        batch_tokens=64,
+        threads=1,
+    )
     assert writes == [1]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.safetensors"]
     seen: dict[int, Any] = {}

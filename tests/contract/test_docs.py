@@ -106,9 +106,12 @@ def test_command_lines_are_found_as_they_are_written() -> None:
         "```sh\nsrun torchrun --nnodes 2 -m nlpkit distill a b -o c\n```\n```python\nnlpkit info\n```\n"
     )
     assert commands(text) == [
-        "nlpkit info a.safetensors --json", "nlpkit tokens a.txt    -o b", "nlpkit tokens FILE -o FILE",
-        "nlpkit verify m --chain", "nlpkit distill a b -o c",
-    ]  # fmt: skip
+        "nlpkit info a.safetensors --json",
+        "nlpkit tokens a.txt    -o b",
+        "nlpkit tokens FILE -o FILE",
+        "nlpkit verify m --chain",
+        "nlpkit distill a b -o c",
+    ]
 
 
 def examples() -> dict[str, list[str]]:

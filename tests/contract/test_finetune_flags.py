@@ -19,25 +19,51 @@ from nlpkit.base.errors import UserError
 PLAIN: dict[str, Any] = {"steps": 3, "batch_tokens": 200, "threads": 1, "lr": 1e-2}
 # What is tried of each flag, and with which others; and whether it changes the weights.
 CHANGES: dict[str, dict[str, Any]] = {
-    "pair": {"pair": "other"}, "pooling": {"pooling": "mean"}, "max_len": {"max_len": 8}, "dropout": {"dropout": 0.5},
-    "steps": {"steps": 4}, "epochs": {"epochs": 1, "steps": None}, "batch_tokens": {"batch_tokens": 60},
-    "accumulate": {"accumulate": 2}, "optimizer": {"optimizer": "muon"}, "lr": {"lr": 2e-2},
-    "schedule": {"schedule": "constant"}, "warmup_fraction": {"warmup_fraction": 0.5},
-    "decay_fraction": {"decay_fraction": 0.7, "schedule": "wsd"}, "final_lr_fraction": {"final_lr_fraction": 0.5},
-    "momentum": {"momentum": 0.5, "optimizer": "muon"}, "beta1": {"beta1": 0.5}, "beta2": {"beta2": 0.5},
-    "adam_eps": {"adam_eps": 1e-3}, "weight_decay": {"weight_decay": 0.5}, "clip_norm": {"clip_norm": 0.01},
-    "seed": {"seed": 1}, "parts": {"parts": 2}, "precision": {"precision": "bfloat16"}, "text": {"text": "other"},
-}  # fmt: skip
+    "pair": {"pair": "other"},
+    "pooling": {"pooling": "mean"},
+    "max_len": {"max_len": 8},
+    "dropout": {"dropout": 0.5},
+    "steps": {"steps": 4},
+    "epochs": {"epochs": 1, "steps": None},
+    "batch_tokens": {"batch_tokens": 60},
+    "accumulate": {"accumulate": 2},
+    "optimizer": {"optimizer": "muon"},
+    "lr": {"lr": 2e-2},
+    "schedule": {"schedule": "constant"},
+    "warmup_fraction": {"warmup_fraction": 0.5},
+    "decay_fraction": {"decay_fraction": 0.7, "schedule": "wsd"},
+    "final_lr_fraction": {"final_lr_fraction": 0.5},
+    "momentum": {"momentum": 0.5, "optimizer": "muon"},
+    "beta1": {"beta1": 0.5},
+    "beta2": {"beta2": 0.5},
+    "adam_eps": {"adam_eps": 1e-3},
+    "weight_decay": {"weight_decay": 0.5},
+    "clip_norm": {"clip_norm": 0.01},
+    "seed": {"seed": 1},
+    "parts": {"parts": 2},
+    "precision": {"precision": "bfloat16"},
+    "text": {"text": "other"},
+}
 SAME: dict[str, dict[str, Any]] = {
-    "label": {"label": "label"}, "on_error": {"on_error": "skip"}, "task": {"task": "classify"},
-    "device": {"device": "auto"}, "checkpointing": {"checkpointing": True}, "threads": {"threads": 2},
-    "log_every": {"log_every": 1}, "save_every": {"save_every": 1}, "force": {"force": True}, "fresh": {"fresh": True},
+    "label": {"label": "label"},
+    "on_error": {"on_error": "skip"},
+    "task": {"task": "classify"},
+    "device": {"device": "auto"},
+    "checkpointing": {"checkpointing": True},
+    "threads": {"threads": 2},
+    "log_every": {"log_every": 1},
+    "save_every": {"save_every": 1},
+    "force": {"force": True},
+    "fresh": {"fresh": True},
     "format": {"format": "jsonl"},
-}  # fmt: skip
+}
 REFUSED: dict[str, dict[str, Any]] = {
-    "compile": {"compile": True}, "parallel": {"parallel": "ddp"}, "eval_every": {"eval_every": 1},
-    "patience": {"patience": 1}, "metric": {"metric": "loss"},
-}  # fmt: skip
+    "compile": {"compile": True},
+    "parallel": {"parallel": "ddp"},
+    "eval_every": {"eval_every": 1},
+    "patience": {"patience": 1},
+    "metric": {"metric": "loss"},
+}
 OTHERWISE = ("freeze", "dev", "log", "dry_run")  # have a test below
 FILES = ("model", "train", "output")
 
@@ -68,8 +94,11 @@ def same(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> list[str]
 
 def test_every_flag_does_what_it_says_or_is_refused(model: Path) -> None:
     plain = weights(model, "plain")
-    bases = {name: weights(model, f"base-{name}", **{key: value for key, value in options.items() if key != name})
-             for name, options in CHANGES.items() if len(options) > 1 and name != "epochs"}  # fmt: skip
+    bases = {
+        name: weights(model, f"base-{name}", **{key: value for key, value in options.items() if key != name})
+        for name, options in CHANGES.items()
+        if len(options) > 1 and name != "epochs"
+    }
     for name, options in CHANGES.items():
         assert len(same(weights(model, name, **options), bases.get(name, plain))) < len(plain), name
     for name, options in SAME.items():

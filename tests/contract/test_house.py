@@ -19,14 +19,41 @@ MODULES = [str(path.relative_to(ROOT)) for path in FILES]
 
 # The rooms, from the ground up: each may import those before it. docs/architecture.md says what is in them.
 ROOMS = (
-    "base", "measure", "machine", "kernels", "layers", "artifact", "tokenizers", "data", "models", "objectives",
-    "tasks", "vectors", "exchange", "decoding", "training", "compression", "evaluation", "reporting", "stages", "cli",
-)  # fmt: skip
+    "base",
+    "measure",
+    "machine",
+    "kernels",
+    "layers",
+    "artifact",
+    "tokenizers",
+    "data",
+    "models",
+    "objectives",
+    "tasks",
+    "vectors",
+    "exchange",
+    "decoding",
+    "training",
+    "compression",
+    "evaluation",
+    "reporting",
+    "stages",
+    "cli",
+)
 TOP = {"__init__.py", "__main__.py", "_version.py", "py.typed"}
 HEAVY = {
-    "torch", "numpy", "numba", "gensim", "transformers", "tokenizers", "safetensors", "sklearn", "scipy", "pyarrow",
+    "torch",
+    "numpy",
+    "numba",
+    "gensim",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "sklearn",
+    "scipy",
+    "pyarrow",
     "matplotlib",
-}  # fmt: skip
+}
 
 
 def imports(path: Path) -> list[tuple[str, int]]:
@@ -103,9 +130,11 @@ def test_the_picture_is_that_of_the_imports() -> None:
     for name in ROOMS:
         below[name] = direct[name].union(*(below[other] for other in direct[name]))
     needed = {
-        (name, other) for name in ROOMS for other in direct[name]
+        (name, other)
+        for name in ROOMS
+        for other in direct[name]
         if not any(other in below[between] for between in direct[name])
-    }  # fmt: skip
+    }
     text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     drawn = {(above, other) for above, other in re.findall(r"^ +(\w+) --> (\w+)$", text, re.MULTILINE)}
     assert drawn == needed

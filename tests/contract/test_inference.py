@@ -95,9 +95,12 @@ def reads(block: nn.Module, change: Callable[[Linear], Linear]) -> None:
 def block(attention: type[Attention] = Attention, *, bias: bool = True, linear: type[Linear] | None = None) -> PostNorm:
     torch.manual_seed(0)
     made = PostNorm(
-        attention(WIDTH, HEADS, bias=bias), FeedForward(WIDTH, 2 * WIDTH, gelu, bias=bias), dropout=0.0,
-        attention_norm=LayerNorm(WIDTH, 1e-5), feedforward_norm=LayerNorm(WIDTH, 1e-5),
-    )  # fmt: skip
+        attention(WIDTH, HEADS, bias=bias),
+        FeedForward(WIDTH, 2 * WIDTH, gelu, bias=bias),
+        dropout=0.0,
+        attention_norm=LayerNorm(WIDTH, 1e-5),
+        feedforward_norm=LayerNorm(WIDTH, 1e-5),
+    )
     if linear is not None:
         reads(made, lambda part: linear(part.in_features, part.out_features, part.bias is not None))
     return made

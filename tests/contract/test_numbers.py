@@ -31,8 +31,16 @@ FLAGS = json.loads((Path(__file__).parents[1] / "golden" / "flags.json").read_te
 
 def save(path: Path, loaded: Any, **more: Any) -> Path:
     config = {**model_config(loaded.model, loaded.family), **more}
-    file.write(path, state_tensors(loaded.model), kind="model", config=config, tokenizer=loaded.tokenizer.to_json(),
-               provenance={"command": "test"}, history={}, determinism={})  # fmt: skip
+    file.write(
+        path,
+        state_tensors(loaded.model),
+        kind="model",
+        config=config,
+        tokenizer=loaded.tokenizer.to_json(),
+        provenance={"command": "test"},
+        history={},
+        determinism={},
+    )
     return path
 
 
@@ -52,9 +60,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 COMMANDS = [
-    ["predict", "M", "T"], ["embed", "M", "T"], ["evaluate", "M", "T"], ["evaluate", "M", "T", "--json"],
-    ["finetune", "M", "T", "-o", "O"], ["distill", "M", "T", "-o", "O"], ["export", "M", "-o", "O"],
-]  # fmt: skip
+    ["predict", "M", "T"],
+    ["embed", "M", "T"],
+    ["evaluate", "M", "T"],
+    ["evaluate", "M", "T", "--json"],
+    ["finetune", "M", "T", "-o", "O"],
+    ["distill", "M", "T", "-o", "O"],
+    ["export", "M", "-o", "O"],
+]
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
@@ -99,8 +112,11 @@ def test_vectors_that_are_not_numbers_are_named(folder: Path, tmp_path: Path, ca
     rows = np.eye(3)
     rows[1, 2] = np.nan
     path = vector_file(tmp_path / "vec.safetensors", ["king", "queen", "man"], rows)
-    for words in (["nearest", str(path), "king"], ["analogy", str(path), "king", "queen", "man"],
-                  ["evaluate", str(path), str(folder / "pairs.tsv")]):  # fmt: skip
+    for words in (
+        ["nearest", str(path), "king"],
+        ["analogy", str(path), "king", "queen", "man"],
+        ["evaluate", str(path), str(folder / "pairs.tsv")],
+    ):
         assert run(["vectors", *words]) == 1
         assert 'its vectors are not numbers: that of "queen"' in capsys.readouterr().err
 
@@ -114,11 +130,13 @@ def test_one_output_is_a_score(tmp_path: Path, capsys: Any) -> None:
     config = json.loads((source / "config.json").read_text())
     identity, sigmoid = "torch.nn.modules.linear.Identity", "torch.nn.modules.activation.Sigmoid"
     for more, raw in (
-        ({"problem_type": "regression"}, True), ({"sentence_transformers": {"activation_fn": identity}}, True),
-        ({"sbert_ce_default_activation_function": identity}, True), ({"problem_type": None}, False),
+        ({"problem_type": "regression"}, True),
+        ({"sentence_transformers": {"activation_fn": identity}}, True),
+        ({"sbert_ce_default_activation_function": identity}, True),
+        ({"problem_type": None}, False),
         ({"sentence_transformers": {"activation_fn": sigmoid}}, False),
         ({"problem_type": "multi_label_classification"}, False),
-    ):  # fmt: skip
+    ):
         (found,) = nlpkit.predict(_changed(source, tmp_path, config, more), ["the fox hears"])
         (plain,) = nlpkit.predict(source, ["the fox hears"])
         expected = np.log(plain["score"] / (1 - plain["score"])) if raw else plain["score"]
@@ -176,8 +194,11 @@ def test_what_is_not_defined_is_null_with_a_reason(folder: Path, tmp_path: Path,
     nan = float("nan")
     assert Interval(0.5, 0.25, 0.75).to_json() == {"value": 0.5, "low": 0.25, "high": 0.75}
     assert Interval(nan, nan, nan).to_json() == {
-        "value": None, "low": None, "high": None, "reason": "it is not defined on this data, or no float can hold it",
-    }  # fmt: skip
+        "value": None,
+        "low": None,
+        "high": None,
+        "reason": "it is not defined on this data, or no float can hold it",
+    }
     words = ["vectors", "evaluate", str(folder / "vec.safetensors"), str(folder / "pairs.tsv")]  # all cosines are 0
     assert run([*words, "--json"]) == 0
     (found,) = strictly(capsys.readouterr().out)[0]["metrics"].values()
@@ -198,21 +219,35 @@ def strictly(text: str) -> list[Any]:
 
 # A short run of every command that has --json, or prints JSON; D is the folder, O a new file.
 WALK = {
-    "predict": "D/clf D/train.jsonl", "embed": "D/bert D/train.jsonl", "generate": "D/gpt2 --max-new-tokens 2 --json",
-    "evaluate": "D/clf D/train.jsonl --json", "info": "D/clf --json", "lineage": "D/clf --json", "ls": "models --json",
-    "diff": "D/clf D/clf --json", "pretrain": "D/tokens -o O --steps 1 --size tiny --json",
-    "finetune": "D/bert D/train.jsonl -o O --steps 1 --json", "distill": "D/clf D/train.jsonl -o O --steps 1 --json",
-    "plan": "--json finetune D/bert D/train.jsonl -o O", "export": "D/clf -o O.d --json",
-    "import": "O.d -o O --json", "tokens": "D/corpus.txt --tokenizer D/bert -o O --json",
-    "tokenizer train": "D/corpus.txt -o O --vocab-size 300 --json", "tokenizer encode": "D/bert D/corpus.txt --json",
-    "tokenizer decode": "D/bert O.ids --json", "tokenizer compare": "D/bert D/gpt2 --text D/corpus.txt --json",
-    "vectors train": "D/corpus.txt -o O --min-count 1 --json", "vectors nearest": "D/vec king --json",
-    "vectors analogy": "D/vec king queen man --json", "vectors evaluate": "D/vec D/pairs.tsv --json",
+    "predict": "D/clf D/train.jsonl",
+    "embed": "D/bert D/train.jsonl",
+    "generate": "D/gpt2 --max-new-tokens 2 --json",
+    "evaluate": "D/clf D/train.jsonl --json",
+    "info": "D/clf --json",
+    "lineage": "D/clf --json",
+    "ls": "models --json",
+    "diff": "D/clf D/clf --json",
+    "pretrain": "D/tokens -o O --steps 1 --size tiny --json",
+    "finetune": "D/bert D/train.jsonl -o O --steps 1 --json",
+    "distill": "D/clf D/train.jsonl -o O --steps 1 --json",
+    "plan": "--json finetune D/bert D/train.jsonl -o O",
+    "export": "D/clf -o O.d --json",
+    "import": "O.d -o O --json",
+    "tokens": "D/corpus.txt --tokenizer D/bert -o O --json",
+    "tokenizer train": "D/corpus.txt -o O --vocab-size 300 --json",
+    "tokenizer encode": "D/bert D/corpus.txt --json",
+    "tokenizer decode": "D/bert O.ids --json",
+    "tokenizer compare": "D/bert D/gpt2 --text D/corpus.txt --json",
+    "vectors train": "D/corpus.txt -o O --min-count 1 --json",
+    "vectors nearest": "D/vec king --json",
+    "vectors analogy": "D/vec king queen man --json",
+    "vectors evaluate": "D/vec D/pairs.tsv --json",
     "vectors cooccur": "D/corpus.txt -o O.counts.safetensors --min-count 1 --json",
     "vectors glove": "O.counts.safetensors -o O --epochs 1 --dim 8 --json",
     "vectors map": "D/vec king queen man -o O.png --json",
-    "verify": "O --inputs D --json", "report": "D/clf -o O.html --json",
-}  # fmt: skip
+    "verify": "O --inputs D --json",
+    "report": "D/clf -o O.html --json",
+}
 NOT = {"demo"}  # runs for minutes; its stages are those above
 
 

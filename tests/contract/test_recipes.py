@@ -98,8 +98,9 @@ def test_make_rebuilds_only_what_changed(tmp_path: Path, real: bool) -> None:
 
     make()
     assert {path.name for path in (tmp_path / "build").iterdir() if path.suffix == ".json"} == {
-        "teacher.json", "student.json",
-    }  # fmt: skip
+        "teacher.json",
+        "student.json",
+    }
     assert "nlpkit" not in make("-n").replace("'nlpkit'", "")
     train = tmp_path / "build" / "train.jsonl"
     os.utime(train)

@@ -28,8 +28,13 @@ def test_a_wheel_built_twice_is_the_same_bytes(tmp_path: Path) -> None:
         objects = place / "nlpkit" / "machine" / "objects" / "x86-64-v3-linux"
         objects.mkdir(parents=True)
         (objects / "nlpkit.kernels.product_code-0").write_bytes(b"code")
-        said = subprocess.run(["make", "-n", "wheel", f"BIN={Path(sys.executable).parent}"], cwd=place, check=True,
-                              capture_output=True, text=True).stdout  # fmt: skip
+        said = subprocess.run(
+            ["make", "-n", "wheel", f"BIN={Path(sys.executable).parent}"],
+            cwd=place,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
         commands = said[said.index("rm -rf build dist") :]
         subprocess.run(["sh", "-ec", f"umask {umask}\n{commands}"], cwd=place, check=True)
         (wheel,) = (place / "dist").glob("*.whl")

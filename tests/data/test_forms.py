@@ -41,11 +41,15 @@ def parquet(rows: list[dict[str, str]]) -> bytes:
 
 FORMS: dict[str, Callable[[list[dict[str, str]]], bytes]] = {
     "jsonl": lambda rows: b"".join(json.dumps(row).encode() + b"\n" for row in rows),
-    "csv": lambda rows: delimited(rows, ","), "tsv": lambda rows: delimited(rows, "\t"), "parquet": parquet,
-}  # fmt: skip
+    "csv": lambda rows: delimited(rows, ","),
+    "tsv": lambda rows: delimited(rows, "\t"),
+    "parquet": parquet,
+}
 PACKED: dict[str, Callable[[bytes], bytes]] = {
-    "": bytes, ".gz": gzip.compress, ".zst": zstandard.ZstdCompressor().compress,
-}  # fmt: skip
+    "": bytes,
+    ".gz": gzip.compress,
+    ".zst": zstandard.ZstdCompressor().compress,
+}
 
 
 class Stdin:
@@ -124,19 +128,38 @@ def test_format_overrides_and_columns_of_plain_text_are_refused(tmp_path: Path) 
     with pytest.raises(UserError, match='format "josnl" is unknown'):
         texts_of(path, format="josnl")
     plain = put(tmp_path / "b.txt", "one\n")
-    for run in (lambda: texts_of(plain, field="body"), lambda: list(labelled.stream(plain, text="b", named=True)),
-                lambda: list(encode(_letters(), plain, field="body")),
-                lambda: list(Texts([plain], "body", "error").lines())):  # fmt: skip
+    for run in (
+        lambda: texts_of(plain, field="body"),
+        lambda: list(labelled.stream(plain, text="b", named=True)),
+        lambda: list(encode(_letters(), plain, field="body")),
+        lambda: list(Texts([plain], "body", "error").lines()),
+    ):
         with pytest.raises(UserError, match='which has no column "'):
             run()
-    assert [text for path in (plain, put(tmp_path / "c.jsonl", '{"body": "two"}'))
-            for text in texts_of(path, field="body" if path != plain else "text")] == ["one", "two"]  # fmt: skip
+    assert [
+        text
+        for path in (plain, put(tmp_path / "c.jsonl", '{"body": "two"}'))
+        for text in texts_of(path, field="body" if path != plain else "text")
+    ] == ["one", "two"]
 
 
-@pytest.mark.parametrize("text", [
-    "Red, white and text\nis no header\n", "{\\bf text}\n", "{x, y}\n", "[1] A note\n", '["Hello" she said]\n', "a,b\n",
-    "text, label\n", "One;two\n", "text\n", "(a) b\n", "PARIS\n", "\x28b\n",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Red, white and text\nis no header\n",
+        "{\\bf text}\n",
+        "{x, y}\n",
+        "[1] A note\n",
+        '["Hello" she said]\n',
+        "a,b\n",
+        "text, label\n",
+        "One;two\n",
+        "text\n",
+        "(a) b\n",
+        "PARIS\n",
+        "\x28b\n",
+    ],
+)
 def test_text_stays_text(tmp_path: Path, text: str) -> None:
     assert forms.form_of(put(tmp_path / "a", text)) == "text"
 
@@ -154,7 +177,7 @@ REFUSED = {
     "semicolons": (delimited(ROWS, ";"), "has semicolons between its columns", "delimiter=';'"),
     "zip": (b"PK\x03\x04rest", "is a zip archive", "unpack"),
     "tensors": (b"\x10\0\0\0\0\0\0\0{}", "is a safetensors file", "nlpkit info"),
-}  # fmt: skip
+}
 
 
 def test_a_name_does_not_say_the_separator(tmp_path: Path) -> None:
@@ -186,9 +209,11 @@ def test_what_is_no_text_is_called_by_its_name(
 def table(form: str, names: list[str], rows: list[list[str]]) -> bytes:
     if form == "jsonl":
         return "".join(
-            "{" + ", ".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in zip(names, row, strict=False))
-            + "}\n" for row in rows
-        ).encode()  # fmt: skip
+            "{"
+            + ", ".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in zip(names, row, strict=False))
+            + "}\n"
+            for row in rows
+        ).encode()
     if form == "parquet":
         target = io.BytesIO()
         columns = [pyarrow.array(list(column)) for column in zip(*rows, strict=True)]
@@ -232,11 +257,13 @@ def test_a_row_has_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(readers, "MAX_LINE", 1000)
     long = "x" * 1001
     cases = {
-        "a.jsonl.gz": gzip.compress(json.dumps({"text": long}).encode()), "a.txt": long.encode(),
-        "a.csv": f"text,b\n{long},1\n".encode(), "open.csv": b'text,b\n"' + b"x\n" * 600,
+        "a.jsonl.gz": gzip.compress(json.dumps({"text": long}).encode()),
+        "a.txt": long.encode(),
+        "a.csv": f"text,b\n{long},1\n".encode(),
+        "open.csv": b'text,b\n"' + b"x\n" * 600,
         "a.tsv": f"text\tb\n{long}\t1".encode(),
         "a.parquet": parquet([{"text": long}]),
-    }  # fmt: skip
+    }
     for name, content in cases.items():
         with pytest.raises(UserError, match="is larger than 1,000 bytes, the limit") as caught:
             texts_of(put(tmp_path / name, content))
@@ -256,34 +283,55 @@ def test_a_toml_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     assert read_toml(put(tmp_path / "a.toml", b"\xef\xbb\xbfseed = 3\n")) == {"seed": 3}
 
 
-@pytest.mark.parametrize(("content", "what"), [
-    (b"some text\n", "plain text"), (b'{"text": "a"}\n', "JSONL"), (b"text,label\na,b\n", "CSV"),
-    (gzip.compress(b"a", mtime=0), "packed by gzip"), (b"", "an empty file"),
-    ("été\n".encode("latin-1"), "ISO-8859-1 text"),
-    ("text\n".encode("utf-16"), "UTF-16 text"), (b"PAR1...", "Parquet"), (b"\x80\x81\x82\0", "a binary file"),
-    (b"\x10\0\0\0\0\0\0\0{}", "a safetensors file"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"some text\n", "plain text"),
+        (b'{"text": "a"}\n', "JSONL"),
+        (b"text,label\na,b\n", "CSV"),
+        (gzip.compress(b"a", mtime=0), "packed by gzip"),
+        (b"", "an empty file"),
+        ("été\n".encode("latin-1"), "ISO-8859-1 text"),
+        ("text\n".encode("utf-16"), "UTF-16 text"),
+        (b"PAR1...", "Parquet"),
+        (b"\x80\x81\x82\0", "a binary file"),
+        (b"\x10\0\0\0\0\0\0\0{}", "a safetensors file"),
+    ],
+)
 def test_contents_have_names(tmp_path: Path, content: bytes, what: str) -> None:
     assert contents.describe(put(tmp_path / "a", content)) == what
     assert contents.describe(tmp_path) == "a directory"
 
 
-@pytest.mark.parametrize(("words", "expected", "maker"), [
-    (["tokens", "CORPUS", "--tokenizer", "FILE", "-o", "OUT"], "a tokenizer file", "nlpkit tokenizer train"),
-    (["tokenizer", "encode", "FILE", "CORPUS"], "a tokenizer file", "nlpkit tokenizer train"),
-    (["pretrain", "FILE", "-o", "OUT"], "a tokens file", "nlpkit tokens"),
-    (["predict", "FILE", "CORPUS"], "a model file", "nlpkit pretrain"),
-    (["vectors", "nearest", "FILE", "word"], "a vectors file", "nlpkit vectors train"),
-    (["info", "FILE"], "a file of nlpkit", "nlpkit info"),
-])  # fmt: skip
-@pytest.mark.parametrize(("content", "what"), [(b"some text\n", "plain text"), (b'{"text": "a"}\n', "JSONL"),
-                                               (gzip.compress(b"a", mtime=0), "packed by gzip")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "expected", "maker"),
+    [
+        (["tokens", "CORPUS", "--tokenizer", "FILE", "-o", "OUT"], "a tokenizer file", "nlpkit tokenizer train"),
+        (["tokenizer", "encode", "FILE", "CORPUS"], "a tokenizer file", "nlpkit tokenizer train"),
+        (["pretrain", "FILE", "-o", "OUT"], "a tokens file", "nlpkit tokens"),
+        (["predict", "FILE", "CORPUS"], "a model file", "nlpkit pretrain"),
+        (["vectors", "nearest", "FILE", "word"], "a vectors file", "nlpkit vectors train"),
+        (["info", "FILE"], "a file of nlpkit", "nlpkit info"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [(b"some text\n", "plain text"), (b'{"text": "a"}\n', "JSONL"), (gzip.compress(b"a", mtime=0), "packed by gzip")],
+)
 def test_a_file_in_the_wrong_place_is_called_by_its_name(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], expected: str, maker: str, content: bytes,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    expected: str,
+    maker: str,
+    content: bytes,
     what: str,
-) -> None:  # fmt: skip
-    names = {"FILE": put(tmp_path / "wrong", content), "CORPUS": put(tmp_path / "a.txt", "text\n"),
-             "OUT": tmp_path / "out.safetensors"}  # fmt: skip
+) -> None:
+    names = {
+        "FILE": put(tmp_path / "wrong", content),
+        "CORPUS": put(tmp_path / "a.txt", "text\n"),
+        "OUT": tmp_path / "out.safetensors",
+    }
     assert app.run([str(names.get(word, word)) for word in words]) == 2
     said = capsys.readouterr().err
     assert f"is {what}, expected {expected}" in said and maker in said, said

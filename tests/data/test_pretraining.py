@@ -197,8 +197,12 @@ def test_pairs_of_any_documents_fit_and_have_two_texts(documents: list[list[int]
 def test_a_batch_is_a_function_of_its_address(name: str) -> None:
     given_files = files([[5, 6, 4, 7, 5, 3]] * 20)
     made = source(name, given_files, ENCODER, max_len=20, batch_tokens=60, seed=5)
-    whole = [(batch, after) for batch, _, after in (item for item, _ in zip(made.batches({"epoch": 1, "batch": 0}),
-                                                                          range(12), strict=False))]  # fmt: skip
+    whole = [
+        (batch, after)
+        for batch, _, after in (
+            item for item, _ in zip(made.batches({"epoch": 1, "batch": 0}), range(12), strict=False)
+        )
+    ]
     again = source(name, given_files, ENCODER, max_len=20, batch_tokens=60, seed=5)
     later = [batch for (batch, _, _), _ in zip(again.batches(whole[4][1]), range(7), strict=False)]
     for (one, _), two in zip(whole[5:], later, strict=True):
@@ -210,14 +214,17 @@ def test_a_batch_is_a_function_of_its_address(name: str) -> None:
     assert next(other.batches({"epoch": 1, "batch": 0}))[0].examples.tolist() != whole[0][0].examples.tolist()
 
 
-@pytest.mark.parametrize(("name", "documents", "more", "says"), [
-    ("blocks", [[3]], {"max_len": 4}, "max-len 4 is too short"),
-    ("blocks", [[3]], {"batch_tokens": 10}, "batch-tokens 10 is less than max-len 20"),
-    ("blocks", [[0]], {}, "too few to train on"),
-    ("sentences", [[0, 0], [0]], {}, "holds no tokens"),
-    ("pairs", [[3, 4]], {}, "at least two documents"),
-    ("block", [[3]], {}, 'did you mean "blocks"'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "documents", "more", "says"),
+    [
+        ("blocks", [[3]], {"max_len": 4}, "max-len 4 is too short"),
+        ("blocks", [[3]], {"batch_tokens": 10}, "batch-tokens 10 is less than max-len 20"),
+        ("blocks", [[0]], {}, "too few to train on"),
+        ("sentences", [[0, 0], [0]], {}, "holds no tokens"),
+        ("pairs", [[3, 4]], {}, "at least two documents"),
+        ("block", [[3]], {}, 'did you mean "blocks"'),
+    ],
+)
 def test_what_cannot_be_cut_is_said(name: str, documents: list[list[int]], more: dict[str, int], says: str) -> None:
     options = {"max_len": 20, "batch_tokens": 64, "seed": 0, **more}
     given_framing = DECODER if documents == [[0]] else ENCODER

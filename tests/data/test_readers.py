@@ -26,8 +26,10 @@ from nlpkit.data.corpus import Document, documents
 from nlpkit.data.readers import ROWS, Faults, lines
 
 PACKED: dict[str, Callable[[bytes], bytes]] = {
-    "": bytes, ".gz": gzip.compress, ".zst": zstandard.ZstdCompressor().compress,
-}  # fmt: skip
+    "": bytes,
+    ".gz": gzip.compress,
+    ".zst": zstandard.ZstdCompressor().compress,
+}
 
 
 @pytest.fixture(scope="module")
@@ -159,8 +161,11 @@ SUFFIXES = [".txt", ".jsonl", ".csv", ".tsv", ".parquet", ".txt.gz", ".jsonl.zst
 def test_any_bytes_are_text_or_an_error(folder: Path, data: bytes, suffix: str, on_error: str, really: bool) -> None:
     packed = "." + suffix.rpartition(".")[2]
     path = put(folder, f"any{suffix}", PACKED[packed](data) if really and packed in PACKED else data)
-    for read in (lambda: list(documents([path], on_error=on_error)), lambda: labelled.read(path, on_error=on_error),
-                 lambda: list(labelled.stream(path, on_error=on_error))):  # fmt: skip
+    for read in (
+        lambda: list(documents([path], on_error=on_error)),
+        lambda: labelled.read(path, on_error=on_error),
+        lambda: list(labelled.stream(path, on_error=on_error)),
+    ):
         try:
             read()
         except UserError as error:
@@ -238,8 +243,8 @@ FAULTS = [
     ("a.csv", b'text,b\nok,1\n"x,2\n', 3, "is malformed: a quote is never closed"),
     ("a.csv", b'text,b\nok,1\n"x"y,2\n', 3, "is malformed: ',' expected after '\"'"),
     ("a.csv", b"text,b\nok,1\nx\ry,2\n", 3, "is malformed: a carriage return in a field without quotes"),
-    ("a.tsv", b"text\tb\n\"ok\t1\nx\ty\tz\n", 3, "has 3 columns, the first line names 2"),
-]  # fmt: skip
+    ("a.tsv", b'text\tb\n"ok\t1\nx\ty\tz\n', 3, "has 3 columns, the first line names 2"),
+]
 
 
 @pytest.mark.parametrize(("name", "content", "line", "says"), FAULTS)
@@ -328,8 +333,14 @@ def test_examples_of_every_format_are_the_same(tmp_path: Path, suffix: str) -> N
     elif suffix == ".parquet":
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
     else:
-        put(tmp_path, path.name, "\n".join({".csv": ",", ".tsv": "\t"}[suffix].join(row) for row in
-                                           [rows[0].keys(), *(row.values() for row in rows)]))  # fmt: skip
+        put(
+            tmp_path,
+            path.name,
+            "\n".join(
+                {".csv": ",", ".tsv": "\t"}[suffix].join(row)
+                for row in [rows[0].keys(), *(row.values() for row in rows)]
+            ),
+        )
     found = labelled.read(path, text="a", pair="b")
     assert (found.texts, found.pairs, found.labels) == (["one", ""], ["two", "é"], ["x", "y"])
     first = {".jsonl": 1, ".parquet": 1}.get(suffix, 2)
@@ -355,13 +366,16 @@ def test_empty_texts_are_examples_and_said(tmp_path: Path, notes: list[str]) -> 
     assert notes == [f"{path}: 2 of 3 texts are empty"]
 
 
-@pytest.mark.parametrize(("name", "content", "says"), [
-    ("a.txt", "text\n", "is plain text, expected rows"),
-    ("a.csv", "text,label\n", "holds no examples"),
-    ("a.jsonl", "", "holds no examples"),
-    ("a.csv", "texts,label\na,b\n", 'has no field "text"; did you mean "texts"'),
-    ("a.csv", "text,lable\na,b\n", 'has no field "label"; did you mean "lable"'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.txt", "text\n", "is plain text, expected rows"),
+        ("a.csv", "text,label\n", "holds no examples"),
+        ("a.jsonl", "", "holds no examples"),
+        ("a.csv", "texts,label\na,b\n", 'has no field "text"; did you mean "texts"'),
+        ("a.csv", "text,lable\na,b\n", 'has no field "label"; did you mean "lable"'),
+    ],
+)
 def test_what_is_no_labelled_file_is_said(tmp_path: Path, name: str, content: str, says: str) -> None:
     with pytest.raises(UserError) as caught:
         labelled.read(put(tmp_path, name, content))

@@ -40,8 +40,16 @@ def test_first_short_then_long_from_any_position() -> None:
 
 def test_a_model_learns_from_both(tmp_path: Path) -> None:
     tokens = making.token_file(tmp_path / "tokens.safetensors", documents=10)
-    given: dict[str, Any] = {"n_layers": 1, "d_model": 16, "n_heads": 2, "max_len": 32, "batch_tokens": 64, "steps": 4,
-                             "threads": 1, "dropout": 0.0}  # fmt: skip
+    given: dict[str, Any] = {
+        "n_layers": 1,
+        "d_model": 16,
+        "n_heads": 2,
+        "max_len": 32,
+        "batch_tokens": 64,
+        "steps": 4,
+        "threads": 1,
+        "dropout": 0.0,
+    }
 
     def positions(name: str, **more: Any) -> np.ndarray:
         nlpkit.pretrain([tokens], tmp_path / f"{name}.safetensors", **given, **more)

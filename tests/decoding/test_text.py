@@ -45,8 +45,17 @@ def test_the_parts_joined_are_what_the_tokens_add(tokenizer: Tokenizer) -> None:
 def test_a_character_is_shown_when_it_is_complete() -> None:
     growing = Growing(BYTES, BYTES.encode("a").tolist())
     assert [growing.add(token) for token in BYTES.encode("é€😀!").tolist()] == [
-        "", "é", "", "", "€", "", "", "", "😀", "!",
-    ]  # fmt: skip
+        "",
+        "é",
+        "",
+        "",
+        "€",
+        "",
+        "",
+        "",
+        "😀",
+        "!",
+    ]
     assert growing.add(BYTES.encode("é").tolist()[0]) == "" and growing.end() == "\ufffd"
 
 

@@ -37,18 +37,91 @@ from nlpkit.training.parallel import distributed, reduction
 # Every optimizer. Sequences of unequal length, short ones first, more parts than some batches have sequences, dropout,
 # two batches a step, evaluations.
 STAGES: dict[str, list[str]] = {
-    "pretrain": ["pretrain", "tokens.safetensors", "--objective", "mlm+nsp", "--n-layers", "2", "--d-model", "24",
-                 "--n-heads", "2", "--max-len", "40", "--batch-tokens", "80", "--dropout", "0.3", "--accumulate", "2",
-                 "--steps", "9", "--short-fraction", "0.3", "--dev", "dev.safetensors", "--eval-every", "4"],
-    "gpt2": ["pretrain", "tokens.safetensors", "--model", "gpt2", "--n-layers", "1", "--d-model", "24",
-             "--n-heads", "2", "--max-len", "24", "--batch-tokens", "384", "--dropout", "0",
-             "--steps", "12", "--log-every", "1"],
-    "finetune": ["finetune", "bert.safetensors", "train.jsonl", "--dev", "dev.jsonl", "--steps", "6",
-                 "--dropout", "0.2", "--batch-tokens", "64", "--eval-every", "3", "--optimizer", "adafactor",
-                 "--beta1", "0.9"],
-    "distill": ["distill", "teacher.safetensors", "train.jsonl", "--dev", "dev.jsonl", "--steps", "6",
-                "--batch-tokens", "128", "--eval-every", "3", "--optimizer", "muon"],
-}  # fmt: skip
+    "pretrain": [
+        "pretrain",
+        "tokens.safetensors",
+        "--objective",
+        "mlm+nsp",
+        "--n-layers",
+        "2",
+        "--d-model",
+        "24",
+        "--n-heads",
+        "2",
+        "--max-len",
+        "40",
+        "--batch-tokens",
+        "80",
+        "--dropout",
+        "0.3",
+        "--accumulate",
+        "2",
+        "--steps",
+        "9",
+        "--short-fraction",
+        "0.3",
+        "--dev",
+        "dev.safetensors",
+        "--eval-every",
+        "4",
+    ],
+    "gpt2": [
+        "pretrain",
+        "tokens.safetensors",
+        "--model",
+        "gpt2",
+        "--n-layers",
+        "1",
+        "--d-model",
+        "24",
+        "--n-heads",
+        "2",
+        "--max-len",
+        "24",
+        "--batch-tokens",
+        "384",
+        "--dropout",
+        "0",
+        "--steps",
+        "12",
+        "--log-every",
+        "1",
+    ],
+    "finetune": [
+        "finetune",
+        "bert.safetensors",
+        "train.jsonl",
+        "--dev",
+        "dev.jsonl",
+        "--steps",
+        "6",
+        "--dropout",
+        "0.2",
+        "--batch-tokens",
+        "64",
+        "--eval-every",
+        "3",
+        "--optimizer",
+        "adafactor",
+        "--beta1",
+        "0.9",
+    ],
+    "distill": [
+        "distill",
+        "teacher.safetensors",
+        "train.jsonl",
+        "--dev",
+        "dev.jsonl",
+        "--steps",
+        "6",
+        "--batch-tokens",
+        "128",
+        "--eval-every",
+        "3",
+        "--optimizer",
+        "muon",
+    ],
+}
 Before = Callable[[int], object]
 Ended = tuple[int, str]  # exit code, or minus a signal; what was said
 
@@ -102,8 +175,12 @@ def made(stage: str, target: str, size: int, *more: str, before: Before = lambda
 
 
 FEW = {"pretrain": ["3 ddp", "2 fsdp checkpointing"], "gpt2": ["2 fsdp"], "finetune": ["2 ddp"], "distill": ["3 ddp"]}
-MANY = {"pretrain": ["3 ddp", "4 ddp checkpointing", "2 fsdp checkpointing", "4 fsdp"], "gpt2": ["3 ddp", "2 fsdp"],
-        "finetune": ["2 ddp", "4 fsdp"], "distill": ["3 ddp", "2 fsdp"]}  # fmt: skip
+MANY = {
+    "pretrain": ["3 ddp", "4 ddp checkpointing", "2 fsdp checkpointing", "4 fsdp"],
+    "gpt2": ["3 ddp", "2 fsdp"],
+    "finetune": ["2 ddp", "4 fsdp"],
+    "distill": ["3 ddp", "2 fsdp"],
+}
 
 
 def same_bytes(many: bool) -> dict[str, Any]:
@@ -175,8 +252,11 @@ def dying(step: int, victim: int, number: signal.Signals) -> Before:
 def resumed(many: bool) -> dict[str, Any]:
     """Begun by two processes and killed; then finished by one, two or four, in two ways."""
     whole, found = made("pretrain", "whole.safetensors", 2), {}
-    ways = [("4", ["--parallel", "fsdp"], 4, []), ("1", ["--parallel", "ddp"], 1, []),
-            ("2 fsdp", ["--parallel", "ddp"], 2, ["--parallel", "fsdp"])]  # fmt: skip
+    ways = [
+        ("4", ["--parallel", "fsdp"], 4, []),
+        ("1", ["--parallel", "ddp"], 1, []),
+        ("2 fsdp", ["--parallel", "ddp"], 2, ["--parallel", "fsdp"]),
+    ]
     for name, first, size, more in ways if many else ways[:1]:
         target = f"resumed {name}.safetensors"
         words = [*STAGES["pretrain"], "-o", target, "--save-every", "2"]
@@ -184,9 +264,13 @@ def resumed(many: bool) -> dict[str, Any]:
         state = file.read(Path(f"{target}.resume"), kind="resume")
         state.check()
         found[name] = {
-            "codes": [code for code, _ in killed], "step": state.config["step"], "there": Path(target).exists(),
-            "whole": whole, "sha": made("pretrain", target, size, *more), "left": Path(f"{target}.resume").exists(),
-        }  # fmt: skip
+            "codes": [code for code, _ in killed],
+            "step": state.config["step"],
+            "there": Path(target).exists(),
+            "whole": whole,
+            "sha": made("pretrain", target, size, *more),
+            "left": Path(f"{target}.resume").exists(),
+        }
     return found
 
 
@@ -222,11 +306,12 @@ def ends(many: bool) -> dict[str, Any]:
     Path("elsewhere/tokens.safetensors").write_bytes(Path("dev.safetensors").read_bytes())
     found["other"] = launch([*words, "m.safetensors"], 2, moved)
     for name, line in {
-        "typo": [*words, "m.safetensors", "--stpes", "3"], "stdin": ["pretrain", "-", "-o", "m.safetensors"],
+        "typo": [*words, "m.safetensors", "--stpes", "3"],
+        "stdin": ["pretrain", "-", "-o", "m.safetensors"],
         "not shared": ["tokens", "text.txt", "--tokenizer", "bert.safetensors", "-o", "m.safetensors"],
         "few": [*words, "m.safetensors", "--parts", "1"],
         "odd": [*words, "m.safetensors", "--parts", "3", "--parallel", "fsdp"],
-    }.items():  # fmt: skip
+    }.items():
         found[name] = launch(line, 2)
     found["left"] = [name for name in os.listdir(".") if name.startswith(("m.safetensors", ".m.safetensors"))]
     return found

@@ -20,8 +20,14 @@ from nlpkit.machine.device import choose_device, local_device
 from nlpkit.training.parallel.tree import Tree, parts_of_rank
 from nlpkit.training.settings import check_parallel
 
-TORCHRUN = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "localhost",
-            "MASTER_PORT": "29500"}  # fmt: skip
+TORCHRUN = {
+    "RANK": "1",
+    "WORLD_SIZE": "4",
+    "LOCAL_RANK": "1",
+    "LOCAL_WORLD_SIZE": "2",
+    "MASTER_ADDR": "localhost",
+    "MASTER_PORT": "29500",
+}
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=50), st.integers(1, 9))
@@ -99,8 +105,16 @@ def test_a_sum_has_the_same_bits_whoever_computes_its_branches(
 
 def test_parts_in_one_process_change_the_last_bits_only(tmp_path: Path) -> None:
     tokens = making.token_file(tmp_path / "tokens.safetensors", documents=20)
-    given: dict[str, Any] = {"n_layers": 1, "d_model": 16, "n_heads": 2, "max_len": 16, "batch_tokens": 96, "steps": 5,
-                             "threads": 1, "dropout": 0.0}  # fmt: skip
+    given: dict[str, Any] = {
+        "n_layers": 1,
+        "d_model": 16,
+        "n_heads": 2,
+        "max_len": 16,
+        "batch_tokens": 96,
+        "steps": 5,
+        "threads": 1,
+        "dropout": 0.0,
+    }
     found = []
     for parts in (None, 1, 3, 8):
         summary = nlpkit.pretrain([tokens], tmp_path / f"{parts}.safetensors", parts=parts, **given)

@@ -154,8 +154,22 @@ def test_the_written_result_is_the_same_however_it_was_computed(
     found = set()
     for number, how in enumerate(([], [], ["--threads", "2"], ["--batch-tokens", "1"], ["--batch-tokens", "100"])):
         target = tmp_path / f"{number}.json"
-        assert run(["evaluate", str(folder / f"{name}.safetensors"), str(folder / "text.txt"), "-o", str(target),
-                    "--against", str(folder / f"other-{name}.safetensors"), *words, *how]) == 0  # fmt: skip
+        assert (
+            run(
+                [
+                    "evaluate",
+                    str(folder / f"{name}.safetensors"),
+                    str(folder / "text.txt"),
+                    "-o",
+                    str(target),
+                    "--against",
+                    str(folder / f"other-{name}.safetensors"),
+                    *words,
+                    *how,
+                ]
+            )
+            == 0
+        )
         found.add(target.read_text())
     assert len(found) == 1
     result = json.loads(found.pop())
@@ -198,15 +212,17 @@ def test_a_masked_model_is_that_of_a_plain_loop(folder: Path, cut: str) -> None:
             rows = torch.log_softmax(output.heads["mlm"](output.hidden).double(), 1)
         places, labels = target.fields["positions"], target.fields["labels"]
         losses += (-rows[places, labels]).tolist()
-    found = nlpkit.evaluate(folder / "bert.safetensors", folder / "tokens.safetensors", seed=3, mask_ratio=0.4,
-                            mask_mix="100/0/0", cut=cut)  # fmt: skip
+    found = nlpkit.evaluate(
+        folder / "bert.safetensors", folder / "tokens.safetensors", seed=3, mask_ratio=0.4, mask_mix="100/0/0", cut=cut
+    )
     assert found["metrics"]["loss"]["value"] == pytest.approx(np.mean(losses), rel=1e-6)
     assert found["data"]["answers"] == len(losses) and "bits_per_byte" not in found["metrics"]
     assert found["settings"]["mask_ratio"] == 0.4 and found["settings"]["cut"] == cut
 
 
-@pytest.mark.parametrize(("asked", "cut"), [({}, "blocks"), ({"cut": "sentences"}, "sentences"),
-                                            ({"objective": "mlm+nsp"}, "pairs")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("asked", "cut"), [({}, "blocks"), ({"cut": "sentences"}, "sentences"), ({"objective": "mlm+nsp"}, "pairs")]
+)
 def test_a_masked_model_is_measured_on_what_it_was_taught(
     folder: Path, tmp_path: Path, asked: dict[str, Any], cut: str
 ) -> None:
@@ -264,8 +280,16 @@ def test_what_is_refused(folder: Path, model: str, data: str, options: dict[str,
         token_file(folder / "foreign.safetensors", documents=5)
         kept = file.read(folder / "bert.safetensors")
         tensors = {name: kept.array(name) for name in kept.tensors if not name.startswith("heads.")}
-        file.write(folder / "headless.safetensors", tensors, kind="model", config={**kept.config, "heads": []},
-                   tokenizer=kept.tokenizer, provenance={"command": "test"}, history={}, determinism={})  # fmt: skip
+        file.write(
+            folder / "headless.safetensors",
+            tensors,
+            kind="model",
+            config={**kept.config, "heads": []},
+            tokenizer=kept.tokenizer,
+            provenance={"command": "test"},
+            history={},
+            determinism={},
+        )
     given = {name: folder / value if name in ("against", "train") else value for name, value in options.items()}
     with pytest.raises(UserError) as caught:
         nlpkit.evaluate(folder / f"{model}.safetensors", folder / data, **given)

@@ -171,6 +171,7 @@ def test_an_announced_size_costs_no_memory(written, tmp_path):
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
 
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False,
-                          preexec_fn=limited)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False, preexec_fn=limited
+    )
     assert done.returncode == 2 and "ends before" in done.stderr

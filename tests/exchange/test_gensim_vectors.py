@@ -46,9 +46,19 @@ def test_the_numbers_are_those_of_gensim_called_by_hand(corpus, tmp_path, method
     nlpkit.vectors_train([corpus], tmp_path / "v.safetensors", **given, sample=1e-2, lr=0.05)
     counts, sentences = order(corpus)
     model = Word2Vec(
-        vector_size=12, window=3, alpha=0.05, sg=int(method == "skipgram"), hs=int(loss == "hs"), seed=5, epochs=3,
-        negative=0 if loss == "hs" else 4, sample=1e-2, min_count=1, workers=1, sorted_vocab=0,
-    )  # fmt: skip
+        vector_size=12,
+        window=3,
+        alpha=0.05,
+        sg=int(method == "skipgram"),
+        hs=int(loss == "hs"),
+        seed=5,
+        epochs=3,
+        negative=0 if loss == "hs" else 4,
+        sample=1e-2,
+        min_count=1,
+        workers=1,
+        sorted_vocab=0,
+    )
     model.build_vocab_from_freq(counts, corpus_count=len(sentences))
     model.train(sentences, total_examples=len(sentences), epochs=3)
     found = load(tmp_path / "v.safetensors")
@@ -61,8 +71,20 @@ def test_with_subwords_it_is_gensims_fasttext(corpus, tmp_path):
 
     nlpkit.vectors_train([corpus], tmp_path / "v.safetensors", **SMALL, subwords="2-3", buckets=97)
     counts, sentences = order(corpus)
-    model = FastText(vector_size=12, window=3, sg=1, negative=4, seed=5, epochs=3, min_count=1, workers=1, min_n=2,
-                     max_n=3, bucket=97, sorted_vocab=0)  # fmt: skip
+    model = FastText(
+        vector_size=12,
+        window=3,
+        sg=1,
+        negative=4,
+        seed=5,
+        epochs=3,
+        min_count=1,
+        workers=1,
+        min_n=2,
+        max_n=3,
+        bucket=97,
+        sorted_vocab=0,
+    )
     model.build_vocab_from_freq(counts, corpus_count=len(sentences))
     model.train(sentences, total_examples=len(sentences), epochs=3)
     found = load(tmp_path / "v.safetensors").with_oov(["w999"])
@@ -74,11 +96,31 @@ def test_the_same_bytes_in_any_process_and_by_verify(corpus, tmp_path):
     digests = set()
     for seed in ("1", "77"):
         target = tmp_path / f"{seed}.safetensors"
-        words = ["vectors", "train", str(corpus), "-o", str(target), "--engine", "gensim", "--min-count", "1",
-                 "--dim", "8", "--epochs", "2", "--method", "cbow"]  # fmt: skip
+        words = [
+            "vectors",
+            "train",
+            str(corpus),
+            "-o",
+            str(target),
+            "--engine",
+            "gensim",
+            "--min-count",
+            "1",
+            "--dim",
+            "8",
+            "--epochs",
+            "2",
+            "--method",
+            "cbow",
+        ]
         code = f"from nlpkit.cli.app import main; main({words!r})"
-        done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, check=True,
-                              capture_output=True, text=True)  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
         assert "starts over" in done.stderr and "job" not in done.stderr
         digests.add(target.read_bytes())
     assert len(digests) == 1
@@ -91,11 +133,17 @@ def test_the_same_bytes_in_any_process_and_by_verify(corpus, tmp_path):
 
 def test_its_loss_falls_and_is_measured_as_ours(corpus, tmp_path, capsys):
     for loss in ("ns", "hs"):
-        result = nlpkit.vectors_train([corpus], tmp_path / f"{loss}.safetensors", **{**SMALL, "negative": None},
-                                      loss=loss, dev=corpus)  # fmt: skip
-        before = nlpkit.vectors_train([corpus], tmp_path / f"{loss}-0.safetensors",
-                                      **{**SMALL, "engine": "nlpkit", "negative": None, "epochs": 1}, loss=loss,
-                                      lr=1e-6, dev=corpus)  # fmt: skip
+        result = nlpkit.vectors_train(
+            [corpus], tmp_path / f"{loss}.safetensors", **{**SMALL, "negative": None}, loss=loss, dev=corpus
+        )
+        before = nlpkit.vectors_train(
+            [corpus],
+            tmp_path / f"{loss}-0.safetensors",
+            **{**SMALL, "engine": "nlpkit", "negative": None, "epochs": 1},
+            loss=loss,
+            lr=1e-6,
+            dev=corpus,
+        )
         assert result["loss"] < before["loss"]
 
 

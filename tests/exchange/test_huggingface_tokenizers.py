@@ -22,18 +22,39 @@ from nlpkit.tokenizers.unigram import Unigram
 
 FIRST = list(dict.fromkeys(DEFAULT_SPECIAL.values()))
 TEXTS = [
-    "", " ", "the cat", "  The  CAT sat.\n\nOn\ta mat ", "café CAFÉ cafe\u0301 naïve Ångström",
-    "can't o'er '' ``quoted''", "中文 text中文混合", "日本語のテキスト", "😀👩\u200d👩\u200d👧 emoji",
-    "a\x00b\x1cc\x85d\u200be\ufeff\ufffd", "▁under▁▁score ▁", "x" * 120, "ﬁne Ⅷ ½ ﷺ", "İstanbul ΣΑΣ ß ǆ",
-    "1234 3.14 1,000", "tabs\tand\r\nlines\x0b\x0c", "अच्छा हिन्दी", "\u0301start", "the" * 50,
-    "[CLS] the [MASK] cat [SEP]", "the[MASK]cat", "[UNK]",
-]  # fmt: skip
+    "",
+    " ",
+    "the cat",
+    "  The  CAT sat.\n\nOn\ta mat ",
+    "café CAFÉ cafe\u0301 naïve Ångström",
+    "can't o'er '' ``quoted''",
+    "中文 text中文混合",
+    "日本語のテキスト",
+    "😀👩\u200d👩\u200d👧 emoji",
+    "a\x00b\x1cc\x85d\u200be\ufeff\ufffd",
+    "▁under▁▁score ▁",
+    "x" * 120,
+    "ﬁne Ⅷ ½ ﷺ",
+    "İstanbul ΣΑΣ ß ǆ",
+    "1234 3.14 1,000",
+    "tabs\tand\r\nlines\x0b\x0c",
+    "अच्छा हिन्दी",
+    "\u0301start",
+    "the" * 50,
+    "[CLS] the [MASK] cat [SEP]",
+    "the[MASK]cat",
+    "[UNK]",
+]
 
 
 def unigram() -> Unigram:
     pieces = ["▁", *"abcdehinost,.'\"", "▁the", "▁cat", "at", "▁s", "in", "é", "中", "文", "😀", "cafe", "e\u0301"]
-    return Unigram([*FIRST, *pieces], [0.0] * 5 + [-1.5 - 0.25 * index for index in range(len(pieces))],
-                   DEFAULT_SPECIAL, ["quotes", "nfkd", "strip_accents", "lowercase"])  # fmt: skip
+    return Unigram(
+        [*FIRST, *pieces],
+        [0.0] * 5 + [-1.5 - 0.25 * index for index in range(len(pieces))],
+        DEFAULT_SPECIAL,
+        ["quotes", "nfkd", "strip_accents", "lowercase"],
+    )
 
 
 def char() -> Character:
@@ -58,13 +79,19 @@ def learnt(kind: str, **options: Any) -> Callable[[], Tokenizer]:
 
 
 KINDS = {
-    "unigram": unigram, "char": char, "bpe": learnt("bpe", byte_level=True), "bpe of characters": learnt("bpe"),
-    "bpe of small letters": learnt("bpe", lowercase=True), "wordpiece": learnt("wordpiece", lowercase=True),
+    "unigram": unigram,
+    "char": char,
+    "bpe": learnt("bpe", byte_level=True),
+    "bpe of characters": learnt("bpe"),
+    "bpe of small letters": learnt("bpe", lowercase=True),
+    "wordpiece": learnt("wordpiece", lowercase=True),
     "wordpiece without accents": learnt("wordpiece", lowercase=True, strip_accents=True),
-    "wordpiece with case": learnt("wordpiece"), "word": learnt("word", lowercase=True),
-    "word with case": learnt("word"), "word with case, without accents": learnt("word", strip_accents=True),
+    "wordpiece with case": learnt("wordpiece"),
+    "word": learnt("word", lowercase=True),
+    "word with case": learnt("word"),
+    "word with case, without accents": learnt("word", strip_accents=True),
     "unigram without accents": learnt("unigram", lowercase=True, strip_accents=True),
-}  # fmt: skip
+}
 
 
 LETTERS = st.characters(max_codepoint=0x1FBFF, exclude_categories=["Cs", "Cn", "Co"])
@@ -215,10 +242,16 @@ def test_older_spellings_of_byte_level_files_are_read(tmp_path: Path, old: str) 
     assert huggingface.read(changed(tmp_path, change)).fingerprint == ours.fingerprint
 
 
-@pytest.mark.parametrize(("part", "value"), [
-    ("pre_tokenizer", {"add_prefix_space": True}), ("pre_tokenizer", {"use_regex": False}),
-    ("model", {"ignore_merges": True}), ("model", {"byte_fallback": True}), ("model", {"end_of_word_suffix": "</w>"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("pre_tokenizer", {"add_prefix_space": True}),
+        ("pre_tokenizer", {"use_regex": False}),
+        ("model", {"ignore_merges": True}),
+        ("model", {"byte_fallback": True}),
+        ("model", {"end_of_word_suffix": "</w>"}),
+    ],
+)
 def test_other_byte_level_pipelines_are_run_by_the_library(tmp_path: Path, part: str, value: dict[str, Any]) -> None:
     huggingface.write(KINDS["bpe"](), tmp_path, max_len=8, framing="decoder")
     assert huggingface.read(changed(tmp_path, lambda document: document[part].update(value))).kind == "pipeline"

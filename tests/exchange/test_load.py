@@ -35,8 +35,16 @@ def write(path: Path, name: str = "bert", *, task: dict[str, Any] | None = None,
     tensors = state_tensors(network) | changes.pop("tensors", {})
     tensors = {key: value for key, value in tensors.items() if value is not None}
     config = model_config(network, chosen, task=task) | changes
-    file.write(path, tensors, kind="model", config=config, tokenizer=tokenizer().to_json(),
-               provenance={"command": "test"}, history={}, determinism={})  # fmt: skip
+    file.write(
+        path,
+        tensors,
+        kind="model",
+        config=config,
+        tokenizer=tokenizer().to_json(),
+        provenance={"command": "test"},
+        history={},
+        determinism={},
+    )
     return path
 
 
@@ -91,8 +99,16 @@ def test_what_does_not_fit_is_named(changes: dict[str, Any], said: str, tmp_path
 
 def test_another_kind_of_file(tmp_path: Path) -> None:
     path = tmp_path / "t.safetensors"
-    file.write(path, {}, kind="tokenizer", config={}, tokenizer=tokenizer().to_json(), provenance={}, history={},
-               determinism={})  # fmt: skip
+    file.write(
+        path,
+        {},
+        kind="tokenizer",
+        config={},
+        tokenizer=tokenizer().to_json(),
+        provenance={},
+        history={},
+        determinism={},
+    )
     with pytest.raises(UserError, match="is a tokenizer file; expected model"):
         nlpkit.load(path)
 
@@ -150,8 +166,10 @@ def test_old_names_half_floats_and_untied_copies(tmp_path: Path) -> None:
     folder, expected = copy(tmp_path), nlpkit.load(GOLDEN / "bert").model.state_dict()
 
     def old(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        renamed = {key.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): value
-                   for key, value in tensors.items()}  # fmt: skip
+        renamed = {
+            key.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): value
+            for key, value in tensors.items()
+        }
         renamed["bert.embeddings.position_ids"] = np.arange(10)[None]
         renamed["cls.predictions.decoder.weight"] = renamed["bert.embeddings.word_embeddings.weight"].copy()
         return {key: value.astype(np.float16) for key, value in renamed.items()}
@@ -194,8 +212,9 @@ def test_import_makes_a_file_that_is_the_directory(tmp_path: Path) -> None:
     assert summary["kind"] == "model"
     file_model, folder_model = nlpkit.load(tmp_path / "m.safetensors"), nlpkit.load(GOLDEN / "bert")
     assert file_model.config == folder_model.config
-    assert all(torch.equal(value, file_model.model.state_dict()[key])
-               for key, value in folder_model.model.state_dict().items())  # fmt: skip
+    assert all(
+        torch.equal(value, file_model.model.state_dict()[key]) for key, value in folder_model.model.state_dict().items()
+    )
     second = import_(GOLDEN / "bert", tmp_path / "n.safetensors")
     assert second["sha256"] == summary["sha256"]
 

@@ -45,8 +45,9 @@ def test_every_file_holds_the_tokenizer_and_the_version_of_the_library(folder: P
 
 def test_a_directory_gives_the_same_token_file_as_the_import(folder: Path) -> None:
     nlpkit.tokens([folder / "corpus.txt"], folder / "again.safetensors", tokenizer=folder / "tok")
-    assert (file.read(folder / "again.safetensors").array("tokens") == file.read(folder / "t.safetensors").array(
-        "tokens")).all()  # fmt: skip
+    assert (
+        file.read(folder / "again.safetensors").array("tokens") == file.read(folder / "t.safetensors").array("tokens")
+    ).all()
 
 
 def test_predictions_are_the_same_from_the_export_whose_tokenizer_is_the_file_that_came(folder: Path) -> None:
@@ -54,8 +55,9 @@ def test_predictions_are_the_same_from_the_export_whose_tokenizer_is_the_file_th
     export(folder / "c.safetensors", folder / "out")
     assert (folder / "out" / "tokenizer.json").read_bytes() == (folder / "tok" / "tokenizer.json").read_bytes()
     assert load(folder / "out").need_tokenizer().special == load(folder / "c.safetensors").need_tokenizer().special
-    ours, theirs = (list(nlpkit.predict(path, folder / "rows.jsonl"))
-                    for path in (folder / "c.safetensors", folder / "out"))  # fmt: skip
+    ours, theirs = (
+        list(nlpkit.predict(path, folder / "rows.jsonl")) for path in (folder / "c.safetensors", folder / "out")
+    )
     assert ours == theirs
 
 

@@ -61,10 +61,14 @@ def test_options_override_and_it_is_said(folder: Path) -> None:
     assert "pooling mean (given), normalize False (given), max-len 10 (given)" in said
 
 
-@pytest.mark.parametrize("config", [
-    {"pooling_mode_cls_token": True}, {"pooling_mode_weightedmean_tokens": True, "pooling_mode_mean_tokens": False},
-    {"pooling_mode": "elsewhere"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"pooling_mode_cls_token": True},
+        {"pooling_mode_weightedmean_tokens": True, "pooling_mode_mean_tokens": False},
+        {"pooling_mode": "elsewhere"},
+    ],
+)
 def test_other_poolings_are_refused_unless_one_is_given(folder: Path, config: dict[str, Any]) -> None:
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match=r"need the pooling of 1_Pooling/config\.json"):
@@ -89,11 +93,14 @@ def test_other_modules_and_malformed_files_are_refused(folder: Path) -> None:
         vector(folder)
 
 
-@pytest.mark.parametrize(("architecture", "name", "copy"), [
-    ("bert", "bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"),
-    ("bert", "cls.predictions.bias", "cls.predictions.decoder.bias"),
-    ("gpt2", "transformer.wte.weight", "lm_head.weight"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("architecture", "name", "copy"),
+    [
+        ("bert", "bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"),
+        ("bert", "cls.predictions.bias", "cls.predictions.decoder.bias"),
+        ("gpt2", "transformer.wte.weight", "lm_head.weight"),
+    ],
+)
 def test_tied_weights_are_read_under_either_name(tmp_path: Path, architecture: str, name: str, copy: str) -> None:
     from nlpkit.artifact import safetensors
     from nlpkit.exchange import huggingface
@@ -105,9 +112,7 @@ def test_tied_weights_are_read_under_either_name(tmp_path: Path, architecture: s
     config = config_for(known, "tiny", vocab_size=30, max_len=8, dropout=0.0, d_model=16, n_heads=2, d_ff=16)
     network = known.build(config, known.heads[:1])
     (tmp_path / "model").mkdir()
-    huggingface.write(
-        tmp_path / "model", Loaded(network, None, known, model_config(network, known), tmp_path), None
-    )  # fmt: skip
+    huggingface.write(tmp_path / "model", Loaded(network, None, known, model_config(network, known), tmp_path), None)
     path = tmp_path / "model" / "model.safetensors"
     reader = safetensors.read(path)
     tensors = {key: np.array(reader.array(key)) for key in reader.tensors}

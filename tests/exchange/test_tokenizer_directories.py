@@ -24,9 +24,39 @@ from nlpkit.tokenizers.base import Tokenizer
 from nlpkit.tokenizers.offsets import encode_with_offsets
 
 DATA = Path(__file__).parent / "data"
-PARTS = ["<mask>", "[MASK]", "<|endoftext|>", "<|eot_id|>", "<date>", "<s>", "</s>", "<pad>", "<|pad|>", "<extra_id_0>",
-         " ", "  ", "\n", "the", "THE", "'s", "can't", "12345", "é", "e\u0301", "中", "😀", "👩\u200d👧", "\u200b", "▁",
-         "＜s＞", "ﬁ", "\x00", "<0x41>", "ǆ", "अच्छा"]  # fmt: skip
+PARTS = [
+    "<mask>",
+    "[MASK]",
+    "<|endoftext|>",
+    "<|eot_id|>",
+    "<date>",
+    "<s>",
+    "</s>",
+    "<pad>",
+    "<|pad|>",
+    "<extra_id_0>",
+    " ",
+    "  ",
+    "\n",
+    "the",
+    "THE",
+    "'s",
+    "can't",
+    "12345",
+    "é",
+    "e\u0301",
+    "中",
+    "😀",
+    "👩\u200d👧",
+    "\u200b",
+    "▁",
+    "＜s＞",
+    "ﬁ",
+    "\x00",
+    "<0x41>",
+    "ǆ",
+    "अच्छा",
+]
 
 
 @pytest.fixture(scope="module", params=SHAPES)
@@ -159,8 +189,12 @@ HOSTILE: dict[str, Callable[[Any], Any]] = {
     "added token far away": lambda d: d.update(added_tokens=[{"content": "a", "id": 2**40}]),
     "normalizer a text": lambda d: d.update(normalizer="NFC"),
     "normalizer unknown": lambda d: d.update(normalizer={"type": "Elsewhere"}),
-    "normalizer that grows": lambda d: d.update(normalizer={"type": "Sequence", "normalizers": [
-        {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}] * 30}),
+    "normalizer that grows": lambda d: d.update(
+        normalizer={
+            "type": "Sequence",
+            "normalizers": [{"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}] * 30,
+        }
+    ),
     "charsmap empty": lambda d: _charsmap(d, b""),
     "charsmap cut": lambda d: _charsmap(d, b"\xff\xff\xff\x00abc"),
     "charsmap out of its table": lambda d: _charsmap(d, (400).to_bytes(4, "little") + bytes(range(200)) * 2 + b"abc"),
@@ -169,7 +203,7 @@ HOSTILE: dict[str, Callable[[Any], Any]] = {
     "pattern without end, nested": lambda d: _split(d, "((?:a|b*)c)*d"),
     "pattern too long": lambda d: _split(d, "a" * 20_000),
     "too deep": lambda d: d.update(normalizer=_nested(200)),
-}  # fmt: skip
+}
 
 
 def _nested(depth: int) -> Any:
@@ -195,10 +229,18 @@ def test_hostile_documents_are_refused(tmp_path: Path, what: str, capfd: pytest.
 
 @pytest.mark.parametrize(
     "settings",
-    [{"added_tokens_decoder": 3}, {"added_tokens_decoder": {"x": {}}}, {"pad_token": 3}, {"extra_special_tokens": [3]},
-     {"added_tokens_decoder": {"5": {"content": 1}}}, [], {"additional_special_tokens": 5}, {"tokenizer_class": 5},
-     {"pad_token": "\ud800"}],
-)  # fmt: skip
+    [
+        {"added_tokens_decoder": 3},
+        {"added_tokens_decoder": {"x": {}}},
+        {"pad_token": 3},
+        {"extra_special_tokens": [3]},
+        {"added_tokens_decoder": {"5": {"content": 1}}},
+        [],
+        {"additional_special_tokens": 5},
+        {"tokenizer_class": 5},
+        {"pad_token": "\ud800"},
+    ],
+)
 def test_hostile_settings_are_refused_or_ignored(tmp_path: Path, settings: Any) -> None:
     bert(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))

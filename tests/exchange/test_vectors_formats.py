@@ -80,10 +80,16 @@ def test_what_gensim_saves_is_imported(tmp_path, form):
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize(("name", "form"), [
-    ("test_glove.txt", "glove"), ("toy-model.vec", "word2vec"), ("lee_fasttext.vec", "word2vec"),
-    ("euclidean_vectors.bin", "word2vec-binary"), ("high_precision.kv.txt", "word2vec"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("test_glove.txt", "glove"),
+        ("toy-model.vec", "word2vec"),
+        ("lee_fasttext.vec", "word2vec"),
+        ("euclidean_vectors.bin", "word2vec-binary"),
+        ("high_precision.kv.txt", "word2vec"),
+    ],
+)
 def test_published_files_are_read_as_gensim_reads_them(tmp_path, name, form):
     assert detect(DATA / name) == form
     nlpkit.import_(DATA / name, tmp_path / "ours.safetensors")
@@ -141,39 +147,42 @@ def test_gloves_words_may_have_spaces(tmp_path):
     assert whole(tmp_path / "v", "glove")[0] == ["the", ". .", "at name@domain.com"]
 
 
-@pytest.mark.parametrize(("content", "form", "message"), [
-    (b"", "word2vec", "first line"),
-    (b"the 0.1 0.2\n", "word2vec", "first line"),
-    (b"2 2 2\n", "word2vec", "first line"),
-    (b"-1 2\n", "word2vec-binary", "first line"),
-    (b"0 2\n", "word2vec", "announces 0 words"),
-    (b"1 0\nthe", "word2vec", "width 0"),
-    (b"1 99999999999\nthe 1\n", "word2vec-binary", "width 99,999,999,999"),
-    (b"9999999999 3\nthe 0.1 0.2 0.3\n", "word2vec", "ends after 1 of the 9,999,999,999 words"),
-    (b"1 2\nthe 0.1\n\n\n\n", "word2vec", "2 fields, expected a word and 2 numbers"),
-    (b"1 2\nthe 0.1 0.2 0.3\n", "word2vec", "4 fields, expected a word and 2 numbers"),
-    (b"1 2\nthe  0.1\n", "word2vec", "expected a word and 2 numbers|not a number"),
-    (b"1 2\nthe 0.1 x\n", "word2vec", "not a number"),
-    (b"1 2\nthe 0.1 1_0\n", "word2vec", "not a number"),
-    (b"1 2\nthe 0.1 0." + b"0" * 20_000 + b"\n", "word2vec", "not a number"),
-    (b"1 2\nthe 0.1 nan\n", "word2vec", "not finite"),
-    (b"1 2\nthe 0.1 1e39\n", "word2vec", "not finite"),
-    (b"2 1\nthe 1\nthe 2\n", "word2vec", 'the word "the" comes twice'),
-    (b"1 1\n\xff 1\n", "word2vec", "UTF-8"),
-    (b"1 1\n 1\n", "word2vec", "numbers and no word"),
-    (b"1 1\nthe 1\nmore 2\n", "word2vec", "goes on"),
-    (b"1 1\n" + b"x" * 1_100_000, "word2vec", "is this text"),
-    (b"1 2\nthe\x00\x00\x00\x00\x00", "word2vec-binary", "no space ends this word"),
-    (b"1 2\nthe \x00\x00\x00\x00", "word2vec-binary", "4 bytes of numbers, expected 8"),
-    (b"1 1\nthe \x00\x00\x80\x7f", "word2vec-binary", "not finite"),
-    (b"1 1\nthe \x00\x00\x80\x3f\nmore", "word2vec-binary", "goes on"),
-    (b"2 1\nthe \x00\x00\x80\x3f\n", "word2vec-binary", "no space ends this word"),
-    (b"", "glove", "holds no words"),
-    (b"the\n", "glove", "is not a word and its numbers"),
-    (b"the 1 2\na 1\n", "glove", "2 fields, expected a word and 2 numbers"),
-    (b"the 1 2\na 1 2 3\n", "glove", "4 fields, expected a word and 2 numbers"),
-    (b"the 1 2\nthe 1 2\n", "glove", "comes twice"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("content", "form", "message"),
+    [
+        (b"", "word2vec", "first line"),
+        (b"the 0.1 0.2\n", "word2vec", "first line"),
+        (b"2 2 2\n", "word2vec", "first line"),
+        (b"-1 2\n", "word2vec-binary", "first line"),
+        (b"0 2\n", "word2vec", "announces 0 words"),
+        (b"1 0\nthe", "word2vec", "width 0"),
+        (b"1 99999999999\nthe 1\n", "word2vec-binary", "width 99,999,999,999"),
+        (b"9999999999 3\nthe 0.1 0.2 0.3\n", "word2vec", "ends after 1 of the 9,999,999,999 words"),
+        (b"1 2\nthe 0.1\n\n\n\n", "word2vec", "2 fields, expected a word and 2 numbers"),
+        (b"1 2\nthe 0.1 0.2 0.3\n", "word2vec", "4 fields, expected a word and 2 numbers"),
+        (b"1 2\nthe  0.1\n", "word2vec", "expected a word and 2 numbers|not a number"),
+        (b"1 2\nthe 0.1 x\n", "word2vec", "not a number"),
+        (b"1 2\nthe 0.1 1_0\n", "word2vec", "not a number"),
+        (b"1 2\nthe 0.1 0." + b"0" * 20_000 + b"\n", "word2vec", "not a number"),
+        (b"1 2\nthe 0.1 nan\n", "word2vec", "not finite"),
+        (b"1 2\nthe 0.1 1e39\n", "word2vec", "not finite"),
+        (b"2 1\nthe 1\nthe 2\n", "word2vec", 'the word "the" comes twice'),
+        (b"1 1\n\xff 1\n", "word2vec", "UTF-8"),
+        (b"1 1\n 1\n", "word2vec", "numbers and no word"),
+        (b"1 1\nthe 1\nmore 2\n", "word2vec", "goes on"),
+        (b"1 1\n" + b"x" * 1_100_000, "word2vec", "is this text"),
+        (b"1 2\nthe\x00\x00\x00\x00\x00", "word2vec-binary", "no space ends this word"),
+        (b"1 2\nthe \x00\x00\x00\x00", "word2vec-binary", "4 bytes of numbers, expected 8"),
+        (b"1 1\nthe \x00\x00\x80\x7f", "word2vec-binary", "not finite"),
+        (b"1 1\nthe \x00\x00\x80\x3f\nmore", "word2vec-binary", "goes on"),
+        (b"2 1\nthe \x00\x00\x80\x3f\n", "word2vec-binary", "no space ends this word"),
+        (b"", "glove", "holds no words"),
+        (b"the\n", "glove", "is not a word and its numbers"),
+        (b"the 1 2\na 1\n", "glove", "2 fields, expected a word and 2 numbers"),
+        (b"the 1 2\na 1 2 3\n", "glove", "4 fields, expected a word and 2 numbers"),
+        (b"the 1 2\nthe 1 2\n", "glove", "comes twice"),
+    ],
+)
 def test_broken_files_are_said_and_leave_nothing(tmp_path, content, form, message):
     path = tmp_path / "v"
     path.write_bytes(content)
@@ -220,10 +229,19 @@ def test_malformed_words_can_be_left_out(tmp_path, capsys):
     assert opened.words == ["the", "in", "last"] and opened.vectors.tolist() == [[1, 2], [5, 6], [1, 2]]
 
 
-@pytest.mark.parametrize("content", [
-    b"", b"\n", b"hello\n", b"{}\n", b"2 3\n", b"2 3\nthe 0.1 0.2\nof 0.3 0.4\n", b"1 3\nthe 0.12345 0.12\n",
-    b"\x00\xff\n",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\n",
+        b"hello\n",
+        b"{}\n",
+        b"2 3\n",
+        b"2 3\nthe 0.1 0.2\nof 0.3 0.4\n",
+        b"1 3\nthe 0.12345 0.12\n",
+        b"\x00\xff\n",
+    ],
+)
 def test_what_cannot_be_told_is_asked_for(tmp_path, content):
     """A width that is not the first line's is not taken for bytes."""
     (tmp_path / "v").write_bytes(content)

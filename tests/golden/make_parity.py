@@ -15,20 +15,34 @@ from safetensors.torch import save_file
 
 FOLDER = Path(__file__).parent / "huggingface"
 LENGTHS = (7, 7, 3, 10)
-SHAPE = {"vocab_size": 40, "pad_token_id": 0, "bos_token_id": None, "eos_token_id": None, "initializer_range": 0.1,
-         "id2label": {0: "no", 1: "perhaps", 2: "yes"}}  # fmt: skip
+SHAPE = {
+    "vocab_size": 40,
+    "pad_token_id": 0,
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "initializer_range": 0.1,
+    "id2label": {0: "no", 1: "perhaps", 2: "yes"},
+}
 
 
 def models() -> dict[str, Any]:
     import transformers
 
     bert = transformers.BertConfig(
-        **SHAPE, hidden_size=12, num_hidden_layers=2, num_attention_heads=3, intermediate_size=20,
+        **SHAPE,
+        hidden_size=12,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        intermediate_size=20,
         max_position_embeddings=10,
-    )  # fmt: skip
+    )
     gpt2 = transformers.GPT2Config(**SHAPE, n_embd=12, n_layer=2, n_head=3, n_inner=20, n_positions=10)
-    names = {"bert": ("BertForPreTraining", bert), "bert-classify": ("BertForSequenceClassification", bert),
-             "gpt2": ("GPT2LMHeadModel", gpt2), "gpt2-classify": ("GPT2ForSequenceClassification", gpt2)}  # fmt: skip
+    names = {
+        "bert": ("BertForPreTraining", bert),
+        "bert-classify": ("BertForSequenceClassification", bert),
+        "gpt2": ("GPT2LMHeadModel", gpt2),
+        "gpt2-classify": ("GPT2ForSequenceClassification", gpt2),
+    }
     found = {}
     for name, (kind, config) in names.items():
         torch.manual_seed(len(name))

@@ -71,8 +71,11 @@ def test_norms_and_activations_are_near_and_know_their_row_only() -> None:
     x_ND, norm = torch.randn(5000, 136) * 3 + 1, LayerNorm(136, 1e-5)
     norm.weight.copy_(torch.randn(136))
     norm.bias.copy_(torch.randn(136))
-    pairs = {Norm(norm): norm, feedforward.overwriting(feedforward.gelu): gelu,
-             feedforward.overwriting(feedforward.gelu_tanh): lambda x: gelu(x, approximate="tanh")}  # fmt: skip
+    pairs = {
+        Norm(norm): norm,
+        feedforward.overwriting(feedforward.gelu): gelu,
+        feedforward.overwriting(feedforward.gelu_tanh): lambda x: gelu(x, approximate="tanh"),
+    }
     for quick, plain in pairs.items():
         torch.set_num_threads(1)
         found = quick(x_ND.clone())
@@ -205,7 +208,8 @@ def test_panels_of_any_width_give_the_same_bits() -> None:
     """Kernels compiled for processors without AVX-512 have tiles of another shape."""
     found = []
     for narrow in ({}, {"NLPKIT_LEVEL": "x86-64-v3"}):
-        done = subprocess.run([sys.executable, "-c", _HASHES], capture_output=True, text=True, check=True,
-                              env={**os.environ, **narrow})  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", _HASHES], capture_output=True, text=True, check=True, env={**os.environ, **narrow}
+        )
         found.append(done.stdout)
     assert found[0] == found[1] and len(found[0]) > 32

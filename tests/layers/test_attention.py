@@ -12,8 +12,9 @@ from nlpkit.layers.packing import Packing, Run
 
 def plain(layer: Attention, x_TM: Tensor, causal: bool) -> Tensor:
     """Attention of one sequence by its formula."""
-    split = [part(x_TM).view(len(x_TM), layer.n_heads, -1).transpose(0, 1) for part in
-             (layer.query, layer.key, layer.value)]  # fmt: skip
+    split = [
+        part(x_TM).view(len(x_TM), layer.n_heads, -1).transpose(0, 1) for part in (layer.query, layer.key, layer.value)
+    ]
     q_HTD, k_HTD, v_HTD = split
     scores = q_HTD @ k_HTD.transpose(1, 2) / q_HTD.shape[2] ** 0.5
     if causal:
@@ -86,8 +87,10 @@ def test_product_by_product_is_what_torch_computes() -> None:
     """With masks of both kinds and none, fewer queries than keys, in value and gradient."""
     generator = torch.Generator().manual_seed(0)
     for queries, keys in ((1, 9), (3, 40), (17, 17), (24, 31)):
-        parts = [torch.randn(2, 3, size, 8, generator=generator, dtype=torch.float64, requires_grad=True)
-                 for size in (queries, keys, keys)]  # fmt: skip
+        parts = [
+            torch.randn(2, 3, size, 8, generator=generator, dtype=torch.float64, requires_grad=True)
+            for size in (queries, keys, keys)
+        ]
         allowed = torch.rand(2, 1, queries, keys, generator=generator) < 0.5
         allowed[..., 0] = True
         scores = torch.randn(1, 1, queries, keys, generator=generator, dtype=torch.float64)

@@ -61,16 +61,27 @@ def test_gradients_are_right() -> None:
 def test_same_bits_on_any_number_of_threads() -> None:
     before = torch.get_num_threads()
     try:
-        sizes = ((1, 32, 33_000), (5, 32, 500), (70, 32, 40_000), (1030, 32, 700), (300, 24, 24), (1200, 40, 37),
-                 (200, 64, 1003), (150, 312, 100))  # fmt: skip
+        sizes = (
+            (1, 32, 33_000),
+            (5, 32, 500),
+            (70, 32, 40_000),
+            (1030, 32, 700),
+            (300, 24, 24),
+            (1200, 40, 37),
+            (200, 64, 1003),
+            (150, 312, 100),
+        )
         for rows, width, vocab in sizes:
             hidden, weight, offset, target = inputs(rows, width, vocab, True)
             one: list[Tensor] = []
             for threads in (1, 2, 3, 4, 16):
                 torch.set_num_threads(threads)
                 loss = linear_cross_entropy(hidden, weight, offset, target)
-                found = [loss, *torch.autograd.grad(loss, [hidden, weight, offset]),
-                         token_losses(hidden, weight, offset, target)[0]]  # fmt: skip
+                found = [
+                    loss,
+                    *torch.autograd.grad(loss, [hidden, weight, offset]),
+                    token_losses(hidden, weight, offset, target)[0],
+                ]
                 one = one or found
                 for left, right in zip(one, found, strict=True):
                     assert torch.equal(left, right), (rows, width, vocab, threads)

@@ -86,8 +86,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     toys.model(made / "bert.safetensors")
     toys.model(made / "gpt2.safetensors", "gpt2")
     toys.texts(made / "train.jsonl", 200)
-    nlpkit.finetune(made / "bert.safetensors", made / "train.jsonl", made / "clf.safetensors", lr=3e-3, epochs=8,
-                    batch_tokens=256, threads=1)  # fmt: skip
+    nlpkit.finetune(
+        made / "bert.safetensors",
+        made / "train.jsonl",
+        made / "clf.safetensors",
+        lr=3e-3,
+        epochs=8,
+        batch_tokens=256,
+        threads=1,
+    )
     return made
 
 

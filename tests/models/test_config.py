@@ -39,11 +39,15 @@ def test_a_field_may_be_absent_or_0_where_it_says_so() -> None:
     assert made.n_kv_heads is None and made.n_memories == 0 and Optional(**made.to_json()) == made
     assert Optional(**json.loads(json.dumps(Optional(**SHAPE, n_kv_heads=1, factor=2).to_json()))).factor == 2
     for name, value, expected in (
-        ("n_kv_heads", 0, "a positive int or null"), ("n_kv_heads", "1", "a positive int or null"),
-        ("n_memories", -1, "an int of at least 0"), ("n_memories", None, "an int of at least 0"),
-        ("n_layers", 0, "a positive int$"), ("n_layers", None, "a positive int$"), ("note", 3, "a text or null"),
+        ("n_kv_heads", 0, "a positive int or null"),
+        ("n_kv_heads", "1", "a positive int or null"),
+        ("n_memories", -1, "an int of at least 0"),
+        ("n_memories", None, "an int of at least 0"),
+        ("n_layers", 0, "a positive int$"),
+        ("n_layers", None, "a positive int$"),
+        ("note", 3, "a text or null"),
         ("factor", True, "a number or null"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(UserError, match=f"{name} is .*, expected {expected}"):
             Optional(**{**SHAPE, name: value})
 
@@ -65,12 +69,21 @@ def test_it_goes_through_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 def test_a_bert_without_segments_and_pooler_is_read_written_and_exported(tmp_path: Path) -> None:
     chosen, words = models.family("bert"), toys.tokenizer()
-    network, family = build({"family": "bert", "heads": ["mlm"], **SHAPE, "vocab_size": words.vocab_size,
-                             "n_segments": 0, "pooler": False})  # fmt: skip
+    network, family = build(
+        {"family": "bert", "heads": ["mlm"], **SHAPE, "vocab_size": words.vocab_size, "n_segments": 0, "pooler": False}
+    )
     assert network.embeddings.segment is None and family == chosen
     path = tmp_path / "m.safetensors"
-    file.write(path, state_tensors(network), kind="model", config=model_config(network, family),
-               tokenizer=words.to_json(), provenance={"command": "test"}, history={}, determinism={})  # fmt: skip
+    file.write(
+        path,
+        state_tensors(network),
+        kind="model",
+        config=model_config(network, family),
+        tokenizer=words.to_json(),
+        provenance={"command": "test"},
+        history={},
+        determinism={},
+    )
     alone = nlpkit.embed(path, ["the king goes out"])
     nlpkit.export(path, tmp_path / "theirs")
     assert json.loads((tmp_path / "theirs" / "config.json").read_text())["type_vocab_size"] == 0

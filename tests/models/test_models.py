@@ -73,8 +73,13 @@ def test_a_sequence_has_the_same_bits_alone_and_in_company(name: str) -> None:
             zip(company.packing.starts.tolist(), company.packing.lengths, strict=True)
         ):
             part = slice(start, start + length)
-            alone = Batch(company.tokens[part], Packing.of([length]), torch.tensor([0]), company.special[part],
-                          company.segments[part])  # fmt: skip
+            alone = Batch(
+                company.tokens[part],
+                Packing.of([length]),
+                torch.tensor([0]),
+                company.special[part],
+                company.segments[part],
+            )
             found = network(alone)
             assert torch.equal(found.hidden, hidden[part])
             assert torch.equal(found.pooled[0], pooled[number])
@@ -171,9 +176,14 @@ def test_too_long_a_sequence_is_said(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value", "said"),
-    [("d_model", 0, "positive int"), ("d_model", "16", "positive int"), ("n_heads", 5, "divided by 5 heads"),
-     ("dropout", None, "a number"), ("activation", "gelo", 'did you mean "gelu"')],
-)  # fmt: skip
+    [
+        ("d_model", 0, "positive int"),
+        ("d_model", "16", "positive int"),
+        ("n_heads", 5, "divided by 5 heads"),
+        ("dropout", None, "a number"),
+        ("activation", "gelo", 'did you mean "gelu"'),
+    ],
+)
 def test_a_wrong_config_is_said(field: str, value: object, said: str) -> None:
     chosen = family("bert")
     shape = {"vocab_size": 10, "d_model": 16, "n_layers": 1, "n_heads": 2, "d_ff": 32, "max_len": 8, field: value}

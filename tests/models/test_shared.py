@@ -40,15 +40,19 @@ def test_gradients_of_all_its_layers_add() -> None:
     """Against a stack of copies, one a layer; with checkpointing the same bits."""
     model = made()
     apart = copy.deepcopy(model)
-    apart.decoder = Stack([copy.deepcopy(model.decoder.layers[which]) for which in model.decoder.order],
-                          copy.deepcopy(model.decoder.norm))  # fmt: skip
+    apart.decoder = Stack(
+        [copy.deepcopy(model.decoder.layers[which]) for which in model.decoder.order], copy.deepcopy(model.decoder.norm)
+    )
     assert model.decoder.order == (0, 0, 0, 1) and len(own_tensors(apart)) == len(own_tensors(model)) + 20
     for network in (model, apart):
         loss(network).backward()
     for which in (0, 1):
         for name, value in model.decoder.layers[which].named_parameters():
-            parts = [apart.decoder.layers[layer].get_parameter(name).grad
-                     for layer, used in enumerate(model.decoder.order) if used == which]  # fmt: skip
+            parts = [
+                apart.decoder.layers[layer].get_parameter(name).grad
+                for layer, used in enumerate(model.decoder.order)
+                if used == which
+            ]
             assert torch.allclose(value.grad, torch.stack(parts).sum(0), rtol=1e-4, atol=1e-4)
     grads = {name: value.grad.clone() for name, value in model.named_parameters()}
     model.zero_grad()

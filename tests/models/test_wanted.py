@@ -125,8 +125,11 @@ def test_what_several_want() -> None:
 @pytest.mark.parametrize("name", [*objectives.OBJECTIVES, "mlm+nsp"])
 def test_every_objective_wants_what_it_reads(name: str) -> None:
     """The loss of the whole, to the bit, from what is wanted."""
-    heads = tuple(dict.fromkeys(head for part in name.split("+") for head in objectives.kind(part).build(
-        VOCABULARY, OPTIONS).heads))  # fmt: skip
+    heads = tuple(
+        dict.fromkeys(
+            head for part in name.split("+") for head in objectives.kind(part).build(VOCABULARY, OPTIONS).heads
+        )
+    )
     network = make(next(key for key in FAMILIES if set(heads) <= set(family(key).heads))).eval()
     batch, task = make_batch(LENGTHS), objectives.build(name, VOCABULARY, OPTIONS)
     labels = {"nsp": torch.arange(len(LENGTHS)) % 2}

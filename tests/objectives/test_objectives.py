@@ -49,8 +49,10 @@ def test_the_mix_is_80_10_10_and_all_else_is_untouched() -> None:
 def test_masks_belong_to_the_example_not_to_the_batch() -> None:
     lengths, examples = [20, 31, 64, 64], [5, 900_000_000_000, 7, 8]
     whole, _ = MaskedLM(1000, 4).corrupt(make_batch(lengths, examples), address(1))
-    alone = [MaskedLM(1000, 4).corrupt(make_batch([n], [e]), address(1))[0].tokens
-             for n, e in zip(lengths, examples, strict=True)]  # fmt: skip
+    alone = [
+        MaskedLM(1000, 4).corrupt(make_batch([n], [e]), address(1))[0].tokens
+        for n, e in zip(lengths, examples, strict=True)
+    ]
     assert torch.equal(whole.tokens, torch.cat(alone))
     order = [2, 0, 3, 1]
     shuffled, _ = MaskedLM(1000, 4).corrupt(

@@ -46,8 +46,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         names = {name: made / f"{family}-{name}.safetensors" for name in ("tok", "tokens", "model", "clf")}
         nlpkit.tokenizer_train([made / "corpus.txt"], names["tok"], kind=kind, vocab_size=300, threads=1)
         nlpkit.tokens([made / "corpus.txt"], names["tokens"], tokenizer=names["tok"], threads=1)
-        nlpkit.pretrain([names["tokens"]], names["model"], model=family, objective=objective, threads=1, lr=1e-2,
-                        **shape)  # fmt: skip
+        nlpkit.pretrain(
+            [names["tokens"]], names["model"], model=family, objective=objective, threads=1, lr=1e-2, **shape
+        )
         nlpkit.finetune(names["model"], made / "train.jsonl", names["clf"], **LEARN)
         for name in ("model", "clf"):
             nlpkit.export(names[name], made / f"{family}-{name}")
@@ -108,8 +109,9 @@ def test_gpt2s_loss_is_theirs(folder: Path) -> None:
         ids = torch.tensor([stream[first : first + 40]])
         following = torch.tensor(stream[first + 1 : first + 41])
         with torch.no_grad():
-            losses = torch.nn.functional.cross_entropy(theirs(ids).logits[0][: len(following)], following,
-                                                       reduction="none")  # fmt: skip
+            losses = torch.nn.functional.cross_entropy(
+                theirs(ids).logits[0][: len(following)], following, reduction="none"
+            )
         total += losses[following != end].sum().item()
         count += int((following != end).sum())
     assert found["data"]["answers"] == count
@@ -199,9 +201,14 @@ def test_a_bert_of_theirs_is_fine_tuned_and_opens_there_again(folder: Path, tmp_
     """One layer, one head, a feed-forward that is narrower than the model, few positions; a pooler or none."""
     made = load(folder / "bert-model.safetensors").need_tokenizer()
     config = transformers.BertConfig(
-        vocab_size=made.vocab_size + 5, hidden_size=20, num_hidden_layers=1, num_attention_heads=1,
-        intermediate_size=12, max_position_embeddings=17, pad_token_id=0,
-    )  # fmt: skip
+        vocab_size=made.vocab_size + 5,
+        hidden_size=20,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=12,
+        max_position_embeddings=17,
+        pad_token_id=0,
+    )
     torch.manual_seed(0)
     source, target = tmp_path / "theirs", tmp_path / "clf.safetensors"
     transformers.BertModel(config, add_pooling_layer=pooler).save_pretrained(source)

@@ -28,8 +28,12 @@ CLOSE = 1e-5
 LENGTHS = (9, 9, 4, 12, 1)
 # vocabulary, width, layers, heads, feed-forward, longest
 SHAPES = [(50, 16, 1, 1, 32, 12), (97, 48, 2, 4, 80, 20), (300, 64, 3, 2, 256, 64), (33, 36, 2, 3, 20, 13)]
-THEIR_LOGITS = {"mlm": ("prediction_logits", "logits"), "clm": ("logits",), "classify": ("logits",),
-                "nsp": ("seq_relationship_logits", "logits")}  # fmt: skip
+THEIR_LOGITS = {
+    "mlm": ("prediction_logits", "logits"),
+    "clm": ("logits",),
+    "classify": ("logits",),
+    "nsp": ("seq_relationship_logits", "logits"),
+}
 LABELS = ("blue", "green", "red")
 
 
@@ -94,18 +98,40 @@ def their_config(name: str, shape: tuple[int, ...]) -> Any:
     labels = {"id2label": dict(enumerate(LABELS)), "pad_token_id": 0}
     if name.startswith("Bert"):
         return transformers.BertConfig(
-            vocab_size=vocab, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
-            intermediate_size=d_ff, max_position_embeddings=longest, initializer_range=0.1,
-            hidden_act="gelu_new" if layers == 3 else "gelu", **labels,
-        )  # fmt: skip
+            vocab_size=vocab,
+            hidden_size=width,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            intermediate_size=d_ff,
+            max_position_embeddings=longest,
+            initializer_range=0.1,
+            hidden_act="gelu_new" if layers == 3 else "gelu",
+            **labels,
+        )
     return transformers.GPT2Config(
-        vocab_size=vocab, n_embd=width, n_layer=layers, n_head=heads, n_inner=None if layers == 3 else d_ff,
-        n_positions=longest, bos_token_id=None, eos_token_id=None, initializer_range=0.1, **labels,
-    )  # fmt: skip
+        vocab_size=vocab,
+        n_embd=width,
+        n_layer=layers,
+        n_head=heads,
+        n_inner=None if layers == 3 else d_ff,
+        n_positions=longest,
+        bos_token_id=None,
+        eos_token_id=None,
+        initializer_range=0.1,
+        **labels,
+    )
 
 
-THEIRS = ["BertForPreTraining", "BertForMaskedLM", "BertForNextSentencePrediction", "BertForSequenceClassification",
-          "BertModel", "GPT2LMHeadModel", "GPT2ForSequenceClassification", "GPT2Model"]  # fmt: skip
+THEIRS = [
+    "BertForPreTraining",
+    "BertForMaskedLM",
+    "BertForNextSentencePrediction",
+    "BertForSequenceClassification",
+    "BertModel",
+    "GPT2LMHeadModel",
+    "GPT2ForSequenceClassification",
+    "GPT2Model",
+]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -129,10 +155,15 @@ def test_theirs_read_by_us(name: str, shape: tuple[int, ...], tmp_path: Path) ->
     assert all(torch.equal(value, state[key]) for key, value in theirs.state_dict().items())
 
 
-HEADS = [("bert", ("mlm", "nsp"), "BertForPreTraining"), ("bert", ("mlm",), "BertForMaskedLM"),
-         ("bert", (), "BertModel"), ("bert", ("classify",), "BertForSequenceClassification"),
-         ("gpt2", ("clm",), "GPT2LMHeadModel"), ("gpt2", (), "GPT2Model"),
-         ("gpt2", ("classify",), "GPT2ForSequenceClassification")]  # fmt: skip
+HEADS = [
+    ("bert", ("mlm", "nsp"), "BertForPreTraining"),
+    ("bert", ("mlm",), "BertForMaskedLM"),
+    ("bert", (), "BertModel"),
+    ("bert", ("classify",), "BertForSequenceClassification"),
+    ("gpt2", ("clm",), "GPT2LMHeadModel"),
+    ("gpt2", (), "GPT2Model"),
+    ("gpt2", ("classify",), "GPT2ForSequenceClassification"),
+]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -144,9 +175,19 @@ def test_ours_read_by_them(
     torch.manual_seed(2)
     found = family(name)
     network = found.build(
-        config_for(found, "tiny", vocab_size=vocab, max_len=longest, dropout=0.1, n_layers=layers, d_model=width,
-                   n_heads=n_heads, d_ff=d_ff), tuple(head for head in heads if head != "classify")
-    )  # fmt: skip
+        config_for(
+            found,
+            "tiny",
+            vocab_size=vocab,
+            max_len=longest,
+            dropout=0.1,
+            n_layers=layers,
+            d_model=width,
+            n_heads=n_heads,
+            d_ff=d_ff,
+        ),
+        tuple(head for head in heads if head != "classify"),
+    )
     task = None
     if "classify" in heads:
         add_classifier(network, len(LABELS))

@@ -19,18 +19,42 @@ def text(*records: dict[str, Any]) -> str:
 
 
 def training(step: int = 0, **more: Any) -> dict[str, Any]:
-    return {"event": "training", "command": "pretrain", "output": "m.safetensors", "options": {"lr": 1e-3},
-            "inputs": [], "steps": 40, "parameters": 7, "step": step, **more}  # fmt: skip
+    return {
+        "event": "training",
+        "command": "pretrain",
+        "output": "m.safetensors",
+        "options": {"lr": 1e-3},
+        "inputs": [],
+        "steps": 40,
+        "parameters": 7,
+        "step": step,
+        **more,
+    }
 
 
 def step(number: int, loss: float = 1.0, tokens: int = 100, speed: float = 50.0, **more: Any) -> dict[str, Any]:
-    return {"event": "step", "step": number, "steps": 40, "loss": loss, "losses": {"mlm": loss}, "lr": 0.1,
-            "gradient_norm": 2.0, "tokens": tokens, "tokens_per_second": speed, **more}  # fmt: skip
+    return {
+        "event": "step",
+        "step": number,
+        "steps": 40,
+        "loss": loss,
+        "losses": {"mlm": loss},
+        "lr": 0.1,
+        "gradient_norm": 2.0,
+        "tokens": tokens,
+        "tokens_per_second": speed,
+        **more,
+    }
 
 
 def evaluation(number: int, value: float, *, best: bool = True) -> dict[str, Any]:
-    return {"event": "evaluation", "step": number, "metrics": {"dev_mlm_loss": value, "x": 0.5}, "score": -value,
-            "best": best}  # fmt: skip
+    return {
+        "event": "evaluation",
+        "step": number,
+        "metrics": {"dev_mlm_loss": value, "x": 0.5},
+        "score": -value,
+        "best": best,
+    }
 
 
 DONE = {
@@ -112,8 +136,10 @@ def test_values_of_any_type_are_no_trouble(values: Any) -> None:
     """Nothing that a line can say ends in a traceback."""
     records = [training(step=values, steps=values, inputs=values, options=values), step(5, loss=values, tokens=values)]
     names = ("step", "losses", "lr", "tokens_per_second", "metrics", "score", "best", "epoch", "words")
-    records += [{"event": event, **dict.fromkeys(names, values), "loss": 1.0}
-                for event in ("step", "evaluation", "note", "done", "stage", "never heard of")]  # fmt: skip
+    records += [
+        {"event": event, **dict.fromkeys(names, values), "loss": 1.0}
+        for event in ("step", "evaluation", "note", "done", "stage", "never heard of")
+    ]
     runs = [Run("m", logged=found) for found in log.read(text(*records, step(20), DONE), "l")]
     assert all(chart.lines for group in groups(runs) for charts in group.charts.values() for chart in charts)
 

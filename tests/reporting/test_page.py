@@ -21,8 +21,17 @@ from nlpkit.base import events
 from nlpkit.base.errors import Interrupted, UserError
 from nlpkit.cli import app
 
-SMALL: dict[str, Any] = {"n_layers": 1, "d_model": 32, "n_heads": 2, "max_len": 32, "batch_tokens": 256, "threads": 1,
-                         "steps": 6, "eval_every": 2, "log_every": 1}  # fmt: skip
+SMALL: dict[str, Any] = {
+    "n_layers": 1,
+    "d_model": 32,
+    "n_heads": 2,
+    "max_len": 32,
+    "batch_tokens": 256,
+    "threads": 1,
+    "steps": 6,
+    "eval_every": 2,
+    "log_every": 1,
+}
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&amp;\x00\u202e"
 
 
@@ -67,15 +76,35 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     token_file(made / "tokens.safetensors", documents=30)
     token_file(made / "dev.safetensors", documents=4, seed=5)
     for name, lr in (("a", 1e-3), ("b", 5e-3)):
-        nlpkit.pretrain([made / "tokens.safetensors"], made / f"{name}.safetensors", dev=made / "dev.safetensors",
-                        lr=lr, log=made / f"{name}.jsonl", **SMALL)  # fmt: skip
+        nlpkit.pretrain(
+            [made / "tokens.safetensors"],
+            made / f"{name}.safetensors",
+            dev=made / "dev.safetensors",
+            lr=lr,
+            log=made / f"{name}.jsonl",
+            **SMALL,
+        )
     toys.model(made / "bert.safetensors")
     for name, n in (("train", 30), ("dev", 12), ("test", 12)):
         toys.texts(made / f"{name}.jsonl", n, seed=n)
-    nlpkit.finetune(made / "bert.safetensors", made / "train.jsonl", made / "clf.safetensors", dev=made / "dev.jsonl",
-                    steps=3, log=made / "clf-log.jsonl", log_every=1, threads=1)  # fmt: skip
-    nlpkit.evaluate(made / "clf.safetensors", made / "test.jsonl", train=made / "train.jsonl", resamples=20, threads=1,
-                    output=made / "clf.json")  # fmt: skip
+    nlpkit.finetune(
+        made / "bert.safetensors",
+        made / "train.jsonl",
+        made / "clf.safetensors",
+        dev=made / "dev.jsonl",
+        steps=3,
+        log=made / "clf-log.jsonl",
+        log_every=1,
+        threads=1,
+    )
+    nlpkit.evaluate(
+        made / "clf.safetensors",
+        made / "test.jsonl",
+        train=made / "train.jsonl",
+        resamples=20,
+        threads=1,
+        output=made / "clf.json",
+    )
     return made
 
 
@@ -191,8 +220,13 @@ def test_an_unfinished_run_and_its_saved_state_are_one(folder: Path, tmp_path: P
             signal.raise_signal(signal.SIGINT)
 
     with events.listen(interrupt), pytest.raises(Interrupted):
-        nlpkit.pretrain([folder / "tokens.safetensors"], tmp_path / "m.safetensors", dev=folder / "dev.safetensors",
-                        log=tmp_path / "m.jsonl", **SMALL)  # fmt: skip
+        nlpkit.pretrain(
+            [folder / "tokens.safetensors"],
+            tmp_path / "m.safetensors",
+            dev=folder / "dev.safetensors",
+            log=tmp_path / "m.jsonl",
+            **SMALL,
+        )
     page = Page(report(tmp_path, tmp_path / "r.html", "m.jsonl", "m.safetensors.resume"))
     assert "1 run from 2 files" in page.text() and "3 of 6, not finished" in page.text()
     assert page.data()["charts"]["chart0"]["lines"][0]["x"] == [1, 2, 3]
@@ -205,8 +239,15 @@ def test_wall_clock_is_shown_from_logs_only(folder: Path, tmp_path: Path) -> Non
 
 def test_word_vectors_have_a_curve(tmp_path: Path) -> None:
     (tmp_path / "c.txt").write_text("the king of france goes out at night with his sword\n" * 60)
-    nlpkit.vectors_train([tmp_path / "c.txt"], tmp_path / "v.safetensors", dim=8, epochs=2, min_count=1, threads=1,
-                         log=tmp_path / "v.jsonl")  # fmt: skip
+    nlpkit.vectors_train(
+        [tmp_path / "c.txt"],
+        tmp_path / "v.safetensors",
+        dim=8,
+        epochs=2,
+        min_count=1,
+        threads=1,
+        log=tmp_path / "v.jsonl",
+    )
     page = Page(report(tmp_path, tmp_path / "r.html", "v.safetensors", "v.jsonl"))
     charts = page.data()["charts"]
     assert charts["chart0"]["unit"] == "epoch" and charts["chart0"]["lines"][0]["x"] == [1, 2]
@@ -216,19 +257,33 @@ def test_word_vectors_have_a_curve(tmp_path: Path) -> None:
 def test_hostile_text_is_shown_and_never_run(tmp_path: Path, folder: Path) -> None:
     """Names, options, labels and metrics from a file that wants to be a script."""
     records: list[dict[str, Any]] = [
-        {"event": "training", "command": HOSTILE, "output": HOSTILE, "options": {HOSTILE: HOSTILE}, "step": 0,
-         "inputs": [{"role": HOSTILE, "name": HOSTILE, "sha256": HOSTILE}], "versions": {HOSTILE: HOSTILE},
-         "seed": HOSTILE, "parameters": 3, "steps": 4},
+        {
+            "event": "training",
+            "command": HOSTILE,
+            "output": HOSTILE,
+            "options": {HOSTILE: HOSTILE},
+            "step": 0,
+            "inputs": [{"role": HOSTILE, "name": HOSTILE, "sha256": HOSTILE}],
+            "versions": {HOSTILE: HOSTILE},
+            "seed": HOSTILE,
+            "parameters": 3,
+            "steps": 4,
+        },
         {"event": "step", "step": 1, "loss": 1.0, "losses": {HOSTILE: 1.0, "other": 2.0}, "lr": 0.1},
         {"event": "evaluation", "step": 1, "metrics": {HOSTILE: 0.5}, "score": 0.5, "best": True},
         {"event": "done", "name": HOSTILE, "output": HOSTILE, "kind": HOSTILE, "sha256": HOSTILE},
-    ]  # fmt: skip
+    ]
     (tmp_path / "l.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     interval = {HOSTILE: {"value": 0.5, "low": 0.1, "high": 0.9}}
-    score = {"model": {"name": HOSTILE, "sha256": HOSTILE}, "data": {"name": HOSTILE, "sha256": HOSTILE},
-             "metrics": interval, "baselines": {HOSTILE: interval}, "difference": interval,
-             "against": {"name": HOSTILE, "metrics": interval},
-             "confusion": {"labels": [HOSTILE, "b"], "counts": [[1, 2], [3, 4]]}}  # fmt: skip
+    score = {
+        "model": {"name": HOSTILE, "sha256": HOSTILE},
+        "data": {"name": HOSTILE, "sha256": HOSTILE},
+        "metrics": interval,
+        "baselines": {HOSTILE: interval},
+        "difference": interval,
+        "against": {"name": HOSTILE, "metrics": interval},
+        "confusion": {"labels": [HOSTILE, "b"], "counts": [[1, 2], [3, 4]]},
+    }
     (tmp_path / "s.json").write_text(json.dumps(score))
     text = report(tmp_path, tmp_path / "r.html", "l.jsonl", "s.json", title=HOSTILE)
     page = Page(text)
@@ -240,10 +295,15 @@ def test_hostile_text_is_shown_and_never_run(tmp_path: Path, folder: Path) -> No
 
 def test_a_log_that_puts_a_file_behind_itself_is_no_trouble(tmp_path: Path) -> None:
     records = [
-        {"event": "training", "command": "x", "output": "m", "step": 0,
-         "inputs": [{"role": "a", "name": "m", "sha256": "11"}, {"role": "b", "name": "n", "sha256": "22"}]},
+        {
+            "event": "training",
+            "command": "x",
+            "output": "m",
+            "step": 0,
+            "inputs": [{"role": "a", "name": "m", "sha256": "11"}, {"role": "b", "name": "n", "sha256": "22"}],
+        },
         {"event": "done", "name": "x", "output": "m", "sha256": "11"},
-    ]  # fmt: skip
+    ]
     (tmp_path / "l.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     assert "<h2" in report(tmp_path, tmp_path / "r.html", "l.jsonl")
 
@@ -265,7 +325,7 @@ def test_a_log_that_puts_a_file_behind_itself_is_no_trouble(tmp_path: Path) -> N
         (("a.jsonl",), {"output": "-"}, "it cannot go to stdout"),
         (("a.safetensors",), {"tensorboard": "t"}, "--tensorboard changes nothing: no log has curves"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_done_is_said(
     folder: Path, tmp_path: Path, names: tuple[str, ...], options: dict[str, Any], says: str
 ) -> None:

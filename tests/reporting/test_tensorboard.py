@@ -78,7 +78,7 @@ def log(path: Path, output: str = "m.safetensors") -> Path:
         {"event": "step", "step": 100, "loss": 2.5, "losses": {"mlm": 2.0, "nsp": 0.5}, **SPEED},
         {"event": "step", "step": 300, "loss": 1.5, "losses": {"mlm": 1.0, "nsp": 0.5}, **SPEED},
         {"event": "evaluation", "step": 200, "metrics": {"dev_mlm_loss": 1.25}, "score": -1.25, "best": True},
-    ]  # fmt: skip
+    ]
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     return path
 

@@ -133,8 +133,9 @@ def test_what_is_no_result_or_a_damaged_one_is_not_taken_for_done(work: Path, tm
 
 def test_a_whole_program_knows_without_torch(work: Path) -> None:
     command = ["pretrain", "t.safetensors", *SMALL, "-o", "quick.safetensors"]
-    code = ("import sys; from nlpkit.cli.app import run; code = run(sys.argv[1:]); "
-            "print(code, 'torch' in sys.modules)")  # fmt: skip
-    ended = [subprocess.run([sys.executable, "-c", code, *command], cwd=work, capture_output=True, text=True).stdout
-             for _ in range(2)]  # fmt: skip
+    code = "import sys; from nlpkit.cli.app import run; code = run(sys.argv[1:]); print(code, 'torch' in sys.modules)"
+    ended = [
+        subprocess.run([sys.executable, "-c", code, *command], cwd=work, capture_output=True, text=True).stdout
+        for _ in range(2)
+    ]
     assert [line.split() for line in ended] == [["0", "True"], ["0", "False"]]

@@ -73,16 +73,36 @@ def test_a_token_file_that_changes_while_it_is_trained_on(change: str, tmp_path:
 
     told = "t.safetensors: was cut to 5,000 bytes" if change == "cut" else "t.safetensors: has changed while it was"
     with events.listen(once("step", act)), pytest.raises(RunError, match=told):
-        nlpkit.pretrain([tokens], tmp_path / "m.safetensors", n_layers=1, d_model=8, n_heads=1, max_len=16, steps=4,
-                        batch_tokens=64, log_every=1, threads=1)  # fmt: skip
+        nlpkit.pretrain(
+            [tokens],
+            tmp_path / "m.safetensors",
+            n_layers=1,
+            d_model=8,
+            n_heads=1,
+            max_len=16,
+            steps=4,
+            batch_tokens=64,
+            log_every=1,
+            threads=1,
+        )
     assert not (tmp_path / "m.safetensors").exists()
 
 
 def test_a_file_that_is_touched_only_is_the_same(tmp_path: Path) -> None:
     tokens = making.token_file(tmp_path / "t.safetensors")
     with events.listen(once("step", lambda: os.utime(tokens))):
-        nlpkit.pretrain([tokens], tmp_path / "m.safetensors", n_layers=1, d_model=8, n_heads=1, max_len=16, steps=2,
-                        batch_tokens=64, log_every=1, threads=1)  # fmt: skip
+        nlpkit.pretrain(
+            [tokens],
+            tmp_path / "m.safetensors",
+            n_layers=1,
+            d_model=8,
+            n_heads=1,
+            max_len=16,
+            steps=2,
+            batch_tokens=64,
+            log_every=1,
+            threads=1,
+        )
     assert (tmp_path / "m.safetensors").exists()
 
 

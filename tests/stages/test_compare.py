@@ -23,8 +23,9 @@ TEXT = "ab ba\nab é ab\n\nzz\n"
 
 def put(folder: Path, name: str, tokenizer: Tokenizer) -> Path:
     path = folder / f"{name}.safetensors"
-    file.write(path, {}, kind="tokenizer", config={}, tokenizer=tokenizer.to_json(), provenance={}, history={},
-               determinism={})  # fmt: skip
+    file.write(
+        path, {}, kind="tokenizer", config={}, tokenizer=tokenizer.to_json(), provenance={}, history={}, determinism={}
+    )
     return path
 
 
@@ -75,8 +76,17 @@ def test_the_table_and_the_object(given: tuple[list[Path], Path], capsys: pytest
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{given[1]}: 15 B, 6 words"
     columns = lines[2].split()
-    assert columns == ["tokenizer", "kind", "pieces", "tokens/word", "bytes/token", "bits/byte*", "coverage", "exact",
-                       "MB/s"]  # fmt: skip
+    assert columns == [
+        "tokenizer",
+        "kind",
+        "pieces",
+        "tokens/word",
+        "bytes/token",
+        "bits/byte*",
+        "coverage",
+        "exact",
+        "MB/s",
+    ]
     assert lines[3].split()[1:8] == ["word", "5", "1.000", "2.50", f"{entropy(3, 1, 2) / 15:.3f}", "66.67%", "50.0%"]
     assert all(len(line) == len(lines[2]) for line in lines[3:5])
     assert "what a tokenizer drops or" in lines[6]

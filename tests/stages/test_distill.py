@@ -42,8 +42,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (made / "unlabelled.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (made / "corpus.txt").write_text("\n".join(row["text"] for row in rows) + "\n")
     nlpkit.tokens([made / "corpus.txt"], made / "tokens.safetensors", tokenizer=made / "bert.safetensors")
-    nlpkit.finetune(made / "bert.safetensors", made / "train.jsonl", made / "clf.safetensors", lr=2e-3, epochs=12,
-                    batch_tokens=256, threads=1)  # fmt: skip
+    nlpkit.finetune(
+        made / "bert.safetensors",
+        made / "train.jsonl",
+        made / "clf.safetensors",
+        lr=2e-3,
+        epochs=12,
+        batch_tokens=256,
+        threads=1,
+    )
     return made
 
 
@@ -78,20 +85,51 @@ def test_a_student_agrees_with_its_teacher_through_the_command_line(
 ) -> None:
     target, log = tmp_path / "s.safetensors", tmp_path / "log.jsonl"
     data = folder / ("train.jsonl" if labels else "unlabelled.jsonl")
-    words = ["--n-layers", "1", "--lr", "3e-3", "--epochs", "6", "--batch-tokens", "256", "--threads", "1",
-             "--log-every", "1", "--log", str(log)]  # fmt: skip
+    words = [
+        "--n-layers",
+        "1",
+        "--lr",
+        "3e-3",
+        "--epochs",
+        "6",
+        "--batch-tokens",
+        "256",
+        "--threads",
+        "1",
+        "--log-every",
+        "1",
+        "--log",
+        str(log),
+    ]
     if not labels:
         words.append("--no-labels")
-    assert run(["distill", str(folder / "clf.safetensors"), str(data), "-o", str(target), "--dev",
-                str(folder / "dev.jsonl"), *words]) == 0  # fmt: skip
+    assert (
+        run(
+            [
+                "distill",
+                str(folder / "clf.safetensors"),
+                str(data),
+                "-o",
+                str(target),
+                "--dev",
+                str(folder / "dev.jsonl"),
+                *words,
+            ]
+        )
+        == 0
+    )
     steps = [record for record in toys.lines(log) if record["event"] == "step"]
     assert set(steps[0]["losses"]) == ({"kl", "hard", "cos"} if labels else {"kl", "cos"})
     for name in steps[0]["losses"]:
         first, last = (np.mean([step["losses"][name] for step in part]) for part in (steps[:5], steps[-5:]))
         assert last < 0.8 * first, name
     capsys.readouterr()
-    assert run(["evaluate", str(target), str(folder / "dev.jsonl"), "--against", str(folder / "clf.safetensors"),
-                "--json"]) == 0  # fmt: skip
+    assert (
+        run(
+            ["evaluate", str(target), str(folder / "dev.jsonl"), "--against", str(folder / "clf.safetensors"), "--json"]
+        )
+        == 0
+    )
     assert json.loads(capsys.readouterr().out)["difference"]["agreement"]["value"] > reached
 
 
@@ -104,8 +142,14 @@ def test_language_is_learnt_from_a_teacher(folder: Path, tmp_path: Path, teacher
     )
     options = {"lr": 3e-3, "steps": 60, "batch_tokens": 256, "threads": 1, "log_every": 1, "weight_hard": 0.0}
     with listen:
-        nlpkit.distill(folder / f"{teacher}.safetensors", folder / "tokens.safetensors", tmp_path / "s.safetensors",
-                       n_layers=1, dropout=0.0, **options)  # fmt: skip
+        nlpkit.distill(
+            folder / f"{teacher}.safetensors",
+            folder / "tokens.safetensors",
+            tmp_path / "s.safetensors",
+            n_layers=1,
+            dropout=0.0,
+            **options,
+        )
     assert set(losses[0]) == {"kl", "cos"}
     for name in ("kl", "cos"):
         assert np.mean([loss[name] for loss in losses[-10:]]) < 0.8 * np.mean([loss[name] for loss in losses[:5]])
@@ -147,9 +191,11 @@ def test_losses_are_those_of_the_textbook(
     known = {
         "kl": temperature**2 * (soft * (soft.log() - torch.log_softmax(logits / temperature, 1))).sum(),
         "hard": F.cross_entropy(logits, target.fields["labels"], reduction="sum"),
-        "cos": sum(1 - left @ right / left.norm() / right.norm()
-                   for left, right in zip(output.hidden, answer.hidden, strict=True)),
-    }  # fmt: skip
+        "cos": sum(
+            1 - left @ right / left.norm() / right.norm()
+            for left, right in zip(output.hidden, answer.hidden, strict=True)
+        ),
+    }
     assert target.counts == {"kl": len(places), "hard": len(places), "cos": batch.packing.total}
     for term, value in known.items():
         assert terms[term].item() == pytest.approx(torch.as_tensor(value).item(), rel=1e-4), term
@@ -169,8 +215,14 @@ def test_each_weight_can_be_zero(folder: Path, tmp_path: Path, teacher: str, wit
     )
     data = folder / ("train.jsonl" if teacher == "clf" else "tokens.safetensors")
     with listen:
-        nlpkit.distill(folder / f"{teacher}.safetensors", data, tmp_path / "s.safetensors", n_layers=1,
-                       **{f"weight_{without}": 0.0}, **SHORT)  # fmt: skip
+        nlpkit.distill(
+            folder / f"{teacher}.safetensors",
+            data,
+            tmp_path / "s.safetensors",
+            n_layers=1,
+            **{f"weight_{without}": 0.0},
+            **SHORT,
+        )
     assert found and all(set(losses) == {"kl", "hard", "cos"} - {without} for losses in found)
 
 
@@ -313,8 +365,16 @@ def wrong(folder: Path) -> Path:
     toys.model(folder / "short.safetensors", max_len=8)
     kept = file.read(folder / "bert.safetensors")
     tensors = {name: kept.array(name) for name in kept.tensors if not name.startswith("pooler.")}
-    file.write(folder / "bare.safetensors", tensors, kind="model", config={**kept.config, "pooler": False},
-               tokenizer=kept.tokenizer, provenance={"command": "test"}, history={}, determinism={})  # fmt: skip
+    file.write(
+        folder / "bare.safetensors",
+        tensors,
+        kind="model",
+        config={**kept.config, "pooler": False},
+        tokenizer=kept.tokenizer,
+        provenance={"command": "test"},
+        history={},
+        determinism={},
+    )
     (folder / "farce.jsonl").write_text('{"text": "x", "label": "farce"}\n')
     return folder
 
@@ -333,8 +393,17 @@ def test_what_is_refused(
 def test_a_dry_run_counts_the_teacher_and_touches_nothing(folder: Path, tmp_path: Path) -> None:
     teacher, target = folder / "bert.safetensors", tmp_path / "s.safetensors"
     plan = nlpkit.distill(teacher, folder / "tokens.safetensors", target, n_layers=1, steps=3, dry_run=True)
-    alone = nlpkit.pretrain([folder / "tokens.safetensors"], target, n_layers=1, d_model=32, n_heads=2, d_ff=64,
-                            max_len=24, steps=3, dry_run=True)  # fmt: skip
+    alone = nlpkit.pretrain(
+        [folder / "tokens.safetensors"],
+        target,
+        n_layers=1,
+        d_model=32,
+        n_heads=2,
+        d_ff=64,
+        max_len=24,
+        steps=3,
+        dry_run=True,
+    )
     assert plan["parameters"] == alone["parameters"] < plan["teacher_parameters"]
     assert plan["operations_per_step"] > alone["operations_per_step"]  # the memory is that of the process: test_memory
     assert list(tmp_path.iterdir()) == []
@@ -351,8 +420,14 @@ def test_the_teacher_is_not_overwritten(folder: Path) -> None:
 def test_a_pre_trained_student_is_measured_and_kept_at_its_best(folder: Path, tmp_path: Path) -> None:
     found: list[dict[str, Any]] = []
     with nlpkit.base.events.listen(lambda record: found.append(record) if record["event"] == "evaluation" else None):
-        nlpkit.distill(folder / "bert.safetensors", folder / "tokens.safetensors", tmp_path / "s.safetensors",
-                       dev=folder / "tokens.safetensors", eval_every=2, **SHORT)  # fmt: skip
+        nlpkit.distill(
+            folder / "bert.safetensors",
+            folder / "tokens.safetensors",
+            tmp_path / "s.safetensors",
+            dev=folder / "tokens.safetensors",
+            eval_every=2,
+            **SHORT,
+        )
     assert [record["step"] for record in found] == [2, 4, 6]
     best = min(found, key=lambda record: record["metrics"]["dev_mlm_loss"])
     assert file.read(tmp_path / "s.safetensors").config["training"]["best_step"] == best["step"]

@@ -24,9 +24,18 @@ from nlpkit.stages.embed import pooler, vectors
 from nlpkit.tasks.pooling import POOLINGS
 from nlpkit.tasks.reading import encoder_of
 
-OPTIONS: dict[str, Any] = {"text": "text", "pooling": None, "layer": None, "normalize": False, "on_error": "error",
-                           "format": None, "max_len": None, "batch_tokens": 4096, "int8": False,
-                           "device": "cpu"}  # fmt: skip
+OPTIONS: dict[str, Any] = {
+    "text": "text",
+    "pooling": None,
+    "layer": None,
+    "normalize": False,
+    "on_error": "error",
+    "format": None,
+    "max_len": None,
+    "batch_tokens": 4096,
+    "int8": False,
+    "device": "cpu",
+}
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +69,13 @@ def test_a_vector_is_what_the_model_computes(folder: Path, name: str, pooling: s
         with torch.no_grad():
             output = loaded.model(encoder.encode([row["text"]], None).batch(np.array([0])), layers=True)
         hidden = output.hidden if layer in (None, 2) else output.layers[layer]
-        expected = {"pooler": output.pooled[0], "cls": hidden[0], "last": hidden[-1], "mean": hidden.mean(0),
-                    "max": hidden.amax(0)}[pooling]  # fmt: skip
+        expected = {
+            "pooler": output.pooled[0],
+            "cls": hidden[0],
+            "last": hidden[-1],
+            "mean": hidden.mean(0),
+            "max": hidden.amax(0),
+        }[pooling]
         assert np.allclose(vector, expected.detach().numpy(), atol=1e-6)
 
 
@@ -132,8 +146,14 @@ def test_a_file_of_vectors_holds_them_and_can_be_proven(folder: Path, capsys: An
     assert printed.out == "" and "vectors.safetensors: embeddings, " in printed.err
     made = file.read(target, kind="embeddings")
     assert np.array_equal(made.array("embeddings"), matrix(folder, "bert", normalize=True))
-    assert made.config == {"family": "bert", "d_model": 32, "n_texts": 40, "pooling": "mean", "layer": None,
-                           "normalize": True}  # fmt: skip
+    assert made.config == {
+        "family": "bert",
+        "d_model": 32,
+        "n_texts": 40,
+        "pooling": "mean",
+        "layer": None,
+        "normalize": True,
+    }
     assert nlpkit.verify(target)["proven"]
     assert run(["embed", str(model), str(data), "-o", str(target)]) == 2
     assert "exists" in capsys.readouterr().err

@@ -30,14 +30,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     toys.texts(made / "train.jsonl", 300)
     toys.texts(made / "test.jsonl", 150, seed=1)
     for name, steps in (("good", 100), ("poor", 25)):
-        nlpkit.finetune(made / "bert.safetensors", made / "train.jsonl", made / f"{name}.safetensors", steps=steps,
-                        **LEARN)  # fmt: skip
+        nlpkit.finetune(
+            made / "bert.safetensors", made / "train.jsonl", made / f"{name}.safetensors", steps=steps, **LEARN
+        )
     return made
 
 
 def evaluated(folder: Path, *words: str, capsys: Any, code: int = 0, model: str = "poor") -> dict[str, Any]:
-    assert run(["evaluate", str(folder / f"{model}.safetensors"), str(folder / "test.jsonl"), "--json",
-                *words]) == code  # fmt: skip
+    assert run(["evaluate", str(folder / f"{model}.safetensors"), str(folder / "test.jsonl"), "--json", *words]) == code
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
 
@@ -53,11 +53,13 @@ def test_metrics_are_scikit_learns_on_the_same_predictions(folder: Path, capsys:
     guess = [record["label"] for record in records]
     assert 0.3 < known.accuracy_score(truth, guess) < 1.0
     expected = {
-        "accuracy": known.accuracy_score(truth, guess), "macro_f1": known.f1_score(truth, guess, average="macro"),
+        "accuracy": known.accuracy_score(truth, guess),
+        "macro_f1": known.f1_score(truth, guess, average="macro"),
         "mcc": known.matthews_corrcoef(truth, guess),
-        "loss": -np.mean([np.log(record["probabilities"][label])
-                          for record, label in zip(records, truth, strict=True)]),
-    }  # fmt: skip
+        "loss": -np.mean(
+            [np.log(record["probabilities"][label]) for record, label in zip(records, truth, strict=True)]
+        ),
+    }
     for label, value in zip(sorted(toys.KEYS), known.f1_score(truth, guess, average=None), strict=True):
         expected[f"f1.{label}"] = value
     assert set(found) == set(expected)
@@ -132,9 +134,23 @@ def test_the_written_result_is_the_same_however_it_was_computed(folder: Path, tm
     found = set()
     for number, words in enumerate(([], [], ["--threads", "2"], ["--batch-tokens", "1"], ["--batch-tokens", "97"])):
         target = tmp_path / f"{number}.json"
-        assert run(["evaluate", str(folder / "poor.safetensors"), str(folder / "test.jsonl"), "-o", str(target),
-                    "--train", str(folder / "train.jsonl"), "--against", str(folder / "good.safetensors"),
-                    *words]) == 0  # fmt: skip
+        assert (
+            run(
+                [
+                    "evaluate",
+                    str(folder / "poor.safetensors"),
+                    str(folder / "test.jsonl"),
+                    "-o",
+                    str(target),
+                    "--train",
+                    str(folder / "train.jsonl"),
+                    "--against",
+                    str(folder / "good.safetensors"),
+                    *words,
+                ]
+            )
+            == 0
+        )
         found.add(target.read_text())
     assert len(found) == 1
     result = json.loads(found.pop())
@@ -145,11 +161,30 @@ def test_the_written_result_is_the_same_however_it_was_computed(folder: Path, tm
 
 
 def test_people_read_a_table(folder: Path, capsys: Any) -> None:
-    assert run(["evaluate", str(folder / "poor.safetensors"), str(folder / "test.jsonl"), "--against",
-                str(folder / "good.safetensors"), "--train", str(folder / "train.jsonl")]) == 0  # fmt: skip
+    assert (
+        run(
+            [
+                "evaluate",
+                str(folder / "poor.safetensors"),
+                str(folder / "test.jsonl"),
+                "--against",
+                str(folder / "good.safetensors"),
+                "--train",
+                str(folder / "train.jsonl"),
+            ]
+        )
+        == 0
+    )
     said = capsys.readouterr().out
-    for part in ("150 examples, intervals 95 %", "accuracy", "baseline bag of words", "difference, model minus other",
-                 "agreement", "(guessed)", "sequences a second"):  # fmt: skip
+    for part in (
+        "150 examples, intervals 95 %",
+        "accuracy",
+        "baseline bag of words",
+        "difference, model minus other",
+        "agreement",
+        "(guessed)",
+        "sequences a second",
+    ):
         assert part in said
 
 

@@ -38,8 +38,21 @@ def test_a_planted_word_is_learnt_through_the_command_line(
 ) -> None:
     target = tmp_path / "c.safetensors"
     words = ["--lr", "3e-3", "--epochs", "8", "--batch-tokens", "256"]
-    assert run(["finetune", str(folder / f"{name}.safetensors"), str(folder / "train.jsonl"), "-o", str(target),
-                "--dev", str(folder / "dev.jsonl"), *words]) == 0  # fmt: skip
+    assert (
+        run(
+            [
+                "finetune",
+                str(folder / f"{name}.safetensors"),
+                str(folder / "train.jsonl"),
+                "-o",
+                str(target),
+                "--dev",
+                str(folder / "dev.jsonl"),
+                *words,
+            ]
+        )
+        == 0
+    )
     capsys.readouterr()
     code = run(["evaluate", str(target), str(folder / "dev.jsonl"), "--min", "accuracy=0.95", "--json"])
     assert code == 0, capsys.readouterr().err
@@ -59,18 +72,25 @@ def test_pairs_are_learnt_from_both_texts(folder: Path, tmp_path: Path, name: st
 
 def test_the_file_holds_the_task_and_no_pre_training_head(folder: Path, tmp_path: Path) -> None:
     made = tmp_path / "c.safetensors"
-    summary = nlpkit.finetune(folder / "bert.safetensors", folder / "train.jsonl", made, max_len=16, dropout=0.3,
-                              pooling="mean", **SHORT)  # fmt: skip
+    summary = nlpkit.finetune(
+        folder / "bert.safetensors", folder / "train.jsonl", made, max_len=16, dropout=0.3, pooling="mean", **SHORT
+    )
     artifact = file.read(made, kind="model")
     assert artifact.config["task"] == {
-        "name": "classify", "labels": ["comedy", "history", "tragedy"], "pooling": "mean", "text": "text", "pair": None,
-        "label": "label", "max_len": 16,
-    }  # fmt: skip
+        "name": "classify",
+        "labels": ["comedy", "history", "tragedy"],
+        "pooling": "mean",
+        "text": "text",
+        "pair": None,
+        "label": "label",
+        "max_len": 16,
+    }
     assert artifact.config["heads"] == [] and artifact.config["dropout"] == 0.3
     heads = [name for name in artifact.tensors if name.startswith("heads.")]
     assert heads == ["heads.classify.weight", "heads.classify.bias"] or set(heads) == {
-        "heads.classify.weight", "heads.classify.bias",
-    }  # fmt: skip
+        "heads.classify.weight",
+        "heads.classify.bias",
+    }
     assert summary["labels"] == ["comedy", "history", "tragedy"] and summary["steps"] == 12
     assert [item["role"] for item in artifact.provenance["inputs"]] == ["model", "train"]
     assert load(made).model.heads["classify"].weight.shape == (3, 32)
@@ -94,8 +114,14 @@ def test_dev_is_measured_after_each_epoch_and_patience_stops(folder: Path, tmp_p
     with nlpkit.base.events.listen(
         lambda record: found.append(record["step"]) if record["event"] == "evaluation" else None
     ):
-        summary = nlpkit.finetune(folder / "bert.safetensors", folder / "train.jsonl", tmp_path / "c.safetensors",
-                                  dev=folder / "dev.jsonl", patience=2, **{**LEARN, "lr": 0.0})  # fmt: skip
+        summary = nlpkit.finetune(
+            folder / "bert.safetensors",
+            folder / "train.jsonl",
+            tmp_path / "c.safetensors",
+            dev=folder / "dev.jsonl",
+            patience=2,
+            **{**LEARN, "lr": 0.0},
+        )
     assert len(found) == 3 and found[1] == 2 * found[0]  # nothing is ever better than the first
     assert summary["steps"] == found[2]
 

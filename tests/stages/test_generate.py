@@ -269,8 +269,13 @@ def test_a_terminal_is_shown_each_token_and_obeys_none(monkeypatch: pytest.Monke
         page.hear(part)
     page.end()
     page.hear("x")
-    assert shown == ["the", "the king\\x1b[2J", "the king\\x1b[2J\n\tof", "the king\\x1b[2J\n\tof\n",
-                     "the king\\x1b[2J\n\tof\n\nx"]  # fmt: skip
+    assert shown == [
+        "the",
+        "the king\\x1b[2J",
+        "the king\\x1b[2J\n\tof",
+        "the king\\x1b[2J\n\tof\n",
+        "the king\\x1b[2J\n\tof\n\nx",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -364,11 +369,16 @@ def test_greedy_equals_transformers(tmp_path: Path, seed: int) -> None:
         ids = ours.tokenizer.encode(prompt).tolist()
         for penalty in (None, 1.3):
             expected = theirs.generate(
-                torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.int64), max_new_tokens=30,
-                do_sample=False, repetition_penalty=penalty or 1.0, eos_token_id=ours.tokenizer.role("eos"),
+                torch.tensor([ids]),
+                attention_mask=torch.ones(1, len(ids), dtype=torch.int64),
+                max_new_tokens=30,
+                do_sample=False,
+                repetition_penalty=penalty or 1.0,
+                eos_token_id=ours.tokenizer.role("eos"),
                 pad_token_id=0,
-            )[0].tolist()  # fmt: skip
-            (record,) = nlpkit.generate(path, prompt=prompt, max_new_tokens=30, temperature=0,
-                                        repetition_penalty=penalty)  # fmt: skip
+            )[0].tolist()
+            (record,) = nlpkit.generate(
+                path, prompt=prompt, max_new_tokens=30, temperature=0, repetition_penalty=penalty
+            )
             assert record["tokens"] == len(expected) - len(ids)
             assert prompt + record["text"] == ours.tokenizer.decode(expected)

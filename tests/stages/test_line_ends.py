@@ -19,10 +19,13 @@ from nlpkit.tokenizers import from_json
 from nlpkit.tokenizers.pipeline import Pipeline
 
 KINDS: dict[str, dict[str, Any]] = {
-    "byte-level": {"kind": "bpe", "vocab_size": 270}, "bpe": {"kind": "bpe", "byte_level": False},
-    "wordpiece": {"kind": "wordpiece"}, "unigram": {"kind": "unigram", "vocab_size": 60}, "word": {"kind": "word"},
+    "byte-level": {"kind": "bpe", "vocab_size": 270},
+    "bpe": {"kind": "bpe", "byte_level": False},
+    "wordpiece": {"kind": "wordpiece"},
+    "unigram": {"kind": "unigram", "vocab_size": 60},
+    "word": {"kind": "word"},
     "char": {"kind": "char"},
-}  # fmt: skip
+}
 ENDS = {"byte-level": "\n", "char": "\n"}  # the others say every white space by where words begin
 LINES = ["the quick", "brown fox", "the fox and the quick fox", "a brown the"]
 
@@ -78,8 +81,10 @@ def test_how_a_text_is_read_changes_no_line_end(
 ) -> None:
     """Blocks and parts that end within a document, several threads, empty lines at every border."""
     rng = Address(0, ("ends",)).generator()
-    corpus = put(tmp_path / "a.txt", "".join(
-        LINES[int(rng.integers(4))] + "\n" * int(rng.choice([1, 1, 1, 2, 3])) for _ in range(300)))  # fmt: skip
+    corpus = put(
+        tmp_path / "a.txt",
+        "".join(LINES[int(rng.integers(4))] + "\n" * int(rng.choice([1, 1, 1, 2, 3])) for _ in range(300)),
+    )
     other = put(tmp_path / "b.txt", "brown\nfox")
     tok = learnt(tmp_path, "byte-level", corpus)
     whole = nlpkit.tokens([corpus, other], tmp_path / "whole.safetensors", tokenizer=tok, threads=1)
@@ -94,8 +99,9 @@ def test_how_a_text_is_read_changes_no_line_end(
         monkeypatch.setattr(stage, "COMPILE", 0)
     for size in (1, 30, 100):
         monkeypatch.setattr("nlpkit.data.readers.BLOCK", size)
-        again = nlpkit.tokens([corpus, other], tmp_path / "t.safetensors", tokenizer=tok, threads=2 if compiled else 1,
-                              force=True)  # fmt: skip
+        again = nlpkit.tokens(
+            [corpus, other], tmp_path / "t.safetensors", tokenizer=tok, threads=2 if compiled else 1, force=True
+        )
         assert again["sha256"] == whole["sha256"]
 
 
@@ -134,8 +140,9 @@ def test_a_piece_that_crosses_a_line_end_is_the_librarys(tmp_path: Path, monkeyp
     made.decoder = library.decoders.ByteLevel()
     tokenizer = Pipeline(made.to_str(), {})
     tok = tmp_path / "tok.safetensors"
-    file.write(tok, {}, kind="tokenizer", config={}, tokenizer=tokenizer.to_json(), provenance={}, history={},
-               determinism={})  # fmt: skip
+    file.write(
+        tok, {}, kind="tokenizer", config={}, tokenizer=tokenizer.to_json(), provenance={}, history={}, determinism={}
+    )
     corpus = put(tmp_path / "a.txt", "a fox.\nit ran é.\nhome\n\nthe end.\nno")
     for part in (1 << 20, 8):
         monkeypatch.setattr("nlpkit.data.corpus.PART", part)
@@ -159,12 +166,25 @@ def test_wrapped_text_is_as_likely_as_whole_lines(tmp_path: Path) -> None:
         return " ".join(words[(start + number) % 9] for number in range(25))
 
     documents = [document() for _ in range(160)]
-    corpus = put(tmp_path / "a.txt", "\n\n".join(textwrap.fill(text, 30 if number % 2 else 1000)
-                                                 for number, text in enumerate(documents)))  # fmt: skip
+    corpus = put(
+        tmp_path / "a.txt",
+        "\n\n".join(textwrap.fill(text, 30 if number % 2 else 1000) for number, text in enumerate(documents)),
+    )
     tok = learnt(tmp_path, "byte-level", corpus)
     nlpkit.tokens([corpus], tmp_path / "t.safetensors", tokenizer=tok)
-    nlpkit.pretrain([tmp_path / "t.safetensors"], tmp_path / "m.safetensors", model="gpt2", n_layers=2, d_model=64,
-                    steps=120, batch_tokens=1024, max_len=64, lr=3e-3, dropout=0.0, seed=0)  # fmt: skip
+    nlpkit.pretrain(
+        [tmp_path / "t.safetensors"],
+        tmp_path / "m.safetensors",
+        model="gpt2",
+        n_layers=2,
+        d_model=64,
+        steps=120,
+        batch_tokens=1024,
+        max_len=64,
+        lr=3e-3,
+        dropout=0.0,
+        seed=0,
+    )
     held = [document() for _ in range(12)]
     found = {}
     for width in (30, 1000):

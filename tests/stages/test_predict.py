@@ -37,10 +37,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     toys.texts(made / "test.jsonl", 60, seed=1)
     toys.pairs(made / "pairs.tsv", 40)
     for name in ("bert", "gpt2"):
-        nlpkit.finetune(made / f"{name}.safetensors", made / "train.jsonl", made / f"clf-{name}.safetensors", steps=100,
-                        **LEARN)  # fmt: skip
-    nlpkit.finetune(made / "bert.safetensors", made / "pairs.tsv", made / "pair.safetensors", text="a", pair="b",
-                    label="both", steps=5, **LEARN)  # fmt: skip
+        nlpkit.finetune(
+            made / f"{name}.safetensors", made / "train.jsonl", made / f"clf-{name}.safetensors", steps=100, **LEARN
+        )
+    nlpkit.finetune(
+        made / "bert.safetensors",
+        made / "pairs.tsv",
+        made / "pair.safetensors",
+        text="a",
+        pair="b",
+        label="both",
+        steps=5,
+        **LEARN,
+    )
     return made
 
 
@@ -96,8 +105,10 @@ def test_the_same_records_through_every_format(folder: Path, tmp_path: Path, cap
         "a.txt": "".join(f"{text}\n" for text in texts),
     }
     model = folder / "clf-bert.safetensors"
-    wanted = [{name: record[name] for name in ("label", "probabilities")}
-              for record in predicted(model, folder / "test.jsonl")[:20]]  # fmt: skip
+    wanted = [
+        {name: record[name] for name in ("label", "probabilities")}
+        for record in predicted(model, folder / "test.jsonl")[:20]
+    ]
     for name, content in files.items():
         (tmp_path / name).write_text(content)
         assert run(["predict", str(model), str(tmp_path / name)]) == 0
@@ -143,8 +154,10 @@ def test_pairs_are_read_from_both_columns(folder: Path, tmp_path: Path) -> None:
     found = predicted(model, folder / "pairs.tsv")
     assert len(found) == 40 and set(found[0]["probabilities"]) == {"yes", "no"}
     renamed = tmp_path / "p.jsonl"
-    rows = [dict(zip(("a", "b", "both"), line.split("\t"), strict=True))
-            for line in (folder / "pairs.tsv").read_text().splitlines()[1:]]  # fmt: skip
+    rows = [
+        dict(zip(("a", "b", "both"), line.split("\t"), strict=True))
+        for line in (folder / "pairs.tsv").read_text().splitlines()[1:]
+    ]
     renamed.write_text("".join(json.dumps({"left": row["a"], "right": row["b"]}) + "\n" for row in rows))
     assert predicted(model, renamed, text="left", pair="right") == found
     turned = predicted(model, renamed, text="right", pair="left")
@@ -198,9 +211,10 @@ def test_there_is_an_answer_for_each_line(folder: Path, tmp_path: Path) -> None:
 
 def test_what_is_refused_is_refused_before_the_first_text(folder: Path, tmp_path: Path) -> None:
     for model, options, message in (
-        ("bert", {}, "has no classifier"), ("clf-bert", {"max_len": 99}, "expected 4 to 24"),
+        ("bert", {}, "has no classifier"),
+        ("clf-bert", {"max_len": 99}, "expected 4 to 24"),
         ("absent", {}, "No such file"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(UserError, match=message):
             nlpkit.predict(folder / f"{model}.safetensors", folder / "test.jsonl", **options)
     with pytest.raises(UserError):

@@ -27,8 +27,15 @@ from nlpkit.training import loop
 from nlpkit.training.settings import Settings
 
 SHAPE = ["--threads", "1", "--n-layers", "1", "--d-model", "32", "--n-heads", "2", "--max-len", "32"]
-SMALL: dict[str, Any] = {"n_layers": 1, "d_model": 16, "n_heads": 2, "max_len": 32, "batch_tokens": 256, "threads": 1,
-                         "steps": 3}  # fmt: skip
+SMALL: dict[str, Any] = {
+    "n_layers": 1,
+    "d_model": 16,
+    "n_heads": 2,
+    "max_len": 32,
+    "batch_tokens": 256,
+    "threads": 1,
+    "steps": 3,
+}
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +50,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def words_file(path: Path, documents: list[list[list[int]]], n_words: int) -> Path:
     """A token file of sentences of word numbers."""
-    made = Word([*dict.fromkeys(DEFAULT_SPECIAL.values()), *(f"w{number}" for number in range(n_words))],
-                DEFAULT_SPECIAL)  # fmt: skip
+    made = Word(
+        [*dict.fromkeys(DEFAULT_SPECIAL.values()), *(f"w{number}" for number in range(n_words))], DEFAULT_SPECIAL
+    )
     first = made.vocab_size - n_words
     sentences = [np.array(sentence) + first for document in documents for sentence in document]
     tensors = {
@@ -60,8 +68,16 @@ def words_file(path: Path, documents: list[list[list[int]]], n_words: int) -> Pa
         "n_documents": len(documents),
         "n_bytes": 3 * n_tokens,
     }
-    file.write(path, tensors, kind="tokens", config=config, tokenizer=made.to_json(), provenance={"command": "test"},
-               history={}, determinism={})  # fmt: skip
+    file.write(
+        path,
+        tensors,
+        kind="tokens",
+        config=config,
+        tokenizer=made.to_json(),
+        provenance={"command": "test"},
+        history={},
+        determinism={},
+    )
     return path
 
 
@@ -107,8 +123,28 @@ def last_evaluation(log: Path) -> dict[str, float]:
 def test_a_causal_model_comes_near_the_entropy_of_its_source(tmp_path: Path, capsys: Any) -> None:
     tokens, held = markov(tmp_path / "t.safetensors", 6000, 0), markov(tmp_path / "d.safetensors", 3000, 1)
     target = tmp_path / "gpt2.safetensors"
-    assert run(["pretrain", str(tokens), "-o", str(target), "--model", "gpt2", *SHAPE, "--steps", "150", "--lr", "1e-2",
-                "--dropout", "0", "--batch-tokens", "512"]) == 0  # fmt: skip
+    assert (
+        run(
+            [
+                "pretrain",
+                str(tokens),
+                "-o",
+                str(target),
+                "--model",
+                "gpt2",
+                *SHAPE,
+                "--steps",
+                "150",
+                "--lr",
+                "1e-2",
+                "--dropout",
+                "0",
+                "--batch-tokens",
+                "512",
+            ]
+        )
+        == 0
+    )
     assert run(["evaluate", str(target), str(held), "--json", "--stride", "8", "--threads", "1"]) == 0
     metrics = json.loads(capsys.readouterr().out)["metrics"]
     assert entropy() < 0.6
@@ -119,8 +155,10 @@ def test_masked_words_and_next_sentences_are_learnt(tmp_path: Path, capsys: Any)
     tokens, held = topics(tmp_path / "t.safetensors", 120, 0), topics(tmp_path / "d.safetensors", 60, 1)
     target, log = tmp_path / "bert.safetensors", tmp_path / "log.jsonl"
     words = ["--steps", "300", "--lr", "5e-3", "--dropout", "0", "--batch-tokens", "1024", "--log", str(log)]
-    assert run(["pretrain", str(tokens), "-o", str(target), *SHAPE, "--objective", "mlm+nsp", "--dev", str(held),
-                *words]) == 0  # fmt: skip
+    assert (
+        run(["pretrain", str(tokens), "-o", str(target), *SHAPE, "--objective", "mlm+nsp", "--dev", str(held), *words])
+        == 0
+    )
     assert last_evaluation(log)["dev_nsp_loss"] < 0.55 < np.log(2)
     made = load(target)
     assert made.tokenizer is not None
@@ -174,8 +212,9 @@ def test_the_best_of_dev_is_kept(folder: Path, tmp_path: Path) -> None:
     found: list[dict[str, Any]] = []
     options = {**SMALL, "steps": 60, "eval_every": 10, "lr": 3e-2, "schedule": "constant", "mask_ratio": 0.3}
     with nlpkit.base.events.listen(lambda record: found.append(record) if record["event"] == "evaluation" else None):
-        nlpkit.pretrain([folder / "tokens.safetensors"], tmp_path / "m.safetensors", dev=folder / "dev.safetensors",
-                        **options)  # fmt: skip
+        nlpkit.pretrain(
+            [folder / "tokens.safetensors"], tmp_path / "m.safetensors", dev=folder / "dev.safetensors", **options
+        )
     best = min(found, key=lambda record: record["metrics"]["dev_mlm_loss"])
     assert file.read(tmp_path / "m.safetensors").config["training"]["best_step"] == best["step"]
     measured = nlpkit.evaluate(tmp_path / "m.safetensors", folder / "dev.safetensors", mask_ratio=0.3)
@@ -183,28 +222,68 @@ def test_the_best_of_dev_is_kept(folder: Path, tmp_path: Path) -> None:
 
 
 CHANGES: dict[str, dict[str, Any]] = {
-    "model": {"model": "gpt2"}, "size": {"size": "mini", "n_layers": None, "d_model": None, "n_heads": None},
-    "objective": {"objective": "mlm+nsp"}, "n_layers": {"n_layers": 2}, "d_model": {"d_model": 32},
-    "n_heads": {"n_heads": 1}, "d_ff": {"d_ff": 24}, "max_len": {"max_len": 24}, "dropout": {"dropout": 0.4},
-    "short_fraction": {"short_fraction": 0.5}, "precision": {"precision": "bfloat16"},
-    "cut": {"cut": "sentences"}, "mask_ratio": {"mask_ratio": 0.5}, "mask_mix": {"mask_mix": "0/0/100"},
-    "masks": {"masks": "static"}, "epochs": {"steps": None, "epochs": 1}, "steps": {"steps": 4},
-    "batch_tokens": {"batch_tokens": 128}, "accumulate": {"accumulate": 2}, "lr": {"lr": 1e-3},
-    "optimizer": {"optimizer": "muon"}, "recipe": {"recipe": "fast"},
-    "decay_fraction": {"schedule": "wsd", "decay_fraction": 0.9}, "final_lr_fraction": {"final_lr_fraction": 0.5},
+    "model": {"model": "gpt2"},
+    "size": {"size": "mini", "n_layers": None, "d_model": None, "n_heads": None},
+    "objective": {"objective": "mlm+nsp"},
+    "n_layers": {"n_layers": 2},
+    "d_model": {"d_model": 32},
+    "n_heads": {"n_heads": 1},
+    "d_ff": {"d_ff": 24},
+    "max_len": {"max_len": 24},
+    "dropout": {"dropout": 0.4},
+    "short_fraction": {"short_fraction": 0.5},
+    "precision": {"precision": "bfloat16"},
+    "cut": {"cut": "sentences"},
+    "mask_ratio": {"mask_ratio": 0.5},
+    "mask_mix": {"mask_mix": "0/0/100"},
+    "masks": {"masks": "static"},
+    "epochs": {"steps": None, "epochs": 1},
+    "steps": {"steps": 4},
+    "batch_tokens": {"batch_tokens": 128},
+    "accumulate": {"accumulate": 2},
+    "lr": {"lr": 1e-3},
+    "optimizer": {"optimizer": "muon"},
+    "recipe": {"recipe": "fast"},
+    "decay_fraction": {"schedule": "wsd", "decay_fraction": 0.9},
+    "final_lr_fraction": {"final_lr_fraction": 0.5},
     "momentum": {"optimizer": "muon", "momentum": 0.5},
-    "schedule": {"schedule": "cosine"}, "warmup_fraction": {"warmup_fraction": 1.0}, "beta1": {"beta1": 0.5},
-    "beta2": {"beta2": 0.5}, "adam_eps": {"adam_eps": 1e-3}, "weight_decay": {"weight_decay": 0.5},
-    "clip_norm": {"clip_norm": 1e-3}, "seed": {"seed": 1}, "init": {}, "vectors": {}, "parts": {"parts": 2},
-}  # fmt: skip
+    "schedule": {"schedule": "cosine"},
+    "warmup_fraction": {"warmup_fraction": 1.0},
+    "beta1": {"beta1": 0.5},
+    "beta2": {"beta2": 0.5},
+    "adam_eps": {"adam_eps": 1e-3},
+    "weight_decay": {"weight_decay": 0.5},
+    "clip_norm": {"clip_norm": 1e-3},
+    "seed": {"seed": 1},
+    "init": {},
+    "vectors": {},
+    "parts": {"parts": 2},
+}
 
 
 def test_every_option_changes_something(folder: Path, tmp_path: Path) -> None:
     """Apart from those that only watch or measure (--dev and its own are tested above)."""
     import inspect
 
-    watching = {"tokens", "output", "dev", "eval_every", "patience", "mask_copies", "device", "parallel", "threads",
-                "compile", "checkpointing", "log_every", "save_every", "log", "force", "fresh", "dry_run"}  # fmt: skip
+    watching = {
+        "tokens",
+        "output",
+        "dev",
+        "eval_every",
+        "patience",
+        "mask_copies",
+        "device",
+        "parallel",
+        "threads",
+        "compile",
+        "checkpointing",
+        "log_every",
+        "save_every",
+        "log",
+        "force",
+        "fresh",
+        "dry_run",
+    }
     assert set(inspect.signature(nlpkit.pretrain).parameters) == watching | set(CHANGES)
 
     def bytes_of(name: str, **options: Any) -> str:
@@ -318,8 +397,22 @@ def test_what_is_refused_with_init(
     folder: Path, tmp_path: Path, start: str, options: dict[str, Any], message: str, capsys: Any
 ) -> None:
     words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    assert run(["pretrain", str(folder / "tokens.safetensors"), "-o", str(tmp_path / "m.safetensors"), "--steps", "1",
-                "--init", str(folder / f"{start}.safetensors"), *words]) == 2  # fmt: skip
+    assert (
+        run(
+            [
+                "pretrain",
+                str(folder / "tokens.safetensors"),
+                "-o",
+                str(tmp_path / "m.safetensors"),
+                "--steps",
+                "1",
+                "--init",
+                str(folder / f"{start}.safetensors"),
+                *words,
+            ]
+        )
+        == 2
+    )
     said = capsys.readouterr().err
     assert message in said and "hint: " in said
 

@@ -31,8 +31,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("python")
     making.text_file(folder / "corpus.txt", lines=200, words=30)
     tokens = making.token_file(folder / "tokens.safetensors", documents=20)
-    file.write(folder / "tokenizer.safetensors", {}, kind="tokenizer", config={}, tokenizer=file.read(tokens).tokenizer,
-               provenance={"command": "test"}, history={}, determinism={})  # fmt: skip
+    file.write(
+        folder / "tokenizer.safetensors",
+        {},
+        kind="tokenizer",
+        config={},
+        tokenizer=file.read(tokens).tokenizer,
+        provenance={"command": "test"},
+        history={},
+        determinism={},
+    )
     toys.model(folder / "bert.safetensors")
     toys.model(folder / "gpt2.safetensors", "gpt2")
     toys.texts(folder / "train.jsonl", 40)
@@ -182,11 +190,12 @@ def test_a_model_answers_with_a_copy_of_its_weights_as_they_are(made: Path) -> N
 def test_a_model_shows_itself_in_a_few_lines(made: Path) -> None:
     shown = repr(nlpkit.load(str(made / "clf.safetensors"))).splitlines()
     assert shown == [
-        "BERT, 2 layers x 32, sequences to 24 tokens", "  parameters  19,811",
+        "BERT, 2 layers x 32, sequences to 24 tokens",
+        "  parameters  19,811",
         "  heads       classify (comedy, history, tragedy)",
         f"  tokenizer   word of {toys.tokenizer().vocab_size} pieces",
         f"  path        {made / 'clf.safetensors'}",
-    ]  # fmt: skip
+    ]
 
 
 def test_no_texts_are_no_answers(made: Path) -> None:

@@ -32,8 +32,16 @@ from nlpkit.tokenizers.pretokenize import BYTE_LETTERS
 @pytest.fixture(scope="module")
 def tok(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tok") / "tok.safetensors"
-    file.write(path, {}, kind="tokenizer", config={}, tokenizer=tokenizer().to_json(), provenance={}, history={},
-               determinism={})  # fmt: skip
+    file.write(
+        path,
+        {},
+        kind="tokenizer",
+        config={},
+        tokenizer=tokenizer().to_json(),
+        provenance={},
+        history={},
+        determinism={},
+    )
     return path
 
 
@@ -63,14 +71,21 @@ def test_a_token_file_is_its_documents_encoded_one_by_one(tmp_path: Path, tok: P
     ids, ends, last = found.array("tokens"), found.array("sentence_ends"), found.array("document_ends")
     assert (ids.dtype, ends.dtype, last.dtype) == (np.uint16, np.int64, np.int64)
     sentences = [sentence for document in expected for sentence in document.sentences]
-    joined = [made.encode(f"{sentence} " if number < len(document.sentences) - 1 else sentence).tolist()
-              for document in expected for number, sentence in enumerate(document.sentences)]  # fmt: skip
+    joined = [
+        made.encode(f"{sentence} " if number < len(document.sentences) - 1 else sentence).tolist()
+        for document in expected
+        for number, sentence in enumerate(document.sentences)
+    ]
     assert ids.tolist() == [number for sentence in joined for number in sentence]
     assert np.diff(ends, prepend=0).tolist() == [len(sentence) for sentence in joined]
     assert np.diff(last, prepend=0).tolist() == [len(document.sentences) for document in expected]
-    counts = {"n_tokens": len(ids), "n_sentences": len(sentences), "n_documents": 26,
-              "n_bytes": sum(len(document.text.encode()) for document in expected),
-              "n_words": sum(len(sentence.split()) for sentence in sentences)}  # fmt: skip
+    counts = {
+        "n_tokens": len(ids),
+        "n_sentences": len(sentences),
+        "n_documents": 26,
+        "n_bytes": sum(len(document.text.encode()) for document in expected),
+        "n_words": sum(len(sentence.split()) for sentence in sentences),
+    }
     assert counts.items() <= summary.items()
     assert found.config == {"vocab_size": made.vocab_size, **counts}
     assert room.describe(tmp_path / "t.safetensors") == found.config
@@ -85,8 +100,10 @@ def test_processes_change_no_byte(tmp_path: Path, tok: Path, monkeypatch: pytest
     monkeypatch.setattr(
         room, "in_order", lambda *args, **more: started.append(more["threads"]) or original(*args, **more)
     )
-    hashes = {tokens([corpus], tmp_path / f"t{threads}.safetensors", tokenizer=tok, threads=threads)["sha256"]
-              for threads in (1, 2, 3)}  # fmt: skip
+    hashes = {
+        tokens([corpus], tmp_path / f"t{threads}.safetensors", tokenizer=tok, threads=threads)["sha256"]
+        for threads in (1, 2, 3)
+    }
     assert started == [1, 2, 3]  # large enough that none was done in this process for being small
     assert len(hashes) == 1
     monkeypatch.setattr(texts, "BATCH", 1 << 20)
@@ -159,8 +176,16 @@ def test_several_files_read_as_one(tmp_path: Path, tok: Path) -> None:
 def test_files_of_other_tokenizers_do_not_mix(tmp_path: Path, tok: Path) -> None:
     made = tokenizer().to_json()
     made["pieces"] = [*made["pieces"], "ß"]
-    file.write(tmp_path / "other.safetensors", {}, kind="tokenizer", config={}, tokenizer=made, provenance={},
-               history={}, determinism={})  # fmt: skip
+    file.write(
+        tmp_path / "other.safetensors",
+        {},
+        kind="tokenizer",
+        config={},
+        tokenizer=made,
+        provenance={},
+        history={},
+        determinism={},
+    )
     corpus = put(tmp_path / "a.txt", text(2))
     tokens([corpus], tmp_path / "one.safetensors", tokenizer=tok)
     tokens([corpus], tmp_path / "two.safetensors", tokenizer=tmp_path / "other.safetensors")
@@ -179,8 +204,16 @@ def test_large_vocabularies_take_four_bytes(tmp_path: Path) -> None:
     more = [chr(0x10000 + number) for number in range(room_for)]
     for extra, width in ((more, np.uint16), ([*more, "ÿ"], np.uint32)):
         path = tmp_path / f"tok{len(extra)}.safetensors"
-        file.write(path, {}, kind="tokenizer", config={}, tokenizer={**made, "pieces": made["pieces"] + extra},
-                   provenance={}, history={}, determinism={})  # fmt: skip
+        file.write(
+            path,
+            {},
+            kind="tokenizer",
+            config={},
+            tokenizer={**made, "pieces": made["pieces"] + extra},
+            provenance={},
+            history={},
+            determinism={},
+        )
         corpus = put(tmp_path / "a.txt", f"a{extra[-1]}\n")
         output = tmp_path / f"t{len(extra)}.safetensors"
         tokens([corpus], output, tokenizer=path)
@@ -240,11 +273,15 @@ def test_a_dry_run_touches_nothing(tmp_path: Path, tok: Path) -> None:
 
 @pytest.fixture
 def bpe(tmp_path: Path) -> Path:
-    made = BPE([*dict.fromkeys(DEFAULT_SPECIAL.values()), *BYTE_LETTERS, "he", "the"], DEFAULT_SPECIAL,
-               [("h", "e"), ("t", "he")])  # fmt: skip
+    made = BPE(
+        [*dict.fromkeys(DEFAULT_SPECIAL.values()), *BYTE_LETTERS, "he", "the"],
+        DEFAULT_SPECIAL,
+        [("h", "e"), ("t", "he")],
+    )
     path = tmp_path / "bpe.safetensors"
-    file.write(path, {}, kind="tokenizer", config={}, tokenizer=made.to_json(), provenance={}, history={},
-               determinism={})  # fmt: skip
+    file.write(
+        path, {}, kind="tokenizer", config={}, tokenizer=made.to_json(), provenance={}, history={}, determinism={}
+    )
     return path
 
 
@@ -255,11 +292,12 @@ def test_compiled_code_writes_the_same_file(tmp_path: Path, bpe: Path, monkeypat
     monkeypatch.setattr("nlpkit.data.corpus.PART", 150)
     odd = "\ufeffa\u2028b  \r\n\u3000\n\x0c\nthe  \x1f caf\u00e9 thé\x85the\n" + "the" * 300 + "\n\n\n\n"
     corpora = [
-        put(tmp_path / "a.txt", text(60, seed=1)), put(tmp_path / "odd.txt", odd + text(20)),
+        put(tmp_path / "a.txt", text(60, seed=1)),
+        put(tmp_path / "odd.txt", odd + text(20)),
         put(tmp_path / "no.txt", "\n"),
         put(tmp_path / "c.jsonl", "\n".join(json.dumps({"text": text(1, seed=seed)}) for seed in range(40))),
         put(tmp_path / "end.txt", "the end"),
-    ]  # fmt: skip
+    ]
     (tmp_path / "bad.txt").write_bytes(text(30).encode() + b"\xff\na\0b\n" + text(30).encode())
     corpora.append(tmp_path / "bad.txt")
     original = room.fast.Encoder
@@ -267,8 +305,12 @@ def test_compiled_code_writes_the_same_file(tmp_path: Path, bpe: Path, monkeypat
     monkeypatch.setattr(room.fast, "Encoder", lambda plan: made.append(1) or original(plan))
 
     def run(**options: Any) -> list[str]:
-        found = [tokens(corpora, tmp_path / "t.safetensors", tokenizer=bpe, on_error="skip", force=True, shard=shard,
-                        **options)["sha256"] for shard in (None, "1/3", "2/3", "3/3")]  # fmt: skip
+        found = [
+            tokens(
+                corpora, tmp_path / "t.safetensors", tokenizer=bpe, on_error="skip", force=True, shard=shard, **options
+            )["sha256"]
+            for shard in (None, "1/3", "2/3", "3/3")
+        ]
         with pytest.raises(UserError, match="is not UTF-8") as caught:
             tokens(corpora, tmp_path / "u.safetensors", tokenizer=bpe, **options)
         return [*found, str(caught.value.where)]

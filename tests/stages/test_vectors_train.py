@@ -142,16 +142,26 @@ def test_stdin_and_columns(corpus, tmp_path, monkeypatch):
     np.testing.assert_array_equal(load(tmp_path / "vec").vectors, load(tmp_path / "txt").vectors)
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    ({"method": "fasttext"}, 'method "fasttext" is unknown'), ({"method": "skip-gram"}, 'did you mean "skipgram"'),
-    ({"loss": "softmax"}, 'loss "softmax" is unknown'), ({"dim": 0}, "dim is 0, expected at least 1"),
-    ({"window": 0}, "window is 0"), ({"window": 10_001}, "window is 10001, expected at most 10,000"),
-    ({"negative": 0}, "negative is 0"), ({"epochs": -1}, "epochs is -1"),
-    ({"loss": "hs", "negative": 5}, "--negative changes nothing: loss hs draws no negatives"),
-    ({"average": False}, "--average changes nothing: skipgram"),
-    ({"sample": -1.0}, "sample is -1.0"), ({"lr": 0.0}, "lr is 0.0"), ({"lr": float("nan")}, "lr is nan"),
-    ({"min_count": 10**6}, "0 of the corpus' 15,000 words occur"), ({"vocab_size": 1}, "at least 2"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "fasttext"}, 'method "fasttext" is unknown'),
+        ({"method": "skip-gram"}, 'did you mean "skipgram"'),
+        ({"loss": "softmax"}, 'loss "softmax" is unknown'),
+        ({"dim": 0}, "dim is 0, expected at least 1"),
+        ({"window": 0}, "window is 0"),
+        ({"window": 10_001}, "window is 10001, expected at most 10,000"),
+        ({"negative": 0}, "negative is 0"),
+        ({"epochs": -1}, "epochs is -1"),
+        ({"loss": "hs", "negative": 5}, "--negative changes nothing: loss hs draws no negatives"),
+        ({"average": False}, "--average changes nothing: skipgram"),
+        ({"sample": -1.0}, "sample is -1.0"),
+        ({"lr": 0.0}, "lr is 0.0"),
+        ({"lr": float("nan")}, "lr is nan"),
+        ({"min_count": 10**6}, "0 of the corpus' 15,000 words occur"),
+        ({"vocab_size": 1}, "at least 2"),
+    ],
+)
 def test_wrong_options_are_said(corpus, tmp_path, options, message):
     with pytest.raises(UserError, match=message) as caught:
         train(corpus, tmp_path / "vec", **options)

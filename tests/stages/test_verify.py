@@ -82,12 +82,20 @@ def forge(path: Path, change: Callable[[dict[str, Any]], None], **tensors: np.nd
     metadata = json.loads(json.dumps(artifact.metadata))
     change(metadata)
     kept = {name: np.array(artifact.array(name)) for name in artifact.tensors} | tensors
-    file.write(path, kept, **{name: value for name, value in metadata.items()
-                              if name not in ("format", "tensors", "digest")})  # fmt: skip
+    file.write(
+        path, kept, **{name: value for name, value in metadata.items() if name not in ("format", "tensors", "digest")}
+    )
 
 
-STAGES = {"tok": "tokenizer train", "tokens": "tokens", "bert": "pretrain", "clf": "finetune", "student": "distill",
-          "vec": "vectors train", "back": "import"}  # fmt: skip
+STAGES = {
+    "tok": "tokenizer train",
+    "tokens": "tokens",
+    "bert": "pretrain",
+    "clf": "finetune",
+    "student": "distill",
+    "vec": "vectors train",
+    "back": "import",
+}
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -101,11 +109,14 @@ def test_every_stage_proves_itself(work: Path, name: str) -> None:
     assert left_over(work) == []
 
 
-@pytest.mark.parametrize(("name", "stages"), [
-    ("student", ["tokenizer train", "tokens", "pretrain", "finetune", "distill"]),
-    ("back", ["tokenizer train", "tokens", "pretrain", "finetune", "export", "import"]),
-    ("vec", ["vectors train"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "stages"),
+    [
+        ("student", ["tokenizer train", "tokens", "pretrain", "finetune", "distill"]),
+        ("back", ["tokenizer train", "tokens", "pretrain", "finetune", "export", "import"]),
+        ("vec", ["vectors train"]),
+    ],
+)
 def test_a_whole_chain_is_proven_from_the_raw_files(work: Path, name: str, stages: list[str]) -> None:
     for path in work.glob("*"):
         if path.name not in (f"{name}.safetensors", "corpus.txt", "more.txt", "train.jsonl", "dev.jsonl"):
@@ -168,8 +179,7 @@ def test_another_version_is_named_and_so_is_that_nothing_else_differs(
     work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = promise.metadata.version
-    monkeypatch.setattr(promise.metadata, "version",
-                        lambda name: "0.0.1" if name == "torch" else real(name))  # fmt: skip
+    monkeypatch.setattr(promise.metadata, "version", lambda name: "0.0.1" if name == "torch" else real(name))
     said: list[str] = []
     with events.listen(lambda record: said.append(record.get("text", ""))):
         result = verify(Path("clf.safetensors"))
@@ -297,8 +307,13 @@ sys.exit(app.run(["verify", "bert.safetensors", "--chain"]))
 def test_an_interrupt_leaves_no_temporary_folder(work: Path, name: str) -> None:
     temporary = work.parent / "tmp"
     before = sorted(item.name for item in work.iterdir())
-    done = subprocess.run([sys.executable, "-c", PROGRAM, name], cwd=work, capture_output=True, text=True,
-                          env={**os.environ, "TMPDIR": str(temporary)})  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, name],
+        cwd=work,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )
     assert done.returncode == 130 and "interrupted" in done.stderr and "Traceback" not in done.stderr
     assert list(temporary.iterdir()) == []
     assert sorted(item.name for item in work.iterdir()) == before
@@ -317,11 +332,13 @@ def commands(node: dict[str, Any]) -> dict[str, Any]:
 def test_lineage_is_the_tree_of_stages(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     raw = {"corpus corpus.txt": None, "corpus more.txt": None}
     tokens = {**raw, "tokenizer tok.safetensors": raw}
-    clf = {"model bert.safetensors": {"tokens tokens.safetensors": tokens}, "train train.jsonl": None,
-           "dev dev.jsonl": None}  # fmt: skip
+    clf = {
+        "model bert.safetensors": {"tokens tokens.safetensors": tokens},
+        "train train.jsonl": None,
+        "dev dev.jsonl": None,
+    }
     tree = lineage(Path("student.safetensors"))
-    assert tree["command"] == "distill" and commands(tree) == {
-        "teacher clf.safetensors": clf, "data train.jsonl": None}  # fmt: skip
+    assert tree["command"] == "distill" and commands(tree) == {"teacher clf.safetensors": clf, "data train.jsonl": None}
     assert tree["inputs"][0]["options"]["steps"] == 2
     assert commands(lineage(Path("back.safetensors"))) == {"source clf-hf": {"model clf.safetensors": clf}}
     assert run("lineage", "student.safetensors", "--json") == 0
@@ -329,8 +346,13 @@ def test_lineage_is_the_tree_of_stages(work: Path, capsys: pytest.CaptureFixture
     assert run("lineage", "tokens.safetensors") == 0
     shown = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0].rstrip() for line in shown] == [
-        "tokens.safetensors", "├─ corpus.txt", "├─ more.txt", "└─ tok.safetensors", "", "",
-    ]  # fmt: skip
+        "tokens.safetensors",
+        "├─ corpus.txt",
+        "├─ more.txt",
+        "└─ tok.safetensors",
+        "",
+        "",
+    ]
     assert shown[0].split("  <- ")[1].startswith("nlpkit tokens (") and "   ├─ corpus.txt" in shown[4]
     assert str(work) not in "\n".join(shown)
 
@@ -353,18 +375,32 @@ def test_weights_changed_by_another_tool_are_noticed_and_said(work: Path) -> Non
 # Differences.
 
 
-def write(path: Path, config: dict[str, Any] | None = None, options: dict[str, Any] | None = None,
-          **tensors: Any) -> Path:  # fmt: skip
+def write(
+    path: Path, config: dict[str, Any] | None = None, options: dict[str, Any] | None = None, **tensors: Any
+) -> Path:
     arrays = {name: np.asarray(value) for name, value in tensors.items()}
-    file.write(path, arrays, kind="model", config=config or {}, history={}, determinism={},
-               provenance={"command": "test", "options": options or {}, "inputs": []})  # fmt: skip
+    file.write(
+        path,
+        arrays,
+        kind="model",
+        config=config or {},
+        history={},
+        determinism={},
+        provenance={"command": "test", "options": options or {}, "inputs": []},
+    )
     return path
 
 
 def test_equal_files_are_equal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, two = write(tmp_path / "a", w=[1.0, np.nan]), write(tmp_path / "b", w=[1.0, np.nan])
-    assert diff(one, two) == {"equal": True, "left": str(one), "right": str(two), "same_tensors": 1, "metadata": {},
-                              "tensors": {}}  # fmt: skip
+    assert diff(one, two) == {
+        "equal": True,
+        "left": str(one),
+        "right": str(two),
+        "same_tensors": 1,
+        "metadata": {},
+        "tensors": {},
+    }
     assert run("diff", one, two) == 0 and capsys.readouterr().out == "the same bytes\n"
 
 
@@ -372,13 +408,18 @@ def test_differences_have_their_names(tmp_path: Path, capsys: pytest.CaptureFixt
     one = write(tmp_path / "a", {"n": 1, "deep": {"x": 1}}, {"lr": 0.1}, w=[[1.0, 2.0]], only=[1], s=[1, 2])
     two = write(tmp_path / "b", {"n": 2, "deep": {"y": 1}}, {"lr": 0.2}, w=[[1.0, 2.5]], s=[[1, 2]], t=np.zeros(0))
     found = diff(one, two)
-    assert found["metadata"] == {"config.deep.x": [1, None], "config.deep.y": [None, 1], "config.n": [1, 2],
-                                 "provenance.options.lr": [0.1, 0.2]}  # fmt: skip
+    assert found["metadata"] == {
+        "config.deep.x": [1, None],
+        "config.deep.y": [None, 1],
+        "config.n": [1, 2],
+        "provenance.options.lr": [0.1, 0.2],
+    }
     assert found["tensors"] == {
-        "only": {"what": "missing", "from": "right"}, "t": {"what": "missing", "from": "left"},
+        "only": {"what": "missing", "from": "right"},
+        "t": {"what": "missing", "from": "left"},
         "s": {"what": "shape", "left": ["I64", [2]], "right": ["I64", [1, 2]]},
         "w": {"what": "values", "largest": 0.5, "at": [0, 1], "differing": 1, "numbers": 2},
-    }  # fmt: skip
+    }
     assert first_difference(found) == "options.lr was 0.1, is 0.2"
     assert run("diff", one, two) == 3
     shown = capsys.readouterr()
@@ -424,18 +465,25 @@ def test_a_place_is_named_once_among_those_where_an_input_is_not(work: Path) -> 
     assert caught.value.what.endswith(f" is not in {work}")
 
 
-@pytest.mark.parametrize(("left", "right", "says"), [
-    ({"w": [1.0]}, {"w": [np.nan]}, 'tensor "w" differs in 1 of 1 numbers, without measure at [0]'),
-    ({"w": [np.nan, 1.0, 2.0]}, {"w": [np.nan, 1.0, 2.25]}, "in 1 of 3 numbers, by at most 0.25 at [2]"),
-    ({"w": [np.inf, 1.0]}, {"w": [np.inf, 3.0]}, "in 1 of 2 numbers, by at most 2.0 at [1]"),
-    ({"w": [0.0, -0.0]}, {"w": [0.0, 0.0]}, "in 1 of 2 numbers, by at most 0.0 at [1]"),
-    ({"w": 1.0}, {"w": 4.0}, "in 1 of 1 numbers, by at most 3.0 at []"),
-    ({"w": [True, False]}, {"w": [True, True]}, "in 1 of 2 numbers, by at most 1.0 at [1]"),
-    ({"w": np.ones((2, 3), np.uint16)}, {"w": np.array([[1, 1, 1], [1, 0, 9]], np.uint16)}, "by at most 8.0 at [1, 2]"),
-    ({"w": [1.0]}, {"w": [1]}, 'tensor "w" was F64 [1], is I64 [1]'),
-    ({"w": [1.0]}, {}, 'tensor "w" is not in the second'),
-    ({}, {"w": [1.0]}, 'tensor "w" is not in the first'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("left", "right", "says"),
+    [
+        ({"w": [1.0]}, {"w": [np.nan]}, 'tensor "w" differs in 1 of 1 numbers, without measure at [0]'),
+        ({"w": [np.nan, 1.0, 2.0]}, {"w": [np.nan, 1.0, 2.25]}, "in 1 of 3 numbers, by at most 0.25 at [2]"),
+        ({"w": [np.inf, 1.0]}, {"w": [np.inf, 3.0]}, "in 1 of 2 numbers, by at most 2.0 at [1]"),
+        ({"w": [0.0, -0.0]}, {"w": [0.0, 0.0]}, "in 1 of 2 numbers, by at most 0.0 at [1]"),
+        ({"w": 1.0}, {"w": 4.0}, "in 1 of 1 numbers, by at most 3.0 at []"),
+        ({"w": [True, False]}, {"w": [True, True]}, "in 1 of 2 numbers, by at most 1.0 at [1]"),
+        (
+            {"w": np.ones((2, 3), np.uint16)},
+            {"w": np.array([[1, 1, 1], [1, 0, 9]], np.uint16)},
+            "by at most 8.0 at [1, 2]",
+        ),
+        ({"w": [1.0]}, {"w": [1]}, 'tensor "w" was F64 [1], is I64 [1]'),
+        ({"w": [1.0]}, {}, 'tensor "w" is not in the second'),
+        ({}, {"w": [1.0]}, 'tensor "w" is not in the first'),
+    ],
+)
 def test_the_first_difference_in_words(tmp_path: Path, left: dict[str, Any], right: dict[str, Any], says: str) -> None:
     found = compare(file.read(write(tmp_path / "a", **left)), file.read(write(tmp_path / "b", **right)))
     assert says in first_difference(found)

@@ -95,48 +95,94 @@ def test_nothing_is_overwritten_by_a_name_in_a_chain(place: Path) -> None:
         lineage(bad)
 
 
-NAMES = ["{home}/planted", "../../planted", "..", ".", "", "a/b", "a\\b", "C:x", "x\0y", "x\ny", "x\x1b[2Jy", "x" * 256,
-         "\u2028", 7, None, ["x"], {}]  # fmt: skip
+NAMES = [
+    "{home}/planted",
+    "../../planted",
+    "..",
+    ".",
+    "",
+    "a/b",
+    "a\\b",
+    "C:x",
+    "x\0y",
+    "x\ny",
+    "x\x1b[2Jy",
+    "x" * 256,
+    "\u2028",
+    7,
+    None,
+    ["x"],
+    {},
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_input_has_a_name_and_no_path(place: Path, name: Any) -> None:
     name = name.format(home=place.parent / "home") if isinstance(name, str) else name
     inputs = [given("corpus", name, forging.sha256(place / "corpus.txt"))]
-    bad = forging.forge(place / "tok.safetensors", place / "b.safetensors",
-                        provenance(lambda record: record.update(inputs=inputs)))  # fmt: skip
+    bad = forging.forge(
+        place / "tok.safetensors", place / "b.safetensors", provenance(lambda record: record.update(inputs=inputs))
+    )
     refused(bad, "has an input named")
     behind = {"1" * 64: stage("tokens", inputs)}
-    bad = forging.forge(place / "tok.safetensors", place / "b.safetensors",
-                        lambda metadata, _: metadata.update(history=behind))  # fmt: skip
+    bad = forging.forge(
+        place / "tok.safetensors", place / "b.safetensors", lambda metadata, _: metadata.update(history=behind)
+    )
     refused(bad, "has an input named")
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("log", "{home}/notes"), ("output", "x"), ("force", True), ("threads", 9), ("dry_run", True), ("save_every", 1),
-    ("corpus", ["{home}/notes"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("log", "{home}/notes"),
+        ("output", "x"),
+        ("force", True),
+        ("threads", 9),
+        ("dry_run", True),
+        ("save_every", 1),
+        ("corpus", ["{home}/notes"]),
+    ],
+)
 def test_an_option_is_neither_a_how_nor_an_input(place: Path, name: str, value: Any) -> None:
     value = json.loads(json.dumps(value).replace("{home}", str(place.parent / "home")))
-    bad = forging.forge(place / "tok.safetensors", place / "c.safetensors",
-                        provenance(lambda record: record["options"].update({name: value})))  # fmt: skip
+    bad = forging.forge(
+        place / "tok.safetensors",
+        place / "c.safetensors",
+        provenance(lambda record: record["options"].update({name: value})),
+    )
     refused(bad, f'has the option "{name}"')
 
 
-@pytest.mark.parametrize("change", [
-    {"kind": 7}, {"kind": None}, {"vocab_size": "9"}, {"vocab_size": True}, {"vocab_size": 2.5}, {"field": ["text"]},
-    {"vocab_size": 10**30}, {"field": {"a": 1}}, {"field": [["text"]]}, {"on_error": False}, {"field": "x" * 20_000},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": 7},
+        {"kind": None},
+        {"vocab_size": "9"},
+        {"vocab_size": True},
+        {"vocab_size": 2.5},
+        {"field": ["text"]},
+        {"vocab_size": 10**30},
+        {"field": {"a": 1}},
+        {"field": [["text"]]},
+        {"on_error": False},
+        {"field": "x" * 20_000},
+    ],
+)
 def test_an_option_has_a_value_that_the_stage_takes(place: Path, change: Json) -> None:
-    bad = forging.forge(place / "tok.safetensors", place / "o.safetensors",
-                        provenance(lambda record: record["options"].update(change)))  # fmt: skip
+    bad = forging.forge(
+        place / "tok.safetensors", place / "o.safetensors", provenance(lambda record: record["options"].update(change))
+    )
     with pytest.raises(UserError, match=r"which it does not take|gives the option"):
         verify(bad)
 
 
 def test_an_option_that_the_stage_does_not_have_is_a_difference(place: Path) -> None:
-    bad = forging.forge(place / "tok.safetensors", place / "o.safetensors",
-                        provenance(lambda record: record["options"].update(colour="red")))  # fmt: skip
+    bad = forging.forge(
+        place / "tok.safetensors",
+        place / "o.safetensors",
+        provenance(lambda record: record["options"].update(colour="red")),
+    )
     assert verify(bad)["difference"] == (
         "tokenizer train records the option colour, which this nlpkit's tokenizer train does not have"
     )
@@ -145,8 +191,11 @@ def test_an_option_that_the_stage_does_not_have_is_a_difference(place: Path) -> 
 
 @pytest.mark.parametrize("command", sorted(set(nlpkit.FUNCTIONS) - nlpkit.MAKES))
 def test_a_command_that_makes_no_artefact_is_refused_at_reading(place: Path, command: str) -> None:
-    bad = forging.forge(place / "tok.safetensors", place / "d.safetensors",
-                        provenance(lambda record: record.update(command=command, options={}, inputs=[])))  # fmt: skip
+    bad = forging.forge(
+        place / "tok.safetensors",
+        place / "d.safetensors",
+        provenance(lambda record: record.update(command=command, options={}, inputs=[])),
+    )
     refused(bad, f"names the command {command}, which makes no such file")
     with pytest.raises(UserError, match="which makes no such file"):
         lineage(bad)
@@ -154,38 +203,48 @@ def test_a_command_that_makes_no_artefact_is_refused_at_reading(place: Path, com
 
 @pytest.mark.parametrize("command", ["__init__", "os:system", "../tokens", "tokens\x1b[2J", "", 7, None, "nobody's"])
 def test_a_command_is_a_word(place: Path, command: Any) -> None:
-    bad = forging.forge(place / "tok.safetensors", place / "d.safetensors",
-                        provenance(lambda record: record.update(command=command)))  # fmt: skip
+    bad = forging.forge(
+        place / "tok.safetensors", place / "d.safetensors", provenance(lambda record: record.update(command=command))
+    )
     refused(bad, "names the command")
 
 
-@pytest.mark.parametrize(("inputs", "says"), [
-    ([], "no corpus, which it needs"),
-    ([given("model", "corpus.txt")], "an input in the role model, which it does not read"),
-    ([given("kind", "corpus.txt")], 'has the option "kind", which is an input'),
-    ([given("output", "corpus.txt")], "in the role"),
-    ([given("corpus", "corpus.txt", "0" * 63)], "with the sha256"),
-    ([given("corpus", "corpus.txt", "../" + "0" * 61)], "with the sha256"),
-    ([{"role": "corpus", "name": "corpus.txt"}], "without role, name and sha256"),
-    ({"corpus": "corpus.txt"}, "inputs that are not a list"), (["corpus.txt"], "without role, name and sha256"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("inputs", "says"),
+    [
+        ([], "no corpus, which it needs"),
+        ([given("model", "corpus.txt")], "an input in the role model, which it does not read"),
+        ([given("kind", "corpus.txt")], 'has the option "kind", which is an input'),
+        ([given("output", "corpus.txt")], "in the role"),
+        ([given("corpus", "corpus.txt", "0" * 63)], "with the sha256"),
+        ([given("corpus", "corpus.txt", "../" + "0" * 61)], "with the sha256"),
+        ([{"role": "corpus", "name": "corpus.txt"}], "without role, name and sha256"),
+        ({"corpus": "corpus.txt"}, "inputs that are not a list"),
+        (["corpus.txt"], "without role, name and sha256"),
+    ],
+)
 def test_inputs_are_those_that_the_stage_reads(place: Path, inputs: Any, says: str) -> None:
-    bad = forging.forge(place / "tok.safetensors", place / "i.safetensors",
-                        provenance(lambda record: record.update(inputs=inputs)))  # fmt: skip
+    bad = forging.forge(
+        place / "tok.safetensors", place / "i.safetensors", provenance(lambda record: record.update(inputs=inputs))
+    )
     refused(bad, says)
 
 
 def test_an_input_that_is_read_once_is_there_once(place: Path) -> None:
     sha = forging.sha256(place / "tok.safetensors")
-    bad = forging.forge(place / "t.safetensors", place / "i.safetensors", provenance(
-        lambda record: record["inputs"].append(given("tokenizer", "tok.safetensors", sha))))  # fmt: skip
+    bad = forging.forge(
+        place / "t.safetensors",
+        place / "i.safetensors",
+        provenance(lambda record: record["inputs"].append(given("tokenizer", "tok.safetensors", sha))),
+    )
     refused(bad, "several inputs in the role tokenizer")
 
 
 def test_an_input_that_is_left_out_is_not_read_from_stdin(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nlpkit.embed(place / "bert.safetensors", place / "corpus.txt", output=place / "e.safetensors")
-    bad = forging.forge(place / "e.safetensors", place / "f.safetensors",
-                        provenance(lambda record: record["inputs"].pop()))  # fmt: skip
+    bad = forging.forge(
+        place / "e.safetensors", place / "f.safetensors", provenance(lambda record: record["inputs"].pop())
+    )
     monkeypatch.setattr("sys.stdin", None)
     refused(bad, "no data, which it needs")
 
@@ -225,37 +284,68 @@ def test_stages_behind_each_other_are_bounded_when_read_and_when_written(
 
 
 def test_a_history_has_a_largest_size(place: Path) -> None:
-    many = {hashlib.sha256(str(number).encode()).hexdigest(): stage("tokens", []) for number in
-            range(recorded.MAX_RECORDS + 1)}  # fmt: skip
-    refused(forging.forge(place / "tok.safetensors", place / "many.safetensors",
-                          lambda metadata, _: metadata.update(history=many)), "stages; 2,000 are allowed")  # fmt: skip
+    many = {
+        hashlib.sha256(str(number).encode()).hexdigest(): stage("tokens", [])
+        for number in range(recorded.MAX_RECORDS + 1)
+    }
+    refused(
+        forging.forge(
+            place / "tok.safetensors", place / "many.safetensors", lambda metadata, _: metadata.update(history=many)
+        ),
+        "stages; 2,000 are allowed",
+    )
     inputs = [given("corpus", "x")] * (recorded.MAX_INPUTS + 1)
-    refused(forging.forge(place / "tok.safetensors", place / "wide.safetensors",
-                          provenance(lambda record: record.update(inputs=inputs))), "inputs; 100,000 are")  # fmt: skip
+    refused(
+        forging.forge(
+            place / "tok.safetensors",
+            place / "wide.safetensors",
+            provenance(lambda record: record.update(inputs=inputs)),
+        ),
+        "inputs; 100,000 are",
+    )
 
 
-@pytest.mark.parametrize(("history", "says"), [
-    ({"x": {}}, "expected a sha256"), ({"0" * 64: []}, "is not an object"), ({"0" * 64: {"command": "demo"}}, "demo"),
-    ({"0" * 64: {"options": {"log": "x"}}}, '"log"'), ({"0" * 64: {"versions": {"../x": "1"}}}, "versions"),
-    ({"0" * 64: {"seed": "7"}}, "seed"), ({"0" * 64: {"portable": 1}}, "portable"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("history", "says"),
+    [
+        ({"x": {}}, "expected a sha256"),
+        ({"0" * 64: []}, "is not an object"),
+        ({"0" * 64: {"command": "demo"}}, "demo"),
+        ({"0" * 64: {"options": {"log": "x"}}}, '"log"'),
+        ({"0" * 64: {"versions": {"../x": "1"}}}, "versions"),
+        ({"0" * 64: {"seed": "7"}}, "seed"),
+        ({"0" * 64: {"portable": 1}}, "portable"),
+    ],
+)
 def test_a_history_is_checked_as_a_provenance_is(place: Path, history: Json, says: str) -> None:
-    refused(forging.forge(place / "tok.safetensors", place / "h.safetensors",
-                          lambda metadata, _: metadata.update(history=history)), says)  # fmt: skip
+    refused(
+        forging.forge(
+            place / "tok.safetensors", place / "h.safetensors", lambda metadata, _: metadata.update(history=history)
+        ),
+        says,
+    )
 
 
 # A Hugging Face directory with nlpkit.json.
 
 
-@pytest.mark.parametrize(("change", "says"), [
-    ({"name": "../../planted"}, "has an input named"), ({"name": None}, "has an input named"),
-    ({"sha256": "x"}, "with the sha256"), ({"version": ["1"]}, "versions"), ({"history": []}, "is not an object"),
-    ({"history": {"0" * 64: stage("export", [given("model", "/etc/passwd")])}}, "has an input named"),
-    ({"provenance": stage("pretrain", [given("tokens", "t")], log="/tmp/x")}, 'the option "log"'),
-    ({"provenance": stage("demo", [])}, "names the command demo"), ({"provenance": None}, "is not an object"),
-])  # fmt: skip
-def test_a_directory_that_lies_is_not_imported(place: Path, change: Json, says: str,
-                                               capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"name": "../../planted"}, "has an input named"),
+        ({"name": None}, "has an input named"),
+        ({"sha256": "x"}, "with the sha256"),
+        ({"version": ["1"]}, "versions"),
+        ({"history": []}, "is not an object"),
+        ({"history": {"0" * 64: stage("export", [given("model", "/etc/passwd")])}}, "has an input named"),
+        ({"provenance": stage("pretrain", [given("tokens", "t")], log="/tmp/x")}, 'the option "log"'),
+        ({"provenance": stage("demo", [])}, "names the command demo"),
+        ({"provenance": None}, "is not an object"),
+    ],
+)
+def test_a_directory_that_lies_is_not_imported(
+    place: Path, change: Json, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     side = place / "hf" / "nlpkit.json"
     side.write_text(json.dumps({**json.loads(side.read_text()), **change}))
     assert app.run(["import", "hf", "-o", "x.safetensors"]) == 2
@@ -279,17 +369,26 @@ def test_names_are_checked_again_where_they_are_used(place: Path, monkeypatch: p
     monkeypatch.setattr(recorded, "check", lambda *_, **__: None)
     for name in (f"{place.parent}/home/planted", "../../../home/planted", "..", ""):
         inputs = [given("corpus", name, forging.sha256(place / "corpus.txt"))]
-        bad = forging.forge(place / "tok.safetensors", place / "b.safetensors",
-                            provenance(lambda record, inputs=inputs: record.update(inputs=inputs)))  # fmt: skip
+        bad = forging.forge(
+            place / "tok.safetensors",
+            place / "b.safetensors",
+            provenance(lambda record, inputs=inputs: record.update(inputs=inputs)),
+        )
         with pytest.raises(UserError, match="a file name"):
             verify(bad)
     for change in ({"log": f"{place.parent}/home/notes"}, {"output": "x"}, {"corpus": ["x"]}):
-        bad = forging.forge(place / "tok.safetensors", place / "c.safetensors",
-                            provenance(lambda record, change=change: record["options"].update(change)))  # fmt: skip
+        bad = forging.forge(
+            place / "tok.safetensors",
+            place / "c.safetensors",
+            provenance(lambda record, change=change: record["options"].update(change)),
+        )
         with pytest.raises(UserError, match="which is none"):
             verify(bad)
-    bad = forging.forge(place / "tok.safetensors", place / "d.safetensors",
-                        provenance(lambda record: record.update(command="demo", options={}, inputs=[])))  # fmt: skip
+    bad = forging.forge(
+        place / "tok.safetensors",
+        place / "d.safetensors",
+        provenance(lambda record: record.update(command="demo", options={}, inputs=[])),
+    )
     with pytest.raises(UserError, match='stage "demo" is unknown'):
         verify(bad)
 
@@ -306,8 +405,7 @@ def test_the_folder_is_private(place: Path, monkeypatch: pytest.MonkeyPatch) -> 
         shutil.copy(place / "tok.safetensors", output)
 
     real = stage_of("tokenizer train")
-    monkeypatch.setattr("nlpkit.stages.verify.stage_of",
-                        lambda _: type(real)(**{**vars(real), "function": train}))  # fmt: skip
+    monkeypatch.setattr("nlpkit.stages.verify.stage_of", lambda _: type(real)(**{**vars(real), "function": train}))
     assert verify(place / "tok.safetensors")["proven"] and seen == [0o700] * 3
 
 
@@ -317,8 +415,7 @@ def test_a_result_that_becomes_a_link_is_refused(place: Path, monkeypatch: pytes
     def train(output: Path, **_: Any) -> None:
         output.symlink_to(place / "tok.safetensors")
 
-    monkeypatch.setattr("nlpkit.stages.verify.stage_of",
-                        lambda _: type(real)(**{**vars(real), "function": train}))  # fmt: skip
+    monkeypatch.setattr("nlpkit.stages.verify.stage_of", lambda _: type(real)(**{**vars(real), "function": train}))
     with pytest.raises(UserError, match="was replaced by a link"):
         verify(place / "tok.safetensors")
 

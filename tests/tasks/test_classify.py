@@ -86,9 +86,11 @@ def test_poolings_are_what_their_names_say(tmp_path: Path) -> None:
     output = model(batch)
     parts = output.hidden.split(list(batch.packing.lengths))
     known = {
-        "cls": [part[0] for part in parts], "last": [part[-1] for part in parts],
-        "mean": [part.mean(0) for part in parts], "max": [part.max(0).values for part in parts],
-    }  # fmt: skip
+        "cls": [part[0] for part in parts],
+        "last": [part[-1] for part in parts],
+        "mean": [part.mean(0) for part in parts],
+        "max": [part.max(0).values for part in parts],
+    }
     for name, rows in known.items():
         assert torch.allclose(POOLINGS[name](output), torch.stack(rows), atol=1e-6), name
     assert POOLINGS["pooler"](output) is output.pooled
@@ -116,8 +118,9 @@ def test_loss_is_the_sum_of_the_cross_entropies(tmp_path: Path) -> None:
 def test_decoding_gives_probabilities_and_the_largest(tmp_path: Path) -> None:
     found = Classify(("a", "b")).decode(np.array([[0.0, np.log(3.0)], [1000.0, -1000.0]]))
     assert found == [
-        {"label": "b", "probabilities": {"a": 0.25, "b": 0.75}}, {"label": "a", "probabilities": {"a": 1.0, "b": 0.0}},
-    ]  # fmt: skip
+        {"label": "b", "probabilities": {"a": 0.25, "b": 0.75}},
+        {"label": "a", "probabilities": {"a": 1.0, "b": 0.0}},
+    ]
 
 
 def test_scores_have_the_same_bits_whatever_shares_the_batch(tmp_path: Path) -> None:

@@ -25,24 +25,38 @@ from nlpkit.tokenizers.wordpiece_train import learn_pieces, likelihood, ratio
 tokenizers = pytest.importorskip("tokenizers")
 
 SENTENCES = [
-    "the quick brown fox jumps over the lazy dog", "the lazier dogs jumped over quicker foxes",
-    "unhappy people are unlikely to be unhappier", "she sells sea shells by the sea shore, doesn't she?",
-    "low lower lowest new newer newest wide wider widest", "naïve café Ångström 東京 中文字 1234 5678",
-] * 3  # fmt: skip
+    "the quick brown fox jumps over the lazy dog",
+    "the lazier dogs jumped over quicker foxes",
+    "unhappy people are unlikely to be unhappier",
+    "she sells sea shells by the sea shore, doesn't she?",
+    "low lower lowest new newer newest wide wider widest",
+    "naïve café Ångström 東京 中文字 1234 5678",
+] * 3
 
 
 def fit(kind: str, size: int, **options: object) -> Tokenizer:
-    made = Options(**{"vocab_size": size, "min_count": 2, "lowercase": False, "byte_level": True,
-                      "score": "likelihood", **options})  # fmt: skip
+    made = Options(
+        **{"vocab_size": size, "min_count": 2, "lowercase": False, "byte_level": True, "score": "likelihood", **options}
+    )
     return TRAINERS[kind].fit(count_words(SENTENCES, TRAINERS[kind].split(made), threads=1), made)
 
 
 def fuzz(number: int, seed: int) -> list[str]:
     """Texts of letters, accents, Chinese, signs, white space, controls and emoji."""
     rng = random.Random(seed)
-    pools = ["abcdefgh ", "ÀéîõüñçßŒæ", "中文字東京", " \t\n\u00a0\u2003\u3000", "!?.,;:-_'\"@#$%()[]{}", "0123456789",
-             "\x00\x07\u200b\u200d\ufeff\ufffd", "😀👩\u200d👧🇫🇷", "Σςσ İıŞş",
-             "e\u0301a\u0308", "กำ العربية עברית"]  # fmt: skip
+    pools = [
+        "abcdefgh ",
+        "ÀéîõüñçßŒæ",
+        "中文字東京",
+        " \t\n\u00a0\u2003\u3000",
+        "!?.,;:-_'\"@#$%()[]{}",
+        "0123456789",
+        "\x00\x07\u200b\u200d\ufeff\ufffd",
+        "😀👩\u200d👧🇫🇷",
+        "Σςσ İıŞş",
+        "e\u0301a\u0308",
+        "กำ العربية עברית",
+    ]
     return ["".join(rng.choice(rng.choice(pools)) for _ in range(rng.randint(0, 40))) for _ in range(number)]
 
 
@@ -105,9 +119,16 @@ def test_byte_level_merges_equal_the_librarys_trainer(size: int) -> None:
     """S28, S31: the same merges, and so the same file as the library's stable trainer learns."""
     theirs = tokenizers.Tokenizer(tokenizers.models.BPE())
     theirs.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    theirs.train_from_iterator(SENTENCES, tokenizers.trainers.BpeTrainer(
-        vocab_size=size, min_frequency=2, special_tokens=list(dict.fromkeys(DEFAULT_SPECIAL.values())),
-        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(), show_progress=False))  # fmt: skip
+    theirs.train_from_iterator(
+        SENTENCES,
+        tokenizers.trainers.BpeTrainer(
+            vocab_size=size,
+            min_frequency=2,
+            special_tokens=list(dict.fromkeys(DEFAULT_SPECIAL.values())),
+            initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
     ours = fit("bpe", size)
     assert ours.ids == theirs.get_vocab()
     for text in [*SENTENCES, *fuzz(300, 3), "low" * 60, "e" * 200]:
@@ -156,10 +177,18 @@ def test_learning_by_likelihood_equals_an_exhaustive_reference(score: str, seed:
                 pairs[pair] = pairs.get(pair, 0) + spelled[word]
         value = {"likelihood": likelihood, "ratio": ratio}[score]
         scores = {
-            pair: float(value(np.array([n]), np.array([uses[pair[0]]]), np.array([uses[pair[1]]]),
-                              np.array([pair[0] == pair[1]]), sum(uses.values()))[0])
-            for pair, n in pairs.items() if n >= 2
-        }  # fmt: skip
+            pair: float(
+                value(
+                    np.array([n]),
+                    np.array([uses[pair[0]]]),
+                    np.array([uses[pair[1]]]),
+                    np.array([pair[0] == pair[1]]),
+                    sum(uses.values()),
+                )[0]
+            )
+            for pair, n in pairs.items()
+            if n >= 2
+        }
         best = max(scores.values())
         taken = [pair for pair in scores if pair[0] + pair[1].removeprefix("##") == piece]
         chosen = max(taken, key=lambda pair: scores[pair])

@@ -121,8 +121,10 @@ def test_compiled_ids_are_the_ids(kind: str) -> None:
     check()
     rng = random.Random(6)
     for _ in range(30):  # long ones of few words, so that most are known; and words of any length
-        words = ["".join(rng.choices("abcdefgh'.,0", k=rng.choice([1, 3, 7, 99, 100, 101, 256, 257, 900])))
-                 for _ in range(20)]  # fmt: skip
+        words = [
+            "".join(rng.choices("abcdefgh'.,0", k=rng.choice([1, 3, 7, 99, 100, 101, 256, 257, 900])))
+            for _ in range(20)
+        ]
         hold(remembers, tokenizer, "".join(rng.choice(words) + rng.choice([" ", "\n", "\n\n"]) for _ in range(300)))
     codes = [*range(1, 0x180), *(code for code in range(0x180, 0x3100) if chr(code).isspace() or code % 50 == 0)]
     hold(remembers, tokenizer, "\n".join(f"a{chr(code)}b {chr(code)} {chr(code)}" for code in codes))

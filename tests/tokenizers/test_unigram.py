@@ -101,8 +101,14 @@ def test_the_order_of_the_counts_changes_nothing() -> None:
 
 def test_pieces_do_not_cross_letters_digits_and_signs() -> None:
     assert segments({"don't": 2, "3rd,": 1, "": 1}) == {
-        "▁don": 2, "'": 2, "t": 2, "▁3": 1, "rd": 1, ",": 1, "▁": 1,
-    }  # fmt: skip
+        "▁don": 2,
+        "'": 2,
+        "t": 2,
+        "▁3": 1,
+        "rd": 1,
+        ",": 1,
+        "▁": 1,
+    }
 
 
 def test_rare_characters_give_way_and_it_is_said() -> None:
@@ -184,9 +190,10 @@ def test_segmentation_equals_the_tokenizers_library(data: st.DataObject) -> None
 
     pieces = data.draw(st.lists(st.text("abc▁é😀", min_size=1, max_size=5), min_size=1, max_size=25, unique=True))
     scores = data.draw(
-        st.lists(st.one_of(st.integers(-12, -1).map(float), st.floats(-20, 0)), min_size=len(pieces),
-                 max_size=len(pieces))
-    )  # fmt: skip
+        st.lists(
+            st.one_of(st.integers(-12, -1).map(float), st.floats(-20, 0)), min_size=len(pieces), max_size=len(pieces)
+        )
+    )
     ours = Unigram(["[UNK]", *pieces], [0.0, *scores], {"unk": "[UNK]"})
     reference = Reference(list(zip(ours.pieces, ours.scores, strict=True)), unk_id=0, byte_fallback=False)
     for text in data.draw(st.lists(st.text("abcd▁é😀x", min_size=1, max_size=20), max_size=8)):

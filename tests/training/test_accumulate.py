@@ -16,8 +16,22 @@ from nlpkit.cli.app import run
 from nlpkit.data.order import START
 from nlpkit.stages import finetune, pretrain
 
-LEARNT = ["--steps", "4", "--dropout", "0", "--lr", "1e-4", "--warmup-fraction", "0", "--adam-eps", "1e-6", "--threads",
-          "1", "--log-every", "1"]  # fmt: skip
+LEARNT = [
+    "--steps",
+    "4",
+    "--dropout",
+    "0",
+    "--lr",
+    "1e-4",
+    "--warmup-fraction",
+    "0",
+    "--adam-eps",
+    "1e-6",
+    "--threads",
+    "1",
+    "--log-every",
+    "1",
+]
 SHAPE = ["--n-layers", "2", "--d-model", "32", "--n-heads", "2", "--max-len", "40", "--cut", "sentences"]
 
 
@@ -63,8 +77,9 @@ def test_one_batch_of_32_is_32_batches_of_one(
     for module in (pretrain, finetune.loop):
         train = module.train
 
-        def watching(model: Any, objective: Any, source: Any, settings: Any, *more: Any, _train: Any = train,
-                     **rest: Any) -> Any:  # fmt: skip
+        def watching(
+            model: Any, objective: Any, source: Any, settings: Any, *more: Any, _train: Any = train, **rest: Any
+        ) -> Any:
             (part,) = next(source.read(START, 1, (0,))).parts
             sizes.append(tuple(0 if piece.empty else len(piece.batch.packing.lengths) for piece in part))
             return _train(model, objective, source, settings, *more, **rest)

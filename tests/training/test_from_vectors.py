@@ -120,22 +120,31 @@ def test_vectors_of_pieces_match_all_of_theirs(tmp_path: Path, kind: str) -> Non
     tok = tmp_path / "tok.safetensors"
     nlpkit.tokenizer_train([tmp_path / "text.txt"], tok, kind=kind, vocab_size=size)
     nlpkit.tokens([tmp_path / "text.txt"], tmp_path / "tokens.safetensors", tokenizer=tok)
-    nlpkit.vectors_train([tmp_path / "text.txt"], tmp_path / "vec.safetensors", tokenizer=tok, dim=WIDTH, epochs=1,
-                         min_count=1)  # fmt: skip
-    nlpkit.pretrain([tmp_path / "tokens.safetensors"], tmp_path / "m.safetensors", steps=0, **SMALL,
-                    vectors=tmp_path / "vec.safetensors")  # fmt: skip
+    nlpkit.vectors_train(
+        [tmp_path / "text.txt"], tmp_path / "vec.safetensors", tokenizer=tok, dim=WIDTH, epochs=1, min_count=1
+    )
+    nlpkit.pretrain(
+        [tmp_path / "tokens.safetensors"],
+        tmp_path / "m.safetensors",
+        steps=0,
+        **SMALL,
+        vectors=tmp_path / "vec.safetensors",
+    )
     vectors, made = load(tmp_path / "vec.safetensors"), from_json(file.read(tmp_path / "tokens.safetensors").tokenizer)
     rows = [made.ids[word] for word in vectors.words]
     assert len(rows) > 10
     np.testing.assert_array_equal(table(tmp_path / "m.safetensors")[rows], vectors.vectors)
 
 
-@pytest.mark.parametrize(("vectors", "more", "message", "hint"), [
-    ("wide", {}, "vectors of width 17, and the model's embeddings have 16", "--d-model 17"),
-    ("other", {}, "none of its 1 words is one of the", "vectors train --tokenizer"),
-    ("tokens", {}, "is a tokens file; expected vectors", ""),
-    ("vec", {"init": True}, "--vectors changes nothing: --init has embeddings of its own", ""),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("vectors", "more", "message", "hint"),
+    [
+        ("wide", {}, "vectors of width 17, and the model's embeddings have 16", "--d-model 17"),
+        ("other", {}, "none of its 1 words is one of the", "vectors train --tokenizer"),
+        ("tokens", {}, "is a tokens file; expected vectors", ""),
+        ("vec", {"init": True}, "--vectors changes nothing: --init has embeddings of its own", ""),
+    ],
+)
 def test_what_cannot_be_used_is_refused(
     folder: Path, tmp_path: Path, vectors: str, more: dict[str, Any], message: str, hint: str
 ) -> None:
@@ -145,7 +154,8 @@ def test_what_cannot_be_used_is_refused(
         asked = {"init": tmp_path / "first.safetensors"}
     target = tmp_path / "m.safetensors"
     with pytest.raises(UserError, match=message) as caught:
-        nlpkit.pretrain([folder / "tokens.safetensors"], target, steps=1, **asked,
-                        vectors=folder / f"{vectors}.safetensors")  # fmt: skip
+        nlpkit.pretrain(
+            [folder / "tokens.safetensors"], target, steps=1, **asked, vectors=folder / f"{vectors}.safetensors"
+        )
     assert hint in (caught.value.hint or "")
     assert not target.exists()

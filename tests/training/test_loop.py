@@ -57,8 +57,15 @@ def test_it_learns(folder: Path, tmp_path: Path, options: dict[str, Any], reache
 def test_interrupted_anywhere_it_ends_in_the_same_bytes(
     folder: Path, tmp_path: Path, objective: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = {"objective": objective, "steps": 14, "accumulate": 2, "save_every": 3, "dropout": 0.3,
-               "dev": folder / "dev.safetensors", "eval_every": 4}  # fmt: skip
+    options = {
+        "objective": objective,
+        "steps": 14,
+        "accumulate": 2,
+        "save_every": 3,
+        "dropout": 0.3,
+        "dev": folder / "dev.safetensors",
+        "eval_every": 4,
+    }
     whole = pretrain(folder, tmp_path / "whole.safetensors", **options)["sha256"]
     for cut in (1, 3, 4, 11, 13):
         target = tmp_path / f"cut{cut}.safetensors"
@@ -183,8 +190,16 @@ def test_training_goes_on_from_a_model(folder: Path, tmp_path: Path) -> None:
 def test_patience_stops_early_and_the_best_weights_are_kept(folder: Path, tmp_path: Path) -> None:
     found, listening = recorded("evaluation")
     with listening:
-        summary = pretrain(folder, tmp_path / "m.safetensors", steps=400, lr=5e-2, schedule="constant", eval_every=5,
-                           patience=2, dev=folder / "dev.safetensors")  # fmt: skip
+        summary = pretrain(
+            folder,
+            tmp_path / "m.safetensors",
+            steps=400,
+            lr=5e-2,
+            schedule="constant",
+            eval_every=5,
+            patience=2,
+            dev=folder / "dev.safetensors",
+        )
     config = file.read(tmp_path / "m.safetensors").config["training"]
     scores = {record["step"]: record["score"] for record in found}
     assert summary["steps"] == max(scores) < 400

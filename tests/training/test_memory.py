@@ -31,8 +31,16 @@ from nlpkit.training.planning import simulate
 from nlpkit.training.resume import Progress
 from nlpkit.training.settings import Settings
 
-SHAPE: dict[str, Any] = {"n_layers": 2, "d_model": 32, "n_heads": 2, "max_len": 32, "batch_tokens": 256, "threads": 1,
-                         "steps": 4, "dropout": 0.2}  # fmt: skip
+SHAPE: dict[str, Any] = {
+    "n_layers": 2,
+    "d_model": 32,
+    "n_heads": 2,
+    "max_len": 32,
+    "batch_tokens": 256,
+    "threads": 1,
+    "steps": 4,
+    "dropout": 0.2,
+}
 LENGTHS = [3, 9, 17, 32, 60, 60, 64]
 
 
@@ -176,8 +184,12 @@ def test_half_of_the_bits_give_nearly_the_gradients(name: str, objective: str) -
 def test_precision_is_another_result_on_any_threads(folder: Path, tmp_path: Path) -> None:
     found = {}
     for kind, threads in (("float32", 1), ("bfloat16", 1), ("bfloat16", 3)):
-        made = nlpkit.pretrain([folder / "tokens.safetensors"], tmp_path / f"{kind}{threads}.safetensors",
-                               precision=kind, **{**SHAPE, "threads": threads})  # fmt: skip
+        made = nlpkit.pretrain(
+            [folder / "tokens.safetensors"],
+            tmp_path / f"{kind}{threads}.safetensors",
+            precision=kind,
+            **{**SHAPE, "threads": threads},
+        )
         found[kind, threads] = made["sha256"]
     assert found["bfloat16", 1] == found["bfloat16", 3] != found["float32", 1]
 
@@ -224,16 +236,42 @@ def test_a_loss_in_float16_is_scaled_and_an_overflow_left_out(
 
 
 def test_a_plan_fits_a_run_in_less_memory(folder: Path, tmp_path: Path, capsys: Any) -> None:
-    shape = ["--n-layers", "4", "--d-model", "64", "--n-heads", "2", "--max-len", "32", "--batch-tokens", "512",
-             "--steps", "3", "--threads", "1"]  # fmt: skip
+    shape = [
+        "--n-layers",
+        "4",
+        "--d-model",
+        "64",
+        "--n-heads",
+        "2",
+        "--max-len",
+        "32",
+        "--batch-tokens",
+        "512",
+        "--steps",
+        "3",
+        "--threads",
+        "1",
+    ]
     words = ["pretrain", str(folder / "tokens.safetensors"), "-o", str(tmp_path / "m.safetensors"), *shape]
     assert run(["plan", "--json", *words]) == 0
     asked = json.loads(capsys.readouterr().out)
     assert asked["trained_parameters"] == asked["parameters"] > 2e5 and asked["steps"] == 3 and "tried" not in asked
     assert asked["memory_bytes"] > 1e8 and asked["seconds"] > 0 and asked["operations_per_step"] > 1e8
-    assert nlpkit.pretrain([folder / "tokens.safetensors"], tmp_path / "m.safetensors", dry_run=True, n_layers=4,
-                           d_model=64, n_heads=2, max_len=32, batch_tokens=512, steps=3, threads=1
-                           )["operations_per_step"] == asked["operations_per_step"]  # fmt: skip
+    assert (
+        nlpkit.pretrain(
+            [folder / "tokens.safetensors"],
+            tmp_path / "m.safetensors",
+            dry_run=True,
+            n_layers=4,
+            d_model=64,
+            n_heads=2,
+            max_len=32,
+            batch_tokens=512,
+            steps=3,
+            threads=1,
+        )["operations_per_step"]
+        == asked["operations_per_step"]
+    )
     assert list(tmp_path.iterdir()) == []
     assert run(["plan", *words]) == 0
     assert "of them trainable" in capsys.readouterr().out
@@ -255,14 +293,18 @@ def test_ways_are_tried_in_the_order_of_what_they_change() -> None:
 
     lengths = np.array([40, 12, 33, 7] * 50)
     data = Epochs(lengths, lambda examples, epoch: make_batch(lengths[examples].tolist()), batch_tokens=256, seed=0)
-    found = [(way.batch_tokens, way.accumulate, settings.checkpointing)
-             for way, settings in plan.ways(data, Settings(steps=1))]  # fmt: skip
+    found = [
+        (way.batch_tokens, way.accumulate, settings.checkpointing)
+        for way, settings in plan.ways(data, Settings(steps=1))
+    ]
     assert found == [(256, 1, False), (256, 1, True), (128, 2, False), (128, 2, True), (64, 4, False), (64, 4, True)]
     for way, _ in plan.ways(data, Settings(steps=1)):  # all make the same updates
         assert all(np.array_equal(one, other) for one, other in zip(way.plan(3), data.plan(3), strict=True))
     model, task = made("bert", "mlm", layers=2)
-    bytes_ = [simulate.update(model, task, [Part(way.make(piece, 0)) for piece in plan.largest(way, 1)], settings).peak
-              for way, settings in plan.ways(data, Settings(steps=1))]  # fmt: skip
+    bytes_ = [
+        simulate.update(model, task, [Part(way.make(piece, 0)) for piece in plan.largest(way, 1)], settings).peak
+        for way, settings in plan.ways(data, Settings(steps=1))
+    ]
     assert bytes_[1] < bytes_[0] and bytes_[3] < bytes_[2] and bytes_[4] < bytes_[2] < bytes_[0]
 
 

@@ -57,8 +57,10 @@ def same(left: nn.Module, right: nn.Module, **tolerance: float) -> None:
 
 
 def decayed(model: nn.Module) -> list[dict[str, Any]]:
-    return [{"params": [value for value in model.parameters() if value.ndim > 1], "weight_decay": 0.1},
-            {"params": [value for value in model.parameters() if value.ndim < 2], "weight_decay": 0.0}]  # fmt: skip
+    return [
+        {"params": [value for value in model.parameters() if value.ndim > 1], "weight_decay": 0.1},
+        {"params": [value for value in model.parameters() if value.ndim < 2], "weight_decay": 0.0},
+    ]
 
 
 @pytest.mark.parametrize("betas", [(0.9, 0.98), (0.3, 0.98)])
@@ -80,8 +82,13 @@ def test_adafactor_is_transformers(beta1: float | None) -> None:
     optimization = pytest.importorskip("transformers.optimization")
     ours, theirs = toy(), toy()
     trained(ours, made(ours, "adafactor", beta1=beta1, weight_decay=0.0), range(6))
-    trained(theirs, optimization.Adafactor(theirs.parameters(), lr=0.01, beta1=beta1, scale_parameter=False,
-            relative_step=False, warmup_init=False), range(6))  # fmt: skip
+    trained(
+        theirs,
+        optimization.Adafactor(
+            theirs.parameters(), lr=0.01, beta1=beta1, scale_parameter=False, relative_step=False, warmup_init=False
+        ),
+        range(6),
+    )
     same(ours, theirs, rtol=1e-5, atol=1e-7)
 
 
@@ -95,8 +102,13 @@ def test_muon_is_torchs_in_single_precision(monkeypatch: pytest.MonkeyPatch) -> 
     matrices = [value for name, value in theirs.named_parameters() if name in names]
     rest = [value for name, value in theirs.named_parameters() if name not in names]
     first = muon.Muon(matrices, lr=0.01, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw")
-    second = torch.optim.AdamW([{**group, "params": [value for value in group["params"] if any(value is one for one in
-                               rest)]} for group in decayed(theirs)], lr=0.01)  # fmt: skip
+    second = torch.optim.AdamW(
+        [
+            {**group, "params": [value for value in group["params"] if any(value is one for one in rest)]}
+            for group in decayed(theirs)
+        ],
+        lr=0.01,
+    )
     for step in range(4):
         set_gradients(theirs, step)
         first.step()

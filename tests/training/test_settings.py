@@ -14,8 +14,9 @@ from nlpkit.training.settings import Settings
 
 
 def test_schedules_rise_and_fall_as_their_papers_say() -> None:
-    settings = {name: Settings(steps=100, lr=1.0, schedule=name) for name in
-                ("constant", "linear", "cosine", "inverse-sqrt")}  # fmt: skip
+    settings = {
+        name: Settings(steps=100, lr=1.0, schedule=name) for name in ("constant", "linear", "cosine", "inverse-sqrt")
+    }
     for item in settings.values():
         assert [item.lr_at(step) for step in range(10)] == pytest.approx([(step + 1) / 10 for step in range(10)])
         assert item.lr_at(10) == pytest.approx(1.0, abs=0.06)

@@ -43,11 +43,15 @@ def brute_force(corpus, window):
 
 
 def as_table(cells):
-    assert all((np.diff(cells.columns[begin:end].astype(int)) > 0).all()
-               for begin, end in zip(cells.offsets, cells.offsets[1:], strict=False))  # fmt: skip
+    assert all(
+        (np.diff(cells.columns[begin:end].astype(int)) > 0).all()
+        for begin, end in zip(cells.offsets, cells.offsets[1:], strict=False)
+    )
     rows = np.repeat(np.arange(len(cells.offsets) - 1), np.diff(cells.offsets))
-    return {(row, column): value for row, column, value in
-            zip(rows.tolist(), cells.columns.tolist(), cells.values.tolist(), strict=True)}  # fmt: skip
+    return {
+        (row, column): value
+        for row, column, value in zip(rows.tolist(), cells.columns.tolist(), cells.values.tolist(), strict=True)
+    }
 
 
 def counted(corpus, folder, *, vocab_size=60, window=5, memory_bytes=1 << 30, threads=1):
@@ -175,14 +179,19 @@ def test_progress_is_told(text, tmp_path):
     assert pairs[-1]["done"] == pairs[-1]["total"] == 20 * 14
 
 
-@pytest.mark.parametrize(("options", "content", "message"), [
-    ({"window": 0}, TEXT, "window is 0, expected at least 1"), ({"memory_mb": 0}, TEXT, "memory-mb is 0"),
-    ({"min_count": 0}, TEXT, "min-count is 0"),
-    ({"window": 100}, TEXT, "window is 100; counts are exact in 64 bits up to a window of 42"),
-    ({"window": 42}, TEXT * 50, "counts of a word that occurs 200 times are exact in 64 bits up to a window of"),
-    ({}, "", "0 of the corpus' 0 words"), ({}, "word " * 9, "1 of the corpus' 9 words"),
-    ({"min_count": 1}, "one\ntwo\nthree\n", "no two of the 3 words stand in one sentence"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "content", "message"),
+    [
+        ({"window": 0}, TEXT, "window is 0, expected at least 1"),
+        ({"memory_mb": 0}, TEXT, "memory-mb is 0"),
+        ({"min_count": 0}, TEXT, "min-count is 0"),
+        ({"window": 100}, TEXT, "window is 100; counts are exact in 64 bits up to a window of 42"),
+        ({"window": 42}, TEXT * 50, "counts of a word that occurs 200 times are exact in 64 bits up to a window of"),
+        ({}, "", "0 of the corpus' 0 words"),
+        ({}, "word " * 9, "1 of the corpus' 9 words"),
+        ({"min_count": 1}, "one\ntwo\nthree\n", "no two of the 3 words stand in one sentence"),
+    ],
+)
 def test_what_cannot_be_counted_is_said(tmp_path, options, content, message):
     path = tmp_path / "corpus.txt"
     path.write_text(content)
@@ -208,8 +217,15 @@ def test_files_that_hold_no_table_are_refused(text, tmp_path):
 
     def changed(**change):
         target = tmp_path / "changed"
-        file.write(target, {**arrays, **change}, kind="cooccurrence", config=whole.config, provenance={"command": "x"},
-                   history={}, determinism={})  # fmt: skip
+        file.write(
+            target,
+            {**arrays, **change},
+            kind="cooccurrence",
+            config=whole.config,
+            provenance={"command": "x"},
+            history={},
+            determinism={},
+        )
         return target
 
     load(changed())

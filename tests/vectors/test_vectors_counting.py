@@ -40,8 +40,11 @@ def run(sentences, folder, **options):
     return vocabulary, rewritten(spool.blocks(), final, spool.target)
 
 
-@given(st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=9).map(" ".join), max_size=30), st.integers(1, 4),
-       st.none() | st.integers(2, 5))  # fmt: skip
+@given(
+    st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=9).map(" ".join), max_size=30),
+    st.integers(1, 4),
+    st.none() | st.integers(2, 5),
+)
 def test_ids_on_disk_are_the_frequent_words_of_each_sentence(tmp_path_factory, sentences, min_count, vocab_size):
     folder = tmp_path_factory.mktemp("spool")
     truth = Counter(word for sentence in sentences for word in sentence.split())

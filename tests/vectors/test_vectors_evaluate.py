@@ -19,17 +19,25 @@ SETS = Path(importlib.util.find_spec("gensim").origin).parent / "test" / "test_d
 
 # Words on a grid of two differences, female and royal, and one apart.
 GRID = {
-    "man": [1, 0, 0, 0], "woman": [1, 1, 0, 0], "king": [1, 0, 1, 0], "queen": [1, 1, 1, 0],
-    "prince": [1, 0, 0.6, 0.3], "princess": [1, 1, 0.6, 0.3], "turnip": [0, 0, 0, 1],
-}  # fmt: skip
+    "man": [1, 0, 0, 0],
+    "woman": [1, 1, 0, 0],
+    "king": [1, 0, 1, 0],
+    "queen": [1, 1, 1, 0],
+    "prince": [1, 0, 0.6, 0.3],
+    "princess": [1, 1, 0.6, 0.3],
+    "turnip": [0, 0, 0, 1],
+}
 
 
 def write(path, words, vectors, **config):
     run = Run.start("vectors train", {"output": path, "seed": 0}, inputs=())
     vectors = np.asarray(vectors, np.float32)
     counts = np.arange(len(words), 0, -1)
-    run.write({"vectors": vectors, "context": vectors, "counts": counts}, kind="vectors",
-              config={"words": list(words), "lowercase": True, **config})  # fmt: skip
+    run.write(
+        {"vectors": vectors, "context": vectors, "counts": counts},
+        kind="vectors",
+        config={"words": list(words), "lowercase": True, **config},
+    )
     return path
 
 
@@ -109,12 +117,16 @@ def test_queries_give_gensims_answers(tmp_path, monkeypatch):
         a, b, c, d = (words[row] for row in rng.choice(300, 4, replace=False))
         for ours, expected in (
             (nearest(path, [a])["nearest"][0]["words"], theirs.most_similar(a)),
-            (nearest(path, [a], plus=[b], minus=[c, d])["nearest"][0]["words"],
-             theirs.most_similar(positive=[a, b], negative=[c, d])),
+            (
+                nearest(path, [a], plus=[b], minus=[c, d])["nearest"][0]["words"],
+                theirs.most_similar(positive=[a, b], negative=[c, d]),
+            ),
             (analogy(path, a, b, c)["answers"], theirs.most_similar(positive=[b, c], negative=[a])),
-            (analogy(path, a, b, c, analogy_score="mul")["answers"],
-             theirs.most_similar_cosmul(positive=[b, c], negative=[a])),
-        ):  # fmt: skip
+            (
+                analogy(path, a, b, c, analogy_score="mul")["answers"],
+                theirs.most_similar_cosmul(positive=[b, c], negative=[a]),
+            ),
+        ):
             assert [answer["word"] for answer in ours] == [word for word, _ in expected]
             values = [answer.get("cosine", answer.get("score")) for answer in ours]
             assert values == pytest.approx([value for _, value in expected], rel=1e-5, abs=2e-6)
@@ -170,21 +182,24 @@ def test_pairs_may_have_relations(tmp_path):
     assert (bare.relation, bare.scores) == (["antonym", "past tense"], None)
 
 
-@pytest.mark.parametrize(("text", "message", "line"), [
-    ("", "holds no pairs and no analogies", ""),
-    ("# only\n", "holds no pairs and no analogies", ""),
-    ("a b 1\nc d\n", "not two words and a number", ":2"),
-    ("a b 1\nc d nan\n", "not two words and a number", ":2"),
-    ("a b\n", "not two words and a number", ":1"),
-    ("w1 w2 score\n", "holds no pairs", ""),
-    (": s\na b c d\na b c\n", "has 3 words", ":3"),
-    (": s\n", "holds no analogies", ""),
-    ("a,b,relation\nc,d\n", "has no relation, which is column 3", ":2"),
-    ("a,b,relation\nc,d,\n", "has no relation", ":2"),
-    ("a,b,relation\nc,,antonym\n", "has no relation", ":2"),
-    ("a,b,relation,score\nc,d,antonym,1\ne,f,antonym,\n", "some have none", ":3"),
-    ("a,b,relation,score\nc,d,antonym,\ne,f,antonym,1\n", "some have none", ":3"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "message", "line"),
+    [
+        ("", "holds no pairs and no analogies", ""),
+        ("# only\n", "holds no pairs and no analogies", ""),
+        ("a b 1\nc d\n", "not two words and a number", ":2"),
+        ("a b 1\nc d nan\n", "not two words and a number", ":2"),
+        ("a b\n", "not two words and a number", ":1"),
+        ("w1 w2 score\n", "holds no pairs", ""),
+        (": s\na b c d\na b c\n", "has 3 words", ":3"),
+        (": s\n", "holds no analogies", ""),
+        ("a,b,relation\nc,d\n", "has no relation, which is column 3", ":2"),
+        ("a,b,relation\nc,d,\n", "has no relation", ":2"),
+        ("a,b,relation\nc,,antonym\n", "has no relation", ":2"),
+        ("a,b,relation,score\nc,d,antonym,1\ne,f,antonym,\n", "some have none", ":3"),
+        ("a,b,relation,score\nc,d,antonym,\ne,f,antonym,1\n", "some have none", ":3"),
+    ],
+)
 def test_malformed_sets_name_their_line(tmp_path, text, message, line):
     path = put(tmp_path / "bad.txt", text)
     with pytest.raises(UserError, match=message) as caught:
@@ -216,9 +231,15 @@ def test_similarity_is_the_rank_correlation_of_known_pairs(grid, tmp_path):
 
 def test_pairs_by_relation(grid, tmp_path):
     """Mean cosine, rank among the neighbours, correlation where there is one, coverage: each of its pairs alone."""
-    rows = [("man", "woman", "antonym", 1), ("king", "queen", "antonym", 2), ("king", "zebra", "antonym", 3),
-            ("prince", "king", "hyponym", 8), ("queen", "princess", "hyponym", 7), ("man", "king", "hyponym", 3),
-            ("x", "y", "past tense", 5)]  # fmt: skip
+    rows = [
+        ("man", "woman", "antonym", 1),
+        ("king", "queen", "antonym", 2),
+        ("king", "zebra", "antonym", 3),
+        ("prince", "king", "hyponym", 8),
+        ("queen", "princess", "hyponym", 7),
+        ("man", "king", "hyponym", 3),
+        ("x", "y", "past tense", 5),
+    ]
     text = "a\tb\trelation\tmean\n" + "".join("\t".join(map(str, row)) + "\n" for row in rows)
     found = evaluate(grid, [put(tmp_path / "s.tsv", text)], resamples=50)
     (detail,) = found["sets"]

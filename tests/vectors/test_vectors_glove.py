@@ -34,12 +34,15 @@ def table_file(path, table):
     rows, columns = np.nonzero(upper)
     offsets = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(table)))])
     tensors = {
-        "offsets": offsets.astype(np.int64), "columns": columns.astype(np.uint16), "values": upper[rows, columns],
+        "offsets": offsets.astype(np.int64),
+        "columns": columns.astype(np.uint16),
+        "values": upper[rows, columns],
         "counts": np.arange(len(table), 0, -1).astype(np.int64),
-    }  # fmt: skip
+    }
     config = {"words": [f"w{number}" for number in range(len(table))], "lowercase": True}
-    file.write(path, tensors, kind="cooccurrence", config=config, provenance={"command": "test"}, history={},
-               determinism={})  # fmt: skip
+    file.write(
+        path, tensors, kind="cooccurrence", config=config, provenance={"command": "test"}, history={}, determinism={}
+    )
     return path
 
 
@@ -105,9 +108,15 @@ def test_logarithms_and_powers_are_right_to_the_last_places():
 def reference(blocks, dim, lr, seed, epochs):
     """The same steps in 64 bits, one number after the other, from the same first vectors."""
     start = Learner(blocks, dim, lr, seed).state
-    w, c = ({"vector": start[side][:, 0, :dim].astype(float), "squares": np.ones((len(start[side]), dim)),
-             "bias": np.zeros(len(start[side])), "bias_squares": np.ones(len(start[side]))}
-            for side in ("words", "contexts"))  # fmt: skip
+    w, c = (
+        {
+            "vector": start[side][:, 0, :dim].astype(float),
+            "squares": np.ones((len(start[side]), dim)),
+            "bias": np.zeros(len(start[side])),
+            "bias_squares": np.ones(len(start[side])),
+        }
+        for side in ("words", "contexts")
+    )
     losses = []
     for epoch in range(1, epochs + 1):
         loss = 0.0
@@ -322,12 +331,19 @@ def test_a_dry_run_says_what_it_needs_and_touches_nothing(counts, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    ({"dim": 0}, "dim is 0, expected at least 1"), ({"epochs": -1}, "epochs is -1"), ({"lr": 0.0}, "lr is 0.0"),
-    ({"lr": math.nan}, "lr is nan"), ({"x_max": -1.0}, "x-max is -1.0, expected at least 0"),
-    ({"alpha": -0.5}, "alpha is -0.5"), ({"alpha": math.inf}, "alpha is inf"),
-    ({"save_every": 0}, "save-every is 0, expected at least 1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dim": 0}, "dim is 0, expected at least 1"),
+        ({"epochs": -1}, "epochs is -1"),
+        ({"lr": 0.0}, "lr is 0.0"),
+        ({"lr": math.nan}, "lr is nan"),
+        ({"x_max": -1.0}, "x-max is -1.0, expected at least 0"),
+        ({"alpha": -0.5}, "alpha is -0.5"),
+        ({"alpha": math.inf}, "alpha is inf"),
+        ({"save_every": 0}, "save-every is 0, expected at least 1"),
+    ],
+)
 def test_wrong_options_are_said(counts, tmp_path, options, message):
     with pytest.raises(UserError, match=message):
         glove(counts, tmp_path / "vec", **options)
@@ -341,15 +357,29 @@ def test_vectors_that_burst_stop_the_run(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["table"]
 
 
-@pytest.mark.parametrize(("name", "place", "value"), [
-    ("columns", 5, 40), ("columns", -1, 3), ("values", 2, -1.0), ("values", 2, np.nan), ("values", 0, 0.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "place", "value"),
+    [
+        ("columns", 5, 40),
+        ("columns", -1, 3),
+        ("values", 2, -1.0),
+        ("values", 2, np.nan),
+        ("values", 0, 0.0),
+    ],
+)
 def test_cells_that_no_table_has_are_refused(tmp_path, name, place, value):
     whole = file.read(table_file(tmp_path / "table", random_table(40)))
     arrays = {key: np.array(whole.array(key)) for key in whole.tensors}
     arrays[name][place] = value
-    file.write(tmp_path / "table", arrays, kind="cooccurrence", config=whole.config, provenance={"command": "x"},
-               history={}, determinism={})  # fmt: skip
+    file.write(
+        tmp_path / "table",
+        arrays,
+        kind="cooccurrence",
+        config=whole.config,
+        provenance={"command": "x"},
+        history={},
+        determinism={},
+    )
     with pytest.raises(UserError, match="table: has cells with impossible columns or counts"):
         glove(tmp_path / "table", tmp_path / "vec")
 

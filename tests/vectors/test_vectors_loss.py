@@ -96,8 +96,11 @@ def test_a_huge_sentence_is_not_read_whole():
 @pytest.mark.parametrize("method", ["skipgram", "cbow"])
 @pytest.mark.parametrize("kind", ["ns", "nce", "hs"])
 def test_what_is_computed_together_does_not_show(monkeypatch, method, kind):
-    weights = Weights(WEIGHTS.vectors, WEIGHTS.output[: 5 if kind == "hs" else 6],
-                      bias=np.arange(6, dtype=np.float32) if kind == "nce" else None)  # fmt: skip
+    weights = Weights(
+        WEIGHTS.vectors,
+        WEIGHTS.output[: 5 if kind == "hs" else 6],
+        bias=np.arange(6, dtype=np.float32) if kind == "nce" else None,
+    )
     loss = made(method=method, loss=kind)
     found = set()
     for rows in (loss_module._SUMMED, 64, 7):

@@ -172,17 +172,20 @@ def test_without_matplotlib_a_table_still_goes(vec: Path, tmp_path: Path, monkey
     assert nlpkit.vectors_map(vec, tmp_path / "m.csv", FIRST)["points"]
 
 
-@pytest.mark.parametrize(("name", "asked", "message"), [
-    ("m.jpg", {"words": FIRST}, 'ending ".jpg" is unknown'),
-    ("m", {"words": FIRST}, 'ending "" is unknown'),
-    ("-", {"words": FIRST}, "cannot go to stdout"),
-    ("m.csv", {}, "0 words are requested; a map shows 3 to 1,000"),
-    ("m.csv", {"words": FIRST[:2]}, "2 words are requested"),
-    ("m.csv", {"words": FIRST, "k": 5}, "-k changes nothing|--k changes nothing"),
-    ("m.csv", {"near": ["rde0"]}, 'did you mean "red0"'),
-    ("m.csv", {"words": ["nothing"]}, "has no vector"),
-    ("m.csv", {"words": FIRST, "method": "umap"}, 'method "umap" is unknown'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "asked", "message"),
+    [
+        ("m.jpg", {"words": FIRST}, 'ending ".jpg" is unknown'),
+        ("m", {"words": FIRST}, 'ending "" is unknown'),
+        ("-", {"words": FIRST}, "cannot go to stdout"),
+        ("m.csv", {}, "0 words are requested; a map shows 3 to 1,000"),
+        ("m.csv", {"words": FIRST[:2]}, "2 words are requested"),
+        ("m.csv", {"words": FIRST, "k": 5}, "-k changes nothing|--k changes nothing"),
+        ("m.csv", {"near": ["rde0"]}, 'did you mean "red0"'),
+        ("m.csv", {"words": ["nothing"]}, "has no vector"),
+        ("m.csv", {"words": FIRST, "method": "umap"}, 'method "umap" is unknown'),
+    ],
+)
 def test_what_cannot_be_drawn_is_refused(vec: Path, tmp_path: Path, name: str, asked: dict, message: str) -> None:
     target = Path(name) if name == "-" else tmp_path / name
     with pytest.raises(UserError, match=message):

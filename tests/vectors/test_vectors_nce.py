@@ -85,8 +85,11 @@ def test_the_file_has_the_biases(tmp_path):
     train(tmp_path / "text.txt", tmp_path / "vec", loss="nce", dim=9, epochs=0, sample=0.0)
     found = file.read(tmp_path / "vec", kind="vectors")
     assert {name: found.array(name).shape for name in found.tensors} == {
-        "vectors": (4, 9), "context": (4, 9), "bias": (4,), "counts": (4,)
-    }  # fmt: skip
+        "vectors": (4, 9),
+        "context": (4, 9),
+        "bias": (4,),
+        "counts": (4,),
+    }
     counts = found.array("counts")
     np.testing.assert_allclose(np.exp(found.array("bias")), counts / counts.sum(), rtol=1e-5)  # untrained: frequencies
     train(tmp_path / "text.txt", tmp_path / "more", loss="nce", dim=9, epochs=3, sample=0.0)

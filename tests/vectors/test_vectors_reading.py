@@ -72,8 +72,17 @@ def test_threads_do_not_show(tmp_path, monkeypatch, options):
     for threads in (1, 2, 2, 5):
         said = []
         with events.listen(lambda record, said=said: said.append(record.get("text", ""))):
-            train([tmp_path / "corpus.txt"], tmp_path / "vec", dim=4, epochs=1, min_count=2, seed=5, threads=threads,
-                  force=True, **options)  # fmt: skip
+            train(
+                [tmp_path / "corpus.txt"],
+                tmp_path / "vec",
+                dim=4,
+                epochs=1,
+                min_count=2,
+                seed=5,
+                threads=threads,
+                force=True,
+                **options,
+            )
         found.append(((tmp_path / "vec").read_bytes(), [text for text in said if "phrases" in text]))
     assert all(one == found[0] for one in found)
 
@@ -90,17 +99,20 @@ def test_a_token_file_is_known_by_its_bytes_and_not_by_its_name(made, tmp_path):
     assert load(tmp_path / "vec").config["lowercase"] is None
 
 
-@pytest.mark.parametrize(("corpus", "options", "message"), [
-    (["a.safetensors"], {"lowercase": False}, "--lowercase changes nothing: the corpus is token files"),
-    (["a.safetensors"], {"tokenizer": "tok.safetensors", "field": "body"}, "--tokenizer, --field change nothing"),
-    (["a.safetensors"], {"on_error": "skip"}, "--on-error changes nothing"),
-    (["a.txt"], {"tokenizer": "tok.safetensors", "lowercase": True}, "--lowercase changes nothing: the tokenizer"),
-    (["b.txt", "a.safetensors"], {}, "is a token file, and b.txt is text"),
-    (["tok.safetensors"], {}, "is a tokenizer file; expected tokens"),
-    (["a.txt"], {"phrase_threshold": 5.0}, "--phrase-threshold changes nothing: no phrases are joined"),
-    (["a.txt"], {"phrases": 0}, "phrases is 0, expected at least 1"),
-    (["a.txt"], {"phrases": 1, "phrase_threshold": -1.0}, "phrase-threshold is -1.0, expected at least 0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("corpus", "options", "message"),
+    [
+        (["a.safetensors"], {"lowercase": False}, "--lowercase changes nothing: the corpus is token files"),
+        (["a.safetensors"], {"tokenizer": "tok.safetensors", "field": "body"}, "--tokenizer, --field change nothing"),
+        (["a.safetensors"], {"on_error": "skip"}, "--on-error changes nothing"),
+        (["a.txt"], {"tokenizer": "tok.safetensors", "lowercase": True}, "--lowercase changes nothing: the tokenizer"),
+        (["b.txt", "a.safetensors"], {}, "is a token file, and b.txt is text"),
+        (["tok.safetensors"], {}, "is a tokenizer file; expected tokens"),
+        (["a.txt"], {"phrase_threshold": 5.0}, "--phrase-threshold changes nothing: no phrases are joined"),
+        (["a.txt"], {"phrases": 0}, "phrases is 0, expected at least 1"),
+        (["a.txt"], {"phrases": 1, "phrase_threshold": -1.0}, "phrase-threshold is -1.0, expected at least 0"),
+    ],
+)
 def test_what_cannot_be_is_refused(made, tmp_path, corpus, options, message):
     if "tokenizer" in options:
         options = {**options, "tokenizer": made / options["tokenizer"]}
@@ -119,9 +131,18 @@ def test_token_files_of_two_tokenizers_are_refused(made, tmp_path):
 
 def start(output, corpus, dev, **options):
     """A run that reads these."""
-    defaults = {"tokenizer": None, "lowercase": None, "strip_accents": None, "format": None, "field": "text",
-                "on_error": "error", "min_count": 1, "vocab_size": None, "phrases": None,
-                "phrase_threshold": None}  # fmt: skip
+    defaults = {
+        "tokenizer": None,
+        "lowercase": None,
+        "strip_accents": None,
+        "format": None,
+        "field": "text",
+        "on_error": "error",
+        "min_count": 1,
+        "vocab_size": None,
+        "phrases": None,
+        "phrase_threshold": None,
+    }
     arguments = {**defaults, **options, "output": output, "corpus": corpus, "dev": dev}
     return Run.start("vectors train", arguments, inputs=("corpus", "tokenizer", "dev"))
 
@@ -133,11 +154,18 @@ def words_of(text, names):
 def test_other_text_has_the_words_and_phrases_of_the_corpus(tmp_path):
     (tmp_path / "corpus.txt").write_text("ice cream\n" * 15 + "ice\ncream\nwater\nnew\n" * 20)
     (tmp_path / "dev.txt").write_text("cream ice cream beer\n\nbeer\nNew ice.\n")
-    for phrases, expected in ((1, [["cream", "ice_cream"], ["new", "ice"]]),
-                              (None, [["cream", "ice", "cream"], ["new", "ice"]])):  # fmt: skip
+    for phrases, expected in (
+        (1, [["cream", "ice_cream"], ["new", "ice"]]),
+        (None, [["cream", "ice", "cream"], ["new", "ice"]]),
+    ):
         threshold = 1.0 if phrases else None
-        run = start(tmp_path / "vec", [tmp_path / "corpus.txt"], [tmp_path / "dev.txt"], phrases=phrases,
-                    phrase_threshold=threshold)  # fmt: skip
+        run = start(
+            tmp_path / "vec",
+            [tmp_path / "corpus.txt"],
+            [tmp_path / "dev.txt"],
+            phrases=phrases,
+            phrase_threshold=threshold,
+        )
         found = reading.read(run, tokenizer_of(run), threads=2, dry_run=False)
         assert words_of(reading.held_out(run, tokenizer_of(run), found), found.vocabulary.words) == expected
     run = start(tmp_path / "vec", [tmp_path / "corpus.txt"], None)
@@ -146,8 +174,14 @@ def test_other_text_has_the_words_and_phrases_of_the_corpus(tmp_path):
 
 
 def test_other_tokens_give_what_their_text_gives(made, tmp_path):
-    texts = start(tmp_path / "vec", [made / "b.txt"], [made / "a.txt"], tokenizer=made / "tok.safetensors", phrases=1,
-                  phrase_threshold=1.0)  # fmt: skip
+    texts = start(
+        tmp_path / "vec",
+        [made / "b.txt"],
+        [made / "a.txt"],
+        tokenizer=made / "tok.safetensors",
+        phrases=1,
+        phrase_threshold=1.0,
+    )
     tokens = start(
         tmp_path / "vec", [made / "b.safetensors"], [made / "a.safetensors"], phrases=1, phrase_threshold=1.0
     )

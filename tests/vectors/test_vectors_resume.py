@@ -61,9 +61,17 @@ def stopped(corpus, target, after, **options):
 
 
 @pytest.mark.parametrize("after", [1, 7, 10, 19])
-@pytest.mark.parametrize("options", [
-    {}, {"method": "cbow", "loss": "hs"}, {"loss": "nce"}, {"subwords": "2-4", "buckets": 300}, {"patience": 2},
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"method": "cbow", "loss": "hs"},
+        {"loss": "nce"},
+        {"subwords": "2-4", "buckets": 300},
+        {"patience": 2},
+    ],
+    ids=str,
+)
 def test_a_stopped_run_goes_on_to_the_same_bytes(texts, rounds, tmp_path, options, after):
     """In the middle of an epoch, at its end, and one round before the end of all; the loss is the same too."""
     options = {**SMALL, **options, "epochs": 4, "seed": 5}
@@ -143,8 +151,9 @@ def test_other_text_changes_the_loss_and_nothing_else(texts, tmp_path):
     found = {}
     for name in (None, "mixed", "like"):
         dev = name and texts / f"{name}.txt"
-        summary, losses = losses_of(lambda dev=dev, name=name: train(
-            texts / "corpus.txt", tmp_path / str(name), epochs=3, dev=dev, **SMALL))  # fmt: skip
+        summary, losses = losses_of(
+            lambda dev=dev, name=name: train(texts / "corpus.txt", tmp_path / str(name), epochs=3, dev=dev, **SMALL)
+        )
         assert losses[-1] == summary["loss"]  # without --patience the last weights are kept
         found[name] = losses
     assert found["mixed"][-1] > found["like"][-1] + 1 and found["mixed"] != found["like"] != found[None]
@@ -156,19 +165,23 @@ def test_other_text_changes_the_loss_and_nothing_else(texts, tmp_path):
     assert roles == ["corpus", "dev"]
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    ({"patience": 2}, "--patience changes nothing: nothing is measured on other text"),
-    ({"buckets": 100}, "--buckets changes nothing: vectors are not made of n-grams"),
-    ({"divide": True}, "--divide changes nothing: skipgram has one word before each prediction"),
-    ({"divide": False}, "--divide changes nothing: skipgram"),
-    ({"method": "cbow", "average": False, "divide": True}, "--divide changes nothing: the gradient of a sum"),
-    ({"loss": "hs", "noise_exponent": 0.5}, "--noise-exponent changes nothing: loss hs draws no negatives"),
-    ({"noise_exponent": float("inf")}, "noise-exponent is inf"), ({"save_every": 0}, "save-every is 0"),
-    ({"patience": 0, "dev": "mixed"}, "patience is 0, expected at least 1"),
-    ({"dev": "alone"}, "alone.txt: holds no two known words side by side"),
-    ({"dev": "unknown"}, "unknown.txt: 0 of its words are in the vocabulary"),
-    ({"dev": "none"}, "none.txt: no such file"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"patience": 2}, "--patience changes nothing: nothing is measured on other text"),
+        ({"buckets": 100}, "--buckets changes nothing: vectors are not made of n-grams"),
+        ({"divide": True}, "--divide changes nothing: skipgram has one word before each prediction"),
+        ({"divide": False}, "--divide changes nothing: skipgram"),
+        ({"method": "cbow", "average": False, "divide": True}, "--divide changes nothing: the gradient of a sum"),
+        ({"loss": "hs", "noise_exponent": 0.5}, "--noise-exponent changes nothing: loss hs draws no negatives"),
+        ({"noise_exponent": float("inf")}, "noise-exponent is inf"),
+        ({"save_every": 0}, "save-every is 0"),
+        ({"patience": 0, "dev": "mixed"}, "patience is 0, expected at least 1"),
+        ({"dev": "alone"}, "alone.txt: holds no two known words side by side"),
+        ({"dev": "unknown"}, "unknown.txt: 0 of its words are in the vocabulary"),
+        ({"dev": "none"}, "none.txt: no such file"),
+    ],
+)
 def test_what_would_change_nothing_is_refused(texts, tmp_path, options, message):
     (tmp_path / "alone.txt").write_text("bread\n\nsail\n\nkeel\n" * 5)
     (tmp_path / "unknown.txt").write_text("nobody knows these\n")

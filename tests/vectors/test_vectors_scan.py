@@ -17,10 +17,22 @@ from nlpkit.vectors.text.words import Words
 # Text of pieces that meet each other: plain words, signs, accents, other scripts, control characters, odd spaces.
 PIECES = [
     *"aAzZ09 \t\r-'_.~\x7f\x00\x01\x03\x0b\x0c\x1c\x1f\x85\xa0éÉßÆİſΣς中語ー한글\u0301\u200d\u2028\u3000\ufeff¼②≠😀𝔸",
-    "the", "The", "don't", "well-known", "naïve", "café", "CAFÉ", "e\u0301", "привет", "  ", "a\x00b", "İstanbul",
-]  # fmt: skip
-TEXT = st.lists(st.sampled_from(PIECES) | st.characters(exclude_categories=["Cs"], exclude_characters="\n"),
-                max_size=16).map("".join)  # fmt: skip
+    "the",
+    "The",
+    "don't",
+    "well-known",
+    "naïve",
+    "café",
+    "CAFÉ",
+    "e\u0301",
+    "привет",
+    "  ",
+    "a\x00b",
+    "İstanbul",
+]
+TEXT = st.lists(
+    st.sampled_from(PIECES) | st.characters(exclude_categories=["Cs"], exclude_characters="\n"), max_size=16
+).map("".join)
 BATCHES = st.lists(st.lists(TEXT, max_size=4), max_size=3)
 
 

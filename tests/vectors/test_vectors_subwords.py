@@ -63,8 +63,26 @@ def test_vectors_are_means_of_a_words_own_and_its_ngrams():
     np.testing.assert_array_equal(none.means(matrix), matrix[:3])
 
 
-@pytest.mark.parametrize("text", ["3", "3-", "-6", "6-3", "0-3", "3-101", "3-6\n", " 3-6", "three-six", "3-6-9", "",
-                                  "३-६", "-3--6", "3.0-6", "9" * 5000 + "-" + "9" * 5000])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "3",
+        "3-",
+        "-6",
+        "6-3",
+        "0-3",
+        "3-101",
+        "3-6\n",
+        " 3-6",
+        "three-six",
+        "3-6-9",
+        "",
+        "३-६",
+        "-3--6",
+        "3.0-6",
+        "9" * 5000 + "-" + "9" * 5000,
+    ],
+)
 def test_other_lengths_are_refused(text):
     with pytest.raises(UserError, match="expected the shortest and the longest, such as 3-6"):
         parse(text)
@@ -146,8 +164,10 @@ def test_answers_are_words_of_the_vocabulary(trained):
 
 def test_test_sets_with_unknown_words(trained, tmp_path):
     pairs = tmp_path / "pairs.tsv"
-    pairs.write_text("word1\tword2\tscore\trelation\nroasted\troast\t9\tform\nroast\troasted\t9\tform\n"
-                     "sailed\troast\t2\tother\nweave\tloom\t8\tother\nprinted\tpainted\t3\tother\n")  # fmt: skip
+    pairs.write_text(
+        "word1\tword2\tscore\trelation\nroasted\troast\t9\tform\nroast\troasted\t9\tform\n"
+        "sailed\troast\t2\tother\nweave\tloom\t8\tother\nprinted\tpainted\t3\tother\n"
+    )
     (tmp_path / "analogies.txt").write_text(
         ": forms\nroasted roast sailed sail\nroast roasted sail sailed\nsail sailer paint painter\n"
     )
@@ -173,7 +193,10 @@ def test_words_too_short_for_an_ngram_and_vectors_without_are_unknown(trained, t
 
 def test_wrong_ngrams_are_refused_before_the_text_is_read(tmp_path):
     (tmp_path / "text.txt").write_bytes(b"\xff")  # would be an error of its own
-    for options, message in (({"subwords": "6-3"}, 'subwords is "6-3"'), ({"buckets": 5}, "--buckets changes nothing"),
-                             ({"subwords": "3-6", "buckets": 0}, "buckets is 0")):  # fmt: skip
+    for options, message in (
+        ({"subwords": "6-3"}, 'subwords is "6-3"'),
+        ({"buckets": 5}, "--buckets changes nothing"),
+        ({"subwords": "3-6", "buckets": 0}, "buckets is 0"),
+    ):
         with pytest.raises(UserError, match=message):
             train(tmp_path / "text.txt", tmp_path / "vec", **options)

@@ -236,8 +236,19 @@ def test_every_setting_changes_the_vectors():
     corpus, counts = text(3000)
     base = {"dim": 16, "epochs": 1, "sample": 1e-2}
     cbow = {"method": "cbow"}
-    changed = [{}, cbow, {"loss": "hs"}, {"loss": "nce"}, {"window": 2}, {"negative": 6}, {"noise_exponent": 0.5},
-               {"sample": 0.0}, {"lr": 0.1}, {**cbow, "average": False}, {**cbow, "divide": True}]  # fmt: skip
+    changed = [
+        {},
+        cbow,
+        {"loss": "hs"},
+        {"loss": "nce"},
+        {"window": 2},
+        {"negative": 6},
+        {"noise_exponent": 0.5},
+        {"sample": 0.0},
+        {"lr": 0.1},
+        {**cbow, "average": False},
+        {**cbow, "divide": True},
+    ]
     seen = {learnt(corpus, counts, Settings(**{**base, **change})).x.tobytes() for change in changed}
     assert len(seen) == len(changed)
 
