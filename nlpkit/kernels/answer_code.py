@@ -1,12 +1,11 @@
-"""What a model computes when it answers, compiled: products, norms, activations, attention.
+"""Inference, compiled: products, norms, activations, attention.
 
 Every number of a result is one written sequence of IEEE operations (nlpkit/machine/simd.py, nlpkit/kernels/tile.py)
-that depends on the numbers of its own token and of those it sees, and on nothing else: not on the other tokens of a
+that depends on the numbers of its token and of those it attends to, and on nothing else: not on the other tokens of a
 batch, not on threads, not on whether the tokens before it were read with it or earlier. `nlpkit.kernels.answer` calls
 these.
 
-Weights lie in panels of `PANEL` columns: [panels, D, PANEL], so that a tile reads them from beginning to end; the keys
-of attention lie in the same way. Rooms are memory to work in.
+Weights are packed in panels (nlpkit/kernels/panels_code.py), and so are the keys of attention, a column for each key.
 
 Shapes: M rows, D width, W width of a head, T queries, S keys.
 """
@@ -17,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from nlpkit.kernels.panels_code import TILE, by_tiles
 from nlpkit.kernels.pointwise_code import bounded, gelu_of, gelu_tanh_of
-from nlpkit.kernels.product_code import by_tiles
-from nlpkit.kernels.shapes import PANEL, ROWS, WHOLE
-from nlpkit.kernels.tile import STEP, tile, whole_tile
+from nlpkit.kernels.shapes import INT8_ROWS, PANEL, ROWS
+from nlpkit.kernels.tile import STEP, int8_tile, tile
 from nlpkit.machine.kernel import FloatsAt, Int8At, Int16At, IntsAt, inlined, kernel
 from nlpkit.machine.simd import (
     LANES,
@@ -41,14 +40,13 @@ from nlpkit.machine.simd import (
     store,
     sub,
     sums,
-)  # fmt: skip
+)
 
-_SHAPE = (PANEL // WIDE, WIDE) if PANEL > WIDE else (PANEL // LANES, LANES)
-_six0, _four0, _two0, _one0 = (tile(rows, *_SHAPE) for rows in (6, 4, 2, 1))
+_six0, _four0, _two0, _one0 = (tile(rows, *TILE) for rows in (6, 4, 2, 1))
 _six8, _four8, _two8, _one8 = (tile(rows, 1, LANES) for rows in (6, 4, 2, 1))
-_two_whole = whole_tile(2, 4)
+_two_int8 = int8_tile(2, 4)
 _HIGH, _DEEP = 126, 512  # rows, and steps of the depth
-_BEYOND = np.float32(1.5 * 2**23)
+_ROUNDING = np.float32(1.5 * 2**23)
 
 
 @kernel
@@ -65,7 +63,7 @@ def product(
 ) -> int:
     """out = x weight^T + bias in the panels begin to end - 1; ``columns`` [of out] is a multiple of `PANEL`.
 
-    Of many rows so many are multiplied with so many steps of all panels as stay in the caches, which changes no sum.
+    Many rows are multiplied in blocks of rows and depth that stay in the caches, which changes no sum.
     """
     step = _DEEP if rows > ROWS else max(depth, 1)
     for top in range(0, rows, _HIGH):
@@ -84,139 +82,168 @@ def product(
 
 @inlined
 def _everywhere(x: Any) -> Any:
-    """The sum of the lanes, in all of them."""
+    """The sum of the lanes, in every lane."""
     return sums(x, x, x, x, x, x, x, x)
 
 
 @kernel
 def norm(x_: FloatsAt, weight_: FloatsAt, bias_: FloatsAt, out_: FloatsAt, rows: int, width: int, eps: float) -> int:
     """(x - mean) / sqrt(variance + eps) times weight, plus bias."""
-    share, zero, one = splat(np.float32(1.0 / width)), splat(np.float32(0.0)), splat(np.float32(1.0))
+    weight, zero, one = splat(np.float32(1.0 / width)), splat(np.float32(0.0)), splat(np.float32(1.0))
     for at in range(0, rows * width, width):
         total = zero
-        for place in range(0, width, LANES):
-            total = add(total, load(x_, at + place))
-        mean = mul(_everywhere(total), share)
+        for i in range(0, width, LANES):
+            total = add(total, load(x_, at + i))
+        mean = mul(_everywhere(total), weight)
         total = zero
-        for place in range(0, width, LANES):
-            away = sub(load(x_, at + place), mean)
+        for i in range(0, width, LANES):
+            away = sub(load(x_, at + i), mean)
             total = fma(away, away, total)
-        variance = mul(_everywhere(total), share)
+        variance = mul(_everywhere(total), weight)
         scale = div(one, sqrt(add(variance, splat(np.float32(eps)))))
-        for place in range(0, width, LANES):
-            normed = mul(sub(load(x_, at + place), mean), scale)
-            store(out_, at + place, fma(normed, load(weight_, place), load(bias_, place)))
+        for i in range(0, width, LANES):
+            normed = mul(sub(load(x_, at + i), mean), scale)
+            store(out_, at + i, fma(normed, load(weight_, i), load(bias_, i)))
     return 0
 
 
 @kernel
 def gelu(x_: FloatsAt, out_: FloatsAt, begin: int, end: int) -> int:
     """`nlpkit.kernels.pointwise_code.gelu` of the numbers begin to end - 1, without its derivative."""
-    for place in range(begin, end - WIDE + 1, WIDE):
-        store(out_, place, gelu_of(load16(x_, place))[0])
-    for place in range(end - (end - begin) % WIDE, end, LANES):
-        store(out_, place, gelu_of(load(x_, place))[0])
+    for i in range(begin, end - WIDE + 1, WIDE):
+        store(out_, i, gelu_of(load16(x_, i))[0])
+    for i in range(end - (end - begin) % WIDE, end, LANES):
+        store(out_, i, gelu_of(load(x_, i))[0])
     return 0
 
 
 @kernel
 def gelu_tanh(x_: FloatsAt, out_: FloatsAt, begin: int, end: int) -> int:
     """`nlpkit.kernels.pointwise_code.gelu_tanh` of the numbers begin to end - 1, without its derivative."""
-    for place in range(begin, end - WIDE + 1, WIDE):
-        store(out_, place, gelu_tanh_of(load16(x_, place))[0])
-    for place in range(end - (end - begin) % WIDE, end, LANES):
-        store(out_, place, gelu_tanh_of(load(x_, place))[0])
+    for i in range(begin, end - WIDE + 1, WIDE):
+        store(out_, i, gelu_tanh_of(load16(x_, i))[0])
+    for i in range(end - (end - begin) % WIDE, end, LANES):
+        store(out_, i, gelu_tanh_of(load(x_, i))[0])
     return 0
 
 
 @inlined
-def _scores(q_: Any, q: int, step: int, keys_: Any, at: int, far: int, width: int, room_: Any, wide: int, panels: int,
-            rows: int) -> None:  # fmt: skip
-    """Products of ``rows`` queries with all keys of some panels, ``far`` apart, [rows, wide]."""
+def _scores(
+    q_: Any, q: int, step: int, keys_: Any, at: int, far: int, width: int, work_: Any, wide: int, panels: int, rows: int
+) -> None:
+    """Scores of ``rows`` queries and all keys of some panels, ``far`` apart, [rows, wide]."""
     for panel in range(panels):
         key, out = at + panel * far, panel * PANEL
         if rows == 6:
-            _six0(q_, q, step, keys_, key, PANEL, width, room_, out, wide)
+            _six0(q_, q, step, keys_, key, PANEL, width, work_, out, wide)
         elif rows == 4:
-            _four0(q_, q, step, keys_, key, PANEL, width, room_, out, wide)
+            _four0(q_, q, step, keys_, key, PANEL, width, work_, out, wide)
         elif rows == 2:
-            _two0(q_, q, step, keys_, key, PANEL, width, room_, out, wide)
+            _two0(q_, q, step, keys_, key, PANEL, width, work_, out, wide)
         else:
-            _one0(q_, q, step, keys_, key, PANEL, width, room_, out, wide)
+            _one0(q_, q, step, keys_, key, PANEL, width, work_, out, wide)
 
 
 @inlined
-def _softmax(room_: Any, at: int, seen: int, longest: int, scale: Any, mask_: Any, mask: int, masked: int) -> None:
-    """Of ``seen`` scores times ``scale``; 0 for those up to ``longest``. A mask is added to the scores."""
-    whole = (seen + LANES - 1) // LANES * LANES
-    lowest = np.float32(-np.inf)
+def _softmax(work_: Any, at: int, visible: int, longest: int, scale: Any, mask_: Any, mask: int, masked: int) -> None:
+    """Softmax of ``visible`` scores times ``scale``; 0 from there to ``longest``. A mask is added to the scores."""
+    padded = (visible + LANES - 1) // LANES * LANES
+    minus_inf = np.float32(-np.inf)
     if masked:
-        for key in range(seen):
-            put(room_, at + key, item(room_, at + key) + item(mask_, mask + key) / scale)
-    for key in range(seen, whole):
-        put(room_, at + key, lowest)
-    most, factor = splat(lowest), splat(scale)
-    for place in range(at, at + whole, LANES):
-        most = greatest(most, load(room_, place))
-    top = splat(largest(most))
-    for place in range(at, at + whole, LANES):
-        store(room_, place, exp(bounded(mul(sub(load(room_, place), top), factor))))
-    for key in range(seen, max(whole, longest)):
-        put(room_, at + key, np.float32(0.0))
+        for key in range(visible):
+            put(work_, at + key, item(work_, at + key) + item(mask_, mask + key) / scale)
+    for key in range(visible, padded):
+        put(work_, at + key, minus_inf)
+    maximum, factor = splat(minus_inf), splat(scale)
+    for i in range(at, at + padded, LANES):
+        maximum = greatest(maximum, load(work_, i))
+    top = splat(largest(maximum))
+    for i in range(at, at + padded, LANES):
+        store(work_, i, exp(bounded(mul(sub(load(work_, i), top), factor))))
+    for key in range(visible, max(padded, longest)):
+        put(work_, at + key, np.float32(0.0))
     if masked:
-        for key in range(seen):
-            if item(mask_, mask + key) == lowest:
-                put(room_, at + key, np.float32(0.0))
+        for key in range(visible):
+            if item(mask_, mask + key) == minus_inf:
+                put(work_, at + key, np.float32(0.0))
     total = splat(np.float32(0.0))
-    for place in range(at, at + whole, LANES):
-        total = add(total, load(room_, place))
-    share = div(splat(np.float32(1.0)), _everywhere(total))
-    for place in range(at, at + whole, LANES):
-        store(room_, place, mul(load(room_, place), share))
+    for i in range(at, at + padded, LANES):
+        total = add(total, load(work_, i))
+    inverse = div(splat(np.float32(1.0)), _everywhere(total))
+    for i in range(at, at + padded, LANES):
+        store(work_, i, mul(load(work_, i), inverse))
 
 
 @inlined
-def _mixed(room_: Any, wide: int, values_: Any, at: int, step: int, keys: int, out_: Any, out: int, far: int,
-           width: int, rows: int) -> None:  # fmt: skip
-    """Values mixed by the shares of ``rows`` queries."""
+def _weighted_sums(
+    work_: Any,
+    wide: int,
+    values_: Any,
+    at: int,
+    step: int,
+    keys: int,
+    out_: Any,
+    out: int,
+    far: int,
+    width: int,
+    rows: int,
+) -> None:
+    """The sums of values, weighted by the attention of ``rows`` queries."""
     column = 0
     while column < width:
         if width - column >= PANEL:
             if rows == 6:
-                _six0(room_, 0, wide, values_, at + column, step, keys, out_, out + column, far)
+                _six0(work_, 0, wide, values_, at + column, step, keys, out_, out + column, far)
             elif rows == 4:
-                _four0(room_, 0, wide, values_, at + column, step, keys, out_, out + column, far)
+                _four0(work_, 0, wide, values_, at + column, step, keys, out_, out + column, far)
             elif rows == 2:
-                _two0(room_, 0, wide, values_, at + column, step, keys, out_, out + column, far)
+                _two0(work_, 0, wide, values_, at + column, step, keys, out_, out + column, far)
             else:
-                _one0(room_, 0, wide, values_, at + column, step, keys, out_, out + column, far)
+                _one0(work_, 0, wide, values_, at + column, step, keys, out_, out + column, far)
             column += PANEL
         else:
             if rows == 6:
-                _six8(room_, 0, wide, values_, at + column, step, keys, out_, out + column, far)
+                _six8(work_, 0, wide, values_, at + column, step, keys, out_, out + column, far)
             elif rows == 4:
-                _four8(room_, 0, wide, values_, at + column, step, keys, out_, out + column, far)
+                _four8(work_, 0, wide, values_, at + column, step, keys, out_, out + column, far)
             elif rows == 2:
-                _two8(room_, 0, wide, values_, at + column, step, keys, out_, out + column, far)
+                _two8(work_, 0, wide, values_, at + column, step, keys, out_, out + column, far)
             else:
-                _one8(room_, 0, wide, values_, at + column, step, keys, out_, out + column, far)
+                _one8(work_, 0, wide, values_, at + column, step, keys, out_, out + column, far)
             column += LANES
 
 
 @kernel
 def attend(
-    qkv_: FloatsAt, keys_: FloatsAt, values_: FloatsAt, mask_: FloatsAt, out_: FloatsAt, room_: FloatsAt, scale:
-    float, heads: int, width: int, queries: int, before: int, key_unit: int, key_step: int, value_step: int,
-    value_sequence: int, kept: int, causal: int, masked: int, begin: int, end: int,
-) -> int:  # fmt: skip
+    qkv_: FloatsAt,
+    keys_: FloatsAt,
+    values_: FloatsAt,
+    mask_: FloatsAt,
+    out_: FloatsAt,
+    work_: FloatsAt,
+    scale: float,
+    heads: int,
+    width: int,
+    queries: int,
+    before: int,
+    key_unit: int,
+    key_step: int,
+    value_step: int,
+    value_sequence: int,
+    cached: int,
+    causal: int,
+    masked: int,
+    begin: int,
+    end: int,
+) -> int:
     """softmax(q k^T scale) v for the heads begin to end - 1 of all sequences, ``heads`` each.
 
-    qkv [sequences, T, 3 heads W] has the new queries, keys and values; ``before`` keys and values come from earlier.
-    keys has the panels of one head ``key_step`` apart, and those of the next head ``key_unit`` further; the new ones
-    are put there. values has the values of a sequence ``value_step`` apart, and ``value_sequence`` from one to the
-    next; the new ones are put there if ``kept``, and else are there already. mask [sequences, heads, T, S] is added to
-    the scores if ``masked``; with ``causal`` each query sees keys up to its own. room has ROWS times S numbers, S
-    filled up to a multiple of `PANEL`.
+    qkv [sequences, T, 3 heads W] has the new queries, keys and values; ``before`` keys and values are cached already.
+    In keys the panels of a head are ``key_step`` apart, those of the next head ``key_unit`` further; the new ones are
+    written there. In values those of a sequence are ``value_step`` apart, those of the next ``value_sequence`` further;
+    the new ones are written there if ``cached``, else values are those in qkv. mask [sequences, heads, T, S] is added
+    to the scores if ``masked``; with ``causal`` each query attends to keys up to that of its token. work has ROWS x S
+    numbers, S padded to a multiple of `PANEL`.
     """
     model = heads * width
     row, keys = 3 * model, before + queries
@@ -228,48 +255,48 @@ def attend(
         value = sequence * value_sequence + head * width
         for query in range(queries):
             key = before + query
-            given, put_at = first + query * row + model, at + key // PANEL * key_step + key % PANEL
-            for place in range(width):
-                put(keys_, put_at + place * PANEL, item(qkv_, given + place))
-            if kept:
-                for place in range(0, width, LANES):
-                    store(values_, value + key * value_step + place, load(qkv_, given + model + place))
+            new, packed = first + query * row + model, at + key // PANEL * key_step + key % PANEL
+            for i in range(width):
+                put(keys_, packed + i * PANEL, item(qkv_, new + i))
+            if cached:
+                for i in range(0, width, LANES):
+                    store(values_, value + key * value_step + i, load(qkv_, new + model + i))
         query = 0
         while query < queries:
             left = queries - query
             rows = 6 if left >= 6 else 4 if left >= 4 else 2 if left >= 2 else 1
             seen = before + query + rows if causal else keys
-            _scores(qkv_, first + query * row, row, keys_, at, key_step, width, room_, wide,
-                    (seen + PANEL - 1) // PANEL, rows)  # fmt: skip
+            panels = (seen + PANEL - 1) // PANEL
+            _scores(qkv_, first + query * row, row, keys_, at, key_step, width, work_, wide, panels, rows)
             for number in range(rows):
-                own = before + query + number + 1 if causal else keys
+                visible = before + query + number + 1 if causal else keys
                 mask = (unit * queries + query + number) * keys
-                _softmax(room_, number * wide, own, seen, factor, mask_, mask, masked)
+                _softmax(work_, number * wide, visible, seen, factor, mask_, mask, masked)
             out = (sequence * queries + query) * model + head * width
-            _mixed(room_, wide, values_, value, value_step, seen, out_, out, model, width, rows)
+            _weighted_sums(work_, wide, values_, value, value_step, seen, out_, out, model, width, rows)
             query += rows
     return 0
 
 
 @inlined
-def _whole(x_: Any, at: int, whole_: Any, to: int, width: int) -> Any:
-    """A row as whole numbers from -127 to 127 times a scale, which is returned; a row of zeros has the scale 1."""
-    most = zero = splat(np.float32(0.0))
-    for place in range(at, at + width, LANES):
-        x = load(x_, place)
-        most = greatest(most, greatest(x, sub(zero, x)))
-    peak = largest(most)
+def _quantise(x_: Any, at: int, q_: Any, to: int, width: int) -> Any:
+    """Quantise a row to integers from -127 to 127 and return its scale; a row of zeros has the scale 1."""
+    largest_values = zero = splat(np.float32(0.0))
+    for i in range(at, at + width, LANES):
+        x = load(x_, i)
+        largest_values = greatest(largest_values, greatest(x, sub(zero, x)))
+    peak = largest(largest_values)
     factor = np.float32(127.0) / peak if peak > 0 else np.float32(0.0)
-    for place in range(width):  # the nearest whole number: beyond 2^23 floats have no others
-        put(whole_, to + place, np.int32((item(x_, at + place) * factor + _BEYOND) - _BEYOND))
+    for i in range(width):  # round to the nearest integer: floats beyond 2^23 are integers
+        put(q_, to + i, np.int32((item(x_, at + i) * factor + _ROUNDING) - _ROUNDING))
     return peak * np.float32(1.0 / 127.0) if peak > 0 else np.float32(1.0)
 
 
 @kernel
-def rounded(x_: FloatsAt, whole_: Int8At, scale_: FloatsAt, rows: int, width: int) -> int:
-    """Each row as whole numbers of 8 bits times ``scale_`` [M]."""
+def rounded(x_: FloatsAt, q_: Int8At, scale_: FloatsAt, rows: int, width: int) -> int:
+    """Quantise each row to int8, with its scale in ``scale_`` [M]."""
     for row in range(rows):
-        put(scale_, row, _whole(x_, row * width, whole_, row * width, width))
+        put(scale_, row, _quantise(x_, row * width, q_, row * width, width))
     return 0
 
 
@@ -280,32 +307,43 @@ def _put8(out_: Any, out: int, sum_: Any, scale: Any, columns_: Any, bias_: Any,
 
 @kernel
 def product8(
-    x_: FloatsAt, weight_: Int8At, columns_: FloatsAt, bias_: FloatsAt, out_: FloatsAt, whole_: Int16At, scales_:
-    FloatsAt, sums_: IntsAt, rows: int, depth: int, columns: int, begin: int, end: int,
-) -> int:  # fmt: skip
-    """`rounded`, the product with weights [E, D] of 8 bits, and `scaled`, of all rows and the columns begin to end - 1
-    of ``columns``. whole has room for D numbers of each of `WHOLE` rows, scales for one of each, sums for 8."""
-    for top in range(0, rows, WHOLE):
-        count = min(WHOLE, rows - top)
+    x_: FloatsAt,
+    weight_: Int8At,
+    columns_: FloatsAt,
+    bias_: FloatsAt,
+    out_: FloatsAt,
+    q_: Int16At,
+    scales_: FloatsAt,
+    sums_: IntsAt,
+    rows: int,
+    depth: int,
+    columns: int,
+    begin: int,
+    end: int,
+) -> int:
+    """`rounded`, the product with int8 weights [E, D], and `scaled`, of all rows and the columns begin to end - 1 of
+    ``columns``. Workspaces: q D numbers of each of `INT8_ROWS` rows, scales one number of each, sums 8 numbers."""
+    for top in range(0, rows, INT8_ROWS):
+        count = min(INT8_ROWS, rows - top)
         for row in range(count):
-            put(scales_, row, _whole(x_, (top + row) * depth, whole_, row * depth, depth))
+            put(scales_, row, _quantise(x_, (top + row) * depth, q_, row * depth, depth))
         column = begin
         while column < end:
             wide, row = min(4, end - column), 0
             at, out = column * depth, top * columns + column
             if wide == 4 and count > 1 and depth % STEP == 0:
                 while row + 2 <= count:
-                    _two_whole(whole_, row * depth, weight_, at, depth, sums_, 0)
-                    for place in range(8):
-                        own, of = row + place // 4, place % 4
-                        _put8(out_, out + own * columns + of, item(sums_, place), item(scales_, own), columns_, bias_,
-                              column + of)  # fmt: skip
+                    _two_int8(q_, row * depth, weight_, at, depth, sums_, 0)
+                    for i in range(8):
+                        line, of = row + i // 4, i % 4
+                        to, scale = out + line * columns + of, item(scales_, line)
+                        _put8(out_, to, item(sums_, i), scale, columns_, bias_, column + of)
                     row += 2
             while row < count:
                 for of in range(wide):
                     first, sum_ = at + of * depth, np.int32(0)
-                    for place in range(depth):
-                        sum_ += np.int32(item(whole_, row * depth + place)) * np.int32(item(weight_, first + place))
+                    for k in range(depth):
+                        sum_ += np.int32(item(q_, row * depth + k)) * np.int32(item(weight_, first + k))
                     _put8(out_, out + row * columns + of, sum_, item(scales_, row), columns_, bias_, column + of)
                 row += 1
             column += wide

@@ -1,8 +1,8 @@
-"""What was multiplied: floating-point operations, counted by the products themselves when they are called.
+"""Floating-point operations, counted by the matrix products themselves when they are called.
 
 A product of M x D by D x E is 2 M D E operations, attention two such products in its forward and four in its backward
-(scores that a backward makes again are no work that the model asks for). So no family, objective or technique needs a
-formula; what is computed again by checkpointing counts, what nobody asks for does not.
+(scores that the backward recomputes are not work of the model). So no family, objective or technique needs a formula.
+What checkpointing recomputes counts; what is not computed does not.
 """
 
 from __future__ import annotations
@@ -28,5 +28,5 @@ def with_backward(operations: int, *factors: Tensor) -> None:
 
 
 def counted() -> int:
-    """All operations of this process so far; what lies between two calls is a difference."""
+    """All operations of this process so far; the difference of two calls is what was computed between them."""
     return _counted

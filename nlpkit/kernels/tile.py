@@ -1,9 +1,14 @@
-"""The heart of a matrix product: some rows of the result, some vectors of columns wide, all in registers.
+"""The inner loop of a matrix product: a tile of the result, some rows by some vectors of columns, all in registers.
 
-A row of x and a column of weights give one sum, added up in the order of the depth, each step one fused product and
-addition, whatever the size of the tile and wherever in the product the row stands. So a row has the same bits alone,
-in any company, on any number of threads and on any processor. For use inside of compiled functions
-(nlpkit/machine/simd.py).
+                      w [depth, columns]
+                     +----+----+          each step of the depth loads a row of w (one vector per ``vectors``) and
+                     | v0 | v1 |          broadcasts one number of each row of x:
+                     +----+----+
+    x [rows, depth]  out: rows x vectors  sums[r][v] = fma(x[r, k], w[k, v], sums[r][v])
+
+A row of x and a column of weights give one sum, added up in the order of the depth by one fused multiply-add a step,
+whatever the size of the tile and the row's position in the product. So a row has the same bits alone, in any batch, on
+any number of threads and on any CPU. For use inside of compiled functions (nlpkit/machine/simd.py).
 """
 
 from __future__ import annotations
@@ -17,20 +22,29 @@ from numba.extending import intrinsic
 
 from nlpkit.machine.simd import pointer_to
 
-STEP = 16  # whole numbers that are taken together
+STEP = 16  # integers of a row that one vector has
 
 
 def tile(rows: int, vectors: int, lanes: int) -> Any:
     """A function that computes x w for ``rows`` rows and ``vectors`` times ``lanes`` columns:
 
-    out[r, c] = sum over k < depth of x[r, k] w[k, c], where x, w and out begin at a place of their array and have
-    strides from row to row; the columns of each lie side by side.
+    out[r, c] = sum over k < depth of x[r, k] w[k, c], where x, w and out begin at an offset of their array and have
+    strides from row to row; the columns of each are contiguous.
     """
 
     def typed(
-        typing: Any, x: Any, at_x: Any, step_x: Any, w: Any, at_w: Any, step_w: Any, depth: Any, out: Any, at_out: Any,
+        typing: Any,
+        x: Any,
+        at_x: Any,
+        step_x: Any,
+        w: Any,
+        at_w: Any,
+        step_w: Any,
+        depth: Any,
+        out: Any,
+        at_out: Any,
         step_out: Any,
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             return _compute(context, builder, signature.args, [*arguments, *[None] * 3], rows, vectors, lanes, 0)
 
@@ -40,29 +54,41 @@ def tile(rows: int, vectors: int, lanes: int) -> Any:
     return intrinsic(typed)
 
 
-def adding_tile(rows: int, vectors: int, lanes: int, *, strip: int = 0) -> Any:
-    """A function as that of `tile` that begins with the numbers of an array:
+def adding_tile(rows: int, vectors: int, lanes: int, *, block_rows: int = 0) -> Any:
+    """A function like that of `tile` that adds to the numbers of an array:
 
     out[r, c] = start[r, c] + sum over k < depth of x[r, k] w[k, c]. ``start`` may be out; with a step of 0 from row to
-    row it is a bias. With a ``strip`` x lies as [depth, strip], the numbers of all rows side by side.
+    row it is a bias. With ``block_rows`` x is a packed row block [depth, block_rows].
     """
 
     def typed(
-        typing: Any, x: Any, at_x: Any, step_x: Any, w: Any, at_w: Any, step_w: Any, depth: Any, out: Any, at_out: Any,
-        step_out: Any, start: Any, at_start: Any, step_start: Any,
-    ) -> Any:  # fmt: skip
+        typing: Any,
+        x: Any,
+        at_x: Any,
+        step_x: Any,
+        w: Any,
+        at_w: Any,
+        step_w: Any,
+        depth: Any,
+        out: Any,
+        at_out: Any,
+        step_out: Any,
+        start: Any,
+        at_start: Any,
+        step_start: Any,
+    ) -> Any:
         def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            return _compute(context, builder, signature.args, arguments, rows, vectors, lanes, strip)
+            return _compute(context, builder, signature.args, arguments, rows, vectors, lanes, block_rows)
 
         number = types.intp
-        made = types.none(x, number, number, w, number, number, number, out, number, number, start, number, number)
-        return made, code
+        signature = types.none(x, number, number, w, number, number, number, out, number, number, start, number, number)
+        return signature, code
 
     return intrinsic(typed)
 
 
 def _compute(
-    context: Any, builder: Any, of: Any, arguments: Any, rows: int, vectors: int, lanes: int, strip: int
+    context: Any, builder: Any, of: Any, arguments: Any, rows: int, vectors: int, lanes: int, block_rows: int
 ) -> Any:
     """The code of both; a start of None is zero."""
     kind = ir.VectorType(ir.FloatType(), lanes)
@@ -84,15 +110,15 @@ def _compute(
             zero = ir.Constant(kind, [0.0] * lanes)
             begin = zero if begins is None else builder.load(vector(begins[row], number), align=4)
             builder.store(begin, sums[row][number])
-    given = lines(pointer_to(context, builder, of[0], x, at_x), wide(1) if strip else step_x)
+    x_rows = lines(pointer_to(context, builder, of[0], x, at_x), wide(1) if block_rows else step_x)
     weights = pointer_to(context, builder, of[3], w, at_w)
     none = ir.Constant(kind, ir.Undefined)
     with cgutils.for_range(builder, depth) as loop:
         line = builder.gep(weights, [builder.mul(loop.index, step_w)])
         columns = [builder.load(vector(line, number), align=4) for number in range(vectors)]
-        along = builder.mul(loop.index, wide(strip)) if strip else loop.index
+        offset = builder.mul(loop.index, wide(block_rows)) if block_rows else loop.index
         for row in range(rows):
-            one = builder.insert_element(none, builder.load(builder.gep(given[row], [along])), wide(0))
+            one = builder.insert_element(none, builder.load(builder.gep(x_rows[row], [offset])), wide(0))
             factor = builder.shuffle_vector(one, none, ir.Constant(ints, [0] * lanes))
             for number in range(vectors):
                 sum_ = builder.load(sums[row][number])
@@ -103,11 +129,11 @@ def _compute(
     return context.get_dummy_value()
 
 
-def whole_tile(rows: int, columns: int) -> Any:
-    """A function that adds up products of whole numbers, x of 16 bits and w of 8, in 32 bits, which is exact:
+def int8_tile(rows: int, columns: int) -> Any:
+    """A function that adds up products of int16 x and int8 w in int32, which is exact:
 
     out[r * columns + c] = sum over k < depth of x[r, k] w[c, k]. Rows of x and w are ``depth`` long, a multiple of
-    `STEP`; x, w and out begin at a place of their array.
+    `STEP`; x, w and out begin at an offset of their array.
     """
     step = STEP
 
@@ -122,7 +148,8 @@ def whole_tile(rows: int, columns: int) -> Any:
             for line in sums:
                 for sum_ in line:
                     builder.store(ir.Constant(sums_of, [0] * half), sum_)
-            given = pointer_to(context, builder, of[0], x, at_x), pointer_to(context, builder, of[2], w, at_w)
+            x_data = pointer_to(context, builder, of[0], x, at_x)
+            w_data = pointer_to(context, builder, of[2], w, at_w)
 
             def numbers(base: Any, row: int, k: Any, bits: int) -> Any:
                 at = builder.gep(base, [builder.add(builder.mul(depth, wide(row)), k)])
@@ -131,11 +158,12 @@ def whole_tile(rows: int, columns: int) -> Any:
 
             with cgutils.for_range(builder, builder.sdiv(depth, wide(step))) as loop:
                 k = builder.mul(loop.index, wide(step))
-                weights = [numbers(given[1], column, k, 8) for column in range(columns)]
+                weights = [numbers(w_data, column, k, 8) for column in range(columns)]
                 for row in range(rows):
-                    values = numbers(given[0], row, k, 16)
+                    values = numbers(x_data, row, k, 16)
                     for column in range(columns):
-                        both = builder.mul(values, weights[column])  # with what follows one instruction (pmaddwd)
+                        # One instruction (pmaddwd) with the addition of its halves.
+                        both = builder.mul(values, weights[column])
                         halves = (builder.shuffle_vector(both, none, half) for half in (even, odd))
                         sum_ = builder.load(sums[row][column])
                         builder.store(builder.add(sum_, builder.add(*halves)), sums[row][column])

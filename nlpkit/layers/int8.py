@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from nlpkit.kernels import answer
-from nlpkit.kernels.shapes import EIGHT
+from nlpkit.kernels.shapes import INT8_PRODUCTS
 
 LEVELS = 127  # the largest integer
 
@@ -26,7 +26,7 @@ def torch_multiplies() -> bool:
     two products in int16, which saturates."""
     left = torch.tensor([[127], [-127]], dtype=torch.int8).expand(2, 64).contiguous()
     right = torch.full((64, 16), 127, dtype=torch.int8)
-    return EIGHT and torch.equal(torch._int_mm(left, right).long(), left.long() @ right.long())
+    return INT8_PRODUCTS and torch.equal(torch._int_mm(left, right).long(), left.long() @ right.long())
 
 
 class Product(nn.Module):

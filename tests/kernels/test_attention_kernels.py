@@ -1,4 +1,4 @@
-"""The attention of learning: what torch computes in double precision, the same bits for any company and any threads."""
+"""The attention of training: what torch computes in double precision, the same bits in any batch and any threads."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_is_what_torch_computes(width: int, sight: str) -> None:
             assert torch.allclose(left.double(), right, atol=2e-5, rtol=1e-4), lengths
 
 
-def test_who_may_see_nothing_gets_nothing() -> None:
+def test_a_query_without_visible_keys_is_zero() -> None:
     """Exactly, and gives no gradient: as torch's kernel."""
     torch.manual_seed(0)
     packing, allowed = Packing.of([20]), torch.ones(20, 20, dtype=torch.bool)
@@ -89,7 +89,7 @@ def test_who_may_see_nothing_gets_nothing() -> None:
 
 @pytest.mark.parametrize("sight", ["all", "causal", "for each sequence"])
 @pytest.mark.parametrize("width", [4, 8, 24, 64])
-def test_same_bits_on_any_number_of_threads_and_in_any_company(width: int, sight: str) -> None:
+def test_same_bits_on_any_number_of_threads_and_in_any_batch(width: int, sight: str) -> None:
     before = torch.get_num_threads()
     torch.manual_seed(0)
     try:
@@ -115,14 +115,14 @@ def test_same_bits_on_any_number_of_threads_and_in_any_company(width: int, sight
 
 
 @pytest.mark.parametrize("at", ["q", "k", "v"])
-def test_what_is_no_number_is_not_hidden(at: str) -> None:
+def test_a_nan_is_not_hidden(at: str) -> None:
     torch.manual_seed(0)
     packing, parts = Packing.of([40, 40]), given(Packing.of([40, 40]), 16)
     with torch.no_grad():
         parts["qkv".index(at)][5] = torch.nan
     out, *gradients = value_and_gradients(attending.attend, parts, torch.ones(80, 16), packing, ["causal"], 2)
     assert out[5:40].isnan().any() and not out[40:].isnan().any()
-    assert all(part[:40].isnan().any() for part in gradients[:2])  # who has no numbers for values has shares
+    assert all(part[:40].isnan().any() for part in gradients[:2])  # queries of NaN values have weights
     assert not any(part[40:].isnan().any() for part in gradients)
 
 

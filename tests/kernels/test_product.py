@@ -1,4 +1,4 @@
-"""The products of learning: right for any sizes, one order of sums on any threads, processor and cut of the tokens."""
+"""The products of training: right for any sizes, one order of sums on any threads, CPU and blocks of tokens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from nlpkit.kernels import product
 from nlpkit.layers.linear import linear
 
-# Rows, depth, columns: below, at and beyond what a tile, a panel, a vector, a room and a block hold.
+# Rows, depth, columns: below, at and beyond the sizes of a tile, a panel, a vector, a workspace and a block.
 SIZES = [(1, 1, 1), (2, 3, 5), (5, 8, 7), (6, 16, 64), (7, 65, 130), (193, 40, 63), (300, 513, 100), (65, 1030, 16),
          (513, 7, 192), (1100, 300, 9), (40, 64, 1100), (2100, 200, 65)]  # fmt: skip
 
@@ -80,7 +80,7 @@ def hashed() -> str:
     return hashlib.sha256(b"".join(part.numpy().tobytes() for part in parts)).hexdigest()
 
 
-def test_same_bits_on_an_older_processor() -> None:
+def test_same_bits_on_an_older_cpu() -> None:
     """Its vectors are half as wide, its tiles a quarter; the sums are the same."""
     older = {"NLPKIT_LEVEL": "x86-64-v3"}
     done = subprocess.run([sys.executable, __file__], capture_output=True, text=True, env={**os.environ, **older})
@@ -89,7 +89,7 @@ def test_same_bits_on_an_older_processor() -> None:
 
 
 @pytest.mark.parametrize("learnt", [(0,), (1,), (2,), (0, 1), (1, 2), (0, 1, 2)])
-def test_only_what_learns_has_a_gradient(learnt: tuple[int, ...]) -> None:
+def test_only_what_is_trained_has_a_gradient(learnt: tuple[int, ...]) -> None:
     """In float32, against the gradients in double precision, which torch computes."""
     found: list[list[Tensor]] = []
     for kind in (torch.float32, torch.float64):

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from nlpkit.kernels.pointwise import share
+from nlpkit.kernels.pointwise import run_in_threads
 from nlpkit.machine.kernel import WIDE
 from nlpkit.machine.native import Kernels
 from nlpkit.training.optimizers.base import State, Stateful
@@ -97,7 +97,7 @@ class AdamW(Stateful):
                 size,
             )
 
-        share(work, -(-count // WIDE), 32 * count)
+        run_in_threads(work, -(-count // WIDE), 32 * count)
         for part, updated in zip(whole, contiguous, strict=True):
             if updated is not part:
                 part.copy_(updated)

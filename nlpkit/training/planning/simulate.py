@@ -161,14 +161,14 @@ def _kernels() -> Iterator[None]:
         present = [x for x in tensors if x is not None]
         return not torch.is_autocast_enabled("cpu") and all(x.dtype == torch.float32 for x in present)
 
-    def spread(name: str, inputs: Sequence[Tensor], heads: int, workspace: int, cost: int) -> None:
+    def run_kernel(name: str, inputs: Sequence[Tensor], heads: int, workspace: int, cost: int) -> None:
         inputs[0].new_empty(torch.get_num_threads() * workspace)
         one = inputs[0].new_empty(1)
         _ = one.expand(1, cost) @ one.expand(cost, 1)  # adds ``cost`` to the count of operations
 
-    numbers = attending.asking
+    numbers = attending.query_ranges
 
-    def asking(packing: Packing, positions: Tensor | None) -> tuple[Any, Any]:
+    def query_ranges(packing: Packing, positions: Tensor | None) -> tuple[Any, Any]:
         with _disable_current_modes():  # positions are real values: the number of operations depends on them
             return numbers(packing, positions)
 
@@ -191,7 +191,7 @@ def _kernels() -> Iterator[None]:
             "input_gradient": lambda dy, weight: dy @ weight,
             "weight_gradient": weight_gradient,
         },
-        attending: {"usable": usable, "spread": spread, "asking": asking},
+        attending: {"usable": usable, "run_kernel": run_kernel, "query_ranges": query_ranges},
     }
     originals = [
         (module, name, getattr(module, name)) for module, replacements in doubles.items() for name in replacements

@@ -1,5 +1,5 @@
-"""The attention of learning: what lay in its memory before is never read, older processors compute the same bits, and
-what kernels cannot take goes to torch."""
+"""The attention of training: its workspace is never read before it is written, older CPUs compute the same bits, and
+torch computes what kernels do not take."""
 
 from __future__ import annotations
 
@@ -39,19 +39,21 @@ def computed(packing: Packing, width: int, kind: str) -> list[Tensor]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("width", [4, 8, 24, 64])
-def test_what_lay_in_a_room_is_never_read(width: int, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_workspace_is_never_read_before_it_is_written(
+    width: int, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for lengths in LENGTHS:
-        packing, found = Packing.of(lengths), list[list[Tensor]]()
+        packing, results = Packing.of(lengths), list[list[Tensor]]()
         for before in BEFORE:
             with monkeypatch.context() as context:
                 context.setattr(attending.torch, "empty", lambda size, before=before: torch.full((size,), before))
-                found.append(computed(packing, width, kind))
-        for other in found[1:]:
-            assert all(map(torch.equal, found[0], other)), lengths
+                results.append(computed(packing, width, kind))
+        for other in results[1:]:
+            assert all(map(torch.equal, results[0], other)), lengths
 
 
 def hashed(before: float) -> str:
-    """Of all results, where ``before`` lay in the rooms."""
+    """The hash of all results, with workspaces that are filled with ``before``."""
     with pytest.MonkeyPatch.context() as context:
         context.setattr(attending.torch, "empty", lambda size: torch.full((size,), before))
         parts = [part for kind in KINDS for width in (8, 24, 64) for lengths in LENGTHS
@@ -59,15 +61,15 @@ def hashed(before: float) -> str:
     return hashlib.sha256(b"".join(part.numpy().tobytes() for part in parts)).hexdigest()
 
 
-def test_same_bits_on_an_older_processor() -> None:
-    """Its vectors are half as wide, its tiles a quarter; the sums are the same, whatever lay in a room."""
+def test_same_bits_on_an_older_cpu() -> None:
+    """Its vectors are half as wide, its tiles a quarter; the sums are the same, whatever the workspace held."""
     older = {"NLPKIT_LEVEL": "x86-64-v3"}
     done = subprocess.run([sys.executable, __file__], capture_output=True, text=True, env={**os.environ, **older})
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["16", *[hashed(0.0)] * len(BEFORE)]
 
 
-def test_a_mask_that_learns_has_its_gradient() -> None:
+def test_a_trainable_mask_has_its_gradient() -> None:
     """Scores that are added, as those of relative positions."""
     torch.manual_seed(0)
     scores = torch.zeros(1, 2, 40, 40).requires_grad_()
