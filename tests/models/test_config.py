@@ -17,6 +17,7 @@ import nlpkit
 from nlpkit import models
 from nlpkit.artifact import file
 from nlpkit.base.errors import UserError
+from nlpkit.base.limits import MAX_LAYERS, MAX_SIZE
 from nlpkit.cli.app import run
 from nlpkit.exchange.opening import load
 from nlpkit.models.base import Config, or_none
@@ -35,18 +36,21 @@ class Optional(Config):
 
 
 def test_a_field_may_be_absent_or_0_where_it_says_so() -> None:
-    made = Optional(**SHAPE)
-    assert made.n_kv_heads is None and made.n_memories == 0 and Optional(**made.to_json()) == made
+    config = Optional(**SHAPE)
+    assert config.n_kv_heads is None and config.n_memories == 0 and Optional(**config.to_json()) == config
     assert Optional(**json.loads(json.dumps(Optional(**SHAPE, n_kv_heads=1, factor=2).to_json()))).factor == 2
+    positive, natural = f"a positive int, at most {MAX_SIZE:,}", f"an int of at least 0, at most {MAX_SIZE:,}"
+    layers = f"a positive int, at most {MAX_LAYERS:,}"
     for name, value, expected in (
-        ("n_kv_heads", 0, "a positive int or null"),
-        ("n_kv_heads", "1", "a positive int or null"),
-        ("n_memories", -1, "an int of at least 0"),
-        ("n_memories", None, "an int of at least 0"),
-        ("n_layers", 0, "a positive int$"),
-        ("n_layers", None, "a positive int$"),
-        ("note", 3, "a text or null"),
-        ("factor", True, "a number or null"),
+        ("n_kv_heads", 0, f"{positive} or null$"),
+        ("n_kv_heads", "1", f"{positive} or null$"),
+        ("n_memories", -1, f"{natural}$"),
+        ("n_memories", None, f"{natural}$"),
+        ("n_layers", 0, f"{layers}$"),
+        ("n_layers", None, f"{layers}$"),
+        ("n_layers", MAX_LAYERS + 1, f"{layers}$"),
+        ("note", 3, "a text or null$"),
+        ("factor", True, "a number or null$"),
     ):
         with pytest.raises(UserError, match=f"{name} is .*, expected {expected}"):
             Optional(**{**SHAPE, name: value})
@@ -69,21 +73,12 @@ def test_it_goes_through_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 def test_a_bert_without_segments_and_pooler_is_read_written_and_exported(tmp_path: Path) -> None:
     chosen, words = models.family("bert"), toys.tokenizer()
-    network, family = build(
-        {"family": "bert", "heads": ["mlm"], **SHAPE, "vocab_size": words.vocab_size, "n_segments": 0, "pooler": False}
-    )
+    network, family = build({"family": "bert", "heads": ["mlm"], **SHAPE, "vocab_size": words.vocab_size,
+                             "n_segments": 0, "pooler": False})  # fmt: skip
     assert network.embeddings.segment is None and family == chosen
     path = tmp_path / "m.safetensors"
-    file.write(
-        path,
-        state_tensors(network),
-        kind="model",
-        config=model_config(network, family),
-        tokenizer=words.to_json(),
-        provenance={"command": "test"},
-        history={},
-        determinism={},
-    )
+    file.write(path, state_tensors(network), kind="model", config=model_config(network, family),
+               tokenizer=words.to_json(), provenance={"command": "test"}, history={}, determinism={})  # fmt: skip
     alone = nlpkit.embed(path, ["the king goes out"])
     nlpkit.export(path, tmp_path / "theirs")
     assert json.loads((tmp_path / "theirs" / "config.json").read_text())["type_vocab_size"] == 0
