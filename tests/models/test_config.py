@@ -73,12 +73,21 @@ def test_it_goes_through_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 def test_a_bert_without_segments_and_pooler_is_read_written_and_exported(tmp_path: Path) -> None:
     chosen, words = models.family("bert"), toys.tokenizer()
-    network, family = build({"family": "bert", "heads": ["mlm"], **SHAPE, "vocab_size": words.vocab_size,
-                             "n_segments": 0, "pooler": False})  # fmt: skip
+    network, family = build(
+        {"family": "bert", "heads": ["mlm"], **SHAPE, "vocab_size": words.vocab_size, "n_segments": 0, "pooler": False}
+    )
     assert network.embeddings.segment is None and family == chosen
     path = tmp_path / "m.safetensors"
-    file.write(path, state_tensors(network), kind="model", config=model_config(network, family),
-               tokenizer=words.to_json(), provenance={"command": "test"}, history={}, determinism={})  # fmt: skip
+    file.write(
+        path,
+        state_tensors(network),
+        kind="model",
+        config=model_config(network, family),
+        tokenizer=words.to_json(),
+        provenance={"command": "test"},
+        history={},
+        determinism={},
+    )
     alone = nlpkit.embed(path, ["the king goes out"])
     nlpkit.export(path, tmp_path / "theirs")
     assert json.loads((tmp_path / "theirs" / "config.json").read_text())["type_vocab_size"] == 0
