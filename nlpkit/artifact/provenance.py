@@ -23,7 +23,7 @@ from nlpkit.artifact.promise import is_portable, promised, versions
 from nlpkit.artifact.recorded import HOW
 from nlpkit.artifact.stage import AlreadyMade, until_the_stage_ends
 from nlpkit.artifact.summary import summary_of
-from nlpkit.base import events, limits, small
+from nlpkit.base import contents, events, limits, small
 from nlpkit.base.canonical import canonical
 from nlpkit.base.errors import RunError, UserError
 from nlpkit.base.stdin import stdin
@@ -215,7 +215,7 @@ class Run:
             return Input(role, "-", file.file_sha256(spooled), spooled, {})
         sha = file.file_sha256(path)
         history: dict[str, Any] = {}
-        if path.suffix == ".safetensors":
+        if contents.holds_tensors(path):
             artifact = file.read(path)
             self._uses(artifact.tokenizer)
             history = {**artifact.metadata["history"], sha: artifact.provenance}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 LOOK = 1 << 16  # bytes that are inspected
 MAGIC = {b"\x1f\x8b": "gz", b"\x28\xb5\x2f\xfd": "zst", b"PAR1": "parquet"}
+TENSORS = "a safetensors file"
 _OTHERS = {
     b"PK\x03\x04": "a zip archive",
     b"%PDF": "a PDF",
@@ -142,8 +143,19 @@ def iconv(name: str, path: Path | str) -> str:
 def other(head: bytes) -> str | None:
     """The type of a file that holds neither text nor rows: tensors, an archive, a picture."""
     if head[5:8] == b"\0\0\0" and head[8:9] == b"{":
-        return "a safetensors file"
+        return TENSORS
     return next((name for magic, name in _OTHERS.items() if head.startswith(magic)), None)
+
+
+def holds_tensors(path: Path) -> bool:
+    """Whether a file is a safetensors file, by its name or by its first bytes."""
+    if path.suffix == ".safetensors" or not path.is_file():
+        return path.suffix == ".safetensors"
+    try:
+        with open(path, "rb") as file:
+            return other(file.read(16)) == TENSORS
+    except OSError:
+        return False
 
 
 def describe(path: Path) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from nlpkit.base import events
+from nlpkit.base import contents, events
 from nlpkit.base.errors import UserError
 from nlpkit.data import forms
 from nlpkit.data.readers import ROWS, Faults, Row, lines, text_of, value_of
@@ -92,7 +92,7 @@ def _needs_rows(path: Path, columns: Sequence[str]) -> UserError:
 
 def has_column(path: Path, name: str, format: str | None = None) -> bool:
     """Whether the first row of a file of rows has a column; False for other files and for streams. Writes no note."""
-    if str(path) == "-" or not path.is_file() or path.suffix == ".safetensors":
+    if str(path) == "-" or not path.is_file() or contents.holds_tensors(path):
         return False
     form, faults = forms.form_of(path, format, [name]), forms.faults_of(path, "skip")
     if form not in ROWS:

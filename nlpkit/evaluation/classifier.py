@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit.artifact import file
-from nlpkit.base import events
+from nlpkit.base import contents, events
 from nlpkit.base.errors import UserError, refuse
 from nlpkit.data import labelled
 from nlpkit.data.labelled import Examples
@@ -39,7 +39,7 @@ def names(loaded: Loaded) -> list[str]:
 
 def evaluate(loaded: Loaded, data: Path, other: Loaded | None, options: Mapping[str, Any]) -> dict[str, Any]:
     """The result of a classifier on a labelled file. Errors: those of `labelled.read`; no labels, an unknown label."""
-    if data.suffix == ".safetensors":
+    if contents.holds_tensors(data):
         raise UserError(
             f"is a {file.read(data).kind} file, and the model a classifier",
             where=data,

@@ -12,7 +12,7 @@ from typing import Any
 
 from nlpkit.artifact import file
 from nlpkit.artifact.file import Artifact
-from nlpkit.base import small
+from nlpkit.base import contents, small
 from nlpkit.base.errors import UserError
 from nlpkit.base.stdin import stdin
 from nlpkit.reporting import log
@@ -182,7 +182,7 @@ def _open(path: Path) -> tuple[Artifact | None, str, SourceFile]:
         raw, name = small.take(stdin(), small.LOG, "-"), "-"
     elif path.is_dir():
         raise UserError("is a folder", where=path, hint=WANTED)
-    elif path.suffix in (".safetensors", ".resume"):
+    elif path.suffix == ".resume" or contents.holds_tensors(path):
         artifact = file.read(path)
         return artifact, "", SourceFile(path.name, artifact.sha256, artifact.kind)
     else:

@@ -52,8 +52,8 @@ def _settled(command: str, options: Mapping[str, Any], recorded: Mapping[str, An
     roles = list(dict.fromkeys(item["role"] for item in recorded["inputs"]))
     for role in roles:
         paths = options[role] if isinstance(options[role], (list, tuple)) else [options[role]]
-        if not all(path.is_file() or path.is_dir() for path in paths):
-            raise UserError("can be read once only", where=role)
+        if not all(path is not None and (path.is_file() or path.is_dir()) for path in paths):
+            raise UserError("is not given, or can be read once only", where=role)
     others = {
         name
         for name in options.keys() - recorded["options"].keys() - set(roles) - HOW

@@ -13,6 +13,7 @@ from nlpkit.artifact import file
 from nlpkit.artifact.provenance import Run
 from nlpkit.artifact.resume import discard
 from nlpkit.artifact.stage import stage
+from nlpkit.base import contents
 from nlpkit.base.errors import UserError, choose, refuse
 from nlpkit.base.world import world
 from nlpkit.compression import replay as replaying
@@ -145,7 +146,7 @@ def language_setup(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Setu
     """A pre-trained teacher and token files. Errors: text instead of tokens, another tokenizer's tokens."""
     paths = run.paths("data")
     for path in paths:
-        if path.suffix != ".safetensors":
+        if not contents.holds_tensors(path):
             raise UserError(
                 "is not a token file, and the teacher has no classifier to learn from",
                 where=path,
@@ -189,7 +190,7 @@ def task_setup(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Setup:
     (path, *more) = run.paths("data")
     if more:
         raise UserError("a fine-tuned teacher takes one file of texts", where=more[0], hint="cat the files together")
-    if path.suffix == ".safetensors":
+    if contents.holds_tensors(path):
         raise UserError(
             f"is a {file.read(path).kind} file; a fine-tuned teacher teaches on texts",
             where=path,

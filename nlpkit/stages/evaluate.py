@@ -10,7 +10,7 @@ from typing import Any
 
 from nlpkit.artifact import atomic, file
 from nlpkit.artifact.provenance import STDIN_AGAIN, STREAM_NAMES, save_stream
-from nlpkit.base import limits
+from nlpkit.base import contents, limits
 from nlpkit.base.canonical import canonical
 from nlpkit.base.errors import UserError, refuse
 from nlpkit.base.stdin import stdin
@@ -118,7 +118,7 @@ def tokens_of(data: Path, loaded: Loaded, options: Mapping[str, Any]) -> Iterato
     """A token file of the data: the file itself, or a temporary one, tokenised from a text (a corpus file of any
     format, or stdin) with the model's tokenizer. Errors: options of texts given with a token file."""
     data = Path(data)
-    if data.suffix == ".safetensors":
+    if contents.holds_tensors(data):
         skip = None if options["on_error"] == "error" else options["on_error"]
         refuse({"text": options["text"], "on_error": skip, "format": options["format"]}, f"{data.name} is no text")
         yield language.Text(data, data.name, sha256(data))

@@ -118,6 +118,15 @@ def test_what_differs_is_named(change: Callable[[Path], dict[str, Any]], told: s
     assert told in refused.value.what and refused.value.exit_code == 2 and target.read_bytes() == data
 
 
+def test_an_input_that_was_read_and_is_not_given_now_is_named(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = str(work / "dev.safetensors")
+    words = ["pretrain", str(work / "t.safetensors"), *SMALL, "-o", target]
+    making.token_file(work / "held.safetensors", seed=4)
+    assert called(capsys, [*words, "--dev", str(work / "held.safetensors")])[0] == 0
+    code, _, said = called(capsys, words)
+    assert code == 2 and "another run made it: dev held.safetensors is missing" in said
+
+
 def test_what_is_no_result_or_a_damaged_one_is_not_taken_for_done(work: Path, tmp_path: Path) -> None:
     target, tokenizer = tmp_path / "x.safetensors", work / "tokenizer.safetensors"
     target.write_text("mine")

@@ -443,6 +443,19 @@ tensors
     assert "differ; first: options.lr was 0.1, is 0.2" in shown.err
 
 
+def test_a_file_under_any_name_has_its_history(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nlpkit.tokenizer_train([work / "corpus.txt"], work / "tok", kind="wordpiece", vocab_size=80)
+    nlpkit.tokens([work / "corpus.txt"], work / "ids.bin", tokenizer=work / "tok", threads=1)
+    assert [record["command"] for record in file.read(work / "ids.bin").metadata["history"].values()] == [
+        "tokenizer train"
+    ]
+    (work / "tok").unlink()
+    assert run("verify", "ids.bin", "--chain") == 0
+    assert "2 stages run again" in capsys.readouterr().out
+    nlpkit.pretrain([work / "ids.bin"], work / "bert.bin", **TINY, **STEPS)
+    assert run("evaluate", "bert.bin", "ids.bin") == 0  # a token file, and no text
+
+
 def test_the_same_tensors_from_elsewhere_are_said_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one = write(tmp_path / "a", options={f"option_{number}": number for number in range(30)}, w=[1.0], v=[2])
     two = write(tmp_path / "b", options={"sha": "0f" * 32, "text": "x" * 90}, w=[1.0], v=[2])
