@@ -160,7 +160,7 @@ _SETTINGS: dict[str, Check] = {
     "words": texts,
     "window": integer(1),
     "min_count": integer(),
-    "lowercase": flag,
+    "lowercase": maybe(flag),
     "n_cells": integer(),
     "n_words": integer(),
     "phrases": maybe(integer()),
