@@ -1,0 +1,51 @@
+"""One vocabulary, the papers' and plain English: words that once stood for several things do not come back.
+
+`place` was an index, an offset, a path and a rank; `found` and `made` were whatever a function returned. Names say what
+a thing is: see CONTRIBUTING.md.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted((ROOT / "nlpkit").rglob("*.py"))
+NAMES = {"place", "places", "found", "made", "asked", "room", "sight", "sights", "slope", "slopes"}
+# Words of comments, docstrings, messages and help, with what stands for them.
+WORDS = {
+    r"whole numbers?": "integer",
+    r"sights?": "mask, visibility",
+    r"slopes?": "derivative, gradient",
+    r"fmt: skip": "the formatter's form",
+    r"8 bits": "int8",
+}
+
+
+def identifiers(tree: ast.AST) -> set[str]:
+    named: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            named.add(node.id)
+        elif isinstance(node, ast.arg):
+            named.add(node.arg)
+        elif isinstance(node, ast.Attribute):
+            named.add(node.attr)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            named.add(node.name)
+    return {name.lower().strip("_") for name in named}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_names_say_what_a_thing_is(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert not identifiers(ast.parse(text)) & NAMES
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type in (tokenize.COMMENT, tokenize.STRING):
+            for word, better in WORDS.items():
+                assert not re.search(rf"\b{word}\b", token.string), f"line {token.start[0]}: {word} ({better})"
