@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
 from nlpkit.base.errors import UserError
@@ -17,6 +17,8 @@ def rows(texts: Texts, *, pairs: bool) -> Iterator[Row]:
     an item that is no text, or no pair of texts."""
     if isinstance(texts, (str, bytes)):
         raise UserError("one text came, expected a list of texts", hint="[text] is a list of one")
+    if isinstance(texts, (Mapping, Set)) or not isinstance(texts, Iterable):  # its keys, or no order to answer in
+        raise UserError(f"a {type(texts).__name__} came, expected a list of texts")
     for number, item in enumerate(texts):
         if not pairs:
             yield {"text": _text(item, f"texts[{number}]", expected="text")}
@@ -39,4 +41,6 @@ def _text(item: Any, where: str, *, expected: str) -> str:
         item.encode()
     except UnicodeEncodeError:
         raise UserError("holds half of a surrogate pair, which is no character", where=where) from None
+    if "\0" in item:  # as in a file
+        raise UserError("holds a NUL character", where=where)
     return str(item)
