@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nlpkit.artifact import file, recorded, schema
+from nlpkit.artifact.paths import files_below
 from nlpkit.base import events, small
 from nlpkit.base.errors import UserError
 
@@ -64,7 +65,7 @@ def same_files(folder: Path) -> bool:
     known = claims(folder)
     if known is None:
         return False
-    there = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    there = {path.relative_to(folder) for path in files_below(folder)}
     seen = {str(path) for path in there if not any(part.startswith(".") for part in path.parts)} - {SIDE}
     return seen == known.keys() and all(file.file_sha256(folder / name) in known[name] for name in known)
 

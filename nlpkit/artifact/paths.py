@@ -51,6 +51,15 @@ def check_apart(arguments: Mapping[str, Any]) -> None:
                 )
 
 
+def files_below(folder: Path) -> Iterator[Path]:
+    """Every file in and below a folder, through links to folders too, as a reader of the folder sees them."""
+    seen: set[str] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        seen.add(os.path.realpath(parent))  # a link may lead to a folder above
+        folders[:] = [name for name in folders if os.path.realpath(os.path.join(parent, name)) not in seen]
+        yield from (path for name in names if (path := Path(parent, name)).is_file())
+
+
 def _same(name: str, path: Path, other: str, second: Path) -> UserError:
     does = "writes it too" if other.split("'")[0] in WRITTEN else "reads it"
     alias = "" if str(path) == str(second) else f" under the name {second}"

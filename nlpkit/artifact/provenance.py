@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from nlpkit.artifact import atomic, file, lock, recorded, safetensors
-from nlpkit.artifact.paths import check_apart
+from nlpkit.artifact.paths import check_apart, files_below
 from nlpkit.artifact.promise import is_portable, promised, versions
 from nlpkit.artifact.recorded import HOW
 from nlpkit.artifact.stage import AlreadyMade, until_the_stage_ends
@@ -170,7 +170,8 @@ class Run:
             )
         artifact.check()
         if world().leads:
-            os.utime(self.output)
+            with suppress(PermissionError):  # another user's file
+                os.utime(self.output)
         raise AlreadyMade(summary_of(self.output, artifact))
 
     def check_inputs(self) -> None:
@@ -374,7 +375,7 @@ def folder_sha256(folder: Path) -> str:
 
     lines = [
         f"{file.file_sha256(path)}  {path.relative_to(folder)}\n"
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        for path in sorted(files_below(folder))
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
     return hashlib.sha256("".join(lines).encode()).hexdigest()

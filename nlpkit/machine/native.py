@@ -125,8 +125,9 @@ def _find(module: str) -> Object | None:
         raise UserError(
             f"{level.VARIABLE} is {wanted.name}, code that this CPU does not run", hint=f"unset {level.VARIABLE}"
         )
+    kernels = sources.entries(module)  # an object of another module under this name is as good as damaged
     for path in (OBJECTS / wanted.folder / f"{module}-{key(module, wanted)}", in_cache(module, wanted)):
-        if path is not None and (stored := read(path)) is not None:
+        if path is not None and (stored := read(path)) is not None and sorted(stored.kernels) == kernels:
             return stored
     return None
 

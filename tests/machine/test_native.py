@@ -200,6 +200,15 @@ def test_damage_is_seen() -> None:
         assert Object.from_bytes(damaged) is None
 
 
+def test_an_object_of_another_module_is_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = "nlpkit.tokenizers.kernels"
+    names = sources.entries(module)
+    for kernels, loaded in (({name: ([], "int") for name in names}, True), ({"other": ([], "int")}, False)):
+        stored = Object(kernels, "numba 0", b"code")
+        monkeypatch.setattr(native, "read", lambda path, stored=stored: stored)
+        assert (native._find(module) is stored) is loaded
+
+
 def test_a_damaged_object_is_made_anew(room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     content = Object({"caller": (["int"], "int")}, "nobody", b"code").to_bytes()

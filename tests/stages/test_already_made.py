@@ -15,6 +15,7 @@ import pytest
 import toys
 
 import nlpkit
+from nlpkit.artifact.provenance import folder_sha256
 from nlpkit.base.errors import UserError
 from nlpkit.cli.app import run
 
@@ -125,6 +126,20 @@ def test_an_input_that_was_read_and_is_not_given_now_is_named(work: Path, capsys
     assert called(capsys, [*words, "--dev", str(work / "held.safetensors")])[0] == 0
     code, _, said = called(capsys, words)
     assert code == 2 and "another run made it: dev held.safetensors is missing" in said
+
+
+def test_a_linked_folder_is_part_of_a_directory(tmp_path: Path) -> None:
+    model, elsewhere = tmp_path / "model", tmp_path / "elsewhere"
+    model.mkdir()
+    elsewhere.mkdir()
+    (model / "config.json").write_text("{}")
+    (elsewhere / "config.json").write_text("1")
+    alone = folder_sha256(model)
+    (model / "1_Pooling").symlink_to(elsewhere)
+    (elsewhere / "loop").symlink_to(model)
+    before = folder_sha256(model)
+    (elsewhere / "config.json").write_text("2")
+    assert len({alone, before, folder_sha256(model)}) == 3
 
 
 def test_what_is_no_result_or_a_damaged_one_is_not_taken_for_done(work: Path, tmp_path: Path) -> None:
