@@ -17,7 +17,13 @@ def command(
     chain: Annotated[
         bool, Option("--chain/--no-chain", help="Run every stage of its history again, not only the last.")
     ] = False,
-    inputs: Annotated[Path | None, Option(help="Folder to search for the inputs, recursively.")] = None,
+    inputs: Annotated[
+        Path | None,
+        Option(
+            help="Folder to search for the inputs too, recursively (default: the file's folder, the current one, and "
+            "3 levels below that)."
+        ),
+    ] = None,
     threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:

@@ -11,10 +11,13 @@ and has an unpredictable name, and nothing is read but inputs whose sha256 the f
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,9 @@ from nlpkit.stages.call import arguments, stage_of
 Json = Mapping[str, Any]
 # Every Hugging Face directory has one of them.
 _MODEL_FILES = ("config.json", "tokenizer.json", "vocab.txt", "vocab.json")
+# How far below the current folder inputs are searched without --inputs.
+DEPTH = 3
+FILES = 10_000
 
 
 def verify(
@@ -37,8 +43,9 @@ def verify(
 ) -> dict[str, Any]:
     """Prove a file; returns ``proven``, each stage with its sha256, and the first ``difference`` (None when proven).
 
-    Inputs are looked for in the file's folder, in the current one, and under ``inputs``. Errors: UserError (exit 2)
-    when an input is missing or the file is damaged; an input whose bytes have changed is a difference, not an error.
+    Inputs are looked for in the file's folder, in the current one and 3 levels below it, and under ``inputs``. Errors:
+    UserError (exit 2) when inputs are missing, which names all of them, or the file is damaged; an input whose bytes
+    have changed is a difference, not an error.
     """
     target = file.read(path)
     target.check()
@@ -46,6 +53,8 @@ def verify(
     try:
         search = Search([path.resolve().parent, Path.cwd()], inputs)
         rerun = Rerun(work, search, target.metadata["history"] if chain else {}, threads)
+        if missing := rerun.missing(target.provenance):
+            raise search.missing(missing)
         try:
             rerun_path = rerun.stage(path.name, target.sha256, target.provenance)
         except CheckFailed as failure:
@@ -63,29 +72,40 @@ def verify(
 
 @dataclass
 class Search:
-    """Where inputs are searched: in ``folders`` themselves, and in everything under ``below``."""
+    """Where inputs are searched: in ``folders`` themselves, in everything under ``below``, and by name below the
+    current folder, to `DEPTH` levels and `FILES` files."""
 
     folders: list[Path]
     below: Path | None
 
-    def find(self, name: str, sha: str) -> Path:
-        """The file (or Hugging Face directory) with this sha256, by name first. Errors: CheckFailed when only a file of
-        the same name with other bytes is there; UserError when there is none at all."""
+    def find(self, name: str, sha: str) -> Path | None:
+        """The file (or Hugging Face directory) with this sha256, by name first; None: there is none. Errors:
+        CheckFailed when only a file of the same name with other bytes is where inputs belong."""
         same_name: Path | None = None
         for path in self._candidates():
             if path.name == name:
                 if self._sha(path) == sha:
                     return path
                 same_name = same_name or path
+        for path in self._nested:
+            if path.name == name and self._sha(path) == sha:
+                return path
         for path in self._candidates():  # renamed; only folders that a stage can have read
             if (path.is_file() or any((path / mark).is_file() for mark in _MODEL_FILES)) and self._sha(path) == sha:
                 return path
         if same_name is not None:
             now = self._sha(same_name) or "none, it cannot be read"
             raise CheckFailed(f"input {name} has other bytes now: sha256 {now[:16]}, was {sha[:16]}")
-        folders = ", ".join(str(item) for item in dict.fromkeys([*self.folders, *([self.below] if self.below else [])]))
-        raise UserError(
-            f"input {name} (sha256 {sha[:16]}) is not in {folders}", hint="--inputs DIR looks in a folder and below it"
+        return None
+
+    def missing(self, inputs: Iterable[tuple[str, str]]) -> UserError:
+        """The error that names all of these inputs, (name, sha256), and where they were searched."""
+        names = [f"{name} (sha256 {sha[:16]})" for name, sha in inputs]
+        folders = ", ".join(map(str, dict.fromkeys([*self.folders, *([self.below] if self.below else [])])))
+        return UserError(
+            f"{'inputs' if names[1:] else 'input'} {', '.join(names)} {'are' if names[1:] else 'is'} not in {folders}, "
+            f"nor {DEPTH} levels below the current folder",
+            hint="--inputs DIR looks in a folder and below it",
         )
 
     def _candidates(self) -> Iterator[Path]:
@@ -93,6 +113,21 @@ class Search:
             yield from sorted(item for item in folder.iterdir() if not item.name.startswith(".") and _readable(item))
         if self.below is not None:
             yield from sorted(item for item in self.below.rglob("*") if _readable(item))
+
+    @cached_property
+    def _nested(self) -> list[Path]:
+        """What is below the current folder, without hidden folders and links to folders."""
+        found: list[Path] = []
+        root = Path.cwd()
+        for folder, folders, names in os.walk(root):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            here = Path(folder)
+            found += [path for name in (*folders, *sorted(names)) if _readable(path := here / name)]
+            if len(here.relative_to(root).parts) == DEPTH:
+                folders.clear()
+            if len(found) > FILES:
+                return found[:FILES]
+        return found
 
     def _sha(self, path: Path) -> str | None:
         """The sha256, or None for what cannot be read."""
@@ -122,6 +157,22 @@ class Rerun:
     done: list[dict[str, Any]] = field(default_factory=list)
     outputs: dict[str, Path] = field(default_factory=dict)
     aliases: dict[tuple[str, str], Path] = field(default_factory=dict)
+
+    def missing(self, recorded: Json) -> list[tuple[str, str]]:
+        """The inputs, (name, sha256), that are neither made again nor found, of all stages that will run."""
+        missing: dict[tuple[str, str], None] = {}
+        records, made = [recorded], set()
+        while records:
+            for item in records.pop().get("inputs", []):
+                name, sha = item["name"], item["sha256"]
+                if sha not in self.history:
+                    with suppress(CheckFailed):  # other bytes are a difference, which its stage tells
+                        if self.search.find(name, sha) is None:
+                            missing[name, sha] = None
+                elif sha not in made:
+                    made.add(sha)
+                    records.append(self.history[sha])
+        return list(missing)
 
     def stage(self, name: str, sha: str, recorded: Json) -> Path:
         """Run one stage again, its inputs first; returns what it wrote. Errors: CheckFailed for other bytes of
@@ -174,7 +225,10 @@ class Rerun:
         if sha in self.history:
             path = self.stage(name, sha, self.history[sha])
         else:
-            path = self.search.find(name, sha)
+            found = self.search.find(name, sha)
+            if found is None:
+                raise self.search.missing([(name, sha)])
+            path = found
         if path.name == name and not (path.is_dir() and path.is_symlink()):
             return path
         if (sha, name) in self.aliases:

@@ -217,6 +217,28 @@ def test_inputs_that_were_moved_are_found(work: Path) -> None:
     assert verify(Path("tokens.safetensors"), inputs=away, chain=True)["proven"]
 
 
+def test_inputs_below_the_current_folder_are_found_and_all_that_are_missing_are_named(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw, out = work / "data" / "raw", work / "out"
+    raw.mkdir(parents=True)
+    out.mkdir()
+    for name in ("corpus.txt", "more.txt"):
+        (work / name).rename(raw / name)
+    (work / "tokens.safetensors").rename(out / "tokens.safetensors")
+    (work / "data" / "corpus.txt").write_text("another project's\n")  # no input, and no difference
+    assert verify(Path("out/tokens.safetensors"), chain=True, threads=1)["proven"]
+    monkeypatch.setattr("nlpkit.stages.verify.DEPTH", 1)
+    with pytest.raises(UserError, match=r"inputs .*\.txt \(sha256 \w+\), .*\.txt \(sha256 \w+\) are not in") as caught:
+        verify(Path("out/tokens.safetensors"), chain=True)
+    assert "corpus.txt" in caught.value.what and "more.txt" in caught.value.what
+    assert caught.value.what.endswith("nor 1 levels below the current folder")
+    monkeypatch.setattr("nlpkit.stages.verify.DEPTH", 3)
+    (work / "data").rename(work / ".data")
+    with pytest.raises(UserError, match="are not in"):
+        verify(Path("out/tokens.safetensors"), chain=True)
+
+
 def test_inputs_that_were_renamed_are_found_by_their_bytes(work: Path) -> None:
     (work / "corpus.txt").rename(work / "old-corpus.bak")
     (work / "more.txt").rename(work / "corpus.txt")  # the name of another, with other bytes
@@ -241,19 +263,20 @@ def test_what_cannot_be_read_is_passed_over(work: Path) -> None:
 
 
 def test_two_inputs_may_have_one_name_and_two_names_the_same_bytes(work: Path) -> None:
+    away = work.parent / "away"
     for folder, text in (("x", "one two one two\n"), ("y", "three four three\n")):
-        (work / folder).mkdir()
-        (work / folder / "text.txt").write_text(text)
-    (work / "x" / "twin.txt").write_text("one two one two\n")
-    inputs = [work / "x" / "text.txt", work / "y" / "text.txt", work / "x" / "twin.txt"]
+        (away / folder).mkdir(parents=True)
+        (away / folder / "text.txt").write_text(text)
+    (away / "x" / "twin.txt").write_text("one two one two\n")
+    inputs = [away / "x" / "text.txt", away / "y" / "text.txt", away / "x" / "twin.txt"]
     nlpkit.tokens(inputs, Path("t.safetensors"), tokenizer=Path("tok.safetensors"), threads=1)
-    with pytest.raises(UserError, match=r"input text\.txt"):
+    with pytest.raises(UserError, match=r"inputs text\.txt"):
         verify(Path("t.safetensors"))
-    assert verify(Path("t.safetensors"), inputs=work)["proven"]
-    (work / "x" / "text.txt").unlink()  # its twin has its bytes
-    assert verify(Path("t.safetensors"), inputs=work)["proven"]
-    (work / "y" / "text.txt").write_text("three four\n")
-    assert "text.txt has other bytes now" in verify(Path("t.safetensors"), inputs=work)["difference"]
+    assert verify(Path("t.safetensors"), inputs=away)["proven"]
+    (away / "x" / "text.txt").unlink()  # its twin has its bytes
+    assert verify(Path("t.safetensors"), inputs=away)["proven"]
+    (away / "y" / "text.txt").write_text("three four\n")
+    assert "text.txt has other bytes now" in verify(Path("t.safetensors"), inputs=away)["difference"]
 
 
 def test_stdin_is_proven_from_a_file_of_its_bytes(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -452,7 +475,7 @@ def test_a_file_under_any_name_has_its_history(work: Path, capsys: pytest.Captur
     (work / "tok").unlink()
     assert run("verify", "ids.bin", "--chain") == 0
     assert "2 stages run again" in capsys.readouterr().out
-    nlpkit.pretrain([work / "ids.bin"], work / "bert.bin", **TINY, **STEPS)
+    nlpkit.pretrain([work / "ids.bin"], work / "bert.bin", max_len=24, **TINY, **STEPS)
     assert run("evaluate", "bert.bin", "ids.bin") == 0  # a token file, and no text
 
 
@@ -475,7 +498,7 @@ def test_a_place_is_named_once_among_those_where_an_input_is_not(work: Path) -> 
     (work / "more.txt").unlink()
     with pytest.raises(UserError) as caught:
         verify(work / "tokens.safetensors")  # in the current folder
-    assert caught.value.what.endswith(f" is not in {work}")
+    assert caught.value.what.endswith(f" are not in {work}, nor 3 levels below the current folder")
 
 
 @pytest.mark.parametrize(
