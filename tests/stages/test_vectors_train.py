@@ -171,7 +171,7 @@ def test_wrong_options_are_said(corpus, tmp_path, options, message):
 
 
 def test_glove_is_said_to_be_elsewhere(corpus, tmp_path):
-    with pytest.raises(UserError, match="glove learns from counts") as caught:
+    with pytest.raises(UserError, match="glove learns from co-occurrence counts") as caught:
         train(corpus, tmp_path / "vec", method="glove")
     assert "nlpkit vectors glove" in caught.value.hint
 

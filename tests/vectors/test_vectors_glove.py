@@ -353,7 +353,7 @@ def test_wrong_options_are_said(counts, tmp_path, options, message):
 def test_vectors_that_burst_stop_the_run(tmp_path):
     table = table_file(tmp_path / "table", random_table(40))
     with pytest.raises(RunError, match="not finite after epoch"):
-        glove(table, tmp_path / "vec", dim=8, lr=1e30)
+        glove(table, tmp_path / "vec", dim=8, lr=1e3)
     assert [path.name for path in tmp_path.iterdir()] == ["table"]
 
 
@@ -380,7 +380,9 @@ def test_cells_that_no_table_has_are_refused(tmp_path, name, place, value):
         history={},
         determinism={},
     )
-    with pytest.raises(UserError, match="table: has cells with impossible columns or counts"):
+    with pytest.raises(
+        UserError, match=r'table: (has cells with impossible columns or counts|its tensor "(columns|values)" has)'
+    ):
         glove(tmp_path / "table", tmp_path / "vec")
 
 
