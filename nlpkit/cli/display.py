@@ -10,9 +10,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from nlpkit.cli import terminal
 from nlpkit.cli.pace import Pace
 from nlpkit.cli.terminal import visible
 
@@ -230,12 +232,38 @@ class LiveLine:
         from rich.live import Live
 
         self.watched, self.pace = Watched(live=True), Pace()
-        self.display = Live(self, console=Console(stderr=True), transient=True, refresh_per_second=8)
+        self.alone = threading.Lock()  # data and the line go to one terminal
+        self.ended = threading.Event()
+        # Data is written around the display: rich would wrap it, and print it on stderr.
+        self.display = Live(
+            self, console=Console(stderr=True), transient=True, auto_refresh=False, redirect_stdout=False
+        )
         self.display.start()
+        self.outer = terminal.around_data(self._aside)
+        threading.Thread(target=self._redraw, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.display.stop()
+        self.ended.set()
+        terminal.around_data(self.outer)
+        with self.alone:
+            self.display.stop()
+
+    def _redraw(self) -> None:
+        while not self.ended.wait(1 / 8):
+            with self.alone:
+                if not self.ended.is_set():
+                    self.display.refresh()
+
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        """Remove the line from the terminal while data is written; the next refresh draws it below the data."""
+        from rich.control import Control
+        from rich.segment import ControlType
+
+        with self.alone:
+            self.display.console.control(Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2)))
+            yield
 
     def __call__(self, record: dict[str, Any]) -> None:
         self.watched.hear(record)
@@ -244,7 +272,8 @@ class LiveLine:
         else:
             text = self.pace.hear(record)
         if text is not None:
-            self.display.console.print(visible(text), markup=False, highlight=False)
+            with self.alone:
+                self.display.console.print(visible(text), markup=False, highlight=False)
 
     def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
         """The current line."""

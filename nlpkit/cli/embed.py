@@ -63,7 +63,7 @@ def command(
         return
     from nlpkit.stages.embed import embed, embed_batches
 
-    with out.progress(quiet=False):
+    with out.progress(quiet=False, reads=data):
         if output is not None or force:
             (summary,) = embed(**arguments)
             out.written(summary)

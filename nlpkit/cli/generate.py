@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from typer import Argument, Option
 
 from nlpkit.base import events
-from nlpkit.cli import options, terminal
+from nlpkit.cli import options, output, terminal
 
 
 def command(
@@ -55,7 +54,8 @@ def command(
     from nlpkit.stages.generate import generate
 
     page = _Page()
-    with events.listen(page.note):
+    output.typed(Path("-") if prompt == "-" else data)
+    with events.listen(output.note):
         for record in generate(**arguments, hear=_discard if json else page.hear):
             if json:
                 terminal.record(record, flush=True)
@@ -81,7 +81,3 @@ class _Page:
     def end(self) -> None:
         terminal.data("", flush=True)
         self.separator = "\n"
-
-    def note(self, record: Mapping[str, Any]) -> None:
-        if record["event"] == "note":
-            terminal.say(record["text"])

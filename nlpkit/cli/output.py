@@ -95,14 +95,31 @@ def human_bytes(size: float) -> str:
 
 
 @contextmanager
-def progress(*, quiet: bool, name: str = "") -> Iterator[None]:
+def progress(*, quiet: bool, name: str = "", reads: Path | None = None) -> Iterator[None]:
     """Show events while a stage works: a live line on a terminal, else one line a minute; notes always. ``name`` is
-    the command's, for stages that emit no name."""
+    the command's, for stages that emit no name; ``reads``: its input, which may be typed on the terminal."""
     if quiet:
         yield
+    elif typed(reads):
+        with events.listen(note):
+            yield
     elif sys.stderr.isatty():
         with display.LiveLine() as line, events.listen(line):
             yield
     else:
         with display.Heartbeat(say, name) as heartbeat, events.listen(heartbeat):
             yield
+
+
+def typed(reads: Path | None) -> bool:
+    """Whether the input is typed on the terminal; says so, because the command waits for it."""
+    waits = str(reads) == "-" and sys.stdin.isatty()
+    if waits:
+        say("reading texts from the terminal, one a line; Ctrl-D ends")
+    return waits
+
+
+def note(record: Mapping[str, Any]) -> None:
+    """Print a note on stderr; other events are ignored."""
+    if record["event"] == "note":
+        say(record["text"])

@@ -43,7 +43,7 @@ def command(
     from nlpkit.stages.predict import predict_batches
 
     options_of_reading = {name: arguments[name] for name in ("text", "pair", "on_error", "format", "max_len")}
-    with output.progress(quiet=False):
+    with output.progress(quiet=False, reads=data):
         for records in predict_batches(
             model, data, options_of_reading, batch_tokens=batch_tokens, int8=int8, device=device, threads=threads
         ):

@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 from nlpkit.base.canonical import strict
@@ -45,14 +45,28 @@ def say(line: str) -> None:
         print(visible(line), file=sys.stderr, flush=True)
 
 
+Aside = Callable[[], AbstractContextManager[None]]
+_aside: list[Aside] = [nullcontext]
+
+
+def around_data(aside: Aside) -> Aside:
+    """Enter ``aside()`` while data is written to a terminal, where a live line may stand; returns the one before."""
+    before, _aside[0] = _aside[0], aside
+    return before
+
+
 def data(text: str, *, end: str = "\n", flush: bool = False) -> None:
     """Print text that is a result on stdout. Line ends and tabs are part of it."""
-    print(visible(text, keep="\n\t") if sys.stdout.isatty() else text, end=end, flush=flush)
+    if not sys.stdout.isatty():
+        print(text, end=end, flush=flush)
+        return
+    with _aside[0]():
+        print(visible(text, keep="\n\t"), end=end, flush=flush or _aside[0] is not nullcontext)
 
 
 def record(value: Mapping[str, Any], *, indent: int | None = None, flush: bool = False) -> None:
     """Print one JSON object on stdout."""
-    print(to_json(value, indent=indent), flush=flush)
+    data(to_json(value, indent=indent), flush=flush)
 
 
 def to_json(value: Mapping[str, Any], *, indent: int | None = None) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from typer import Argument
 
-from nlpkit.cli import options, terminal
+from nlpkit.cli import options, output, terminal
 from nlpkit.cli.tokenizer_encode import TokenizerFile
 
 
@@ -26,6 +26,7 @@ def command(
     """
     from nlpkit.stages.tokenizer_stream import decode_batches
 
+    output.typed(file)
     for lines in decode_batches(tokenizer, file):
         for line in lines:
             if json:

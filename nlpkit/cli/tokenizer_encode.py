@@ -35,7 +35,7 @@ def command(
     from nlpkit.stages.tokenizer_stream import encode_batches
 
     key = "pieces" if pieces else "ids"
-    with output.progress(quiet=False, name="tokenizer encode"):
+    with output.progress(quiet=False, name="tokenizer encode", reads=file):
         for lines in encode_batches(tokenizer, file, field=field, format=format, pieces=pieces):
             for line in lines:
                 if json:
