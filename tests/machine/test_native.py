@@ -200,6 +200,10 @@ def test_damage_is_seen() -> None:
         assert Object.from_bytes(damaged) is None
 
 
+def object_of(module: str) -> Object:
+    return Object({name: (["int"], "int") for name in sources.entries(module)}, "nobody", b"code")
+
+
 def test_an_object_of_another_module_is_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     module = "nlpkit.tokenizers.kernels"
     names = sources.entries(module)
@@ -211,7 +215,7 @@ def test_an_object_of_another_module_is_not_loaded(monkeypatch: pytest.MonkeyPat
 
 def test_a_damaged_object_is_made_anew(room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    content = Object({"caller": (["int"], "int")}, "nobody", b"code").to_bytes()
+    content = object_of("caller").to_bytes()
     monkeypatch.setattr(native, "compile_apart", lambda *given, **how: made.append(1) or content)
     for _ in range(2):
         native._object("caller")
@@ -260,7 +264,7 @@ def test_old_objects_are_removed(tmp_path: Path) -> None:
 
 
 def test_who_waits_is_told(room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "compile_apart", lambda *given, **how: Object({}, "nobody", b"").to_bytes())
+    monkeypatch.setattr(native, "compile_apart", lambda *given, **how: object_of("caller").to_bytes())
     heard: list[dict[str, Any]] = []
     with events.listen(heard.append):
         native._object("caller")
