@@ -7,6 +7,7 @@ Precedence: flag, environment (``NLPKIT_BATCH_TOKENS``), this file, default.
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from collections.abc import Collection
 from pathlib import Path
@@ -69,5 +70,11 @@ def unknown_environment(environment: Collection[str], flags: Collection[str]) ->
     known = {ENVIRONMENT + flag.upper() for flag in flags}
     for name in sorted(environment):
         if name.startswith(ENVIRONMENT) and name not in known:
-            return unknown(name, known, field="environment variable")
+            similar = difflib.get_close_matches(name, sorted(known), n=5, cutoff=0.6)
+            meant = f'; did you mean "{similar[0]}"?' if similar else ""
+            return UserError(
+                f'environment variable "{name}" is unknown{meant}',
+                hint=(f"similar: {', '.join(similar)}; " if len(similar) > 1 else "")
+                + f"{ENVIRONMENT} and the name of an option is valid: {ENVIRONMENT}BATCH_TOKENS for --batch-tokens",
+            )
     return None

@@ -60,9 +60,10 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
 
 
 def unknown(name: str, names: Iterable[str], *, field: str, where: str | PathLike[str] | None = None) -> UserError:
-    """The error for a name outside a known list: the nearest one first, then all of them."""
+    """The error for a name outside a known list: the one that it begins or the nearest first, then all of them."""
     valid = sorted(names)
-    guess = nearest(name, valid)
+    longer = [known for known in valid if len(name) > 1 and known.startswith(name)]
+    guess = min(longer, key=len) if longer else nearest(name, valid)
     meant = f'; did you mean "{guess}"?' if guess else ""
     return UserError(f'{field} "{name}" is unknown{meant}', where=where, hint=f"valid: {', '.join(valid)}")
 

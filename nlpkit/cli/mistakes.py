@@ -103,6 +103,8 @@ def message(error: Any) -> str:
     if type(error).__name__ == "NoSuchOption" and error.ctx is not None:
         params = error.ctx.command.get_params(error.ctx)
         flags = [flag for param in params for flag in (*param.opts, *param.secondary_opts) if flag.startswith("--")]
+        if str(error.option_name) in ("-o", "--output"):
+            return f"no option {error.option_name}; {error.ctx.command.name} writes to stdout: > FILE"
         return unknown_option(str(error.option_name), flags)
     text = str(error.format_message())
     param: Any = getattr(error, "param", None)

@@ -37,7 +37,7 @@ class Bound:
 def parse(minima: Sequence[str], maxima: Sequence[str], names: Collection[str]) -> list[Bound]:
     """Bounds from ``METRIC=NUMBER`` texts; ``names`` are the available metrics.
 
-    Errors: a malformed text, NaN, an unknown metric.
+    Errors: a malformed text, NaN, an unknown metric, a bound that the metric cannot reach.
     """
     bounds = []
     for side, texts in (("min", minima), ("max", maxima)):
@@ -50,8 +50,19 @@ def parse(minima: Sequence[str], maxima: Sequence[str], names: Collection[str]) 
             if not equals or threshold != threshold:
                 raise UserError(f'"{text}" is not METRIC=NUMBER', where=f"--{side}", hint=f"e.g. --{side} accuracy=0.6")
             choose(dict.fromkeys(names), name, field="metric", where=f"--{side}")
+            if is_fraction(name) and not 0 <= threshold <= 1:
+                raise UserError(
+                    f"{name} is from 0 to 1, and the bound is {number}",
+                    where=f"--{side}",
+                    hint=f"80 percent is --{side} {name}=0.8",
+                )
             bounds.append(Bound(side, name, threshold))
     return bounds
+
+
+def is_fraction(metric: str) -> bool:
+    """Whether a metric is from 0 to 1."""
+    return metric.endswith("accuracy") or metric == "macro_f1" or metric.startswith("f1.")
 
 
 def demand(checks: Sequence[Mapping[str, Any]]) -> None:

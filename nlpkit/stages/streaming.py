@@ -26,10 +26,12 @@ def answers(
 ) -> Iterator[list[Record]]:
     """``answer``'s record for each row, after its ``id`` where it has one; a chunk of rows at a time.
 
-    Rows have ``text``, and ``pair`` if one has it. After the last row a note reports how many texts were cut.
+    Rows have ``text``, and ``pair`` if one has it. After the last row a note reports how many texts were cut, or that
+    there were none.
     """
-    cut = 0
+    cut = texts = 0
     for chunk in rows:
+        texts += len(chunk)
         pairs = [row["pair"] for row in chunk] if "pair" in chunk[0] else None
         sequences = encoder.encode([row["text"] for row in chunk], pairs)
         with use_threads(threads):
@@ -38,9 +40,11 @@ def answers(
         yield [
             {**({"id": row["id"]} if "id" in row else {}), **record} for row, record in zip(chunk, records, strict=True)
         ]
+    if not texts:
+        events.note("0 texts")
     if cut:
-        texts = "text is" if cut == 1 else "texts are"
-        events.note(f"{cut:,} {texts} longer than {encoder.max_len} tokens and {'was' if cut == 1 else 'were'} cut")
+        subject = "text is" if cut == 1 else "texts are"
+        events.note(f"{cut:,} {subject} longer than {encoder.max_len} tokens and {'was' if cut == 1 else 'were'} cut")
 
 
 def ready(model: Path | Loaded, *, int8: bool, device: str) -> Loaded:

@@ -38,6 +38,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         (["finetune", "m", "t", "--num_train_epochs=3"], "here it is --epochs\n"),
         (["finetune", "m", "--train_file", "t"], "the file's name alone"),
         (["vectors", "train", "t", "--vector_size", "3"], "here it is --dim\n"),
+        (["predict", "m", "t", "-o", "out.jsonl"], "no option -o; predict writes to stdout: > FILE"),
     ],
 )
 def test_the_answer_can_be_typed(capsys: pytest.CaptureFixture[str], words: list[str], says: str) -> None:

@@ -34,3 +34,17 @@ def test_malformed_bounds_and_unknown_metrics_are_refused(text):
 def test_an_unknown_metric_gets_the_nearest_name():
     with pytest.raises(UserError, match='did you mean "accuracy"'):
         checks.parse(["acuracy=0.5"], [], NAMES)
+
+
+def test_the_beginning_of_a_metric_is_enough_for_a_suggestion():
+    with pytest.raises(UserError, match='did you mean "accuracy"'):
+        checks.parse(["acc=0.5"], [], NAMES)
+
+
+@pytest.mark.parametrize("text", ["accuracy=80", "f1.a=b=1.5", "accuracy=-0.1"])
+def test_a_bound_out_of_the_range_of_its_metric_is_refused(text):
+    for minima, maxima in (([text], []), ([], [text])):
+        with pytest.raises(UserError, match="is from 0 to 1") as caught:
+            checks.parse(minima, maxima, NAMES)
+        assert caught.value.exit_code == 2 and "=0.8" in caught.value.hint
+    assert checks.parse(["accuracy=1", "accuracy=0"], ["loss=80"], NAMES)

@@ -196,6 +196,14 @@ def test_an_empty_text_is_answered(folder: Path, tmp_path: Path) -> None:
         assert len(predicted(folder / f"clf-{name}.safetensors", tmp_path / "e.jsonl")) == 2
 
 
+def test_a_file_without_texts_is_reported(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "none.txt").write_text("")
+    said: list[str] = []
+    with nlpkit.base.events.listen(lambda record: said.append(record["text"]) if record["event"] == "note" else None):
+        assert predicted(folder / "clf-bert.safetensors", tmp_path / "none.txt") == []
+    assert said == ["0 texts"]
+
+
 def test_there_is_an_answer_for_each_line(folder: Path, tmp_path: Path) -> None:
     """So that `paste` puts each beside its text; in a file of records an empty line is none."""
     (tmp_path / "t.txt").write_bytes(b"the king\r\n\r\n  \nthe sword\n\n")
