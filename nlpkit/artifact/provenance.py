@@ -23,7 +23,7 @@ from nlpkit.artifact.promise import is_portable, promised, versions
 from nlpkit.artifact.recorded import HOW
 from nlpkit.artifact.stage import AlreadyMade, until_the_stage_ends
 from nlpkit.artifact.summary import summary_of
-from nlpkit.base import contents, events, limits, small
+from nlpkit.base import contents, events, limits, missing, small
 from nlpkit.base.canonical import canonical
 from nlpkit.base.errors import RunError, UserError
 from nlpkit.base.stdin import stdin
@@ -34,6 +34,9 @@ STDIN_AGAIN: set[Path] = set()
 STREAM_NAMES: dict[Path, str] = {}  # file that holds a stream's content -> what the user calls the stream
 # Kinds of tokenizer that another package runs, so that its version may change the bytes.
 _RUN_BY = {"pipeline": "tokenizers"}
+
+
+_MODELS = ("model", "init", "teacher", "tokenizer")  # roles of files that are no text
 
 
 @dataclass(frozen=True)
@@ -204,7 +207,7 @@ class Run:
             sha = folder_sha256(path)
             return Input(role, path.resolve().name, sha, path, exported.history(path, sha))
         if not path.exists():
-            raise UserError("no such file", where=path)
+            raise UserError("no such file", where=path, hint=missing.hint(path, model=role in _MODELS))
         small.check(path, pipes=True)
         if not path.is_file():  # a named pipe such as <(command): readable once, so its content is saved
             folder = tempfile.TemporaryDirectory(prefix="nlpkit-pipe-")

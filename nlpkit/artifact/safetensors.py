@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from nlpkit.base import missing
 from nlpkit.base.errors import RunError, UserError
 
 MAX_HEADER = 100_000_000  # bytes; the published library's own limit
@@ -206,7 +207,8 @@ def read(path: Path) -> Reader:
                 raise bad(f"its header claims {length:,} bytes of {size:,}")
             raw = file.read(length)
     except OSError as error:
-        raise UserError(f"cannot read: {error.strerror}", where=path) from None
+        hint = missing.hint(Path(path), model=True)
+        raise UserError(f"cannot read: {error.strerror}", where=path, hint=hint) from None
     try:
         header = json.loads(raw.decode("utf-8"), object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 LOOK = 1 << 16  # bytes that are inspected
 MAGIC = {b"\x1f\x8b": "gz", b"\x28\xb5\x2f\xfd": "zst", b"PAR1": "parquet"}
 TENSORS = "a safetensors file"
+WORD = "a Word document"
 _OTHERS = {
     b"PK\x03\x04": "a zip archive",
     b"%PDF": "a PDF",
@@ -144,6 +145,8 @@ def other(head: bytes) -> str | None:
     """The type of a file that holds neither text nor rows: tensors, an archive, a picture."""
     if head[5:8] == b"\0\0\0" and head[8:9] == b"{":
         return TENSORS
+    if head.startswith(b"PK\x03\x04") and b"word/" in head:
+        return WORD
     return next((name for magic, name in _OTHERS.items() if head.startswith(magic)), None)
 
 

@@ -21,7 +21,8 @@ def command(
     pooling: Annotated[
         str | None,
         Option(
-            help="Pooling of hidden states: pooler, cls, last, mean, max (default: the model's).",
+            help="Pooling of hidden states: pooler, cls, last, mean, max (default: mean for BERT, last for GPT-2; "
+            "that of a sentence-transformers directory is its own).",
             autocompletion=completion.poolings,
         ),
     ] = None,
@@ -41,7 +42,8 @@ def command(
     batch_tokens: Annotated[int, Option(help="Tokens in a batch, about; changes no vector.")] = 4096,
     int8: flags.Int8 = False,
     output: Annotated[
-        Path | None, Option("-o", "--output", help="Write the vectors to this file, as one tensor, instead of stdout.")
+        Path | None,
+        Option("-o", "--output", help="Write the vectors to this safetensors file, as one tensor, instead of stdout."),
     ] = None,
     force: flags.Force = False,
     device: flags.Device = "cpu",

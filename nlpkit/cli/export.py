@@ -17,7 +17,8 @@ def command(
     to: Annotated[
         str,
         Option(
-            help="Format: huggingface; for vectors word2vec, word2vec-binary, glove.", autocompletion=completion.formats
+            help="Format: huggingface; for vectors it must be word2vec, word2vec-binary or glove.",
+            autocompletion=completion.formats,
         ),
     ] = "huggingface",
     force: options.Force = False,

@@ -92,6 +92,7 @@ def _refuse(head: bytes, form: str, path: Path) -> None:
         raise UserError(f"is {name} text, expected UTF-8", where=path, hint=contents.iconv(name, path))
     if what := contents.other(head):
         hint = "nlpkit info says what it is" if "safetensors" in what else "unpack or convert it first"
+        hint = "save it as plain text" if what == contents.WORD else hint
         raise UserError(f"is {what}, expected text or rows ({', '.join(FORMATS)}; .gz and .zst)", where=path, hint=hint)
 
 

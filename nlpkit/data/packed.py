@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from nlpkit.base import contents
+from nlpkit.base import contents, missing
 from nlpkit.base.errors import UserError
 from nlpkit.base.stdin import stdin
 
@@ -45,7 +45,9 @@ def opened(path: Path, *, name: Path | None = None) -> Iterator[BinaryIO]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise _damaged(name, f"is not valid {packed[1:]}, or ends too early: {error}") from None
     except OSError as error:
-        raise UserError(f"cannot read: {error.strerror or error}", where=name) from None
+        folder = f"name its files: {name}/*" if Path(path).is_dir() else None
+        hint = folder or (None if str(path) == "-" else missing.hint(Path(path)))
+        raise UserError(f"cannot read: {error.strerror or error}", where=name, hint=hint) from None
 
 
 _PACKED = {magic: kind for magic, kind in contents.MAGIC.items() if kind in ("gz", "zst")}

@@ -48,7 +48,12 @@ def _huggingface(model: Path, output: Path, force: bool) -> dict[str, Any]:
     from nlpkit.exchange import huggingface, tokenizer_files
     from nlpkit.exchange.opening import load
 
-    artifact = None if model.is_dir() else file.read(model, kind=("model", "tokenizer"))
+    artifact = None if model.is_dir() else file.read(model)
+    if artifact is not None and artifact.kind == "vectors":
+        formats = "word2vec, word2vec-binary or glove"
+        raise UserError("is a vectors file, which has no huggingface format", where=model, hint=f"--to {formats}")
+    if artifact is not None and artifact.kind not in ("model", "tokenizer"):
+        artifact = file.read(model, kind=("model", "tokenizer"))  # its error
     architecture = None
     with writing_files(output, force=force) as folder:
         if artifact is not None and artifact.kind == "tokenizer":

@@ -6,8 +6,11 @@ from pathlib import Path
 
 from nlpkit import tokenizers
 from nlpkit.artifact import file
+from nlpkit.base import contents
 from nlpkit.base.errors import UserError
 from nlpkit.models.load import Loaded, restore
+
+_ROWS = [contents.NAMES[form] for form in ("jsonl", "csv", "tsv", "parquet")]
 
 
 def load(path: str | Path) -> Loaded:
@@ -17,6 +20,12 @@ def load(path: str | Path) -> Loaded:
         from nlpkit.exchange.huggingface import read
 
         return read(path)
+    if path.is_file() and (what := contents.describe(path)) in _ROWS:
+        raise UserError(
+            f"is {what}, expected a model file",
+            where=path,
+            hint=f"the model comes first, then the data; {file.made_by(['model'])}",
+        )
     artifact = file.read(path, kind="model")
     network, family = restore(artifact.config, {name: artifact.array(name) for name in artifact.tensors}, where=path)
     tokenizer = None if artifact.tokenizer is None else tokenizers.from_json(artifact.tokenizer, where=path)

@@ -29,6 +29,8 @@ from nlpkit.tasks.reading import encoder_of
 from nlpkit.tasks.scoring import each
 from nlpkit.tasks.sequences import Sequences
 
+_OTHER_ENDINGS = (".npy", ".npz", ".csv", ".tsv", ".json", ".jsonl", ".txt")
+
 Vectors = NDArray[np.float32]
 
 
@@ -66,6 +68,12 @@ def embed(
     device = choose_device(device)
     arguments = dict(locals())
     if output is not None:
+        if Path(output).suffix.lower() in _OTHER_ENDINGS:
+            raise UserError(
+                "the vectors are written as a safetensors file, and the name says another",
+                where=output,
+                hint=f"-o {Path(output).stem}.safetensors; without -o JSON goes to stdout",
+            )
         if not (isinstance(data, Path) and isinstance(model, Path)):
             raise UserError(
                 "a file records the files it was made from, and a model or texts in memory are none",
