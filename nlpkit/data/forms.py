@@ -94,6 +94,9 @@ def _refuse(head: bytes, form: str, path: Path) -> None:
         hint = "nlpkit info says what it is" if "safetensors" in what else "unpack or convert it first"
         hint = "save it as plain text" if what == contents.WORD else hint
         raise UserError(f"is {what}, expected text or rows ({', '.join(FORMATS)}; .gz and .zst)", where=path, hint=hint)
+    if b"\n" not in head and head.rstrip(b"\r").count(b"\r") > 1:  # one line of text would be a whole file
+        hint = f"tr '\\r' '\\n' < {path} > {path.stem}.lf{path.suffix}"
+        raise UserError("ends its lines with a carriage return alone, expected a line feed", where=path, hint=hint)
 
 
 def _other_form(form: str, path: Path) -> UserError:

@@ -50,7 +50,7 @@ class Training:
     )
     batch_tokens: int = option(4096, "Tokens in a batch, about")
     accumulate: int = option(
-        1, "Batches whose gradients are summed for one update (gradient accumulation)", least=1, most=MANY
+        1, "Batches whose gradients are summed for one update (gradient accumulation)", least=1, most=100_000
     )
     optimizer: str = option(
         "adamw",

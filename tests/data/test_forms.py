@@ -335,3 +335,13 @@ def test_a_file_in_the_wrong_place_is_called_by_its_name(
     assert app.run([str(names.get(word, word)) for word in words]) == 2
     said = capsys.readouterr().err
     assert f"is {what}, expected {expected}" in said and maker in said, said
+
+
+def test_lines_that_end_with_a_carriage_return_alone_are_no_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "old.txt"
+    path.write_bytes(b"the miller\rsells bread\rto the fox\r")
+    with pytest.raises(UserError, match="carriage return alone") as caught:
+        list(documents([path]))
+    assert "tr " in str(caught.value.hint)
+    path.write_bytes(b"one line with a return\r")
+    assert [document.sentences for document in documents([path])] == [["one line with a return"]]

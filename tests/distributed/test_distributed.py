@@ -66,7 +66,7 @@ def test_a_killed_process_ends_the_run_with_one_sentence(found: dict[str, Any], 
     ended = found["ends"][f"killed {victim}"]
     (code, said) = ended[1 - victim]
     assert ended[victim][0] == -9 and code == 1
-    assert said.count(LOST) == 1 and "goes on from the last save" in said and "Traceback" not in said
+    assert said.count(LOST) == 1 and "resume from the last save" in said and "Traceback" not in said
 
 
 def test_a_process_that_stands_still_is_not_waited_for_for_ever(found: dict[str, Any]) -> None:
@@ -89,7 +89,7 @@ def test_all_stop_after_the_same_step_and_one_saves(found: dict[str, Any], victi
         ("typo", "no option --stpes; did you mean"),
         ("stdin", "can be read once only, and several processes read it"),
         ("not shared", "nlpkit tokens runs in one"),
-        ("few", "2 processes share 1 part of each batch"),
+        ("few", "2 processes divide 1 part of each batch"),
         ("odd", "parallel fsdp cannot divide 3 parts among 2 processes"),
     ],
 )
