@@ -83,6 +83,7 @@ FOREIGN: dict[str, str] = {
     "max-n": "--subwords, such as 3-6",
     "iter": "--epochs",
 }
+AFTER = ("--config", "--debug", "--dry-run", "-n", "--json")  # options of every command, and of no group
 _NUMBERS = {"int": "an integer, such as 1000", "integer": "an integer, such as 1000", "float": "a number, such as 5e-4"}
 
 
@@ -105,6 +106,8 @@ def message(error: Any) -> str:
         flags = [flag for param in params for flag in (*param.opts, *param.secondary_opts) if flag.startswith("--")]
         if str(error.option_name) in ("-o", "--output"):
             return f"no option {error.option_name}; {error.ctx.command.name} writes to stdout: > FILE"
+        if error.option_name in AFTER and getattr(error.ctx.command, "prefix", None) is not None:  # of a group
+            return f"no option {error.option_name} before the command; write it after the command"
         return unknown_option(str(error.option_name), flags)
     text = str(error.format_message())
     param: Any = getattr(error, "param", None)

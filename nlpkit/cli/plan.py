@@ -41,11 +41,14 @@ def command(
 
 def show(plan: dict[str, Any]) -> None:
     """The plan, for people."""
-    tell(f"parameters  {plan['parameters']:,}, {plan['trained_parameters']:,} of them trainable")
+    trained = plan["trained_parameters"]
+    some = "all trained" if trained == plan["parameters"] else f"{trained:,} of them trained"
+    tell(f"parameters  {plan['parameters']:,}, {some}")
     tell(f"updates     {plan['steps']:,} of about {plan['tokens_per_step']:,} tokens")
-    tell(f"operations  {plan['operations_per_step'] * plan['steps']:.2e}")
-    tell(f"memory      {human_bytes(plan['memory_bytes'])}")
-    tell(f"time        {duration(plan['seconds'])}, without evaluations")
+    which = ", with the options suggested below" if plan.get("change") else ""
+    tell(f"operations  {plan['operations_per_step'] * plan['steps']:.2e}{which}")
+    tell(f"memory      {human_bytes(plan['memory_bytes'])}{which}")
+    tell(f"time        {duration(plan['seconds'])}, without evaluations{which}")
     if "tried" not in plan:
         return
     tell()
@@ -55,6 +58,7 @@ def show(plan: dict[str, Any]) -> None:
         words = [f"--batch-tokens {way['batch_tokens']} --accumulate {way['accumulate']}"]
         words += ["--checkpointing"] if way["checkpointing"] else []
         verdict = "fits" if way["memory_bytes"] <= plan["memory_limit"] else "does not fit"
+        verdict += " (as typed)" if way is plan["tried"][0] else " (suggested)" if way is plan["tried"][-1] else ""
         same = "same bytes" if way["same_bytes"] else "equal to 1e-6"
         tell(
             f"  {human_bytes(way['memory_bytes']):>9}  {way['operations_per_step'] / first:.2f} x the operations  "

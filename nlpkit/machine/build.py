@@ -70,7 +70,9 @@ def main(names: Sequence[str]) -> None:
     """Compile, and show progress on stderr."""
     for done, total in build(names or [level.chosen().name]):
         if total:
-            sys.stderr.write(f"\rcompiling kernels: {done} of {total}" + ("\n" if done == total else ""))
+            text = f"compiling kernels: {done} of {total}"
+            redrawn = sys.stderr.isatty()
+            sys.stderr.write(("\r" if redrawn else "") + text + ("\n" if done == total or not redrawn else ""))
             sys.stderr.flush()
 
 

@@ -258,3 +258,22 @@ main()
 def test_an_interrupt_while_the_program_is_imported_is_one_line(module: str, name: str) -> None:
     done = subprocess.run([sys.executable, "-c", EARLY, module, name], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: interrupted\n")
+
+
+def test_a_loss_that_rose_is_reported(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    heard = output.Losses()
+    for record in (
+        {"event": "training", "step": 0},
+        {"event": "step", "loss": 2.0},
+        {"event": "step", "loss": 3.0},
+    ):
+        heard(record)
+    assert heard.rose and (heard.first, heard.last) == (2.0, 3.0)
+    heard({"event": "training", "step": 5})  # resumed: the first loss is unknown
+    heard({"event": "step", "loss": 2.0})
+    heard({"event": "step", "loss": 3.0})
+    assert not heard.rose
+    assert pretrain("--steps", "8", "--lr", "5", "--warmup-fraction", "0", "--log-every", "1", "--clip-norm", "0") == 0
+    assert "a lower --lr usually helps" in capsys.readouterr().err
+    assert pretrain("--steps", "8", "--lr", "1e-3", "--log-every", "4", "--force") == 0
+    assert "the loss rose" not in capsys.readouterr().err

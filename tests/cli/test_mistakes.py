@@ -38,6 +38,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         (["finetune", "m", "t", "--num_train_epochs=3"], "here it is --epochs\n"),
         (["finetune", "m", "--train_file", "t"], "the file's name alone"),
         (["vectors", "train", "t", "--vector_size", "3"], "here it is --dim\n"),
+        (["--config", "x.toml", "pretrain", "t"], "no option --config before the command; write it after the command"),
         (["predict", "m", "t", "-o", "out.jsonl"], "no option -o; predict writes to stdout: > FILE"),
     ],
 )

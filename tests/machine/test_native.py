@@ -271,3 +271,13 @@ def test_who_waits_is_told(room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         native._object.cache_clear()
         native._object("caller")
     assert [record["label"] for record in heard] == ["compiling kernels, once:"]
+
+
+def test_progress_of_the_build_in_a_file_is_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from nlpkit.machine import build
+
+    monkeypatch.setattr(build, "build", lambda names: iter([(0, 2), (1, 2), (2, 2)]))
+    build.main(["any"])
+    assert capsys.readouterr().err.splitlines() == [f"compiling kernels: {done} of 2" for done in range(3)]
