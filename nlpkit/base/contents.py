@@ -141,6 +141,12 @@ def iconv(name: str, path: Path | str) -> str:
     return f"iconv -f {name} -t UTF-8 {path} > {Path(path).stem}.utf8{Path(path).suffix}"
 
 
+def commas(path: Path) -> str:
+    """The command that puts commas in the place of the semicolons between columns."""
+    script = "import csv,sys; csv.writer(sys.stdout).writerows(csv.reader(sys.stdin, delimiter=';'))"
+    return f'python3 -c "{script}" < {path} > {path.stem}.comma.csv'
+
+
 def other(head: bytes) -> str | None:
     """The type of a file that holds neither text nor rows: tensors, an archive, a picture."""
     if head[5:8] == b"\0\0\0" and head[8:9] == b"{":

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from nlpkit.base.errors import UserError
 from nlpkit.data import forms
-from nlpkit.data.readers import ROWS, Faults, blocks, text_of
+from nlpkit.data.readers import ROWS, Faults, blocks, has_columns, text_of
 
 PART = 1 << 20  # characters of a document that are yielded together
 
@@ -49,6 +49,8 @@ def documents(
         with forms.reading(path, faults, format=format, columns=(field,)) as (form, file):
             if form in ROWS:
                 for line, row in ROWS[form](file, faults):
+                    if not has_columns(row, {"--field": field}, line, faults):
+                        continue
                     text = text_of(row, field, line, faults)
                     if text is not None and (sentences := _sentences(text)):
                         yield Document(sentences)

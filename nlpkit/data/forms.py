@@ -106,9 +106,8 @@ def _other_form(form: str, path: Path) -> UserError:
             where=path,
             hint=f"jq -c '.[]' {path} > {path.stem}.jsonl makes rows of an array",
         )
-    script = "import csv,sys; csv.writer(sys.stdout).writerows(csv.reader(sys.stdin, delimiter=';'))"
     return UserError(
         "has semicolons between its columns, expected commas (CSV) or tabs (TSV)",
         where=path,
-        hint=f'python3 -c "{script}" < {path} > {path.stem}.comma.csv',
+        hint=contents.commas(path),
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from nlpkit.base import contents, events
 from nlpkit.base.errors import UserError
 from nlpkit.data import forms
-from nlpkit.data.readers import ROWS, Faults, Row, lines, text_of, value_of
+from nlpkit.data.readers import ROWS, Faults, Row, has_columns, lines, text_of, value_of
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ def read(
         if form not in ROWS:
             raise _needs_rows(faults.path, columns)
         for line, row in ROWS[form](file, faults):
+            if not has_columns(row, {"--text": text, "--pair": pair, "--label": label}, line, faults):
+                continue
             first = text_of(row, text, line, faults)
             second = text_of(row, pair, line, faults) if first is not None and pair is not None else ""
             named = _label(row, label, line, faults) if second is not None and first is not None and label else ""
@@ -82,7 +84,12 @@ def read(
 
 def texts_of(rows: Iterable[tuple[int, Row]], field: str, faults: Faults) -> Iterator[str]:
     """One column of rows."""
-    return (text for line, row in rows if (text := text_of(row, field, line, faults)) is not None)
+    return (
+        text
+        for line, row in rows
+        if has_columns(row, {"--field": field}, line, faults)
+        and (text := text_of(row, field, line, faults)) is not None
+    )
 
 
 def _needs_rows(path: Path, columns: Sequence[str]) -> UserError:
@@ -141,6 +148,8 @@ def stream(
             yield from ({"text": line} for _, line in lines(file, faults))
         else:
             for line, row in ROWS[form](file, faults):
+                if not has_columns(row, {"--text": text, "--pair": pair}, line, faults):
+                    continue
                 first = text_of(row, text, line, faults)
                 second = text_of(row, pair, line, faults) if pair is not None and first is not None else None
                 if first is None or (pair is not None and second is None):

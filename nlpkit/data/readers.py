@@ -14,7 +14,7 @@ import io
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -36,6 +36,7 @@ class Faults:
     on_error: str
     count: int = 0
     first: str = ""
+    header: int | None = None  # the number of the line that names the columns
 
     def __post_init__(self) -> None:
         choose({"error": 0, "skip": 1}, self.on_error, field="on-error")
@@ -181,10 +182,12 @@ def _delimited(file: BinaryIO, faults: Faults, delimiter: str, quoting: Any) -> 
     csv.field_size_limit(MAX_LINE)
     taken: list[int] = []  # numbers of the lines that the row being read is made of
     size = 0
+    begin = ""  # the first of these lines
 
     def source() -> Iterator[str]:
-        nonlocal size
+        nonlocal size, begin
         for number, text in decoded(file, faults):
+            begin = begin if taken else text
             taken.append(number)
             size += len(text)
             if size > MAX_LINE:  # of a quoted field that goes on and on
@@ -202,19 +205,36 @@ def _delimited(file: BinaryIO, faults: Faults, delimiter: str, quoting: Any) -> 
             return
         except csv.Error as error:
             what = _CSV_ERRORS.get(str(error).partition(" - ")[0], str(error))
+            if header is None:  # without it no row can be read
+                hint = _other_separator(begin, delimiter, faults.path) or HEADER
+                raise UserError(f"is malformed: {what}", where=f"{faults.path}:{taken[0]}", hint=hint) from None
             faults.at(taken[0], f"is malformed: {what}", lines=len(taken))
             continue
         if not row:
             continue
         if header is None:
             header = row
+            faults.header = taken[0]
             if name := _repeated(header):
                 raise UserError(_twice(name), where=f"{faults.path}:{taken[0]}", hint="name each column once")
         elif len(row) != len(header):
             columns = f"has {len(row)} columns, the first line names {len(header)}"
-            faults.at(taken[0], columns, lines=len(taken))
+            separator = _other_separator(header[0], delimiter, faults.path) if len(header) == 1 else None
+            faults.at(taken[0], columns, separator, lines=len(taken))
         else:
             yield taken[0], {name: value for name, value in zip(header, row, strict=True) if name}
+
+
+HEADER = "is its first line a header? expected column names such as text,label"
+
+
+def _other_separator(line: str, delimiter: str, path: Path) -> str | None:
+    """The hint for a CSV file whose first line has semicolons or tabs and no commas between its columns."""
+    if delimiter != "," or not (";" in line or "\t" in line):
+        return None
+    if ";" in line:
+        return f"are there semicolons between its columns? {contents.commas(path)}"
+    return "are there tabs between its columns? --format tsv"
 
 
 # What Python's csv module says -> what it means to a person.
@@ -265,17 +285,33 @@ Rows = Callable[[BinaryIO, Faults], Iterator[tuple[int, Row]]]
 ROWS: dict[str, Rows] = {"jsonl": jsonl_rows, "csv": csv_rows, "tsv": tsv_rows, "parquet": parquet_rows}
 
 
+def has_columns(row: Row, wanted: Mapping[str, str | None], line: int, faults: Faults) -> bool:
+    """Whether a row has the columns ``wanted``, the option that names each -> its name (None: not read); those that it
+    has not are a fault, with the nearest names. In CSV and TSV it is the header's."""
+    missing = {flag: name for flag, name in wanted.items() if name is not None and name not in row}
+    if not missing:
+        return True
+    guesses = {name: guess for name in missing.values() if (guess := nearest(name, row))}
+    names = ", ".join(f'"{name}"' for name in missing.values())
+    nearby = " and ".join(f'"{guess}"' for guess in guesses.values())
+    meant = f"; did you mean {nearby}?" if nearby else ""
+    hint = (
+        f"its fields: {', '.join(map(str, row))}"[:240]
+        + f"; name {'it' if len(missing) == 1 else 'them'} with {' and '.join(missing)}"
+    )
+    if faults.header is not None and not guesses and not any(name.lower() in contents.USUAL_COLUMNS for name in row):
+        separator = _other_separator(next(iter(row), ""), ",", faults.path) if len(row) == 1 else None
+        hint = f"{separator or HEADER}; {hint}"
+    number = faults.header if faults.header is not None and faults.on_error == "error" else line
+    faults.at(number, f"has no {'field' if len(missing) == 1 else 'fields'} {names}{meant}", hint)
+    return False
+
+
 def value_of(row: Row, field: str, line: int, faults: Faults) -> Any | None:
-    """A field of a row; None, entered as a fault, when it is not there. The error names the nearest field."""
-    if field in row:
-        if row[field] is None:
-            faults.at(line, f'field "{field}" is null')
-        return row[field]
-    guess = nearest(field, row)
-    meant = f'; did you mean "{guess}"?' if guess else ""
-    names = ", ".join(map(str, row))
-    faults.at(line, f'has no field "{field}"{meant}', hint=f"its fields: {names}"[:300])
-    return None
+    """A field of a row that has it (`has_columns`); None, entered as a fault, when it is null."""
+    if row[field] is None:
+        faults.at(line, f'field "{field}" is null')
+    return row[field]
 
 
 def text_of(row: Row, field: str, line: int, faults: Faults) -> str | None:

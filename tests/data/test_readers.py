@@ -382,6 +382,41 @@ def test_what_is_no_labelled_file_is_said(tmp_path: Path, name: str, content: st
     assert says in caught.value.what
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "line", "what", "hint"),
+    [
+        ("a.csv", "sentence,source\na,b\n", 1, 'no fields "text", "label"', "; name them with --text and --label"),
+        ("a.jsonl", '{"text": "a", "label": "b"}\n{"text": "a"}\n', 2, 'no field "label"', "; name it with --label"),
+        (
+            "a.csv",
+            "I love it,pos\nI hate it,neg\n",
+            1,
+            "no fields",
+            "is its first line a header? expected column names",
+        ),
+        ("a.csv", "Satz;Klasse\na;b\n", 1, "no fields", "semicolons between its columns? python3"),
+        ("a.csv", "Satz;Klasse\na, b;c\n", 2, "has 2 columns", "semicolons between its columns? python3"),
+        ("a.csv", '"so, ""he""";pos\n"a";b\n', 1, "is malformed", "semicolons between its columns? python3"),
+        ("a.csv", '"a"b,c\n', 1, "is malformed", "is its first line a header?"),
+    ],
+)
+def test_wrong_columns_are_named_with_what_mends_them(
+    tmp_path: Path, name: str, content: str, line: int, what: str, hint: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        labelled.read(path := put(tmp_path, name, content))
+    assert caught.value.where == f"{path}:{line}" and what in caught.value.what
+    assert caught.value.hint and hint in caught.value.hint and "--on-error" not in caught.value.hint
+
+
+def test_a_corpus_and_prompts_name_their_own_option(tmp_path: Path) -> None:
+    path = put(tmp_path, "a.csv", "sentence,source\na,b\n")
+    with pytest.raises(UserError, match="its fields: sentence, source; name it with --field"):
+        sentences(path)
+    with pytest.raises(UserError, match="its fields: sentence, source; name it with --text"):
+        list(labelled.stream(path, text="prompt"))
+
+
 class Stdin:
     def __init__(self, buffer: Any) -> None:
         self.buffer = buffer
