@@ -141,5 +141,12 @@ def test_every_example_runs(name: str, files: Path, tmp_path: Path, monkeypatch:
         exec(compile(code, name, "exec"), names)
 
 
+def test_the_python_page_writes_no_file_of_the_tutorial() -> None:
+    names = set(re.findall(r'"([\w-]+\.(?:safetensors|txt|jsonl))"', "".join(examples()["docs/python.md"])))
+    inputs = {name for name in names if not name.startswith("my-")}
+    assert inputs == {"corpus.txt", "tokens.safetensors", "bert.safetensors", "train.jsonl"}
+    assert not any(name in read("docs/tutorial.md") for name in names - inputs)
+
+
 def test_examples_are_found() -> None:
     assert len(examples()["docs/python.md"]) >= 4
