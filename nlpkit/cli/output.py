@@ -137,7 +137,7 @@ def progress(*, quiet: bool, name: str = "", reads: Path | None = None) -> Itera
 
 def typed(reads: Path | None) -> bool:
     """Whether the input is typed on the terminal; says so, because the command waits for it."""
-    waits = str(reads) == "-" and sys.stdin.isatty()
+    waits = str(reads) == "-" and sys.stdin.buffer.isatty()
     if waits:
         say("reading texts from the terminal, one a line; Ctrl-D ends")
     return waits

@@ -22,6 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     here = tmp_path_factory.mktemp("typed")
     toys.texts(here / "train.jsonl", 30)
     toys.model(here / "bert.safetensors")
+    toys.model(here / "gpt2.safetensors", "gpt2")
     nlpkit.finetune(here / "bert.safetensors", here / "train.jsonl", here / "clf.safetensors", steps=0, threads=1)
     return here
 
@@ -78,3 +79,16 @@ def test_a_command_that_waits_says_so_and_draws_nothing(folder: Path, command: s
     if command.startswith("predict"):
         assert "label" in json.loads(shown.splitlines()[-1])
     assert WAITS not in on_a_terminal(folder, *command.split(), "train.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("command", "types"),
+    [
+        ("tokenizer decode clf.safetensors", "5 6\n\x04"),
+        ("generate gpt2.safetensors --max-new-tokens 2 -", "the king\n\x04"),
+        ("generate gpt2.safetensors --max-new-tokens 2 --prompt -", "the king\n\x04"),
+        ("embed bert.safetensors", "the king\n\x04"),
+    ],
+)
+def test_every_command_that_reads_stdin_text_by_text_says_so(folder: Path, command: str, types: str) -> None:
+    assert WAITS in on_a_terminal(folder, *command.split(), types=types)
