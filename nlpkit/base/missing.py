@@ -19,8 +19,9 @@ def hint(path: Path, *, model: bool = False) -> str | None:
         names = [item.name for item, _ in zip(path.parent.iterdir(), range(_NAMES), strict=False)]
     except OSError:
         names = []
-    if guess := nearest(path.name, sorted(names)):
-        return f'did you mean "{path.parent / guess}"?'
+    stems = {Path(name).stem: name for name in sorted(names, reverse=True)}  # x.txt is not similar to any.txt
+    if guess := nearest(path.stem, stems):
+        return f'did you mean "{path.parent / stems[guess]}"?'
     if model and _HUB.fullmatch(str(path)):
         return "nothing is downloaded: give a Hugging Face directory on this machine"
     if not model and " " in str(path):

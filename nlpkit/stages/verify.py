@@ -117,17 +117,17 @@ class Search:
     @cached_property
     def _nested(self) -> list[Path]:
         """What is below the current folder, without hidden folders and links to folders."""
-        found: list[Path] = []
+        paths: list[Path] = []
         root = Path.cwd()
         for folder, folders, names in os.walk(root):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             here = Path(folder)
-            found += [path for name in (*folders, *sorted(names)) if _readable(path := here / name)]
+            paths += [path for name in (*folders, *sorted(names)) if _readable(path := here / name)]
             if len(here.relative_to(root).parts) == DEPTH:
                 folders.clear()
-            if len(found) > FILES:
-                return found[:FILES]
-        return found
+            if len(paths) > FILES:
+                return paths[:FILES]
+        return paths
 
     def _sha(self, path: Path) -> str | None:
         """The sha256, or None for what cannot be read."""
@@ -161,7 +161,7 @@ class Rerun:
     def missing(self, recorded: Json) -> list[tuple[str, str]]:
         """The inputs, (name, sha256), that are neither made again nor found, of all stages that will run."""
         missing: dict[tuple[str, str], None] = {}
-        records, made = [recorded], set()
+        records, visited = [recorded], set()
         while records:
             for item in records.pop().get("inputs", []):
                 name, sha = item["name"], item["sha256"]
@@ -169,8 +169,8 @@ class Rerun:
                     with suppress(CheckFailed):  # other bytes are a difference, which its stage tells
                         if self.search.find(name, sha) is None:
                             missing[name, sha] = None
-                elif sha not in made:
-                    made.add(sha)
+                elif sha not in visited:
+                    visited.add(sha)
                     records.append(self.history[sha])
         return list(missing)
 
@@ -225,10 +225,10 @@ class Rerun:
         if sha in self.history:
             path = self.stage(name, sha, self.history[sha])
         else:
-            found = self.search.find(name, sha)
-            if found is None:
+            source = self.search.find(name, sha)
+            if source is None:
                 raise self.search.missing([(name, sha)])
-            path = found
+            path = source
         if path.name == name and not (path.is_dir() and path.is_symlink()):
             return path
         if (sha, name) in self.aliases:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from nlpkit.artifact import file
+from nlpkit.base import missing
 from nlpkit.cli import app
 
 HUB = "nothing is downloaded: give a Hugging Face directory on this machine"
@@ -51,3 +52,8 @@ def test_the_error_says_what_to_type(
         )
     assert app.run([word.replace("_", " ") if "_love_" in word else word for word in words.split()]) == 2
     assert says in " ".join(capsys.readouterr().err.split())
+
+
+def test_an_ending_alone_makes_no_name_similar(tmp_path: Path) -> None:
+    (tmp_path / "bert.safetensors").touch()
+    assert missing.hint(tmp_path / "x.safetensors") is None
