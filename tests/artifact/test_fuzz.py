@@ -327,7 +327,7 @@ def words_twice(meta: dict[str, Any], _: forging.Tensors) -> None:
         ("tok-unigram", lambda meta, tensors: meta["tokenizer"]["scores"].pop(), "scores"),
         ("vec", lambda meta, tensors: meta["config"]["words"].append("x"), 'tensor "vectors" is F32'),
         ("vec", words_twice, "none is there twice"),
-        ("vec", lambda meta, tensors: tensors["vectors"].__setitem__((0, 0), np.nan), "values that are not numbers"),
+        ("vec", lambda meta, tensors: tensors["vectors"].__setitem__((0, 0), np.nan), "holds NaN or infinity"),
         ("counts", lambda meta, tensors: tensors["columns"].__setitem__(0, 60_000), "has the number 60,000"),
         ("counts", lambda meta, tensors: tensors["offsets"].__setitem__(0, 1), "does not begin at 0"),
         ("bert", lambda meta, tensors: meta["config"].update(n_layers=2**40), "n_layers is 1099511627776, expected a"),
@@ -354,6 +354,7 @@ def test_what_is_wrong_is_named(
         "emb": "info X",
         "counts": "vectors glove X -o O",
     }
-    assert mutating.run(lines.get(name, mutating.commands(name)[0]), name) == 2
+    code = 1 if "NaN" in says else 2  # a training that diverged writes such a file too: it is none of a stranger's
+    assert mutating.run(lines.get(name, mutating.commands(name)[0]), name) == code
     said = capsys.readouterr().err
     assert "bad.safetensors: " in said and says in said
