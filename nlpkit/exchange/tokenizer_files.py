@@ -21,7 +21,7 @@ from nlpkit.base.errors import UserError, choose
 from nlpkit.exchange.pipelines import build
 from nlpkit.exchange.tokenizer_directory import FILES, MARK, Directory, resolve
 from nlpkit.tokenizers.base import ROLES, Tokenizer
-from nlpkit.tokenizers.describe import Json, describe
+from nlpkit.tokenizers.describe import Json, added_tokens, describe
 from nlpkit.tokenizers.pipeline import Pipeline
 from nlpkit.tokenizers.special import FindsSpecial
 
@@ -81,18 +81,7 @@ def _document(tokenizer: Tokenizer, framing: str) -> Json:
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [
-            {
-                "id": number,
-                "content": tokenizer.pieces[number],
-                "single_word": False,
-                "lstrip": False,
-                "rstrip": False,
-                "normalized": False,
-                "special": True,
-            }
-            for number in sorted({tokenizer.ids[piece] for piece in tokenizer.special.values()})
-        ],
+        "added_tokens": added_tokens(tokenizer),
         "post_processor": choose(_TEMPLATES, framing, field="framing")(tokenizer),
         **describe(tokenizer),
     }

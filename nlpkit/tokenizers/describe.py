@@ -33,6 +33,22 @@ BERT_WORDS: Json = {"type": "BertPreTokenizer"}
 _BYTES: Json = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 
 
+def added_tokens(tokenizer: Tokenizer) -> list[Json]:
+    """The special pieces as tokenizer.json lists them, in the order of their ids."""
+    return [
+        {
+            "id": number,
+            "content": tokenizer.pieces[number],
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "special": True,
+        }
+        for number in sorted({tokenizer.ids[piece] for piece in tokenizer.special.values()})
+    ]
+
+
 def describe(tokenizer: Tokenizer) -> Json:
     """The four parts of tokenizer.json that say what a tokenizer does."""
     return choose(_DESCRIBE, tokenizer.kind, field="tokenizer kind")(tokenizer.plain)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nlpkit.base.errors import RunError
 from nlpkit.tokenizers.base import Offsets, Tokenizer
-from nlpkit.tokenizers.describe import describe
+from nlpkit.tokenizers.describe import added_tokens, describe
 from nlpkit.tokenizers.pipeline import Pipeline
 
 
@@ -37,17 +37,7 @@ def encode_with_offsets(tokenizer: Tokenizer, texts: Sequence[str]) -> list[tupl
 @lru_cache(maxsize=4)
 def _twin(tokenizer: Tokenizer) -> Pipeline:
     """The same tokenizer, run by the library."""
-    added = [
-        {
-            "id": number,
-            "content": tokenizer.pieces[number],
-            "single_word": False,
-            "lstrip": False,
-            "rstrip": False,
-            "normalized": False,
-            "special": True,
-        }
-        for number in sorted({tokenizer.ids[piece] for piece in tokenizer.special.values()})
-    ]
-    document = json.dumps({"version": "1.0", "added_tokens": added, **describe(tokenizer)}, ensure_ascii=False)
+    document = json.dumps(
+        {"version": "1.0", "added_tokens": added_tokens(tokenizer), **describe(tokenizer)}, ensure_ascii=False
+    )
     return Pipeline(document, tokenizer.special, split_special=not tokenizer.finds_special)
