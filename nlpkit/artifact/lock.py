@@ -12,15 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from nlpkit.artifact.atomic import cannot_write, target_of
+from nlpkit.artifact.atomic import cannot_write
+from nlpkit.artifact.beside import lock_of
 from nlpkit.base import events
 from nlpkit.base.errors import RunError
-
-
-def lock_of(output: Path) -> Path:
-    """The file that is locked while ``output`` is made."""
-    real = target_of(output)
-    return real.with_name(f".{real.name}.lock")
 
 
 @contextmanager

@@ -13,11 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from nlpkit.artifact.beside import BESIDE
 from nlpkit.base.errors import UserError
 
 WRITTEN = ("output", "log", "tensorboard")  # arguments of any command; every other path is read
-# Files beside an output while it is written.
-BESIDE = {"output": (".resume", ".answers")}
 
 
 def check_apart(arguments: Mapping[str, Any]) -> None:
@@ -28,9 +27,8 @@ def check_apart(arguments: Mapping[str, Any]) -> None:
     for name in WRITTEN:
         for path in _some(arguments.get(name)):
             writes.append((name, path))
-            writes += [
-                (f"{name}'s {end}", path.with_name(path.name + end)) for end in BESIDE.get(name, ()) if path.name
-            ]
+            if name == "output" and path.name:
+                writes += [(f"{name}'s {kind}", beside(path)) for kind, beside in BESIDE.items()]
     seen: dict[Any, tuple[str, Path]] = {}
     for name, path in reads:
         for key in _names(path):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from nlpkit.artifact import atomic, file, lock, recorded, safetensors
+from nlpkit.artifact.beside import answers, unfinished
 from nlpkit.artifact.paths import check_apart, files_below
 from nlpkit.artifact.promise import is_portable, promised, versions
 from nlpkit.artifact.recorded import HOW
@@ -316,16 +317,6 @@ def save_stream(source: BinaryIO, path: Path) -> None:
             shutil.copyfileobj(source, spool)
     except OSError as error:  # names the folder, which the user can act on; the file is temporary
         raise atomic.cannot_write(error, path.parent.parent) from None
-
-
-def unfinished(output: Path) -> Path:
-    """The file that holds the state of an unfinished run (`nlpkit.training.resume`)."""
-    return output.with_name(output.name + ".resume")
-
-
-def answers(output: Path) -> Path:
-    """The file that holds a teacher's predictions while a student trains on them (`nlpkit.compression.replay`)."""
-    return output.with_name(output.name + ".answers")
 
 
 def _tidy(output: Path) -> None:

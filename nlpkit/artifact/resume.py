@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from nlpkit.artifact import atomic, file
+from nlpkit.artifact.beside import unfinished
 from nlpkit.artifact.promise import promised
-from nlpkit.artifact.provenance import Run, differences, unfinished
+from nlpkit.artifact.provenance import Run, differences
 from nlpkit.base.errors import Interrupted, UserError
 from nlpkit.base.world import world
 

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nlpkit.artifact import atomic, file
+from nlpkit.artifact.beside import answers
 from nlpkit.artifact.promise import promised
-from nlpkit.artifact.provenance import Run, answers, differences
+from nlpkit.artifact.provenance import Run, differences
 from nlpkit.artifact.safetensors import FileTensor
 from nlpkit.base import events
 from nlpkit.base.seeds import Address

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from nlpkit.artifact import file, resume
-from nlpkit.artifact.provenance import Run, unfinished
+from nlpkit.artifact.beside import unfinished
+from nlpkit.artifact.provenance import Run
 from nlpkit.base import events
 from nlpkit.base.errors import UserError
 from nlpkit.base.world import world

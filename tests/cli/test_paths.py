@@ -62,11 +62,11 @@ def test_every_command_refuses(
 
 def test_what_stands_beside_an_output_is_written_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for end in ("resume", "answers"):
+    for name in ("m.resume", "m.answers", ".m.lock"):
         with pytest.raises(UserError, match="the same command"):
-            check_apart({"output": Path("m"), "log": Path(f"m.{end}")})
+            check_apart({"output": Path("m"), "log": Path(name)})
         with pytest.raises(UserError, match="the same command"):
-            check_apart({"output": Path("m"), "init": Path(f"m.{end}")})
+            check_apart({"output": Path("m"), "init": Path(name)})
 
 
 def test_a_folder_that_is_read_is_not_written_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

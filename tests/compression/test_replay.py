@@ -12,7 +12,7 @@ import toys
 
 import nlpkit
 from nlpkit.artifact import file
-from nlpkit.artifact.provenance import answers
+from nlpkit.artifact.beside import answers
 from nlpkit.base.errors import Interrupted
 from nlpkit.cli.app import run
 from nlpkit.compression import replay
