@@ -196,12 +196,7 @@ class Run:
         if world().size > 1 and not (path.is_file() or path.is_dir()) and (str(path) == "-" or path.exists()):
             raise UserError("can be read once only, and several processes read it", where=path, hint="put it in a file")
         if str(path) == "-":
-            folder = tempfile.TemporaryDirectory(prefix="nlpkit-stdin-")
-            self._spool.append(folder)
-            path = Path(folder.name) / "stdin"
-            STREAM_NAMES[path] = "stdin"
-            save_stream(stdin(), path)
-            return Input(role, "-", file.file_sha256(path), path, {})
+            return self._saved(role, stdin(), "stdin", "stdin")
         if path.is_dir():
             from nlpkit.artifact import exported
 
@@ -211,13 +206,8 @@ class Run:
             raise UserError("no such file", where=path, hint=missing.hint(path, model=role in _MODELS))
         small.check(path, pipes=True)
         if not path.is_file():  # a named pipe such as <(command): readable once, so its content is saved
-            folder = tempfile.TemporaryDirectory(prefix="nlpkit-pipe-")
-            self._spool.append(folder)
-            spooled = Path(folder.name) / "pipe"
-            STREAM_NAMES[spooled] = str(path)
             with open(path, "rb") as source:
-                save_stream(source, spooled)
-            return Input(role, "-", file.file_sha256(spooled), spooled, {})
+                return self._saved(role, source, "pipe", str(path))
         sha = file.file_sha256(path)
         history: dict[str, Any] = {}
         if contents.holds_tensors(path):
@@ -225,6 +215,15 @@ class Run:
             self._uses(artifact.tokenizer)
             history = {**artifact.metadata["history"], sha: artifact.provenance}
         return Input(role, "-" if path in STDIN_AGAIN else path.name, sha, path, history)
+
+    def _saved(self, role: str, source: BinaryIO, name: str, shown: str) -> Input:
+        """A stream as an input: a temporary file, which messages call ``shown``."""
+        folder = tempfile.TemporaryDirectory(prefix=f"nlpkit-{name}-")
+        self._spool.append(folder)
+        path = Path(folder.name) / name
+        STREAM_NAMES[path] = shown
+        save_stream(source, path)
+        return Input(role, "-", file.file_sha256(path), path, {})
 
     def _uses(self, tokenizer: Mapping[str, Any] | None) -> None:
         """Record the version of the package that runs a tokenizer, where one does."""
