@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from nlpkit.artifact import file
 from nlpkit.data.batch import Batch
 from nlpkit.layers.packing import Packing
 from nlpkit.objectives.base import Vocabulary
-from nlpkit.tokenizers.base import DEFAULT_SPECIAL
+from nlpkit.tokenizers.base import DEFAULT_SPECIAL, Tokenizer
 from nlpkit.tokenizers.char import Character
+from nlpkit.training import loop
 
 WORDS = ("the cat sat", "a dog ran off", "birds sing high", "we went home", "no one knew why")
 
@@ -42,29 +45,59 @@ def token_file(path: Path, *, documents: int = 60, seed: int = 0) -> Path:
         for number in range(int(rng.integers(2, 10))):
             ids.append(made.encode(WORDS[(start + stride * number) % len(WORDS)]))
         document_ends.append(len(ids))
+    return sentences_file(path, made, ids, document_ends)
+
+
+def sentences_file(
+    path: Path,
+    tokenizer: Tokenizer,
+    sentences: Sequence[np.ndarray],
+    document_ends: Sequence[int] | np.ndarray,
+    *,
+    token_bytes: int = 1,
+) -> Path:
+    """A token file of sentences of ids; a token has ``token_bytes`` bytes of text."""
+    tokens = np.concatenate(sentences).astype(np.uint16)
     tensors = {
-        "tokens": np.concatenate(ids).astype(np.uint16),
-        "sentence_ends": np.cumsum([len(item) for item in ids]).astype(np.int64),
+        "tokens": tokens,
+        "sentence_ends": np.cumsum([len(item) for item in sentences]).astype(np.int64),
         "document_ends": np.array(document_ends, np.int64),
     }
     config = {
-        "vocab_size": made.vocab_size,
-        "n_tokens": len(tensors["tokens"]),
-        "n_sentences": len(ids),
-        "n_documents": documents,
-        "n_bytes": len(tensors["tokens"]),
+        "vocab_size": tokenizer.vocab_size,
+        "n_tokens": len(tokens),
+        "n_sentences": len(sentences),
+        "n_documents": len(document_ends),
+        "n_bytes": token_bytes * len(tokens),
     }
     file.write(
         path,
         tensors,
         kind="tokens",
         config=config,
-        tokenizer=made.to_json(),
+        tokenizer=tokenizer.to_json(),
         provenance={"command": "test"},
         history={},
         determinism={},
     )
     return path
+
+
+@contextmanager
+def dying_after(updates: int) -> Iterator[None]:
+    """Training inside of the block dies after so many updates, as if it was killed."""
+    update, done = loop.update, 0
+
+    def dying(*args: Any) -> float:
+        nonlocal done
+        done += 1
+        if done > updates:
+            raise MemoryError("killed here")
+        return float(update(*args))
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(loop, "update", dying)
+        yield
 
 
 def vector_file(path: Path, words: Sequence[str], vectors: np.ndarray, **config: Any) -> Path:

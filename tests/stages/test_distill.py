@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import toys
+from making import dying_after
 from torch.nn import functional as F
 
 import nlpkit
@@ -25,7 +26,6 @@ from nlpkit.data import labelled
 from nlpkit.exchange.opening import load
 from nlpkit.stages.pretrain import vocabulary
 from nlpkit.tasks.reading import reader
-from nlpkit.training import loop
 
 SHORT: dict[str, Any] = {"lr": 3e-3, "steps": 6, "batch_tokens": 256, "threads": 1}
 PLAIN = {"mask_ratio": 0.4, "mask_mix": None, "masks": None, "mask_copies": None}
@@ -311,20 +311,9 @@ def test_killed_anywhere_it_ends_in_the_same_bytes(
     whole = teach(tmp_path / "whole.safetensors")
     assert teach(tmp_path / "two.safetensors", threads=2) == whole
     for cut in (1, 3):
-        steps, update = 0, loop.update
-
-        def dying(*args: Any, _cut: int = cut, _update: Any = update) -> float:
-            nonlocal steps
-            steps += 1
-            if steps > _cut:
-                raise MemoryError("killed here")
-            return float(_update(*args))
-
         target = tmp_path / f"cut{cut}.safetensors"
-        with monkeypatch.context() as patch:
-            patch.setattr(loop, "update", dying)
-            with pytest.raises(MemoryError):
-                teach(target)
+        with dying_after(cut):
+            teach(target)
         assert not target.exists() and teach(target) == whole
 
 

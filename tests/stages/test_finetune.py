@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import toys
+from making import dying_after
 
 import nlpkit
 from nlpkit.artifact import file
 from nlpkit.base.errors import UserError
 from nlpkit.cli.app import run
 from nlpkit.exchange.opening import load
-from nlpkit.training import loop
 
 LEARN: dict[str, Any] = {"lr": 3e-3, "epochs": 8, "batch_tokens": 256, "threads": 1}
 SHORT: dict[str, Any] = {"lr": 3e-3, "steps": 12, "batch_tokens": 256, "threads": 1}
@@ -137,20 +137,9 @@ def test_killed_anywhere_it_ends_in_the_same_bytes(
     whole = tune(tmp_path / "whole.safetensors")
     assert tune(tmp_path / "two.safetensors", threads=2) == whole
     for cut in (1, 2, 7, 11):
-        steps, update = 0, loop.update
-
-        def dying(*args: Any, _cut: int = cut, _update: Any = update) -> float:
-            nonlocal steps
-            steps += 1
-            if steps > _cut:
-                raise MemoryError("killed here")
-            return float(_update(*args))
-
         target = tmp_path / f"cut{cut}.safetensors"
-        with monkeypatch.context() as patch:
-            patch.setattr(loop, "update", dying)
-            with pytest.raises(MemoryError):
-                tune(target)
+        with dying_after(cut):
+            tune(target)
         assert not target.exists()
         assert tune(target) == whole
 

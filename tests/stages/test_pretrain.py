@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from making import OPTIONS, VOCABULARY, make_batch, token_file, vector_file
+from making import OPTIONS, VOCABULARY, make_batch, sentences_file, token_file, vector_file
 
 import nlpkit
 from nlpkit import objectives
@@ -55,30 +55,8 @@ def words_file(path: Path, documents: list[list[list[int]]], n_words: int) -> Pa
     )
     first = made.vocab_size - n_words
     sentences = [np.array(sentence) + first for document in documents for sentence in document]
-    tensors = {
-        "tokens": np.concatenate(sentences).astype(np.uint16),
-        "sentence_ends": np.cumsum([len(item) for item in sentences]).astype(np.int64),
-        "document_ends": np.cumsum([len(document) for document in documents]).astype(np.int64),
-    }
-    n_tokens = len(tensors["tokens"])
-    config = {
-        "vocab_size": made.vocab_size,
-        "n_tokens": n_tokens,
-        "n_sentences": len(sentences),
-        "n_documents": len(documents),
-        "n_bytes": 3 * n_tokens,
-    }
-    file.write(
-        path,
-        tensors,
-        kind="tokens",
-        config=config,
-        tokenizer=made.to_json(),
-        provenance={"command": "test"},
-        history={},
-        determinism={},
-    )
-    return path
+    document_ends = np.cumsum([len(document) for document in documents])
+    return sentences_file(path, made, sentences, document_ends, token_bytes=3)
 
 
 FIRST = [0.6, 0.1, 0.1, 0.1, 0.1]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from making import OPTIONS, VOCABULARY, make_batch, token_file
+from making import OPTIONS, VOCABULARY, dying_after, make_batch, token_file
 
 import nlpkit
 from nlpkit.artifact import file
@@ -69,20 +69,8 @@ def test_interrupted_anywhere_it_ends_in_the_same_bytes(
     whole = pretrain(folder, tmp_path / "whole.safetensors", **options)["sha256"]
     for cut in (1, 3, 4, 11, 13):
         target = tmp_path / f"cut{cut}.safetensors"
-        steps = 0
-        update = loop.update
-
-        def dying(*args: Any, _cut: int = cut, _update: Any = update) -> float:
-            nonlocal steps
-            steps += 1
-            if steps > _cut:
-                raise MemoryError("killed here")
-            return float(_update(*args))
-
-        with monkeypatch.context() as patch:
-            patch.setattr(loop, "update", dying)
-            with pytest.raises(MemoryError):
-                pretrain(folder, target, **options)
+        with dying_after(cut):
+            pretrain(folder, target, **options)
         assert not target.exists()
         assert (tmp_path / f"cut{cut}.safetensors.resume").exists() == (cut >= 3)
         assert pretrain(folder, target, **options)["sha256"] == whole
