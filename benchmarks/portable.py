@@ -31,21 +31,10 @@ def steps(mode: str, count: int) -> float:
     """Seconds of the processor of so many steps."""
     words = [
         mode,
-        "pretrain",
-        "tokens.safetensors",
-        "-o",
-        "made.safetensors",
-        "--n-layers",
-        "4",
-        "--d-model",
-        "256",
-        "--batch-tokens",
-        "4096",
-        "--threads",
-        "1",
-        "--force",
-        "--fresh",
-        "--steps",
+        *(
+            "pretrain tokens.safetensors -o made.safetensors --n-layers 4 --d-model 256 --batch-tokens 4096 "
+            "--threads 1 --force --fresh --steps"
+        ).split(),
     ]
     return seconds([*words, str(count + 1)]) - seconds([*words, "1"])
 

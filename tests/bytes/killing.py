@@ -30,118 +30,33 @@ from nlpkit.artifact import file, safetensors
 from nlpkit.cli import app
 
 STAGES: dict[str, list[str]] = {
-    "pretrain": [
-        "pretrain",
-        "tokens.safetensors",
-        "--objective",
-        "mlm+nsp",
-        "--n-layers",
-        "1",
-        "--d-model",
-        "32",
-        "--n-heads",
-        "2",
-        "--max-len",
-        "32",
-        "--batch-tokens",
-        "256",
-        "--dropout",
-        "0.3",
-        "--accumulate",
-        "2",
-        "--steps",
-        "12",
-        "--short-fraction",
-        "0.5",
-        "--dev",
-        "dev.safetensors",
-        "--eval-every",
-        "5",
-    ],
-    "finetune": [
-        "finetune",
-        "bert.safetensors",
-        "train.jsonl",
-        "--dev",
-        "dev.jsonl",
-        "--steps",
-        "12",
-        "--batch-tokens",
-        "256",
-        "--eval-every",
-        "5",
-        "--dropout",
-        "0.2",
-        "--optimizer",
-        "adafactor",
-    ],
-    "distill": [
-        "distill",
-        "teacher.safetensors",
-        "train.jsonl",
-        "--dev",
-        "dev.jsonl",
-        "--steps",
-        "12",
-        "--batch-tokens",
-        "256",
-        "--eval-every",
-        "5",
-        "--optimizer",
-        "muon",
-    ],
-    "replay": [
-        "distill",
-        "teacher.safetensors",
-        "train.jsonl",
-        "--steps",
-        "12",
-        "--batch-tokens",
-        "256",
-        "--replay",
-        "1",
-    ],
+    "pretrain": (
+        "pretrain tokens.safetensors --objective mlm+nsp --n-layers 1 --d-model 32 --n-heads 2 --max-len "
+        "32 --batch-tokens 256 --dropout 0.3 --accumulate 2 --steps 12 --short-fraction 0.5 --dev "
+        "dev.safetensors --eval-every 5"
+    ).split(),
+    "finetune": (
+        "finetune bert.safetensors train.jsonl --dev dev.jsonl --steps 12 --batch-tokens 256 "
+        "--eval-every 5 --dropout 0.2 --optimizer adafactor"
+    ).split(),
+    "distill": (
+        "distill teacher.safetensors train.jsonl --dev dev.jsonl --steps 12 --batch-tokens 256 "
+        "--eval-every 5 --optimizer muon"
+    ).split(),
+    "replay": "distill teacher.safetensors train.jsonl --steps 12 --batch-tokens 256 --replay 1".split(),
     "glove": ["vectors", "glove", "cooc.safetensors", "--dim", "16", "--epochs", "30"],
     # The lowest loss is that of the second epoch of fourteen; its weights are part of the state, and what is kept.
-    "word2vec": [
-        "vectors",
-        "train",
-        "corpus.txt",
-        "--dim",
-        "24",
-        "--epochs",
-        "40",
-        "--lr",
-        "0.1",
-        "--sample",
-        "0",
-        "--dev",
-        "held.txt",
-        "--patience",
-        "12",
-    ],
-    "subwords": [
-        "vectors",
-        "train",
-        "corpus.txt",
-        "--dim",
-        "16",
-        "--epochs",
-        "60",
-        "--subwords",
-        "1-3",
-        "--buckets",
-        "500",
-        "--method",
-        "cbow",
-    ],
+    "word2vec": (
+        "vectors train corpus.txt --dim 24 --epochs 40 --lr 0.1 --sample 0 --dev held.txt --patience 12"
+    ).split(),
+    "subwords": "vectors train corpus.txt --dim 16 --epochs 60 --subwords 1-3 --buckets 500 --method cbow".split(),
     # Those that save nothing, and begin again.
     "cooccur": ["vectors", "cooccur", "corpus.txt"],
     "tokenizer": ["tokenizer", "train", "corpus.txt", "--kind", "unigram", "--vocab-size", "120"],
     "tokens": ["tokens", "corpus.txt", "--tokenizer", "tok.safetensors"],
 }
 BEGIN_AGAIN = {"cooccur", "tokenizer", "tokens"}
-# Every so-manieth system call is one to be killed at.
+# Of the system calls of a stage every n-th is killed at.
 CHOSEN = {
     "pretrain": 3,
     "finetune": 7,

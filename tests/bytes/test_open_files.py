@@ -22,28 +22,10 @@ if sys.argv[1] == "kill":
     resume.Saves.saved = lambda *given, **more: os.kill(os.getpid(), signal.SIGKILL)
 app.main(sys.argv[2:])
 """
-OPTIONS = [
-    "--objective",
-    "mlm",
-    "--n-layers",
-    "24",
-    "--d-model",
-    "8",
-    "--n-heads",
-    "1",
-    "--max-len",
-    "16",
-    "--steps",
-    "3",
-    "--batch-tokens",
-    "64",
-    "--save-every",
-    "1",
-    "--threads",
-    "1",
-    "--dropout",
-    "0.1",
-]
+OPTIONS = (
+    "--objective mlm --n-layers 24 --d-model 8 --n-heads 1 --max-len 16 --steps 3 --batch-tokens 64 "
+    "--save-every 1 --threads 1 --dropout 0.1"
+).split()
 
 
 def run(folder: Path, *words: str, kill: bool = False) -> subprocess.CompletedProcess[str]:

@@ -15,20 +15,7 @@ from portable_runs import GOLDEN, versions
 from nlpkit.artifact import file
 
 HERE = Path(__file__).parent
-RUN = [
-    "pretrain",
-    "tokens.safetensors",
-    "--n-layers",
-    "1",
-    "--d-model",
-    "32",
-    "--steps",
-    "3",
-    "--batch-tokens",
-    "256",
-    "--threads",
-    "1",
-]
+RUN = "pretrain tokens.safetensors --n-layers 1 --d-model 32 --steps 3 --batch-tokens 256 --threads 1".split()
 
 
 def nlpkit(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:

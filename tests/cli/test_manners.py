@@ -17,20 +17,7 @@ from nlpkit.cli import display, output
 from nlpkit.cli.app import run
 from nlpkit.training import loop
 
-SMALL = [
-    "--n-layers",
-    "1",
-    "--d-model",
-    "32",
-    "--n-heads",
-    "2",
-    "--max-len",
-    "32",
-    "--batch-tokens",
-    "256",
-    "--threads",
-    "1",
-]
+SMALL = "--n-layers 1 --d-model 32 --n-heads 2 --max-len 32 --batch-tokens 256 --threads 1".split()
 
 
 @pytest.fixture

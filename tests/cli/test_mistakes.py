@@ -67,20 +67,7 @@ def test_plan_needs_no_output_and_suggests_its_command(
     )
     assert "hint: nlpkit plan pretrain text.txt" in said(capsys, "plan", "text.txt")
     assert 'did you mean "pretrain"?' in said(capsys, "plan", "pretain", "tokens.safetensors")
-    small = [
-        "--n-layers",
-        "1",
-        "--d-model",
-        "32",
-        "--n-heads",
-        "2",
-        "--max-len",
-        "32",
-        "--steps",
-        "2",
-        "--threads",
-        "1",
-    ]
+    small = "--n-layers 1 --d-model 32 --n-heads 2 --max-len 32 --steps 2 --threads 1".split()
     assert app.run(["plan", "--json", "pretrain", "tokens.safetensors", *small]) == 0
     assert '"output": null' in capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} == {"tokens.safetensors", "text.txt"}

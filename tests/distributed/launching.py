@@ -37,90 +37,23 @@ from nlpkit.training.parallel import distributed, reduction
 # Every optimizer. Sequences of unequal length, short ones first, more parts than some batches have sequences, dropout,
 # two batches a step, evaluations.
 STAGES: dict[str, list[str]] = {
-    "pretrain": [
-        "pretrain",
-        "tokens.safetensors",
-        "--objective",
-        "mlm+nsp",
-        "--n-layers",
-        "2",
-        "--d-model",
-        "24",
-        "--n-heads",
-        "2",
-        "--max-len",
-        "40",
-        "--batch-tokens",
-        "80",
-        "--dropout",
-        "0.3",
-        "--accumulate",
-        "2",
-        "--steps",
-        "9",
-        "--short-fraction",
-        "0.3",
-        "--dev",
-        "dev.safetensors",
-        "--eval-every",
-        "4",
-    ],
-    "gpt2": [
-        "pretrain",
-        "tokens.safetensors",
-        "--model",
-        "gpt2",
-        "--n-layers",
-        "1",
-        "--d-model",
-        "24",
-        "--n-heads",
-        "2",
-        "--max-len",
-        "24",
-        "--batch-tokens",
-        "384",
-        "--dropout",
-        "0",
-        "--steps",
-        "12",
-        "--log-every",
-        "1",
-    ],
-    "finetune": [
-        "finetune",
-        "bert.safetensors",
-        "train.jsonl",
-        "--dev",
-        "dev.jsonl",
-        "--steps",
-        "6",
-        "--dropout",
-        "0.2",
-        "--batch-tokens",
-        "64",
-        "--eval-every",
-        "3",
-        "--optimizer",
-        "adafactor",
-        "--beta1",
-        "0.9",
-    ],
-    "distill": [
-        "distill",
-        "teacher.safetensors",
-        "train.jsonl",
-        "--dev",
-        "dev.jsonl",
-        "--steps",
-        "6",
-        "--batch-tokens",
-        "128",
-        "--eval-every",
-        "3",
-        "--optimizer",
-        "muon",
-    ],
+    "pretrain": (
+        "pretrain tokens.safetensors --objective mlm+nsp --n-layers 2 --d-model 24 --n-heads 2 --max-len "
+        "40 --batch-tokens 80 --dropout 0.3 --accumulate 2 --steps 9 --short-fraction 0.3 --dev "
+        "dev.safetensors --eval-every 4"
+    ).split(),
+    "gpt2": (
+        "pretrain tokens.safetensors --model gpt2 --n-layers 1 --d-model 24 --n-heads 2 --max-len 24 "
+        "--batch-tokens 384 --dropout 0 --steps 12 --log-every 1"
+    ).split(),
+    "finetune": (
+        "finetune bert.safetensors train.jsonl --dev dev.jsonl --steps 6 --dropout 0.2 --batch-tokens 64 "
+        "--eval-every 3 --optimizer adafactor --beta1 0.9"
+    ).split(),
+    "distill": (
+        "distill teacher.safetensors train.jsonl --dev dev.jsonl --steps 6 --batch-tokens 128 "
+        "--eval-every 3 --optimizer muon"
+    ).split(),
 }
 Before = Callable[[int], object]
 Ended = tuple[int, str]  # exit code, or minus a signal; what was said

@@ -102,16 +102,7 @@ def test_the_same_bytes_in_any_process_and_by_verify(corpus, tmp_path):
             str(corpus),
             "-o",
             str(target),
-            "--engine",
-            "gensim",
-            "--min-count",
-            "1",
-            "--dim",
-            "8",
-            "--epochs",
-            "2",
-            "--method",
-            "cbow",
+            *"--engine gensim --min-count 1 --dim 8 --epochs 2 --method cbow".split(),
         ]
         code = f"from nlpkit.cli.app import main; main({words!r})"
         done = subprocess.run(

@@ -86,19 +86,7 @@ def test_a_student_agrees_with_its_teacher_through_the_command_line(
     target, log = tmp_path / "s.safetensors", tmp_path / "log.jsonl"
     data = folder / ("train.jsonl" if labels else "unlabelled.jsonl")
     words = [
-        "--n-layers",
-        "1",
-        "--lr",
-        "3e-3",
-        "--epochs",
-        "6",
-        "--batch-tokens",
-        "256",
-        "--threads",
-        "1",
-        "--log-every",
-        "1",
-        "--log",
+        *"--n-layers 1 --lr 3e-3 --epochs 6 --batch-tokens 256 --threads 1 --log-every 1 --log".split(),
         str(log),
     ]
     if not labels:
@@ -297,9 +285,7 @@ def test_the_task_s_losses_are_those_of_the_textbook(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("teacher", ["bert", "gpt2", "clf"])
-def test_killed_anywhere_it_ends_in_the_same_bytes(
-    folder: Path, tmp_path: Path, teacher: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_anywhere_it_ends_in_the_same_bytes(folder: Path, tmp_path: Path, teacher: str) -> None:
     data = folder / ("train.jsonl" if teacher == "clf" else "tokens.safetensors")
     options = {**SHORT, "save_every": 2, "dropout": 0.3}
     if teacher == "bert":  # the layer that widens is no part of the result, and of every state

@@ -127,9 +127,7 @@ def test_dev_is_measured_after_each_epoch_and_patience_stops(folder: Path, tmp_p
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt2"])
-def test_killed_anywhere_it_ends_in_the_same_bytes(
-    folder: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_anywhere_it_ends_in_the_same_bytes(folder: Path, tmp_path: Path, name: str) -> None:
     def tune(target: Path, **more: Any) -> str:
         options = {**SHORT, "save_every": 2, "dev": folder / "dev.jsonl", "eval_every": 5, "dropout": 0.3, **more}
         return str(nlpkit.finetune(folder / f"{name}.safetensors", folder / "train.jsonl", target, **options)["sha256"])

@@ -319,7 +319,7 @@ def test_the_library_refuses_counts_below_one(folder: Path) -> None:
 
 def test_what_was_learnt_is_generated(tmp_path: Path, capsys: Any) -> None:
     """Through the command line: a model taught one long rhyme says it, and goes on past its max_len."""
-    words = "the cat sat a dog ran off birds sing high we went home no one knew why".split()  # noqa: SIM905
+    words = "the cat sat a dog ran off birds sing high we went home no one knew why".split()
     (tmp_path / "c.txt").write_text((" ".join(words) + " ") * 60 + "\n")
     tok, tokens, model = (str(tmp_path / f"{name}.safetensors") for name in ("tok", "tokens", "gpt2"))
     for line in (

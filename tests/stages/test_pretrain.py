@@ -111,14 +111,7 @@ def test_a_causal_model_comes_near_the_entropy_of_its_source(tmp_path: Path, cap
                 "--model",
                 "gpt2",
                 *SHAPE,
-                "--steps",
-                "150",
-                "--lr",
-                "1e-2",
-                "--dropout",
-                "0",
-                "--batch-tokens",
-                "512",
+                *"--steps 150 --lr 1e-2 --dropout 0 --batch-tokens 512".split(),
             ]
         )
         == 0

@@ -16,22 +16,7 @@ from nlpkit.cli.app import run
 from nlpkit.data.order import START
 from nlpkit.stages import finetune, pretrain
 
-LEARNT = [
-    "--steps",
-    "4",
-    "--dropout",
-    "0",
-    "--lr",
-    "1e-4",
-    "--warmup-fraction",
-    "0",
-    "--adam-eps",
-    "1e-6",
-    "--threads",
-    "1",
-    "--log-every",
-    "1",
-]
+LEARNT = "--steps 4 --dropout 0 --lr 1e-4 --warmup-fraction 0 --adam-eps 1e-6 --threads 1 --log-every 1".split()
 SHAPE = ["--n-layers", "2", "--d-model", "32", "--n-heads", "2", "--max-len", "40", "--cut", "sentences"]
 
 

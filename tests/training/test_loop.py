@@ -54,9 +54,7 @@ def test_it_learns(folder: Path, tmp_path: Path, options: dict[str, Any], reache
 
 
 @pytest.mark.parametrize("objective", ["mlm", "mlm+nsp"])
-def test_interrupted_anywhere_it_ends_in_the_same_bytes(
-    folder: Path, tmp_path: Path, objective: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_anywhere_it_ends_in_the_same_bytes(folder: Path, tmp_path: Path, objective: str) -> None:
     options = {
         "objective": objective,
         "steps": 14,

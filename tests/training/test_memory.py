@@ -236,22 +236,7 @@ def test_a_loss_in_float16_is_scaled_and_an_overflow_left_out(
 
 
 def test_a_plan_fits_a_run_in_less_memory(folder: Path, tmp_path: Path, capsys: Any) -> None:
-    shape = [
-        "--n-layers",
-        "4",
-        "--d-model",
-        "64",
-        "--n-heads",
-        "2",
-        "--max-len",
-        "32",
-        "--batch-tokens",
-        "512",
-        "--steps",
-        "3",
-        "--threads",
-        "1",
-    ]
+    shape = "--n-layers 4 --d-model 64 --n-heads 2 --max-len 32 --batch-tokens 512 --steps 3 --threads 1".split()
     words = ["pretrain", str(folder / "tokens.safetensors"), "-o", str(tmp_path / "m.safetensors"), *shape]
     assert run(["plan", "--json", *words]) == 0
     asked = json.loads(capsys.readouterr().out)

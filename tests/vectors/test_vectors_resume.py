@@ -14,7 +14,7 @@ from nlpkit.stages.vectors_train import train
 from nlpkit.vectors.file import load
 from nlpkit.vectors.word2vec.learner import Learner
 
-TOPICS = ("bread butter cheese flour oven yeast".split(), "anchor harbour keel mast rudder sail".split())  # noqa: SIM905
+TOPICS = ("bread butter cheese flour oven yeast".split(), "anchor harbour keel mast rudder sail".split())
 SMALL = {"dim": 8, "sample": 0.0, "lr": 0.1}
 
 
