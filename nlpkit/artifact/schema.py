@@ -62,6 +62,13 @@ def texts(value: Any) -> str | None:
     return None if len(set(value)) == len(value) else "texts of which none is there twice"
 
 
+def labels(value: Any) -> str | None:
+    """A list of distinct texts, none of them empty or white space alone: no row of a labelled file has such a label."""
+    if expected := texts(value):
+        return expected
+    return None if all(label.strip() for label in value) else "texts of which none is empty"
+
+
 def maybe(check: Check) -> Check:
     """The same check, or null."""
     return lambda value: None if value is None else check(value)
@@ -172,7 +179,14 @@ _SETTINGS: dict[str, Check] = {
     "seed": integer(-(1 << 63), 1 << 63),
 }
 _TASK = record(
-    name=text, labels=texts, pooling=text, text=text, pair=maybe(text), label=text, max_len=maybe(integer(1)), bias=flag
+    name=text,
+    labels=labels,
+    pooling=text,
+    text=text,
+    pair=maybe(text),
+    label=text,
+    max_len=maybe(integer(1)),
+    bias=flag,
 )
 TRAINING = record(objective=text, cut=maybe(text), steps=integer(), best_step=maybe(integer()))
 

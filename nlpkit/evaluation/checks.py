@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from nlpkit.base.errors import CheckFailed, UserError, choose
+
+_RANGES = {
+    "macro_f1": (0, 1),
+    "mcc": (-1, 1),
+    "loss": (0, math.inf),
+    "perplexity": (1, math.inf),
+    "bits_per_byte": (0, math.inf),
+}
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,7 @@ class Bound:
 def parse(minima: Sequence[str], maxima: Sequence[str], names: Collection[str]) -> list[Bound]:
     """Bounds from ``METRIC=NUMBER`` texts; ``names`` are the available metrics.
 
-    Errors: a malformed text, NaN, an unknown metric, a bound that the metric cannot reach.
+    Errors: a malformed text, a number that is not finite, an unknown metric, a bound outside the metric's range.
     """
     bounds = []
     for side, texts in (("min", minima), ("max", maxima)):
@@ -47,22 +56,30 @@ def parse(minima: Sequence[str], maxima: Sequence[str], names: Collection[str]) 
                 threshold = float(number)
             except ValueError:
                 threshold = float("nan")
-            if not equals or threshold != threshold:
+            if not equals or not math.isfinite(threshold):
                 raise UserError(f'"{text}" is not METRIC=NUMBER', where=f"--{side}", hint=f"e.g. --{side} accuracy=0.6")
             choose(dict.fromkeys(names), name, field="metric", where=f"--{side}")
-            if is_fraction(name) and not 0 <= threshold <= 1:
+            low, high = range_of(name)
+            if not low <= threshold <= high:
+                expected = f"from {low:g} to {high:g}" if high < math.inf else f"{low:g} or more"
                 raise UserError(
-                    f"{name} is from 0 to 1, and the bound is {number}",
-                    where=f"--{side}",
-                    hint=f"80 percent is --{side} {name}=0.8",
+                    f"{name} is {expected}, and the bound is {number}", where=f"--{side}", hint=_meant(side, name, high)
                 )
             bounds.append(Bound(side, name, threshold))
     return bounds
 
 
-def is_fraction(metric: str) -> bool:
-    """Whether a metric is from 0 to 1."""
-    return metric.endswith("accuracy") or metric == "macro_f1" or metric.startswith("f1.")
+def range_of(metric: str) -> tuple[float, float]:
+    """The least and the largest value that a metric can have. Errors: KeyError for a metric without a range."""
+    if metric.startswith("f1.") or metric.endswith("accuracy"):
+        return 0, 1
+    return _RANGES[metric]
+
+
+def _meant(side: str, metric: str, high: float) -> str:
+    if high == math.inf:
+        return f"such a bound holds of {'every model' if side == 'min' else 'no model'}; leave it out or change it"
+    return f"{'e.g.' if metric == 'mcc' else '80 percent is'} --{side} {metric}=0.8"
 
 
 def demand(checks: Sequence[Mapping[str, Any]]) -> None:

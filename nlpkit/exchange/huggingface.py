@@ -225,6 +225,8 @@ def _task(config: Mapping[str, Any], names: HuggingFace, tensors: Arrays) -> dic
         )
     named = config.get("id2label") or {}
     labels = [str(named.get(str(number), f"LABEL_{number}")) for number in range(rows)]
+    if expected := schema.labels(labels):
+        raise UserError(f"id2label has the labels {ascii(labels)[:60]}, expected {expected}")
     task = {
         "name": "classify",
         "labels": labels,

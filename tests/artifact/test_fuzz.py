@@ -333,6 +333,13 @@ def words_twice(meta: dict[str, Any], _: forging.Tensors) -> None:
         ("bert", lambda meta, tensors: meta["config"].update(n_layers=2**40), "n_layers is 1099511627776, expected a"),
         ("bert", lambda meta, tensors: meta["config"].update(dropout=1.5), "dropout is 1.5, expected 0 to less than 1"),
         ("clf", lambda meta, tensors: meta["config"]["task"].update(labels="abc"), "whose labels is a list of texts"),
+        ("clf", lambda meta, tensors: meta["config"]["task"]["labels"].__setitem__(0, ""), "of which none is empty"),
+        ("clf", lambda meta, tensors: meta["config"]["task"]["labels"].__setitem__(0, "\t"), "of which none is empty"),
+        (
+            "clf",
+            lambda meta, tensors: meta["config"]["task"].update(labels=meta["config"]["task"]["labels"][:1] * 2),
+            "of which none is there twice",
+        ),
         ("clf", lambda meta, tensors: meta["config"]["task"].update(pooling="middle"), 'pooling "middle" is unknown'),
         ("bert", lambda meta, tensors: meta["config"].update(training=[]), 'its config has the "training" []'),
         ("emb", lambda meta, tensors: meta["config"].update(n_texts=1), 'tensor "embeddings" is F32'),

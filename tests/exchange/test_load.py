@@ -134,6 +134,8 @@ def copy(tmp_path: Path, name: str = "bert", **changes: Any) -> Path:
         ("bert", {"num_attention_heads": 5}, "cannot be divided by 5 heads"),
         ("bert", {"architectures": ["BertForTokenClassification"]}, "architecture"),
         ("bert-classify", {"problem_type": "regression"}, "problem_type is regression"),
+        ("bert-classify", {"id2label": dict.fromkeys("012", "a")}, "of which none is there twice"),
+        ("bert-classify", {"id2label": {"0": ""}}, "of which none is empty"),
         ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "reads only False"),
         ("gpt2", {"tie_word_embeddings": False}, "tie_word_embeddings"),
     ],
