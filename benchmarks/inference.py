@@ -52,7 +52,7 @@ from nlpkit.tasks.scoring import each, score
 from nlpkit.tokenizers import load as load_tokenizer
 
 PROMPT, NEW = 16, 64
-Answers = list[Any]
+Results = list[Any]
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ class Case:
     """Both sides of a row: functions that answer everything, and how far two lists of answers are apart."""
 
     title: str
-    ours: Callable[[], Answers]
-    peer: Callable[[], Answers]
-    apart: Callable[[Answers, Answers], float]
+    ours: Callable[[], Results]
+    peer: Callable[[], Results]
+    apart: Callable[[Results, Results], float]
     most: float  # of ``apart`` in float32
     unit: str
 
@@ -78,8 +78,8 @@ def embedding(folder: Path, arguments: argparse.Namespace, int8: bool, one: bool
     encoder, pool = encoder_of(loaded, arguments.max_len), pooler(loaded, "mean", None)
     size = 1 if one else CHUNK
 
-    def by_us() -> Answers:
-        found: Answers = []
+    def by_us() -> Results:
+        found: Results = []
         for start in range(0, len(texts), size):
             sequences = encoder.encode(texts[start : start + size], None)
             found += list(each(loaded.model, pool, sequences, batch_tokens=4096, device="cpu"))
@@ -87,12 +87,12 @@ def embedding(folder: Path, arguments: argparse.Namespace, int8: bool, one: bool
 
     how = {"truncation": True, "max_length": arguments.max_len, "return_tensors": True}
 
-    def by_them() -> Answers:
+    def by_them() -> Results:
         if one:
             return [pipe(text, **how)[0].mean(0).numpy() for text in texts]
         return pipe(texts, batch_size=32, **how)  # its vectors of padding are not taken out, which costs nothing here
 
-    def apart(left: Answers, right: Answers) -> float:
+    def apart(left: Results, right: Results) -> float:
         if not one:
             right = [pipe(text, **how)[0].mean(0).numpy() for text in texts[:8]]
         return max(1 - float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)) for a, b in zip(left, right, strict=False))
@@ -122,7 +122,7 @@ def classifying(folder: Path, arguments: argparse.Namespace, int8: bool) -> Case
     to_inference(ours.loaded, int8=int8, device="cpu")
     chosen = Chosen(ours)
 
-    def apart(left: Answers, right: Answers) -> float:
+    def apart(left: Results, right: Results) -> float:
         return float(np.abs(np.array(left) - np.array(right)).max())
 
     return Case(
@@ -170,7 +170,7 @@ def generating(folder: Path, arguments: argparse.Namespace, int8: bool, small: b
     prompts = [tokenizer.encode(text).tolist()[:PROMPT] for text in speeches(folder, arguments) if len(text) > 120][:4]
     writer = Writer(tokenizer, Sampling(temperature=0.0), -1, new, (), 0, lambda part: None)
 
-    def by_us() -> Answers:
+    def by_us() -> Results:
         found = []
         for prompt in prompts:
             reader = first.copy()
@@ -178,7 +178,7 @@ def generating(folder: Path, arguments: argparse.Namespace, int8: bool, small: b
             found.append(reader.tokens[PROMPT:])
         return found
 
-    def by_them() -> Answers:
+    def by_them() -> Results:
         found = []
         with torch.inference_mode():
             for prompt in prompts:
@@ -189,7 +189,7 @@ def generating(folder: Path, arguments: argparse.Namespace, int8: bool, small: b
                 found.append(out[0, PROMPT:].tolist())
         return found
 
-    def apart(left: Answers, right: Answers) -> float:
+    def apart(left: Results, right: Results) -> float:
         pairs = [a != b for ours, theirs in zip(left, right, strict=True) for a, b in zip(ours, theirs, strict=False)]
         return float(np.mean(pairs))
 

@@ -12,9 +12,9 @@ def unfinished(output: Path) -> Path:
     return output.with_name(output.name + ".resume")
 
 
-def answers(output: Path) -> Path:
+def predictions(output: Path) -> Path:
     """The file that holds a teacher's predictions while a student trains on them (`nlpkit.compression.replay`)."""
-    return output.with_name(output.name + ".answers")
+    return output.with_name(output.name + ".predictions")
 
 
 def lock_of(output: Path) -> Path:
@@ -23,4 +23,8 @@ def lock_of(output: Path) -> Path:
     return real.with_name(f".{real.name}.lock")
 
 
-BESIDE = {".resume": unfinished, ".answers": answers, ".lock": lock_of}  # how an error names it -> where it lies
+BESIDE = {
+    ".resume": unfinished,
+    ".predictions": predictions,
+    ".lock": lock_of,
+}  # how an error names it -> where it lies

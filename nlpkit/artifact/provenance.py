@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from nlpkit.artifact import atomic, file, lock, recorded, safetensors
-from nlpkit.artifact.beside import answers, unfinished
+from nlpkit.artifact.beside import predictions, unfinished
 from nlpkit.artifact.paths import check_apart, files_below
 from nlpkit.artifact.promise import is_portable, promised, versions
 from nlpkit.artifact.recorded import HOW
@@ -322,7 +322,7 @@ def _tidy(output: Path) -> None:
     """Remove what killed runs left: temporary files; and the state or the teacher's predictions of a run that was
     killed between renaming its result and removing them: they are of the same command as the result, and older."""
     atomic.clean(atomic.target_of(output))
-    for named, kind in ((unfinished, "resume"), (answers, "answers")):
+    for named, kind in ((unfinished, "resume"), (predictions, "predictions")):
         with suppress(OSError, ValueError, UserError):  # missing, of another kind, or without a name
             beside = named(output)
             if output.exists():

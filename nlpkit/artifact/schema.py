@@ -233,7 +233,7 @@ KINDS: dict[str, Kind] = {
     "embeddings": Kind(
         {"n_texts": integer(), "d_model": integer(1)}, tensors={"embeddings": Tensor(F32, ("n_texts", "d_model"))}
     ),
-    "answers": Kind(
+    "predictions": Kind(
         {"top": integer()},
         tensors={
             "starts": Tensor(I64, ("n + 1",), ends("M", starts=True)),

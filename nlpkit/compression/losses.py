@@ -1,9 +1,9 @@
-"""The losses between a student and its teacher, as sums over their answers.
+"""The losses between a student and its teacher, as sums over their predictions.
 
 Hinton et al. 2015, section 2 (soft targets at a temperature); Sanh et al. 2019, section 2 (with the cosine between
 hidden states).
 
-Shapes: M answers, V classes or vocabulary, N tokens, D width.
+Shapes: M predictions, V classes or vocabulary, N tokens, D width.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from nlpkit.layers.cross_entropy import total
 
 
 def soft_targets(student_MV: Tensor, teacher_MV: Tensor, temperature: float) -> Tensor:
-    """Sum over answers of T^2 KL(teacher || student), both softened by T; a scalar.
+    """Sum over predictions of T^2 KL(teacher || student), both softened by T; a scalar.
 
     The square of T keeps the gradient's size when T changes (Hinton et al. 2015, section 2.1).
     """
@@ -26,8 +26,8 @@ def soft_targets(student_MV: Tensor, teacher_MV: Tensor, temperature: float) -> 
 
 
 def soft_targets_of_top(student_MV: Tensor, ids_MK: Tensor, logs_MK: Tensor, temperature: float) -> Tensor:
-    """`soft_targets` of a teacher of which only the K likeliest answers and their softened log-probabilities are known;
-    all others count as one answer. With all V it equals `soft_targets`, with fewer it is at most that."""
+    """`soft_targets` of a teacher of which only the K most likely classes and their softened log-probabilities are
+    known; all others count as one class. With all V it equals `soft_targets`, with fewer it is at most that."""
     scaled_MV = wide(student_MV) / temperature
     top_MK = scaled_MV.gather(1, ids_MK)
     known_MK = logs_MK.exp()

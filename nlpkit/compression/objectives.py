@@ -1,4 +1,4 @@
-"""Objectives of distillation: answer as the teacher does, answer correctly, and have the teacher's hidden states.
+"""Objectives of distillation: predict as the teacher does, predict the label, and have the teacher's hidden states.
 
 Sanh et al. 2019, "DistilBERT", section 2: a linear combination of the soft-target loss at temperature T (kl), the
 loss against the data (hard: masked words, next words, or labels) and the cosine between last hidden states (cos). The
@@ -7,7 +7,7 @@ teacher runs on the very batch the student reads, masks included, without dropou
 Deviations: kl is computed where there is something to predict (their ``restrict_ce_to_mask``; they default to every
 token), so that only those positions are projected on the vocabulary; cos is computed at every token, as theirs.
 
-Shapes: M answers, N tokens, B sequences, D width, V vocabulary.
+Shapes: M predictions, N tokens, B sequences, D width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -62,17 +62,17 @@ class Distillation:
     def teacher_output(self, batch: Batch, wanted: Wanted | None) -> Output:
         """The teacher's output for the student's batch."""
         with torch.no_grad():
-            answer: Output = self.teacher(batch, wanted=wanted)
-        return answer
+            output: Output = self.teacher(batch, wanted=wanted)
+        return output
 
     def wanted(self, base: Wanted | None) -> Wanted | None:
         """What the losses read where the base's reads ``base``: hidden states are compared at every token."""
         return None if self.weights["cos"] else base
 
-    def cosine_loss(self, output: Output, answer: Output) -> Tensor:
+    def cosine_loss(self, output: Output, teacher: Output) -> Tensor:
         """The sum of the cosine losses over every token."""
         hidden_ND = output.heads[WIDEN](output.hidden) if WIDEN in output.heads else output.hidden
-        return cosine(hidden_ND, answer.hidden)
+        return cosine(hidden_ND, teacher.hidden)
 
 
 class LanguageDistillation(Distillation):
@@ -82,26 +82,26 @@ class LanguageDistillation(Distillation):
 
     def corrupt(self, batch: Batch, rng: Address) -> tuple[Batch, Target]:
         batch, target = self.base.corrupt(batch, rng)
-        answers = target.counts[self.base.name]
-        counts = {"kl": answers, "hard": answers, "cos": batch.packing.total}
+        predictions = target.counts[self.base.name]
+        counts = {"kl": predictions, "hard": predictions, "cos": batch.packing.total}
         return batch, Target(self.weighted(counts), target.fields, self.wanted(target.wanted))
 
     def loss(self, output: Output, target: Target) -> dict[str, Tensor]:
-        answer = self.teacher_output(output.batch, target.wanted)
+        teacher = self.teacher_output(output.batch, target.wanted)
         (head,) = self.base.heads
         positions = target.fields["positions"]
-        teacher = cast(VocabularyHead, answer.heads[head])
+        vocabulary = cast(VocabularyHead, teacher.heads[head])
         with torch.no_grad():
-            known_MD = teacher.prepare(answer.at(positions))
+            known_MD = vocabulary.prepare(teacher.at(positions))
 
         def soft(logits_mV: Tensor, start: int) -> Tensor:
             with torch.no_grad():
-                known_mV = linear(known_MD[start : start + CHUNK], teacher.weight, teacher.bias)
+                known_mV = linear(known_MD[start : start + CHUNK], vocabulary.weight, vocabulary.bias)
             return soft_targets(logits_mV, known_mV, self.temperature)
 
         hidden_MD = output.at(positions)
         kl, hard = vocabulary_losses(cast(VocabularyHead, output.heads[head]), hidden_MD, target.fields["labels"], soft)
-        cos = {"cos": self.cosine_loss(output, answer)} if "cos" in target.counts else {}
+        cos = {"cos": self.cosine_loss(output, teacher)} if "cos" in target.counts else {}
         return self.weighted({"kl": kl, "hard": hard}) | cos
 
 
@@ -119,12 +119,12 @@ class TaskDistillation(Distillation):
         return batch, Target({**counts, "hard": sum(target.counts.values())}, target.fields, wanted)
 
     def loss(self, output: Output, target: Target) -> dict[str, Tensor]:
-        answer = self.teacher_output(output.batch, target.wanted)
+        teacher = self.teacher_output(output.batch, target.wanted)
         losses = {}
         if "kl" in target.counts:
-            losses["kl"] = soft_targets(self.base.scores(output), self.base.scores(answer), self.temperature)
+            losses["kl"] = soft_targets(self.base.scores(output), self.base.scores(teacher), self.temperature)
         if "cos" in target.counts:
-            losses["cos"] = self.cosine_loss(output, answer)
+            losses["cos"] = self.cosine_loss(output, teacher)
         if "hard" in target.counts:
             (losses["hard"],) = self.base.loss(output, target).values()
         return losses
@@ -133,11 +133,11 @@ class TaskDistillation(Distillation):
 def vocabulary_losses(
     student: VocabularyHead, hidden_MD: Tensor, labels_M: Tensor, soft: Callable[[Tensor, int], Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """The sums of the soft and of the hard losses over the vocabulary, from hidden states at the answers. ``soft`` is
-    the soft loss of logits, whose first answer has the index ``start``.
+    """The sums of the soft and of the hard losses over the vocabulary, from hidden states at the predictions.
+    ``soft`` is the soft loss of logits, whose first prediction has the index ``start``.
 
-    Beyond `CHUNK` answers the logits are computed a chunk at a time, and again for the backward, so that the logits of
-    student and teacher are never all in memory.
+    Beyond `CHUNK` predictions the logits are computed a chunk at a time, and again for the backward, so that the logits
+    of student and teacher are never all in memory.
     """
     prepared_MD = student.prepare(hidden_MD)
 

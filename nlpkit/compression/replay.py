@@ -1,14 +1,14 @@
-"""A teacher that runs once: its answers are saved in a file and read again in every epoch.
+"""A teacher that runs once: its predictions are saved in a file and read again in every epoch.
 
-For each answer the file has the likeliest ``top`` pieces and their log-probabilities at the temperature; of a
+For each prediction the file has the likeliest ``top`` pieces and their log-probabilities at the temperature; of a
 classifier, all scores. So all epochs have the masks of the first. A classifier's student has the bytes that it would
-have with the teacher in memory. A language model's student learns the saved pieces and, as one more answer, the
+have with the teacher in memory. A language model's student learns the saved pieces and, as one more class, the
 probability of all other pieces together: only its division among them is lost.
 
 The file lies beside the result while the run is unfinished, gets its name when it is complete, and is memory-mapped. A
 resumed run reads it; one that was killed before the file was complete runs the teacher again.
 
-Shapes: n sequences, M answers, K saved pieces, V vocabulary or classes.
+Shapes: n sequences, M predictions, K saved pieces, V vocabulary or classes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nlpkit.artifact import atomic, file
-from nlpkit.artifact.beside import answers
+from nlpkit.artifact.beside import predictions
 from nlpkit.artifact.promise import promised
 from nlpkit.artifact.provenance import Run, differences
 from nlpkit.artifact.safetensors import FileTensor
@@ -46,8 +46,8 @@ Column = Callable[[str], BinaryIO]
 
 @dataclass(frozen=True)
 class Replay:
-    """An objective that runs no teacher: rows ``starts[i]`` to ``starts[i + 1]`` of ``known`` are the teacher's answers
-    for example i."""
+    """An objective that runs no teacher: rows ``starts[i]`` to ``starts[i + 1]`` of ``known`` are the teacher's
+    predictions for example i."""
 
     objective: LanguageDistillation | TaskDistillation
     known: Arrays
@@ -104,27 +104,27 @@ def first_epoch(rng: Address) -> Address:
 
 
 def discard(run: Run) -> None:
-    """Remove the answers of a finished run; of several processes one does."""
+    """Remove the predictions of a finished run; of several processes one does."""
     if world().leads:
-        answers(run.output).unlink(missing_ok=True)
-        atomic.clean(answers(run.output))
+        predictions(run.output).unlink(missing_ok=True)
+        atomic.clean(predictions(run.output))
 
 
 def replay(objective: LanguageDistillation | TaskDistillation, data: Epochs, run: Run, *, device: str) -> Replay:
-    """The objective with the teacher's answers, which are computed now unless an unfinished run has saved them."""
-    path = answers(run.output)
+    """The objective with the teacher's predictions, which are computed now unless an unfinished run has saved them."""
+    path = predictions(run.output)
     if run.fresh or not path.exists() or differences(file.read(path).provenance, run.provenance()):
         with atomic.spool(run.output) as column:
-            write_answers(objective, data, run, device, column)
-    saved = file.read(path, kind="answers")
+            write_predictions(objective, data, run, device, column)
+    saved = file.read(path, kind="predictions")
     known = {name: saved.array(name) for name in saved.tensors if name != "starts"}
     return Replay(objective, known, saved.array("starts"))
 
 
-def write_answers(
+def write_predictions(
     objective: LanguageDistillation | TaskDistillation, data: Epochs, run: Run, device: str, column: Column
 ) -> None:
-    """Write the answers' file, by way of a file for each ``column``."""
+    """Write the file of predictions, by way of a file for each ``column``."""
     rng = Address(run.options["seed"], ("objective", 0))
     top = int(run.options["replay"])
     counts: list[int] = []
@@ -135,13 +135,15 @@ def write_answers(
         for key, values in arrays.items():
             sizes.setdefault(key, (values.dtype, [0, values.shape[1]]))[1][0] += len(values)
             column(key).write(np.ascontiguousarray(values).tobytes())
-        events.emit("progress", label="asking the teacher", done=len(counts), total=len(data.lengths), unit="sequences")
+        events.emit(
+            "progress", label="running the teacher", done=len(counts), total=len(data.lengths), unit="sequences"
+        )
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     tensors = {key: FileTensor(column(key), dtype, tuple(shape)) for key, (dtype, shape) in sizes.items()}
     file.write(
-        answers(run.output),
+        predictions(run.output),
         {**tensors, "starts": starts},
-        kind="answers",
+        kind="predictions",
         config={"top": top},
         provenance=run.provenance(),
         history={},
@@ -152,7 +154,7 @@ def write_answers(
 def _batches(
     objective: LanguageDistillation | TaskDistillation, data: Epochs, rng: Address, top: int, device: str
 ) -> Iterator[tuple[list[int], Arrays]]:
-    """Answers of all examples in the order of their numbers, some at a time, with how many each has."""
+    """Predictions of all examples in the order of their numbers, some at a time, with how many each has."""
     ends = np.cumsum(data.lengths)
     cuts = np.searchsorted(ends, np.arange(data.batch_tokens, ends[-1], data.batch_tokens))
     for examples in np.split(np.arange(len(data.lengths)), np.unique(cuts)):
@@ -162,7 +164,7 @@ def _batches(
         batch, target = objective.corrupt(data.make(examples[order], 0), rng)
         with torch.inference_mode():
             output: Output = objective.teacher(batch.to(device), wanted=target.wanted)
-            arrays = _answers(objective, output, target.to(device), top)
+            arrays = _predictions(objective, output, target.to(device), top)
         index_of = {int(example): number for number, example in enumerate(batch.examples)}
         sequence = _sequence_of(objective, batch, target)
         counts = np.bincount(sequence, minlength=len(examples))
@@ -173,14 +175,16 @@ def _batches(
 
 
 def _sequence_of(objective: LanguageDistillation | TaskDistillation, batch: Batch, target: Target) -> NDArray[np.int64]:
-    """Which sequence of the batch each answer belongs to."""
+    """Which sequence of the batch each prediction belongs to."""
     if isinstance(objective, TaskDistillation):
         return np.arange(len(batch.packing.lengths))
     sequence: NDArray[np.int64] = batch.packing.sequence.numpy()[target.fields["positions"].numpy()]
     return sequence
 
 
-def _answers(objective: LanguageDistillation | TaskDistillation, output: Output, target: Target, top: int) -> Arrays:
+def _predictions(
+    objective: LanguageDistillation | TaskDistillation, output: Output, target: Target, top: int
+) -> Arrays:
     """What is saved of a batch: scores [M, V], or ids and log-probabilities [M, K]."""
     if isinstance(objective, TaskDistillation):
         return {"scores": wide(objective.base.scores(output)).cpu().numpy()}

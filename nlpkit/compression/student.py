@@ -111,7 +111,7 @@ def student_config(teacher: Config, options: Mapping[str, Any]) -> Config:
 
 def _continued(loaded: Loaded, heads: tuple[str, ...], init: Path, options: Mapping[str, Any]) -> Model:
     """The model to begin with, whatever its shape. Errors: a shape option besides, another family or tokenizer, too
-    few positions, no head for what the teacher answers; its classifier stays when it knows the same labels."""
+    few positions, no head for what the teacher predicts; its classifier stays when it knows the same labels."""
     refuse({name: options[name] for name in ("size", "n_layers")}, "--init has a shape of its own")
     initial = load(init)
     if initial.family.name != loaded.family.name:
@@ -122,7 +122,7 @@ def _continued(loaded: Loaded, heads: tuple[str, ...], init: Path, options: Mapp
         )
     if initial.need_tokenizer().fingerprint != loaded.need_tokenizer().fingerprint:
         raise UserError(
-            "its tokenizer is not the teacher's; their answers cannot be compared",
+            "its tokenizer is not the teacher's; their predictions cannot be compared",
             where=init,
             hint="begin with a model that was pre-trained with the teacher's tokenizer",
         )

@@ -16,7 +16,7 @@ from nlpkit.data.labelled import has_column
 from nlpkit.data.pretraining import SOURCES, source
 from nlpkit.data.tokenfile import TokenFiles
 from nlpkit.evaluation.describe import timed
-from nlpkit.evaluation.perplexity import Answers, EveryToken, Masked, TestSet, by_frequency, by_model, evaluate_on
+from nlpkit.evaluation.perplexity import EveryToken, Masked, Predictions, TestSet, by_frequency, by_model, evaluate_on
 from nlpkit.measure import intervals, metrics
 from nlpkit.models.load import Loaded
 from nlpkit.objectives import mlm
@@ -96,7 +96,7 @@ def evaluate(
             check_tokenizer(train, loaded.need_tokenizer(), "the model's", where=options["train"])
         n_bytes = int(file.read(text.path).config["n_bytes"]) if head == "clm" else None
         test_set = masked(files, loaded, max_len, options) if head == "mlm" else every(files, loaded, max_len, options)
-        answers, speed = _evaluate_on(test_set, loaded, options, "evaluate")
+        predictions, speed = _evaluate_on(test_set, loaded, options, "evaluate")
         frequency = by_frequency(train, loaded.model.config.vocab_size)
         unigram = evaluate_on(test_set, frequency, batch_tokens=options["batch_tokens"])
         result: dict[str, Any] = {
@@ -106,18 +106,18 @@ def evaluate(
                 "sha256": text.sha256,
                 "tokens": files.n_tokens,
                 "sequences": test_set.n,
-                "answers": int(answers.counts.sum()),
+                "answers": int(predictions.counts.sum()),
                 "bytes": n_bytes,
             },
             "settings": _settings(head, max_len, options),
-            "metrics": _measured(answers, options, n_bytes),
+            "metrics": _measured(predictions, options, n_bytes),
             "baselines": {"unigram": {**_measured(unigram, options, n_bytes)}},
             "speed": {"model": speed},
         }
         if other is not None:
             theirs, result["speed"]["against"] = _evaluate_on(test_set, other, options, "against")
             result["against"] = {"metrics": _measured(theirs, options, n_bytes)}
-            difference = answers.minus(theirs, options["seed"], options["resamples"])
+            difference = predictions.minus(theirs, options["seed"], options["resamples"])
             result["difference"] = {name: value.to_json() for name, value in difference.items()}
     return result
 
@@ -151,13 +151,13 @@ def every(files: TokenFiles, loaded: Loaded, max_len: int, options: Mapping[str,
 
 def _evaluate_on(
     test_set: TestSet, loaded: Loaded, options: Mapping[str, Any], label: str
-) -> tuple[Answers, dict[str, float]]:
+) -> tuple[Predictions, dict[str, float]]:
     guess = by_model(loaded.model, test_set.head, options["device"])
     return timed(lambda: evaluate_on(test_set, guess, batch_tokens=options["batch_tokens"], label=label), test_set.n)
 
 
-def _measured(answers: Answers, options: Mapping[str, Any], n_bytes: int | None) -> dict[str, Any]:
-    values = answers.measure(options["seed"], options["resamples"], n_bytes)
+def _measured(predictions: Predictions, options: Mapping[str, Any], n_bytes: int | None) -> dict[str, Any]:
+    values = predictions.measure(options["seed"], options["resamples"], n_bytes)
     return {name: value.to_json() for name, value in values.items()}
 
 

@@ -142,7 +142,7 @@ class EveryToken:
 
 
 @dataclass(frozen=True)
-class Answers:
+class Predictions:
     """For each sequence: the sum of the losses, the number of correct predictions and of predictions, [n] each;
     ``head`` is the objective."""
 
@@ -166,7 +166,7 @@ class Answers:
             values["bits_per_byte"] = Interval(loss.value * scale, loss.low * scale, loss.high * scale)
         return values
 
-    def minus(self, other: Answers, seed: int, resamples: int) -> dict[str, Interval]:
+    def minus(self, other: Predictions, seed: int, resamples: int) -> dict[str, Interval]:
         """The differences to another model's results on the same test set, on the same resamples."""
         drawn: dict[str, Any] = {"seed": seed, "resamples": resamples}
         return {
@@ -178,7 +178,7 @@ class Answers:
 Guess = Callable[[TestBatch], tuple[Floats, NDArray[np.bool_]]]
 
 
-def evaluate_on(test_set: TestSet, guess: Guess, *, batch_tokens: int, label: str = "") -> Answers:
+def evaluate_on(test_set: TestSet, guess: Guess, *, batch_tokens: int, label: str = "") -> Predictions:
     """Evaluate on all batches; ``guess`` returns each prediction's loss and whether it was correct, [M]."""
     sums = np.zeros((3, test_set.n))
     done = 0
@@ -189,7 +189,7 @@ def evaluate_on(test_set: TestSet, guess: Guess, *, batch_tokens: int, label: st
         done += len(batch.examples)
         if label:
             events.emit("progress", label=label, done=done, total=test_set.n, unit="sequences")
-    return Answers(test_set.head, *sums)
+    return Predictions(test_set.head, *sums)
 
 
 def by_model(model: Model, head: str, device: str) -> Guess:

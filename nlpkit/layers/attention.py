@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, scaled_dot_product_attention
 
-from nlpkit.kernels import answer, cost
 from nlpkit.kernels import attention as attending
+from nlpkit.kernels import cost, inference
 from nlpkit.kernels.shapes import PANEL
 from nlpkit.layers.brick import Brick, MakeProduct, altered
 from nlpkit.layers.dropout import Dropout
@@ -268,7 +268,7 @@ class Attend(nn.Module):
             if visible.dtype == torch.bool:
                 added = torch.zeros_like(added).masked_fill(~visible, -torch.inf)
             allowed = added.expand(run.count, self.heads, run.length, keys).contiguous()
-        return answer.attend(
+        return inference.attend(
             qkv,
             buffers,
             heads=self.heads,

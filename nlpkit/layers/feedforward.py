@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from nlpkit.base.errors import choose
-from nlpkit.kernels import answer, product
+from nlpkit.kernels import inference, product
 from nlpkit.kernels import pointwise as fused
 from nlpkit.layers.brick import Brick, MakeProduct, altered, replace_parts
 from nlpkit.layers.linear import Linear, gradients
@@ -87,11 +87,11 @@ def activation(name: str) -> Activation:
 
 
 def _inference_gelu(x_ND: Tensor) -> Tensor:
-    return answer.gelu(x_ND, tanh=False) if answer.usable(x_ND) else gelu(x_ND)
+    return inference.gelu(x_ND, tanh=False) if inference.usable(x_ND) else gelu(x_ND)
 
 
 def _inference_gelu_tanh(x_ND: Tensor) -> Tensor:
-    return answer.gelu(x_ND, tanh=True) if answer.usable(x_ND) else gelu_tanh(x_ND)
+    return inference.gelu(x_ND, tanh=True) if inference.usable(x_ND) else gelu_tanh(x_ND)
 
 
 def overwriting(function: Activation) -> Activation:

@@ -1,5 +1,5 @@
 """A model in inference: each brick replaced by its inference module (`nlpkit.layers.brick`), which runs the kernels of
-nlpkit/kernels/answer.py, and each linear layer by `Product`.
+nlpkit/kernels/inference.py, and each linear layer by `Product`.
 
 Promise: a token's outputs have the same bits whatever else is in the batch, on any number of threads, and whether the
 tokens before it were read with it or earlier. It holds for bricks as they are; a subclass that is not replaced runs its
@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nlpkit.kernels import answer
+from nlpkit.kernels import inference
 from nlpkit.kernels.shapes import PANEL
 from nlpkit.layers.brick import MakeProduct, for_inference
 
@@ -27,7 +27,7 @@ class Product(nn.Module):
     def __init__(self, weight_ED: Tensor, bias_E: Tensor | None) -> None:
         super().__init__()
         self.columns = len(weight_ED)
-        self.register_buffer("panels", answer.panels(weight_ED))
+        self.register_buffer("panels", inference.panels(weight_ED))
         bias_P = self.panels.new_zeros(len(self.panels) * PANEL)
         if bias_E is not None:
             bias_P[: self.columns] = bias_E.detach()
@@ -35,7 +35,7 @@ class Product(nn.Module):
 
     def forward(self, x_MD: Tensor) -> Tensor:
         """[M, E]."""
-        out_MP = answer.product(x_MD, self.panels, self.bias)
+        out_MP = inference.product(x_MD, self.panels, self.bias)
         return out_MP if out_MP.shape[1] == self.columns else out_MP[:, : self.columns]
 
 

@@ -14,7 +14,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from nlpkit.kernels import answer
+from nlpkit.kernels import inference
 from nlpkit.kernels.shapes import INT8_PRODUCTS
 
 LEVELS = 127  # the largest integer
@@ -47,11 +47,11 @@ class Product(nn.Module):
     def forward(self, x_MD: Tensor) -> Tensor:
         """[M, E]."""
         x_MD = x_MD.contiguous()
-        if answer.usable(x_MD) and (len(x_MD) == 1 or not torch_multiplies()):
-            return answer.product8(x_MD, self.whole, self.scale, self.bias)
-        whole_MD, scale_M = answer.rounded(x_MD) if answer.usable(x_MD) else _rounded(x_MD)
+        if inference.usable(x_MD) and (len(x_MD) == 1 or not torch_multiplies()):
+            return inference.product8(x_MD, self.whole, self.scale, self.bias)
+        whole_MD, scale_M = inference.rounded(x_MD) if inference.usable(x_MD) else _rounded(x_MD)
         sums_ME = torch._int_mm(whole_MD, self.whole.T)
-        return answer.scaled(sums_ME, scale_M, self.scale, self.bias)
+        return inference.scaled(sums_ME, scale_M, self.scale, self.bias)
 
 
 def _rounded(x_MD: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nlpkit.kernels import answer
+from nlpkit.kernels import inference
 from nlpkit.kernels import pointwise as fused
 from nlpkit.layers.brick import Brick, MakeProduct
 
@@ -71,6 +71,6 @@ class Norm(nn.Module):
         self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
 
     def forward(self, x_ND: Tensor) -> Tensor:
-        if not answer.usable(x_ND):
+        if not inference.usable(x_ND):
             return torch.native_layer_norm(x_ND, [x_ND.shape[-1]], self.weight, self.bias, self.eps)[0]
-        return answer.norm(x_ND, self.weight, self.bias, self.eps)
+        return inference.norm(x_ND, self.weight, self.bias, self.eps)

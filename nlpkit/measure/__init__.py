@@ -1,1 +1,1 @@
-"""Pure functions from answers to numbers and their intervals."""
+"""Pure functions from predictions to metrics and their intervals."""

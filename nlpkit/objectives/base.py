@@ -1,7 +1,7 @@
 """What a pre-training objective is: two pure functions.
 
-``corrupt(batch, rng)`` makes what the model reads and what it should answer; ``loss(output, target)`` measures the
-answer. The loop does the rest. An objective imports no model: it finds its head by name in ``output.heads``.
+``corrupt(batch, rng)`` makes what the model reads and what it should predict; ``loss(output, target)`` measures the
+prediction. The loop does the rest. An objective imports no model: it finds its head by name in ``output.heads``.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def vocabulary(tokenizer: Tokenizer) -> Vocabulary:
 
 @dataclass(frozen=True)
 class Target:
-    """What should be answered. ``counts`` says how many answers each term of the loss has; it is known before the
-    model runs, so that accumulated micro-batches weigh every answer the same whatever their sizes. ``wanted``: which
-    tokens' hidden states the loss reads, so that no others are computed; None: all."""
+    """What should be predicted. ``counts`` says how many predictions each term of the loss has; it is known before the
+    model runs, so that accumulated micro-batches weigh every prediction the same whatever their sizes. ``wanted``:
+    which tokens' hidden states the loss reads, so that no others are computed; None: all."""
 
     counts: Mapping[str, int]
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class Objective(Protocol):
         """A function of the batch and the address only; each sequence's randomness of its own example number."""
 
     def loss(self, output: Any, target: Target) -> dict[str, Tensor]:
-        """For each term of ``target.counts``, the SUM of the losses of its answers (a scalar)."""
+        """For each term of ``target.counts``, the SUM of the losses of its predictions (a scalar)."""
 
 
 @dataclass(frozen=True)

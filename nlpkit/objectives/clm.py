@@ -1,6 +1,6 @@
 """Causal language model: every token from those before it (Radford et al. 2018, equation 1).
 
-Shapes: N tokens of a batch, M = N - B answers (the last token of a sequence has nothing to predict), D model width.
+Shapes: N tokens of a batch, M = N - B predictions (the last token of a sequence has nothing to predict), D model width.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from nlpkit.data.batch import Batch
 from nlpkit.data.in_memory import Texts
 from nlpkit.machine.device import choose_device
 from nlpkit.models.load import Loaded
-from nlpkit.stages.streaming import answers, chunks, ready
+from nlpkit.stages.streaming import chunks, ready, records_of
 from nlpkit.tasks.pooling import POOLINGS, check_pooler
 from nlpkit.tasks.reading import encoder_of
 from nlpkit.tasks.scoring import each
@@ -163,14 +163,14 @@ def vectors(
         named=options["text"] != "text",
     )
 
-    def answer(sequences: Sequences) -> list[dict[str, Any]]:
+    def infer(sequences: Sequences) -> list[dict[str, Any]]:
         embedded = each(network, pool, sequences, batch_tokens=batch_tokens, device=device)
         if chosen["normalize"]:
             lengths = np.sqrt(np.square(embedded).sum(1, keepdims=True))
             embedded = embedded / np.where(lengths > 0, lengths, 1)  # a vector of zeros has no direction
         return [{"embedding": row} for row in embedded.astype(np.float32)]
 
-    return answers(rows, encoder, answer, threads=threads)
+    return records_of(rows, encoder, infer, threads=threads)
 
 
 def settings(loaded: Loaded, options: dict[str, Any]) -> dict[str, Any]:

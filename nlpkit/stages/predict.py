@@ -12,7 +12,7 @@ from nlpkit.base.errors import refuse
 from nlpkit.data.in_memory import Texts
 from nlpkit.machine.device import choose_device
 from nlpkit.models.load import Loaded
-from nlpkit.stages.streaming import answers, chunks, ready
+from nlpkit.stages.streaming import chunks, ready, records_of
 from nlpkit.tasks.reading import reader
 from nlpkit.tasks.scoring import score
 from nlpkit.tasks.sequences import Sequences
@@ -76,7 +76,7 @@ def predict_batches(
         named=options["text"] is not None,
     )
 
-    def answer(sequences: Sequences) -> list[dict[str, Any]]:
+    def infer(sequences: Sequences) -> list[dict[str, Any]]:
         return task.decode(score(network, task, sequences, batch_tokens=batch_tokens, device=device))
 
-    return answers(rows, encoder, answer, threads=threads)
+    return records_of(rows, encoder, infer, threads=threads)

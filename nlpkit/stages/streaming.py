@@ -21,10 +21,10 @@ CHUNK = 512  # texts that are computed together, at most
 Record = dict[str, Any]
 
 
-def answers(
-    rows: Iterator[list[Row]], encoder: Encoder, answer: Callable[[Sequences], list[Record]], *, threads: int | None
+def records_of(
+    rows: Iterator[list[Row]], encoder: Encoder, infer: Callable[[Sequences], list[Record]], *, threads: int | None
 ) -> Iterator[list[Record]]:
-    """``answer``'s record for each row, after its ``id`` where it has one; a chunk of rows at a time.
+    """``infer``'s record for each row, after its ``id`` where it has one; a chunk of rows at a time.
 
     Rows have ``text``, and ``pair`` if one has it. After the last row a note reports how many texts were cut, or that
     there were none.
@@ -35,7 +35,7 @@ def answers(
         pairs = [row["pair"] for row in chunk] if "pair" in chunk[0] else None
         sequences = encoder.encode([row["text"] for row in chunk], pairs)
         with use_threads(threads):
-            records = answer(sequences)
+            records = infer(sequences)
         cut += sequences.truncated
         yield [
             {**({"id": row["id"]} if "id" in row else {}), **record} for row, record in zip(chunk, records, strict=True)

@@ -42,15 +42,15 @@ def score(
     Nothing is padded, so no score depends on the rest of its batch (except for the last bits of a float).
     """
 
-    def answer(batch: Batch) -> Tensor:
+    def infer(batch: Batch) -> Tensor:
         return task.scores(model(batch, wanted=task.wanted(batch)))
 
-    return each(model, answer, sequences, batch_tokens=batch_tokens, device=device, progress=progress, spread=spread)
+    return each(model, infer, sequences, batch_tokens=batch_tokens, device=device, progress=progress, spread=spread)
 
 
 def each(
     model: Model,
-    answer: Callable[[Batch], Tensor],
+    infer: Callable[[Batch], Tensor],
     sequences: Sequences,
     *,
     batch_tokens: int,
@@ -58,7 +58,7 @@ def each(
     progress: Callable[[int], None] = lambda done: None,
     spread: Spread = alone,
 ) -> Scores:
-    """Call ``answer``, which returns [B, ...] for a batch, for all sequences: [n, ...], in their order. Errors:
+    """Call ``infer``, which returns [B, ...] for a batch, for all sequences: [n, ...], in their order. Errors:
     RunError for NaN or infinity."""
     if model.training:  # only then, because eval() visits every module: a twentieth of a small model's forward
         model.eval()
@@ -69,7 +69,7 @@ def each(
     def scores_of(examples: NDArray[np.int64]) -> Scores:
         nonlocal done
         batch = sequences.batch(examples)
-        scores: Scores = answer(batch.to(device)).double().cpu().numpy()
+        scores: Scores = infer(batch.to(device)).double().cpu().numpy()
         if not np.isfinite(scores).all():
             raise RunError("the model's scores are not numbers", hint="its weights are damaged, or training diverged")
         done += len(examples)

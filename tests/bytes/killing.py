@@ -234,7 +234,7 @@ def on_a_full_disk(stage: str, sha: str) -> dict[str, Any]:
     said, wrong = Path("said.txt").read_text(), []
     if code != 1 or "cannot write: File too large" not in said or "Traceback" in said:
         wrong.append(f"exit code {code}, expected 1: {said[-500:]}")
-    left = [*[f"{target}.answers"] * (stage == "replay"), state.name] if saves else []
+    left = [*[f"{target}.predictions"] * (stage == "replay"), state.name] if saves else []
     if here(target) != left:
         wrong.append(f"left behind: {here(target)}, expected {left}")
     elif saves and file.file_sha256(state) != first.read_text():

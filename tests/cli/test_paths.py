@@ -62,7 +62,7 @@ def test_every_command_refuses(
 
 def test_what_stands_beside_an_output_is_written_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("m.resume", "m.answers", ".m.lock"):
+    for name in ("m.resume", "m.predictions", ".m.lock"):
         with pytest.raises(UserError, match="the same command"):
             check_apart({"output": Path("m"), "log": Path(name)})
         with pytest.raises(UserError, match="the same command"):

@@ -12,7 +12,7 @@ import toys
 
 import nlpkit
 from nlpkit.artifact import file
-from nlpkit.artifact.beside import answers
+from nlpkit.artifact.beside import predictions
 from nlpkit.base.errors import Interrupted
 from nlpkit.cli.app import run
 from nlpkit.compression import replay
@@ -57,7 +57,7 @@ def test_a_classifiers_student_has_the_same_bytes_as_without(folder: Path, tmp_p
 
 
 @pytest.mark.parametrize(("teacher", "tokens"), [("bert", "tokens"), ("gpt2", "tokens2")])
-def test_all_answers_teach_what_the_teacher_does(folder: Path, tmp_path: Path, teacher: str, tokens: str) -> None:
+def test_all_predictions_teach_what_the_teacher_does(folder: Path, tmp_path: Path, teacher: str, tokens: str) -> None:
     """In the first epoch, whose masks are the same; but for rounding."""
     given = (folder / f"{teacher}.safetensors", folder / f"{tokens}.safetensors")
     nlpkit.distill(*given, tmp_path / "asked.safetensors", steps=2, weight_cos=0.0, **SHORT)
@@ -72,8 +72,8 @@ def test_the_teacher_runs_once_its_masks_repeat_and_nothing_is_left(
 ) -> None:
     writes: list[int] = []
     masks: list[tuple[int, torch.Tensor]] = []
-    write = replay.write_answers
-    monkeypatch.setattr(replay, "write_answers", lambda *args: (writes.append(1), write(*args)))
+    write = replay.write_predictions
+    monkeypatch.setattr(replay, "write_predictions", lambda *args: (writes.append(1), write(*args)))
     corrupt = replay.Replay.corrupt
 
     def heard(self: Any, batch: Any, rng: Any) -> Any:
@@ -101,7 +101,7 @@ def test_the_teacher_runs_once_its_masks_repeat_and_nothing_is_left(
     assert len(masks) > 2 * len(seen)
 
 
-def test_a_run_that_was_stopped_finds_the_answers_again(
+def test_a_run_that_was_stopped_finds_the_predictions_again(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = (folder / "bert.safetensors", folder / "tokens.safetensors")
@@ -119,9 +119,9 @@ def test_a_run_that_was_stopped_finds_the_answers_again(
     monkeypatch.setattr(loop, "update", stopping)
     with pytest.raises(Interrupted):
         nlpkit.distill(*files, target, steps=8, replay=4, save_every=2, **SHORT)
-    assert answers(target).exists()
+    assert predictions(target).exists()
     writes: list[int] = []
-    monkeypatch.setattr(replay, "write_answers", lambda *args: writes.append(1))
+    monkeypatch.setattr(replay, "write_predictions", lambda *args: writes.append(1))
     nlpkit.distill(*files, target, steps=8, replay=4, save_every=2, **SHORT)
     assert not writes
     assert target.read_bytes() == (tmp_path / "whole.safetensors").read_bytes()

@@ -60,9 +60,9 @@ def test_torchs_products_and_ours_are_the_same(
     product = int8.Product(Linear(width, columns).weight * 100, torch.randn(columns))
     x = torch.randn(rows, width) * 3
     x[0] = 5.0
-    whole, scale = int8.answer.rounded(x)
+    whole, scale = int8.inference.rounded(x)
     sums = (whole.long() @ product.whole.long().T).int()
-    expected = int8.answer.scaled(sums, scale, product.scale, product.bias)
+    expected = int8.inference.scaled(sums, scale, product.scale, product.bias)
     monkeypatch.setattr(int8, "torch_multiplies", lambda: False)
     assert torch.equal(product(x), expected)
     monkeypatch.undo()

@@ -1,4 +1,4 @@
-"""The kernels of inference (nlpkit/kernels/answer_code.py) as functions of tensors: they allocate results and run
+"""The kernels of inference (nlpkit/kernels/inference_code.py) as functions of tensors: they allocate results and run
 kernels in threads.
 
 They are loaded without numba (nlpkit/machine/native.py) and take addresses: a small model computes a token in half a
@@ -18,7 +18,7 @@ from nlpkit.kernels.shapes import INT8_ROWS, PANEL, ROWS
 from nlpkit.machine import pages
 from nlpkit.machine.native import Kernels
 
-KERNELS = Kernels("nlpkit.kernels.answer_code")
+KERNELS = Kernels("nlpkit.kernels.inference_code")
 
 
 def usable(x: Tensor, step: int = 8) -> bool:

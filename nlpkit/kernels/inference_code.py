@@ -2,8 +2,8 @@
 
 Every number of a result is one written sequence of IEEE operations (nlpkit/machine/simd.py, nlpkit/kernels/tile.py)
 that depends on the numbers of its token and of those it attends to, and on nothing else: not on the other tokens of a
-batch, not on threads, not on whether the tokens before it were read with it or earlier. `nlpkit.kernels.answer` calls
-these.
+batch, not on threads, not on whether the tokens before it were read with it or earlier. They are called by
+`nlpkit.kernels.inference`.
 
 Weights are packed in panels (nlpkit/kernels/panels_code.py), and so are the keys of attention, a column for each key.
 

@@ -1,4 +1,4 @@
-"""A model that only answers: near the one that learns, and each token's bits its own.
+"""A model in inference: near the one that is trained, and each token's bits its own.
 
 Alone or in company, on any number of threads, read at once or token by token, with and without 8 bits.
 """
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
-from nlpkit.kernels import answer
+from nlpkit.kernels import inference as kernels
 from nlpkit.layers import feedforward, inference, int8
 from nlpkit.layers.attention import Attend, Attention, Cache, Causal, Full, Mask, Memory, Visibility
 from nlpkit.layers.linear import Linear
@@ -138,7 +138,7 @@ def test_heads_are_scaled_by_their_own_width() -> None:
     qkv = torch.randn(9, 3 * 2 * 8)
     parts = [part.view(1, 9, 2, 8).transpose(1, 2) for part in qkv.split(16, 1)]
     expected = scaled_dot_product_attention(*parts, scale=0.3).transpose(1, 2).reshape(9, 16)
-    assert torch.allclose(answer.attend(qkv, None, heads=2, scale=0.3, sequences=1), expected, atol=1e-6)
+    assert torch.allclose(kernels.attend(qkv, None, heads=2, scale=0.3, sequences=1), expected, atol=1e-6)
 
 
 def prepared(name: str, kind: str, **shape: int) -> Model:
