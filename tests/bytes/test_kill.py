@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 # Kills of each stage at random moments, and one in how many of the chosen ones is taken.
-FEW, MANY = (2, 4), (4, 1)
+FEW, MANY = (2, 8), (4, 1)
 SAVING = ("pretrain", "finetune", "distill", "replay", "glove", "word2vec", "subwords")
 STAGES = (*SAVING, "cooccur", "tokenizer", "tokens")
 SCRIPT = Path(__file__).parent / "killing.py"
