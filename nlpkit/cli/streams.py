@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import select
 import sys
 from contextlib import suppress
+from typing import Any
+
+from nlpkit.base.errors import RunError
 
 
 def prepare() -> None:
@@ -24,10 +29,27 @@ def prepare() -> None:
                 os.dup2(opened, number)
                 os.close(opened)
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 - open as long as the process lives
-    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+    if sys.stdout:
+        sys.stdout.flush()
+    buffer = io.BufferedWriter(_Stdout(1, "w", closefd=False))
     # A lone surrogate, which UTF-8 cannot encode, is written as in JSON: \ud800.
-    sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+    sys.stdout = io.TextIOWrapper(buffer, "utf-8", "backslashreplace", line_buffering=os.isatty(1))
+
+
+class _Stdout(io.FileIO):
+    """stdout, named by its errors. The error of a pipe without a reader stays as it is: it ends a command quietly."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            leave_stdout()
+            # EBADF: the null device of `prepare`, which cannot be written to
+            what = "is closed" if error.errno == errno.EBADF else f"cannot write: {error.strerror}"
+            raise RunError(what, where="stdout", hint="> FILE puts what is printed in a file") from None
 
 
 def reader_gone() -> bool:

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import toys
 
+import nlpkit
+
 PROGRAM = [sys.executable, "-m", "nlpkit"]
 
 
@@ -35,6 +37,18 @@ def limited(words: list[str], folder: Path, limit: Callable[[], None] | None = N
 def test_a_closed_stdin_is_called_so(words: str, tmp_path: Path) -> None:
     toys.model(tmp_path / "m", n_layers=1, d_model=8)
     assert limited(words.split(), tmp_path, lambda: os.close(0)).startswith("error: stdin: is closed\n")
+
+
+@pytest.mark.parametrize("words", ["predict m c.txt", "ls --json", "info m", "--help", "tokenizer encode m c.txt"])
+def test_a_stdout_that_cannot_be_written_is_named(words: str, tmp_path: Path) -> None:
+    toys.model(tmp_path / "bert", n_layers=1, d_model=8)
+    nlpkit.finetune(tmp_path / "bert", toys.texts(tmp_path / "t.jsonl", 9), tmp_path / "m", steps=1)
+    (tmp_path / "c.txt").write_text("the king\n")
+    for closing, says in ((">&-", "is closed"), (">/dev/full", "cannot write: No space left on device")):
+        line = f"{sys.executable} -m nlpkit {words} {closing}"
+        ended = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        assert ended.returncode == 1, ended.stderr
+        assert f"error: stdout: {says}\nhint: " in ended.stderr and ended.stderr.count("error") == 1, ended.stderr
 
 
 def test_memory_that_runs_out_is_told_with_the_users_file(tmp_path: Path) -> None:
