@@ -36,14 +36,8 @@ def export(model: Path, output: Path, *, to: str = "huggingface", force: bool = 
 
 
 def _huggingface(model: Path, output: Path, force: bool) -> dict[str, Any]:
-    if not force and (output / SIDE).exists():
-        if summary := _exported(model, output):
-            return summary
-        raise UserError(
-            "exists already, and is not what this command writes",
-            where=output / SIDE,
-            hint="--force replaces the files of the export, or name another folder with -o",
-        )
+    if not force and (summary := _exported(model, output)):
+        return summary
     from nlpkit import tokenizers
     from nlpkit.exchange import huggingface, tokenizer_files
     from nlpkit.exchange.opening import load

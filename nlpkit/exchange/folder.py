@@ -83,15 +83,16 @@ def _replace(staging: Path, folder: Path, new: Mapping[str, str], *, force: bool
     """Move the files of ``staging`` into an existing folder."""
     known = claims(folder)
     ours = {name for name in known or {} if _is(folder / name, (known or {})[name])}
-    for name in [*sorted(new), SIDE]:
+    there = [name for name in [*sorted(new), SIDE] if os.path.lexists(folder / name)]
+    for name in there:  # all of them before --force is suggested, which would not replace these
         path = folder / name
-        if not os.path.lexists(path):
-            continue
         if name == SIDE and known is None:
             raise UserError("is not a file that nlpkit export wrote, and is left alone", where=path, hint=_HINT)
         if name != SIDE and name not in ours and not _is(path, [new[name]]):
             why = "was changed since nlpkit export wrote it" if name in (known or {}) else "is not nlpkit's"
             raise UserError(f"{why}, and is left alone", where=path, hint=_HINT)
+    for name in there:
+        path = folder / name
         if not force:
             raise UserError("exists already", where=path, hint="--force overwrites it, or name another folder with -o")
         with suppress(FileNotFoundError):

@@ -70,11 +70,45 @@ def test_a_file_that_was_changed_since_is_refused(tmp_path: Path) -> None:
     model = toys.model(tmp_path / "m.safetensors", n_layers=1)
     export(model, tmp_path / "hf")
     (tmp_path / "hf" / "config.json").write_text("{}")
-    with pytest.raises(UserError, match=r"config\.json: was changed since nlpkit export wrote it"):
-        export(model, tmp_path / "hf", force=True)
-    with pytest.raises(UserError, match="exists already"):
-        export(model, tmp_path / "hf")
+    for force in (True, False):
+        with pytest.raises(UserError, match=r"config\.json: was changed since nlpkit export wrote it") as caught:
+            export(model, tmp_path / "hf", force=force)
+        assert "--force" not in str(caught.value.hint)
     assert (tmp_path / "hf" / "config.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_force_is_suggested_only_where_it_helps(name: str, tmp_path: Path) -> None:
+    """Whichever file a person changed, put there or removed: what an error suggests then works, and nothing is lost."""
+    hf, model = tmp_path / "hf", toys.model(tmp_path / "m.safetensors", n_layers=1)
+    export(model, hf)
+    for change in ("changed", "somebody's", "removed"):
+        side = json.loads((hf / "nlpkit.json").read_text())
+        (hf / name).unlink()
+        if change != "removed":
+            (hf / name).write_text("{}")
+        if change == "somebody's" and name != "nlpkit.json":
+            del side["files"][name]
+            (hf / "nlpkit.json").write_text(json.dumps(side))
+        before = contents(hf)
+        with pytest.raises(UserError) as caught:
+            export(model, hf)
+        assert contents(hf) == before
+        if "move the file away" in str(caught.value.hint):
+            with pytest.raises(UserError, match="left alone"):
+                export(model, hf, force=True)
+            assert contents(hf) == before and Path(str(caught.value.where)) in {hf / other for other in before}
+            Path(str(caught.value.where)).unlink()
+            while True:  # without nlpkit.json all the others are somebody's
+                try:
+                    export(model, hf, force=True)
+                    break
+                except UserError as error:
+                    assert "move the file away" in str(error.hint) and name == "nlpkit.json"
+                    Path(str(error.where)).unlink()
+        else:
+            assert "--force" in str(caught.value.hint)
+            export(model, hf, force=True)
 
 
 def test_an_export_that_is_there_is_not_made_again(tmp_path: Path) -> None:
@@ -84,7 +118,7 @@ def test_an_export_that_is_there_is_not_made_again(tmp_path: Path) -> None:
     again = export(model, tmp_path / "hf")
     assert again == {**made, "already_made": True}
     assert (tmp_path / "hf").stat().st_mtime > 0
-    with pytest.raises(UserError, match="exists already, and is not what this command writes"):
+    with pytest.raises(UserError, match="exists already"):
         export(toys.model(tmp_path / "n.safetensors", seed=2), tmp_path / "hf")
 
 
