@@ -23,7 +23,7 @@ def command(
     json: options.Json = False,
 ) -> None:
     """The whole chain on Shakespeare in a few minutes: tokenizer, word vectors, a small BERT, fine-tuned to tell
-    comedy, history and tragedy from one speech, distilled, measured, and proved.
+    comedy, history and tragedy from one speech, distilled, evaluated, and verified.
 
     Examples:
 
@@ -57,8 +57,8 @@ VERIFIED = "Verified: every stage behind the student was run again and gave the 
 SHOWS = (
     "What this shows: every stage, on real text, and that all of it can be had again to the byte. The test speeches "
     "are of scenes that were never learnt from, but of the same plays, so names of persons and places help. What it "
-    "does not show: what pre-training gives at scale. A model of this size, trained for a minute, does not beat a bag "
-    "of words."
+    "does not show: what pre-training gives at scale. A model of this size, trained for a minute, does not beat a "
+    "bag of words."
 )
 
 

@@ -14,15 +14,21 @@ from nlpkit.training.options import flat
 
 @options.trains("distill")
 def command(
-    teacher: Annotated[Path, Argument(help="The model to learn from.", metavar="TEACHER")],
+    teacher: Annotated[Path, Argument(help="The model that is distilled.", metavar="TEACHER")],
     data: Annotated[
         list[Path],
         Argument(help="Token files for a pre-trained teacher, examples for a fine-tuned one.", metavar="DATA..."),
     ],
     output: options.Output,
-    dev: Annotated[Path | None, Option(help="Data for evaluation; the best weights are kept.")] = None,
+    dev: Annotated[
+        Path | None, Option(help="Data for evaluation; the best weights are kept (default: none; the last are kept).")
+    ] = None,
     size: Annotated[
-        str | None, Option(help="The student's size (default: the teacher's width).", autocompletion=completion.sizes)
+        str | None,
+        Option(
+            help="The student's size, see nlpkit ls sizes (default: the teacher's width).",
+            autocompletion=completion.sizes,
+        ),
     ] = None,
     n_layers: Annotated[
         int | None, Option(help="Number of the student's layers (default: half the teacher's).")
@@ -44,11 +50,18 @@ def command(
     replay: Annotated[
         int | None,
         Option(
-            help="Query the teacher once and keep its N most likely answers for all epochs, with static masks "
-            "(default: query it at every step).",
+            help="Run the teacher once and train every epoch on its saved predictions: of a language model the N "
+            "most likely tokens at each position, under masks that stay the same; of a classifier all scores "
+            "(default: run the teacher at every step).",
         ),
     ] = None,
-    labels: Annotated[bool, Option("--labels/--no-labels", help="Use the labels of the examples.")] = True,
+    labels: Annotated[
+        bool,
+        Option(
+            "--labels/--no-labels",
+            help="Train on the labels of the examples too, not only on the teacher's predictions.",
+        ),
+    ] = True,
     text: Annotated[str | None, Option(help="Column of the text (default: the teacher's).")] = None,
     pair: Annotated[str | None, Option(help="Column of the second text (default: the teacher's).")] = None,
     label: Annotated[str | None, Option(help="Column of the label (default: the teacher's).")] = None,
@@ -59,10 +72,11 @@ def command(
         Option(help="Metric on --dev that selects the best weights: macro_f1 (default), accuracy, mcc, loss."),
     ] = None,
     mask_ratio: Annotated[
-        float | None, Option(help="Fraction of tokens to predict (masked teachers; default: 0.15).")
+        float | None, Option(help="Fraction of the tokens that are predicted (masked teachers; default: 0.15).")
     ] = None,
     mask_mix: Annotated[
-        str | None, Option(help="Percent of these replaced by [MASK]/random/unchanged (default: 80/10/10).")
+        str | None,
+        Option(help="Percentages of these that are replaced by [MASK]/by a random token/kept (default: 80/10/10)."),
     ] = None,
     max_len: Annotated[
         int | None,

@@ -39,11 +39,15 @@ def command(
         int | None,
         Option(help="Maximum sequence length in tokens, special tokens included (default: the model's)."),
     ] = None,
-    batch_tokens: Annotated[int, Option(help="Tokens in a batch, about; changes no vector.")] = 4096,
+    batch_tokens: Annotated[int, Option(help="Approximate number of tokens in a batch; changes no vector.")] = 4096,
     int8: flags.Int8 = False,
     output: Annotated[
         Path | None,
-        Option("-o", "--output", help="Write the vectors to this safetensors file, as one tensor, instead of stdout."),
+        Option(
+            "-o",
+            "--output",
+            help="Write the vectors to this safetensors file, as one tensor (default: to stdout, as JSON).",
+        ),
     ] = None,
     force: flags.Force = False,
     device: flags.Device = "cpu",

@@ -16,8 +16,16 @@ from nlpkit.cli.terminal import tell, visible
 def command(
     model: Annotated[Path, Argument(help="A model file or a Hugging Face directory.", metavar="MODEL")],
     data: Annotated[Path, Argument(help="Labelled examples; for a language model, a token file or text.")],
-    against: Annotated[Path | None, Option(help="Compare with this model, example by example.")] = None,
-    train: Annotated[Path | None, Option(help="Also evaluate baselines trained on this file.")] = None,
+    against: Annotated[
+        Path | None, Option(help="Compare with this model, example by example (default: no comparison).")
+    ] = None,
+    train: Annotated[
+        Path | None,
+        Option(
+            help="Also evaluate baselines trained on this file: of a classifier majority and bag of words (default: "
+            "none), of a language model unigram (default: trained on DATA)."
+        ),
+    ] = None,
     text: Annotated[str | None, Option(help="Column of the text (default: the model's).")] = None,
     pair: Annotated[str | None, Option(help="Column of the second text (default: the model's).")] = None,
     label: Annotated[str | None, Option(help="Column of the label (default: the model's).")] = None,
@@ -28,33 +36,44 @@ def command(
         Option(help="Maximum sequence length in tokens, special tokens included (default: the model's)."),
     ] = None,
     stride: Annotated[
-        int | None, Option(help="Stride of the window in tokens, causal models (default: no overlap).")
+        int | None,
+        Option(
+            help="Tokens from the start of one window of max-len to the next (causal models): a smaller stride gives "
+            "each token more context and takes longer (default: max-len, windows do not overlap)."
+        ),
     ] = None,
     cut: Annotated[
         str | None,
         Option(
-            help="How text becomes sequences for a masked model: blocks, sentences, pairs (default: as in training)."
+            help="How the text is cut into sequences (masked models): blocks (max-len tokens, across sentences and "
+            "documents), sentences (whole ones, of one document), pairs (two segments, for nsp) (default: as in "
+            "training)."
         ),
     ] = None,
     mask_ratio: Annotated[
-        float | None, Option(help="Fraction of tokens that a masked model predicts (default: 0.15).")
+        float | None, Option(help="Fraction of the tokens that are predicted (masked models; default: 0.15).")
     ] = None,
     mask_mix: Annotated[
-        str | None, Option(help="Percent of these replaced by [MASK]/random/unchanged (default: 80/10/10).")
+        str | None,
+        Option(help="Percentages of these that are replaced by [MASK]/by a random token/kept (default: 80/10/10)."),
     ] = None,
-    batch_tokens: Annotated[int, Option(help="Tokens in a batch, about; changes no value.")] = 4096,
+    batch_tokens: Annotated[int, Option(help="Approximate number of tokens in a batch; changes no value.")] = 4096,
     resamples: Annotated[int, Option(help="Bootstrap resamples for the confidence intervals.")] = 1000,
     min: Annotated[
-        list[str] | None, Option(help="METRIC=NUMBER: exit with 3 if the metric is lower; repeatable.")
+        list[str] | None,
+        Option(help="METRIC=NUMBER: exit with 3 if the metric is lower; repeatable (default: no bound)."),
     ] = None,
     max: Annotated[
-        list[str] | None, Option(help="METRIC=NUMBER: exit with 3 if the metric is higher; repeatable.")
+        list[str] | None,
+        Option(help="METRIC=NUMBER: exit with 3 if the metric is higher; repeatable (default: no bound)."),
     ] = None,
     seed: options.Seed = 0,
     int8: options.Int8 = False,
     device: options.Device = "cpu",
     threads: options.Threads = None,
-    output: Annotated[Path | None, Option("-o", "--output", help="Write the result as JSON to this file.")] = None,
+    output: Annotated[
+        Path | None, Option("-o", "--output", help="Write the result as JSON to this file too (default: none).")
+    ] = None,
     force: options.Force = False,
     json: options.Json = False,
 ) -> None:

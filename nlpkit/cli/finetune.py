@@ -17,8 +17,14 @@ def command(
     model: Annotated[Path, Argument(help="A model file or a Hugging Face directory.", metavar="MODEL")],
     train: Annotated[Path, Argument(help="Labelled examples: JSONL, TSV, CSV, Parquet.", metavar="TRAIN")],
     output: options.Output,
-    dev: Annotated[Path | None, Option(help="Examples for evaluation; the best weights are kept.")] = None,
-    task: Annotated[str, Option(help="Task to learn.", autocompletion=completion.tasks)] = "classify",
+    dev: Annotated[
+        Path | None,
+        Option(
+            help="Examples for evaluation; the weights that are best by --metric are kept (default: none; the last "
+            "are kept)."
+        ),
+    ] = None,
+    task: Annotated[str, Option(help="Task, see nlpkit ls tasks.", autocompletion=completion.tasks)] = "classify",
     text: Annotated[str, Option(help="Column of the text.")] = "text",
     pair: Annotated[str | None, Option(help="Column of the second text (default: single texts).")] = None,
     label: Annotated[str, Option(help="Column of the label.")] = "label",
@@ -28,7 +34,11 @@ def command(
         str, Option(help="Pooling of hidden states: pooler (the model's own), cls, last, mean, max.")
     ] = "pooler",
     freeze: Annotated[
-        str | None, Option(help="Freeze: embeddings | N (embeddings and the first N layers) | all.")
+        str | None,
+        Option(
+            help="Freeze: embeddings | N (embeddings and the first N layers) | all (all but pooler and classifier) "
+            "(default: nothing)."
+        ),
     ] = None,
     metric: Annotated[
         str | None,

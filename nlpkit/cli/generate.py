@@ -33,7 +33,9 @@ def command(
     repetition_penalty: Annotated[
         float | None, Option(help="Divide the scores of tokens that occurred already by this (default: none).")
     ] = None,
-    stop: Annotated[list[str] | None, Option(help="Stop before this text; repeatable.")] = None,
+    stop: Annotated[
+        list[str] | None, Option(help="End a continuation before this text; repeatable (default: none).")
+    ] = None,
     on_error: options.OnError = "error",
     format: options.Format = None,
     seed: options.Seed = 0,

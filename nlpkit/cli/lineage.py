@@ -19,7 +19,7 @@ def command(
     path: Annotated[Path, Argument(help="An artefact: a file that nlpkit wrote.", metavar="FILE")],
     json: options.Json = False,
 ) -> None:
-    """Where a file came from: the commands behind it, what they were told, and the files it began with.
+    """Where a file came from: the commands behind it, their options, and the files that they began with.
 
     Examples:
 

@@ -13,14 +13,14 @@ def command(
     kind: Annotated[
         str | None,
         Argument(
-            help="models, objectives, tasks, sizes, tokenizers or optimizers (default: the names of all).",
+            help="models, objectives, tasks, sizes, tokenizers, optimizers or recipes (default: the names of all).",
             metavar="[KIND]",
             autocompletion=completion.kinds,
         ),
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """List what nlpkit knows: each name with what it is and the paper it is from.
+    """List what nlpkit knows: each name with what it is, and the paper it is from or the options it sets.
 
     Examples:
 
@@ -51,4 +51,9 @@ def show(result: dict[str, Any]) -> None:
 
 
 def _cell(value: Any) -> str:
+    """A number with separators; options as ``lr=0.1 mlm: mask-ratio=0.3``."""
+    if isinstance(value, dict):
+        return " ".join(
+            f"{k}: {_cell(v)}" if isinstance(v, dict) else f"{k.replace('_', '-')}={v}" for k, v in value.items()
+        )
     return f"{value:,}" if isinstance(value, int) else str(value)

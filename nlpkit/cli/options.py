@@ -37,8 +37,13 @@ Output = Annotated[Path, Option("-o", "--output", help="File to write; its name 
 Seed = Annotated[int, Option(help="Random seed.")]
 Threads = Annotated[int | None, Option(help="CPU threads (default: all cores); changes no byte.")]
 Force = Annotated[bool, Option("--force/--no-force", help="Overwrite an existing file.")]
-Fresh = Annotated[bool, Option("--fresh/--no-fresh", help="Start over instead of resuming.")]
-Log = Annotated[Path | None, Option(help="Append events to this JSONL file.")]
+Fresh = Annotated[bool, Option("--fresh/--no-fresh", help="Start over instead of resuming an unfinished run.")]
+Log = Annotated[
+    Path | None,
+    Option(
+        help="Append losses, metrics and notes to this file as they come, one JSON object a line (default: no log)."
+    ),
+]
 DryRun = Annotated[
     bool, Option("-n", "--dry-run/--no-dry-run", help="Print the resolved options and costs; do nothing.")
 ]
@@ -46,7 +51,7 @@ Json = Annotated[bool, Option("--json/--no-json", help="Print one JSON object on
 JsonLines = Annotated[bool, Option("--json/--no-json", help="Print one JSON object a line.")]
 JsonOnly = Annotated[bool, Option("--json/--no-json", help="Print one JSON object a line (always on).")]
 Device = Annotated[str, Option(help="Device: cpu, cuda, cuda:1, mps, or auto (the first available).")]
-Int8 = Annotated[bool, Option("--int8/--no-int8", help="Multiply in int8: faster, slightly less exact.")]
+Int8 = Annotated[bool, Option("--int8/--no-int8", help="Matrix products in int8: faster, slightly less exact.")]
 Field = Annotated[str, Option(help="Field or column that holds the text (JSONL, CSV, TSV, Parquet).")]
 StripAccents = Option(
     "--strip-accents/--no-strip-accents",

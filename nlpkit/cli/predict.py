@@ -23,7 +23,7 @@ def command(
         int | None,
         Option(help="Maximum sequence length in tokens, special tokens included (default: the model's)."),
     ] = None,
-    batch_tokens: Annotated[int, Option(help="Tokens in a batch, about; changes no answer.")] = 4096,
+    batch_tokens: Annotated[int, Option(help="Approximate number of tokens in a batch; changes no prediction.")] = 4096,
     int8: options.Int8 = False,
     device: options.Device = "cpu",
     threads: options.Threads = None,

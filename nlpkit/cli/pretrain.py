@@ -16,9 +16,14 @@ from nlpkit.training.options import flat
 def command(
     tokens: Annotated[list[Path], Argument(help="Token files, of one tokenizer.", metavar="TOKENS...")],
     output: options.Output,
-    model: Annotated[str | None, Option(help="Model family (default: bert).", autocompletion=completion.models)] = None,
+    model: Annotated[
+        str | None, Option(help="Model family, see nlpkit ls models (default: bert).", autocompletion=completion.models)
+    ] = None,
     size: Annotated[
-        str | None, Option(help="Layers and width by name (default: tiny).", autocompletion=completion.sizes)
+        str | None,
+        Option(
+            help="Number of layers and width, see nlpkit ls sizes (default: tiny).", autocompletion=completion.sizes
+        ),
     ] = None,
     objective: Annotated[
         str | None,
@@ -29,20 +34,27 @@ def command(
     recipe: Annotated[
         str | None,
         Option(
-            help="Named defaults: fast (least time to a given loss). Explicit options override it.",
+            help="Defaults found by measuring, see nlpkit ls recipes; options that are given come first (default: "
+            "none).",
             autocompletion=completion.recipes,
         ),
     ] = None,
     dev: Annotated[
-        Path | None, Option(help="Token file for evaluation; the weights with the lowest loss are kept.")
+        Path | None,
+        Option(
+            help="Token file for evaluation; the weights with the lowest loss are kept (default: none; the last are "
+            "kept)."
+        ),
     ] = None,
     init: Annotated[
         Path | None, Option(help="Continue from this model's weights and shape (default: random weights).")
     ] = None,
-    vectors: Annotated[Path | None, Option(help="Initialise the token embeddings with these word vectors.")] = None,
+    vectors: Annotated[
+        Path | None, Option(help="Initialise the token embeddings with these word vectors (default: random).")
+    ] = None,
     n_layers: Annotated[int | None, Option(help="Number of layers (default: the size's).")] = None,
     d_model: Annotated[int | None, Option(help="Width of the hidden states (default: the size's).")] = None,
-    n_heads: Annotated[int | None, Option(help="Attention heads (default: one for each 64 of width).")] = None,
+    n_heads: Annotated[int | None, Option(help="Number of attention heads (default: d_model / 64).")] = None,
     d_ff: Annotated[int | None, Option(help="Width of the feed-forward layers (default: 4 x d_model).")] = None,
     max_len: Annotated[
         int | None,
@@ -50,22 +62,40 @@ def command(
     ] = None,
     short_fraction: Annotated[
         float | None,
-        Option(help="Fraction of the steps, the first, with sequences of max-len / 4 (default: 0)."),
+        Option(
+            help="Fraction of the steps, the first, that train on sequences of max-len / 4 (default: 0, or the "
+            "recipe's)."
+        ),
     ] = None,
     dropout: Annotated[
         float | None, Option(help="Dropout probability (default: 0.1, or --init's, or the recipe's).")
     ] = None,
     cut: Annotated[
-        str | None, Option(help="How text becomes sequences: blocks, sentences or pairs (default: the objective's).")
+        str | None,
+        Option(
+            help="How the text is cut into sequences: blocks (max-len tokens, across sentences and documents), "
+            "sentences (whole ones, of one document), pairs (two segments, for nsp) (default: the objective's)."
+        ),
     ] = None,
     mask_ratio: Annotated[
-        float | None, Option(help="Fraction of tokens to predict (mlm; default: 0.15, or the recipe's).")
+        float | None, Option(help="Fraction of the tokens that are predicted (mlm; default: 0.15, or the recipe's).")
     ] = None,
     mask_mix: Annotated[
-        str | None, Option(help="Percent of these replaced by [MASK]/random/unchanged (mlm; default: 80/10/10).")
+        str | None,
+        Option(
+            help="Percentages of these that are replaced by [MASK]/by a random token/kept (mlm; default: 80/10/10)."
+        ),
     ] = None,
-    masks: Annotated[str | None, Option(help="Masks: dynamic (new in every epoch, default) or static (mlm).")] = None,
-    mask_copies: Annotated[int | None, Option(help="Static masks for each sequence (default: 10).")] = None,
+    masks: Annotated[
+        str | None,
+        Option(
+            help="Masks of a sequence: dynamic (new ones in every epoch, default) or static (--mask-copies in turn) "
+            "(mlm)."
+        ),
+    ] = None,
+    mask_copies: Annotated[
+        int | None, Option(help="Number of different masks of each sequence (--masks static; default: 10).")
+    ] = None,
     json: options.Json = False,
     **training: Any,
 ) -> None:

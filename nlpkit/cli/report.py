@@ -17,11 +17,15 @@ def command(
         list[Path],
         Argument(help="Artefacts, logs (--log) and results of evaluate (-o).", metavar="RUN..."),
     ],
-    output: Annotated[Path | None, Option("-o", "--output", help="HTML page to write.")] = None,
+    output: Annotated[
+        Path | None, Option("-o", "--output", help="HTML page to write (default: none; then --tensorboard is needed).")
+    ] = None,
     title: Annotated[str | None, Option(help="Title of the page (default: nlpkit report).")] = None,
-    attention: Annotated[str | None, Option(help="Draw the attention weights of every head for this text.")] = None,
+    attention: Annotated[
+        str | None, Option(help="Draw the attention weights of every head for this text (default: none are drawn).")
+    ] = None,
     tensorboard: Annotated[
-        Path | None, Option(help="Write TensorBoard event files into this folder.", metavar="DIR")
+        Path | None, Option(help="Write TensorBoard event files into this folder (default: none).", metavar="DIR")
     ] = None,
     force: options.Force = False,
     json: options.Json = False,

@@ -12,9 +12,9 @@ from nlpkit.cli import options, output, terminal
 
 def command(
     vectors: Annotated[Path, Argument(help="A vectors file.", metavar="VECTORS")],
-    a: Annotated[str, Argument(help="A word,", metavar="A")],
-    b: Annotated[str, Argument(help="what it is to,", metavar="B")],
-    c: Annotated[str, Argument(help="and the word that is so to the answer.", metavar="C")],
+    a: Annotated[str, Argument(help="First word of the known pair, such as man.", metavar="A")],
+    b: Annotated[str, Argument(help="Second word of the known pair, such as king.", metavar="B")],
+    c: Annotated[str, Argument(help="First word of the pair to complete, such as woman.", metavar="C")],
     analogy_score: options.AnalogyScore = None,
     k: Annotated[int, Option("-k", "--k", help="Number of answers.")] = 10,
     json: options.Json = False,

@@ -20,7 +20,7 @@ def command(
     min_count: Annotated[int, Option(help="Minimum frequency of a word.")] = 5,
     vocab_size: Annotated[int | None, Option(help="Maximum size of the vocabulary (default: all words).")] = None,
     phrases: Annotated[
-        int | None, Option(help="Passes that join frequent pairs of words, as new_york (default: none).")
+        int | None, Option(help="Number of passes that join frequent pairs of words, as new_york (default: 0).")
     ] = None,
     phrase_threshold: Annotated[float | None, Option(help="Minimum score of a phrase (default: 100).")] = None,
     lowercase: Annotated[
@@ -41,7 +41,7 @@ def command(
     dry_run: options.DryRun = False,
     json: options.Json = False,
 ) -> None:
-    """Count which words stand near which, for `nlpkit vectors glove`. Words are runs of letters and digits.
+    """Count co-occurrences of words within a window, for `nlpkit vectors glove`. Words are runs of letters and digits.
 
     Examples:
 

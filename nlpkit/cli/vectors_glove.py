@@ -15,20 +15,23 @@ def command(
     counts: Annotated[Path, Argument(help="A file of `nlpkit vectors cooccur`.")],
     output: options.Output,
     dim: Annotated[int, Option(help="Dimension of the vectors.")] = 100,
-    epochs: Annotated[int, Option(help="Passes over the counts; 0 writes the first random vectors.")] = 25,
+    epochs: Annotated[int, Option(help="Passes over the counts; 0: write the initial random vectors.")] = 25,
     lr: Annotated[float, Option(help="Learning rate of AdaGrad.")] = 0.05,
-    x_max: Annotated[float, Option(help="Count from which on the weight is 1.")] = 100.0,
-    alpha: Annotated[float, Option(help="Counts x below --x-max have weight (x / x-max) to this power.")] = 0.75,
+    x_max: Annotated[float, Option(help="Smallest count whose weight in the loss is 1.")] = 100.0,
+    alpha: Annotated[float, Option(help="Exponent of the weight of smaller counts: (count / x-max)^alpha.")] = 0.75,
     seed: options.Seed = 0,
     threads: options.Threads = None,
-    save_every: Annotated[int | None, Option(help="Epochs between checkpoints (default: one a minute).")] = None,
+    save_every: Annotated[
+        int | None,
+        Option(help="Epochs between saves of the state from which a killed run resumes (default: one a minute)."),
+    ] = None,
     log: options.Log = None,
     force: options.Force = False,
     fresh: options.Fresh = False,
     dry_run: options.DryRun = False,
     json: options.Json = False,
 ) -> None:
-    """Train word vectors: GloVe, from counts of which words stand near which.
+    """Train word vectors: GloVe, from co-occurrence counts.
 
     Examples:
 

@@ -13,8 +13,12 @@ from nlpkit.cli import options, output, terminal
 def command(
     vectors: Annotated[Path, Argument(help="A vectors file.", metavar="VECTORS")],
     words: Annotated[list[str], Argument(help="Words of its vocabulary.", metavar="WORD...")],
-    plus: Annotated[list[str] | None, Option(help="Add this word's vector; repeatable.")] = None,
-    minus: Annotated[list[str] | None, Option(help="Subtract this word's vector; repeatable.")] = None,
+    plus: Annotated[
+        list[str] | None, Option(help="Add this word's vector to the query; repeatable (default: none).")
+    ] = None,
+    minus: Annotated[
+        list[str] | None, Option(help="Subtract this word's vector from the query; repeatable (default: none).")
+    ] = None,
     k: Annotated[int, Option("-k", "--k", help="Number of neighbours.")] = 10,
     json: options.Json = False,
 ) -> None:

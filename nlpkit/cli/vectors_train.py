@@ -38,12 +38,17 @@ def command(
         ),
     ] = "ns",
     dim: Annotated[int, Option(help="Dimension of the vectors.")] = 100,
-    window: Annotated[int, Option(help="Maximum context on each side; drawn from 1 to this at each word.")] = 5,
+    window: Annotated[
+        int,
+        Option(
+            help="Maximum number of context words on each side; the actual one is drawn from 1 to this at each word."
+        ),
+    ] = 5,
     negative: Annotated[int | None, Option(help="Negative samples for each prediction (ns, nce; default: 5).")] = None,
     min_count: Annotated[int, Option(help="Minimum frequency of a word.")] = 5,
     vocab_size: Annotated[int | None, Option(help="Maximum size of the vocabulary (default: all words).")] = None,
     phrases: Annotated[
-        int | None, Option(help="Passes that join frequent pairs of words, as new_york (default: none).")
+        int | None, Option(help="Number of passes that join frequent pairs of words, as new_york (default: 0).")
     ] = None,
     phrase_threshold: Annotated[float | None, Option(help="Minimum score of a phrase (default: 100).")] = None,
     subwords: Annotated[
@@ -51,9 +56,13 @@ def command(
     ] = None,
     buckets: Annotated[int | None, Option(help="Hash buckets for n-grams (--subwords; default: 262144).")] = None,
     sample: Annotated[float, Option(help="Subsampling threshold for frequent words; 0: none.")] = 1e-3,
-    epochs: Annotated[int, Option(help="Passes over the corpus; 0 writes the first random vectors.")] = 5,
+    epochs: Annotated[int, Option(help="Passes over the corpus; 0: write the initial random vectors.")] = 5,
     patience: Annotated[
-        int | None, Option(help="Stop after N epochs without a lower loss on --dev; keep the best.")
+        int | None,
+        Option(
+            help="Stop after N epochs in a row without a lower loss on --dev, and keep the vectors of the lowest "
+            "(early stopping; default: do all epochs and keep the last)."
+        ),
     ] = None,
     lr: Annotated[float, Option(help="Initial learning rate; decays linearly to 0.0001.")] = 0.025,
     average: Annotated[
@@ -66,7 +75,8 @@ def command(
         bool | None,
         Option(
             "--divide/--no-divide",
-            help="Divide the gradient by the number of context words, unlike word2vec.c (cbow; default: no).",
+            help="Give each of the n context words 1 / n of the gradient; word2vec.c gives each the whole "
+            "(cbow; default: no).",
         ),
     ] = None,
     noise_exponent: Annotated[
@@ -87,7 +97,10 @@ def command(
     format: options.Format = None,
     seed: options.Seed = 0,
     threads: options.Threads = None,
-    save_every: Annotated[int | None, Option(help="Epochs between checkpoints (default: one a minute).")] = None,
+    save_every: Annotated[
+        int | None,
+        Option(help="Epochs between saves of the state from which a killed run resumes (default: one a minute)."),
+    ] = None,
     log: options.Log = None,
     force: options.Force = False,
     fresh: options.Fresh = False,

@@ -16,6 +16,7 @@ from nlpkit.base.errors import choose
 from nlpkit.models import FAMILIES
 from nlpkit.models.sizes import SIZES, Size
 from nlpkit.objectives import OBJECTIVES
+from nlpkit.stages.recipes import RECIPES
 from nlpkit.tasks import TASKS
 from nlpkit.tokenizers import KINDS
 from nlpkit.training.optimizers import OPTIMIZERS
@@ -27,10 +28,11 @@ _SAID = ("name", "title", "paper")  # the first fields of every description
 
 
 def ls(kind: str | None = None) -> dict[str, list[Row]]:
-    """The rows of ``kind`` (models, objectives, tasks, sizes, tokenizers or optimizers), or of all kinds, by kind.
+    """The rows of ``kind`` (models, objectives, tasks, sizes, tokenizers, optimizers or recipes), or of all, by kind.
 
     Each row has ``name``; sizes have their shape, and the parameters of a BERT with the default vocabulary and length;
-    the others ``title`` and ``paper``. Errors: an unknown kind lists the valid ones.
+    recipes ``title`` and the ``options`` that they set; the others ``title`` and ``paper``. Errors: an unknown kind
+    lists the valid ones.
     """
     if kind is not None:
         return {kind: choose(LISTS, kind, field="kind")()}
@@ -96,6 +98,14 @@ def bert_parameters(size: Size, *, vocab_size: int = VOCAB_SIZE, max_len: int = 
     return embeddings + size.n_layers * block + 2 * (width + 1) * width + 2 * width + vocab_size
 
 
+def _recipes() -> list[Row]:
+    """The values of ``pretrain --recipe``; the options of one objective stand under its name."""
+    return [
+        {"name": name, "title": recipe.title, "options": {**recipe.options, **recipe.with_objective}}
+        for name, recipe in RECIPES.items()
+    ]
+
+
 LISTS: dict[str, Callable[[], list[Row]]] = {
     "models": _described(FAMILIES, "FAMILY"),
     "objectives": _described(OBJECTIVES, "KIND"),
@@ -103,4 +113,5 @@ LISTS: dict[str, Callable[[], list[Row]]] = {
     "sizes": _sizes,
     "tokenizers": lambda: _beginnings(KINDS),
     "optimizers": lambda: _beginnings(OPTIMIZERS),
+    "recipes": _recipes,
 }

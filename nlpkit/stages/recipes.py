@@ -6,6 +6,7 @@ file's provenance records every option of the run.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from nlpkit.base.errors import choose
@@ -13,10 +14,20 @@ from nlpkit.training.options import PLAIN
 
 Options = Mapping[str, Any]
 
-# Recipe -> "" for every objective, and what is different with one of them.
-RECIPES: dict[str, dict[str, Options]] = {
-    "fast": {
-        "": {
+
+@dataclass(frozen=True)
+class Recipe:
+    """``options`` for every objective, and those that are added ``with_objective``."""
+
+    title: str
+    options: Options
+    with_objective: Mapping[str, Options]
+
+
+RECIPES: dict[str, Recipe] = {
+    "fast": Recipe(
+        "Least time to a given loss of a small model",
+        {
             "optimizer": "muon",
             "lr": 7e-3,
             "schedule": "trapezoid",
@@ -25,8 +36,8 @@ RECIPES: dict[str, dict[str, Options]] = {
             "batch_tokens": 1024,
             "short_fraction": 0.7,
         },
-        "mlm": {"mask_ratio": 0.3},
-    },
+        {"mlm": {"mask_ratio": 0.3}},
+    ),
 }
 
 
@@ -36,6 +47,7 @@ def resolve(recipe: str | None, objective: str, options: Options) -> dict[str, A
     filled = dict(PLAIN)
     if recipe is not None:
         chosen = choose(RECIPES, recipe, field="recipe")
-        for part in ("", *objective.split("+")):
-            filled |= chosen.get(part, {})
+        filled |= chosen.options
+        for part in objective.split("+"):
+            filled |= chosen.with_objective.get(part, {})
     return {**options, **{name: value for name, value in filled.items() if options[name] is None}}

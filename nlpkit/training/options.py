@@ -43,34 +43,48 @@ class Training:
     """The options of any training command. Units are in the names; absent is None."""
 
     steps: int | None = option(
-        None, "Optimizer steps; 0: write the initial model", absent="by epochs", least=0, most=MANY
+        None,
+        "Number of optimizer steps; 0: write the initial model",
+        absent="as many as --epochs take",
+        least=0,
+        most=MANY,
     )
     epochs: int | None = option(
         None, "Passes over the data", absent="3 unless steps are given", least=1, most=1_000_000
     )
-    batch_tokens: int = option(4096, "Tokens in a batch, about")
+    batch_tokens: int = option(4096, "Approximate number of tokens in a batch, which holds whole sequences")
     accumulate: int = option(
         1, "Batches whose gradients are summed for one update (gradient accumulation)", least=1, most=100_000
     )
     optimizer: str = option(
         "adamw",
-        "adamw, adafactor (factored second moments), muon (orthogonalised updates)",
+        "Optimizer: adamw, adafactor (factored second moments), muon (orthogonalised updates)",
         names="optimizers",
     )
     lr: float = option(5e-4, "Peak learning rate", least=0, most=LARGE)
     schedule: str = option(
         "linear",
-        "Schedule: constant, linear, cosine, inverse-sqrt, wsd, trapezoid",
+        "Schedule of the learning rate: constant, linear, cosine, inverse-sqrt, wsd, trapezoid",
         names="schedules",
     )
-    warmup_fraction: float = option(0.1, "Fraction of the steps for linear warm-up", least=0, most=1)
+    warmup_fraction: float = option(
+        0.1, "Fraction of the steps in which the learning rate rises linearly to its peak", least=0, most=1
+    )
     decay_fraction: float | None = option(
-        None, "Fraction of the steps in which the rate decays (wsd, trapezoid)", absent="0.2", least=0, most=1
+        None,
+        "Fraction of the steps, the last, in which the learning rate decays (wsd, trapezoid)",
+        absent="0.2",
+        least=0,
+        most=1,
     )
     final_lr_fraction: float = option(0.0, "Final learning rate as a fraction of the peak", least=0, most=1)
     momentum: float | None = option(None, "Momentum of Muon", absent="0.95", least=0, most=1)
     beta1: float | None = option(
-        None, "Decay rate of the first moment (AdamW, Adafactor)", absent="AdamW 0.9, Adafactor none", least=0, most=1
+        None,
+        "Decay rate of the first moment (AdamW, Adafactor)",
+        absent="0.9 with AdamW; Adafactor keeps no first moment",
+        least=0,
+        most=1,
     )
     beta2: float | None = option(None, "Decay rate of AdamW's second moment", absent="0.999", least=0, most=1)
     adam_eps: float | None = option(None, "Epsilon of AdamW", absent="1e-8", least=0, most=LARGE)
@@ -79,13 +93,20 @@ class Training:
     eval_every: int | None = option(
         None, "Steps between evaluations on --dev", absent="after each epoch", least=1, most=MANY
     )
-    patience: int | None = option(None, "Stop after N evaluations on --dev without improvement", least=1, most=MANY)
+    patience: int | None = option(
+        None,
+        "Stop after N evaluations on --dev in a row without a better result (early stopping)",
+        absent="never stop early",
+        least=1,
+        most=MANY,
+    )
     seed: int = option(0)
     device: str = option("cpu")
     parts: int | None = option(
         None,
-        "Gradient parts of each batch, summed in a fixed order",
-        absent="one for each process, or as in the unfinished run",
+        "Split each batch into N parts, whose gradients are summed in a fixed order: the bytes depend on N, and not "
+        "on how many processes share the parts",
+        absent="the number of processes; of an unfinished run: as it began",
         least=1,
         most=10_000,
     )
@@ -95,12 +116,18 @@ class Training:
     )
     precision: str = option("float32", "Precision of matrix products: float32, bfloat16, float16")
     checkpointing: bool = option(
-        False, "Recompute activations in the backward pass: less memory, a third more time; changes no byte"
+        False,
+        "Gradient checkpointing: recompute activations in the backward pass; less memory, a third more time; changes "
+        "no byte",
     )
     compile: bool = option(False, "Fuse feed-forward layers and norms with torch.compile (GPU)")
     threads: int | None = option(None)
-    log_every: int = option(10, "Steps between log lines; changes no byte", least=1, most=MANY)
-    save_every: int | None = option(None, "Steps between checkpoints", absent="a minute")
+    log_every: int = option(
+        10, "Steps between losses in the log and on the terminal; changes no byte", least=1, most=MANY
+    )
+    save_every: int | None = option(
+        None, "Steps between saves of the state from which a killed run resumes", absent="one a minute"
+    )
     log: Path | None = option(None)  # noqa: RUF009 - a field, not a value
     force: bool = option(False)
     fresh: bool = option(False)

@@ -105,6 +105,14 @@ def test_every_yes_has_a_no() -> None:
                 assert param.secondary_opts, f"{name} --{param.name} cannot be switched off"
 
 
+def test_help_says_what_happens_without_an_option() -> None:
+    """Where the program shows no default of its own, the help text says what absence means."""
+    for name in app.COMMANDS:
+        for param in app.load(name).params:
+            if param.param_type_name == "option" and not param.required and param.default in (None, ()):
+                assert param.name == "config" or "default" in param.help, f"{name} --{param.name}"
+
+
 def test_the_reference_is_the_program() -> None:
     """Renew: ``python -m nlpkit.cli.reference > docs/commands.md``."""
     assert DOCS.read_text("utf-8") == reference.render()

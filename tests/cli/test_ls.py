@@ -17,7 +17,9 @@ from nlpkit.cli.app import run
 from nlpkit.models.sizes import SIZES, config_for
 from nlpkit.stages import ls as catalogue
 from nlpkit.stages import pretrain
+from nlpkit.stages.recipes import RECIPES, resolve
 from nlpkit.training.optimizers import OPTIMIZERS
+from nlpkit.training.options import PLAIN
 
 
 def described(value: Any) -> dict[str, str]:
@@ -41,6 +43,18 @@ def test_what_is_listed_is_what_the_modules_say() -> None:
         "paper": "Loshchilov and Hutter 2019, algorithm 2",
     }
     assert [row["name"] for row in nlpkit.ls("optimizers")["optimizers"]] == list(OPTIMIZERS)
+
+
+def test_a_recipe_is_listed_with_the_options_that_it_sets(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [row["name"] for row in nlpkit.ls("recipes")["recipes"]] == list(RECIPES)
+    for row in nlpkit.ls("recipes")["recipes"]:
+        unset = {**dict.fromkeys(row["options"]), **dict.fromkeys(PLAIN), "mask_ratio": None}
+        resolved = resolve(row["name"], "mlm", unset)
+        for name, value in row["options"].items():
+            taken = {option: resolved[option] for option in value} if isinstance(value, dict) else resolved[name]
+            assert taken == value, name
+    assert run(["ls", "recipes"]) == 0
+    assert "lr=0.007" in (out := capsys.readouterr().out) and "mlm: mask-ratio=0.3" in out
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -85,7 +99,7 @@ def test_an_unknown_kind_names_the_nearest(capsys: pytest.CaptureFixture[str]) -
     assert run(["ls", "model"]) == 2
     found = capsys.readouterr().err
     assert 'kind "model" is unknown; did you mean "models"?' in found
-    assert "valid: models, objectives, optimizers, sizes, tasks, tokenizers" in found
+    assert "valid: models, objectives, optimizers, recipes, sizes, tasks, tokenizers" in found
 
 
 def test_listing_imports_nothing_heavy() -> None:

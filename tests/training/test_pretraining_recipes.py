@@ -24,13 +24,15 @@ NOTHING = dict.fromkeys(inspect.signature(nlpkit.pretrain).parameters)
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipe_is_options_that_can_be_left_out(recipe: str) -> None:
     defaults = {name: item.default for name, item in inspect.signature(nlpkit.pretrain).parameters.items()}
-    for options in (PLAIN, *RECIPES[recipe].values()):
+    for options in (PLAIN, RECIPES[recipe].options, *RECIPES[recipe].with_objective.values()):
         assert all(defaults[name] is None for name in options)  # or nobody could tell that an option was given
     for objective in ("mlm", "clm", "mlm+nsp"):
         options = recipes.resolve(recipe, objective, NOTHING)
         given = {name: value for name, value in options.items() if value is not None}
         Settings.of(given, steps=100)
-        assert ("mask_ratio" in given) == ("mlm" in objective and "mask_ratio" in RECIPES[recipe].get("mlm", {}))
+        assert ("mask_ratio" in given) == (
+            "mlm" in objective and "mask_ratio" in RECIPES[recipe].with_objective.get("mlm", {})
+        )
 
 
 def test_what_is_given_comes_first() -> None:
@@ -48,7 +50,10 @@ def test_the_file_records_what_was_done(model: str, tmp_path: Path, capsys: pyte
     made, again = tmp_path / "made.safetensors", tmp_path / "again.safetensors"
     nlpkit.pretrain([tokens], made, model=model, recipe="fast", batch_tokens=256, **SMALL)
     options = file.read(made).provenance["options"]
-    expected = {**RECIPES["fast"][""], **RECIPES["fast"].get("mlm" if model == "bert" else "clm", {})}
+    expected = {
+        **RECIPES["fast"].options,
+        **RECIPES["fast"].with_objective.get("mlm" if model == "bert" else "clm", {}),
+    }
     assert {name: options[name] for name in expected} == {**expected, "batch_tokens": 256}
     assert options["recipe"] == "fast" and options["weight_decay"] == PLAIN["weight_decay"]
     said = {name: value for name, value in options.items() if name != "recipe" and value is not None}
