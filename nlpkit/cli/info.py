@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +19,8 @@ def command(
     ] = False,
     json: options.Json = False,
 ) -> None:
-    """What a file holds: kind, config, tensors, tokenizer, and the command that made it.
+    """What a file holds: kind, config, tensors, tokenizer, and the command that made it, with the paths of those
+    inputs that are in the file's folder, the current one, or 3 levels below that.
 
     Examples:
 
@@ -34,11 +36,22 @@ def show(result: dict[str, Any]) -> None:
     tell(f"{result['path']}: {result['kind']}, {output.human_bytes(result['bytes'])}")
     tell(f"sha256   {result['sha256']}")
     if result["provenance"].get("command"):
-        tell(f"made by  {recorded.command_line(result['provenance'], result['path'])}")
+        located = {**result["provenance"], "inputs": result["inputs"]}
+        tell(f"made by  {recorded.command_line(located, result['path'])}")
+        for item in result["inputs"]:
+            if item["path"] is None:
+                tell(f"needs    {missing(item)}")
     for name, value in sorted(result["config"].items()):
         tell(f"  {name} = {short(value)}")
     for name, entry in result["tensors"].items():
         tell(f"  {visible(name):<56} {entry['dtype']:<5} {entry['shape']}")
+
+
+def missing(item: Mapping[str, Any]) -> str:
+    """An input whose path the command line above does not have."""
+    if item["name"] == "-":
+        return f"what it read from stdin (sha256 {item['sha256'][:16]})"
+    return f"the folder of {visible(item['name'])} (sha256 {item['sha256'][:16]}), which is not near"
 
 
 def short(value: Any) -> Any:

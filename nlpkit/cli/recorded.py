@@ -32,14 +32,15 @@ def words(recorded: Mapping[str, Any]) -> str:
 
 
 def command_line(provenance: Mapping[str, Any], output: str) -> str:
-    """The command, to paste into a shell: inputs, ``-o`` and the options that differ from their defaults."""
+    """The command, to paste into a shell: inputs (their ``path`` where it is known, else the name), ``-o`` and the
+    options that differ from their defaults."""
     command = str(provenance.get("command"))
     known = parameters(command)
     differing, _ = options(command, provenance.get("options", {}))
-    words_of_line = ["nlpkit", *command.split()]
+    words_of_line = ["nlpkit", *(["--portable"] if provenance.get("portable") else []), *command.split()]
     inputs: dict[str, list[str]] = {}
     for item in provenance.get("inputs", ()):
-        inputs.setdefault(item["role"], []).append(item["name"])
+        inputs.setdefault(item["role"], []).append(item.get("path") or item["name"])
     for name, param in known.items():
         if param.param_type_name == "argument":
             words_of_line += map(_path, inputs.pop(name, []))

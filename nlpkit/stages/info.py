@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from nlpkit.artifact import file
+from nlpkit.stages.verify import Search
 
 
 def info(path: Path, *, check: bool = False) -> dict[str, Any]:
-    """What a file holds: kind, config, tensors, tokenizer, provenance. ``check`` reads every tensor's bytes too."""
+    """What a file holds: kind, config, tensors, tokenizer, provenance. ``check`` reads every tensor's bytes too.
+
+    ``inputs`` says where the inputs of its command are now, None where that is not known: a file records their names
+    and sha256, and no folder. They are searched by name as `verify` does.
+    """
     artifact = file.read(path)
     if check:
         artifact.check()
@@ -28,8 +33,20 @@ def info(path: Path, *, check: bool = False) -> dict[str, Any]:
             name: {"dtype": entry.dtype, "shape": list(entry.shape)} for name, entry in sorted(artifact.tensors.items())
         },
         "provenance": artifact.provenance,
+        "inputs": _inputs(path, artifact.provenance),
         "determinism": artifact.metadata["determinism"],
     }
+
+
+def _inputs(path: Path, provenance: Mapping[str, Any]) -> list[dict[str, Any]]:
+    search = Search([path.resolve().parent, Path.cwd()], None)
+    located = []
+    for item in provenance.get("inputs", ()):
+        at = None if item["name"] == "-" else search.named(item["name"], item["sha256"])
+        if at is not None and at.is_relative_to(Path.cwd()):
+            at = at.relative_to(Path.cwd())
+        located.append({**item, "path": None if at is None else str(at)})
+    return located
 
 
 def _tokenizer(value: Mapping[str, Any]) -> dict[str, Any]:

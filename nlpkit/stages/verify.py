@@ -98,6 +98,12 @@ class Search:
             raise CheckFailed(f"input {name} has other bytes now: sha256 {now[:16]}, was {sha[:16]}")
         return None
 
+    def named(self, name: str, sha: str) -> Path | None:
+        """The file (or directory) of this name; the sha256 decides only where several have the name, because a corpus
+        is long. None: there is none, or its folder cannot be read."""
+        paths = self._by_name.get(name, [])
+        return paths[0] if len(paths) == 1 else next((path for path in paths if self._sha(path) == sha), None)
+
     def missing(self, inputs: Iterable[tuple[str, str]]) -> UserError:
         """The error that names all of these inputs, (name, sha256), and where they were searched."""
         names = [f"{name} (sha256 {sha[:16]})" for name, sha in inputs]
@@ -128,6 +134,18 @@ class Search:
             if len(paths) > FILES:
                 return paths[:FILES]
         return paths
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Path]]:
+        paths: dict[Path, None] = {}
+        with suppress(OSError):  # a folder that cannot be read
+            paths |= dict.fromkeys(self._candidates())
+        with suppress(OSError):
+            paths |= dict.fromkeys(self._nested)
+        by_name: dict[str, list[Path]] = {}
+        for path in paths:
+            by_name.setdefault(path.name, []).append(path)
+        return by_name
 
     def _sha(self, path: Path) -> str | None:
         """The sha256, or None for what cannot be read."""

@@ -244,6 +244,42 @@ def test_info_prints_a_command_line_that_makes_the_same_file(
     assert not (tmp_path / "x").exists()
 
 
+def test_info_finds_the_inputs_of_its_command_line_from_any_folder_near(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From where an input is in no folder that is searched, it is named; of several that are, its bytes decide."""
+    for name in ("data", "models", "other", "elsewhere"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "data/corpus.txt").write_text("the king of france goes out\n" * 30)
+    (tmp_path / "models/second.txt").write_text("a horse\n")
+    monkeypatch.chdir(tmp_path)
+    made = ["data/corpus.txt", "models/second.txt", "-o", "models/tok.safetensors", "--kind", "word"]
+    assert app.run(["tokenizer", "train", *made]) == 0
+
+    def made_by(path: str) -> tuple[str, list[str]]:
+        capsys.readouterr()
+        assert app.run(["info", path]) == 0
+        rows = capsys.readouterr().out.splitlines()
+        (line,) = (row.removeprefix("made by  nlpkit ") for row in rows if row.startswith("made by"))
+        return line, [row for row in rows if row.startswith("needs")]
+
+    for beside in (None, "other/corpus.txt"):
+        if beside:
+            (tmp_path / beside).write_text("not this one\n")
+        line, needs = made_by("models/tok.safetensors")
+        assert " data/corpus.txt models/second.txt -o models/tok.safetensors" in line and not needs
+        assert app.run(shlex.split(line)) == 0, "it is there already: the same inputs and options"
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    line, (needed,) = made_by("../models/tok.safetensors")
+    assert f" corpus.txt {tmp_path}/models/second.txt -o ../models/tok.safetensors" in line
+    assert needed.startswith("needs    the folder of corpus.txt (sha256 ")
+
+
+def test_info_says_that_a_file_was_made_in_portable_mode() -> None:
+    provenance = {**forging.stage("polish", [forging.given("corpus", "-")]), "portable": True}
+    assert recorded.command_line(provenance, "o") == "nlpkit --portable polish -o o --corpus -"
+
+
 @pytest.mark.parametrize("word", ["a", "a b", "$(x)", "`x`", "it's", "-x", "a\nb", BAD, "\\'\x1b'\\", "ü"])
 def test_a_word_is_one_word_to_a_shell(word: str) -> None:
     quoted = recorded.quoted(word)
