@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from nlpkit.base.errors import RunError, UserError, choose
 from nlpkit.layers.heads import ClassificationHead
@@ -88,10 +89,21 @@ def to_inference(loaded: Loaded, *, int8: bool, device: str) -> Loaded:
 
 def restore(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray], *, where: Path) -> tuple[Model, Family]:
     """A model with the config and the tensors of a file. Errors: the first of either that does not fit."""
-    with torch.device("meta"):  # shapes without memory, because the weights are overwritten anyway
+    with torch.device("meta"), Uninitialised():  # shapes without memory, because the weights are overwritten anyway
         network, family = build(config, where=where)
     load_tensors(network, tensors, where=where)
     return network, family
+
+
+class Uninitialised(TorchFunctionMode):
+    """Weights stay as they are when they are initialised: for normal numbers of weights without memory torch would
+    import its compiler, which takes more than a second."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is Tensor.normal_ or getattr(func, "__module__", "") == nn.init.__name__:
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
 
 
 def build(config: Mapping[str, Any], *, where: Path | None = None) -> tuple[Model, Family]:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import making
 import toys
 
 from nlpkit.artifact import file
 from nlpkit.artifact.file import file_sha256
 
-CHILD = """
-import os, resource, signal, sys
-resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))"
+KILLED = """
+import os, signal
 from nlpkit.artifact import resume
-from nlpkit.cli import app
-if sys.argv[1] == "kill":
-    resume.Saves.saved = lambda *given, **more: os.kill(os.getpid(), signal.SIGKILL)
-app.main(sys.argv[2:])
+resume.Saves.saved = lambda *given, **more: os.kill(os.getpid(), signal.SIGKILL)
 """
 OPTIONS = (
     "--objective mlm --n-layers 24 --d-model 8 --n-heads 1 --max-len 16 --steps 3 --batch-tokens 64 "
@@ -29,13 +26,7 @@ OPTIONS = (
 
 
 def run(folder: Path, *words: str, kill: bool = False) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", CHILD, "kill" if kill else "run", *words],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "NO_COLOR": "1"},
-    )
+    return forked.run(*words, cwd=folder, first=LIMITED + KILLED * kill, NO_COLOR="1")
 
 
 def test_a_deep_model_is_resumed_read_and_verified_with_few_open_files(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import re
-import resource
 import shlex
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import forked
 import making
 import pytest
 import toys
@@ -122,24 +122,21 @@ def test_bad_input_is_one_clear_error(
     assert {path: path.read_bytes() for path in inputs.iterdir()} == before
 
 
-def nlp(*words: str, limit: int | None = None, **more: object) -> subprocess.Popen[bytes]:
-    def limited() -> None:
-        if limit is not None:
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+# A file of the process that grows beyond the limit meets what the system says of a full disk.
+LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0}))"
 
+
+def nlp(*words: str, **more: object) -> subprocess.Popen[bytes]:
     given = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True, **more}
-    return subprocess.Popen([sys.executable, "-m", "nlpkit", *words], preexec_fn=limited, **given)  # type: ignore
+    return subprocess.Popen([sys.executable, "-m", "nlpkit", *words], **given)  # type: ignore[call-overload]
 
 
 def test_a_full_disk_is_said_with_its_file(inputs: Path, tmp_path: Path) -> None:
     big = tmp_path / "big.txt"
     big.write_text("the king of france\n" * 40_000)
-    process = nlp(
-        "tokens", str(big), "--tokenizer", str(inputs / "tok.safetensors"), "-o", "o", limit=50_000, cwd=tmp_path
-    )
-    said = process.communicate()[1].decode()
-    assert process.returncode == 1 and said.startswith("error: o: cannot write: File too large")
+    words = ["tokens", str(big), "--tokenizer", str(inputs / "tok.safetensors"), "-o", "o"]
+    done = forked.run(*words, cwd=tmp_path, first=LIMITED.format(50_000))
+    assert done.returncode == 1 and done.stderr.startswith("error: o: cannot write: File too large")
     assert os.listdir(tmp_path) == ["big.txt"]
 
 
@@ -179,13 +176,14 @@ def pretrain(inputs: Path, target: Path, steps: int) -> list[str]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_says_so_and_ends_in_the_same_bytes(inputs: Path, tmp_path: Path, number: int) -> None:
     target, state = tmp_path / "m", tmp_path / "m.resume"
-    words = pretrain(inputs, target, 150)
-    process = nlp(*words)
+    words = pretrain(inputs, target, 100)
+    program = forked.Program(*words)
     while not state.exists():
         time.sleep(0.02)
-    os.killpg(process.pid, number)
-    said = process.communicate()[1].decode()
-    assert process.returncode == 130 and "interrupted at step" in said and "Traceback" not in said
+    os.killpg(program.pid, number)
+    assert program.wait() == 130
+    said = program.said()[1]
+    assert "interrupted at step" in said and "Traceback" not in said
     assert sorted(os.listdir(tmp_path)) == ["m.resume"]
     process = nlp(*words)
     time.sleep(0.2)
@@ -193,7 +191,7 @@ def test_an_interrupted_run_says_so_and_ends_in_the_same_bytes(inputs: Path, tmp
     said = process.communicate()[1].decode()
     assert process.returncode in (130, -number) and "Error" not in said
     assert process.returncode == -number or said.startswith("error: interrupted")
-    assert run(words) == run(pretrain(inputs, tmp_path / "whole", 150)) == 0
+    assert run(words) == run(pretrain(inputs, tmp_path / "whole", 100)) == 0
     assert file_sha256(target) == file_sha256(tmp_path / "whole") and not state.exists()
 
 
@@ -232,23 +230,9 @@ def test_a_full_disk_beside_word_vectors_is_said_with_their_file(tmp_path: Path)
     """While words are counted, and while they are numbered anew: what is on disk then has no name of its own."""
     (tmp_path / "text.txt").write_text("king\nsword\n" * 20_000)
     for limit in (50_000, 8 * 40_000):  # the second lets a number be written for each line, and not one more
-        process = nlp(
-            "vectors",
-            "train",
-            "text.txt",
-            "-o",
-            "o",
-            "--dim",
-            "4",
-            "--min-count",
-            "1",
-            "--threads",
-            "1",
-            limit=limit,
-            cwd=tmp_path,
-        )
-        said = process.communicate()[1].decode()
-        assert process.returncode == 1 and said.startswith("error: o: cannot write: File too large"), said
+        words = "vectors train text.txt -o o --dim 4 --min-count 1 --threads 1".split()
+        done = forked.run(*words, cwd=tmp_path, first=LIMITED.format(limit))
+        assert done.returncode == 1 and done.stderr.startswith("error: o: cannot write: File too large"), done.stderr
         assert os.listdir(tmp_path) == ["text.txt"]
 
 
@@ -344,11 +328,13 @@ def test_files_of_one_line_are_enough_or_say_why_not(
 
 def test_a_reader_of_predictions_that_has_enough_is_no_error(inputs: Path, tmp_path: Path) -> None:
     (tmp_path / "many.txt").write_text("the king of france goes out at night\n" * 20_000)
-    process = nlp("predict", str(inputs / "clf.safetensors"), "many.txt", "--threads", "1", cwd=tmp_path)
-    assert process.stdout is not None and process.stderr is not None
-    assert process.stdout.readline().startswith(b'{"label": ')
-    process.stdout.close()
-    assert process.wait() == 0 and process.stderr.read() == b""
+    reading, writing = os.pipe()
+    words = ["predict", str(inputs / "clf.safetensors"), "many.txt", "--threads", "1"]
+    program = forked.Program(*words, cwd=tmp_path, stdout=writing)
+    os.close(writing)
+    with open(reading, "rb") as answers:
+        assert answers.readline().startswith(b'{"label": ')
+    assert program.wait() == 0 and program.said()[1] == ""
 
 
 @pytest.fixture

@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
+import toys
+
 LINES = """
 tokenizer train c.txt -o t.safetensors --kind word --vocab-size 20
 tokens c.txt --tokenizer t.safetensors -o k.safetensors
@@ -35,3 +38,13 @@ def test_what_needs_no_torch_imports_none(tmp_path: Path) -> None:
     (tmp_path / "c.txt").write_text("the king and the queen\nof the land\n\n" * 60)
     done = subprocess.run([sys.executable, "-c", PROGRAM, LINES], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_only_computes_does_not_import_torchs_compiler(tmp_path: Path) -> None:
+    """More than a second of each command that reads a model."""
+    toys.model(tmp_path / "m")
+    toys.texts(tmp_path / "train.jsonl", 10)
+    first = "import atexit, sys; atexit.register(lambda: print('sympy' in sys.modules, file=sys.stderr))"
+    for line in ("embed m train.jsonl", "finetune m train.jsonl -o clf --steps 1", "predict clf train.jsonl"):
+        done = forked.run(*line.split(), "--threads", "1", cwd=tmp_path, first=first)
+        assert done.returncode == 0 and done.stderr.splitlines()[-1] == "False", (line, done.stderr)

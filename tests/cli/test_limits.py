@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import forked
 import pytest
 import toys
 
@@ -67,12 +67,12 @@ def test_memory_that_runs_out_is_told_with_the_users_file(tmp_path: Path) -> Non
 
 def test_a_full_disk_in_an_export_names_the_folder_of_the_user(tmp_path: Path) -> None:
     toys.model(tmp_path / "m", n_layers=1)
-
-    def full() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
-
-    said = limited(["export", "m", "-o", "hf"], tmp_path, full, PYTHONDONTWRITEBYTECODE="1")
-    assert said.startswith("error: hf: cannot write: File too large") and os.listdir(tmp_path) == ["m"]
+    full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))"
+    done = forked.run(
+        "export", "m", "-o", "hf", cwd=tmp_path, first=f"import sys; sys.dont_write_bytecode = True; {full}"
+    )
+    assert done.returncode == 1 and done.stderr.startswith("error: hf: cannot write: File too large")
+    assert os.listdir(tmp_path) == ["m"]
 
 
 @pytest.mark.parametrize("value", ["1", "", "complete_bash", "complete_zsh", "complete_tcsh"])

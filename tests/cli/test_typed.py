@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import pty
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import toys
+from forked import Program, run
 
 import nlpkit
 
@@ -32,13 +31,15 @@ def on_a_terminal(folder: Path, *words: str, types: str = "", stdout: int | None
     ours, theirs = pty.openpty()
     if types:
         os.write(ours, types.encode())
-    program = subprocess.Popen(
-        [sys.executable, "-m", "nlpkit", *words],
+    program = Program(
+        *words,
         cwd=folder,
         stdin=theirs,
         stdout=theirs if stdout is None else stdout,
         stderr=theirs,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "24"},
+        TERM="xterm",
+        COLUMNS="80",
+        LINES="24",
     )
     os.close(theirs)
     shown = b""
@@ -51,18 +52,12 @@ def on_a_terminal(folder: Path, *words: str, types: str = "", stdout: int | None
             break
         shown += part
     os.close(ours)
-    assert program.wait(60) == 0, shown
+    assert program.wait() == 0, shown
     return shown.decode().replace("\r\n", "\n")
 
 
 def test_a_record_is_one_line_on_a_terminal(folder: Path) -> None:
-    piped = subprocess.run(
-        [sys.executable, "-m", "nlpkit", "embed", "bert.safetensors", "train.jsonl"],
-        cwd=folder,
-        capture_output=True,
-        check=True,
-        text=True,
-    ).stdout
+    piped = run("embed", "bert.safetensors", "train.jsonl", cwd=folder).stdout
     lines = piped.splitlines()
     assert len(lines) == 30 and min(map(len, lines)) > 80
     shown = on_a_terminal(folder, "embed", "bert.safetensors", "train.jsonl")
