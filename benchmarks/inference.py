@@ -1,8 +1,8 @@
-"""The speed of answers beside Hugging Face's: vectors of texts, classes, continuations; in float32 and in 8 bits.
+"""The speed of inference beside Hugging Face's: vectors of texts, classes, continuations; in float32 and in 8 bits.
 
 Each row has the same weights on both sides, a slice of each in turn, one thread, seconds of processor time; the ratio
 is the peer's to ours, median [least .. most]. Ours in 8 bits (--int8) is against the peer in float32 too; how far its
-answers are away is said. What is compared:
+results are away is said. What is compared:
 
     embed-one      each text alone, from text to vector, against pipeline("feature-extraction"), tensors returned
     embed-many     all texts at once, against the same with batch_size=32; ours packs them by length

@@ -14,7 +14,7 @@ from nlpkit.cli.output import call, human_bytes
 def command(
     dir: Annotated[Path, Option(help="Folder for all files.")] = Path("nlpkit-demo"),
     data_only: Annotated[
-        bool, Option("--data-only/--no-data-only", help="Write the text and the recipe only.")
+        bool, Option("--data-only/--no-data-only", help="Write the text and the recipe (a TOML file of options) only.")
     ] = False,
     verify: Annotated[
         bool, Option("--verify/--no-verify", help="Verify the student's whole history at the end.")

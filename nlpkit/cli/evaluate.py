@@ -77,8 +77,8 @@ def command(
     force: options.Force = False,
     json: options.Json = False,
 ) -> None:
-    """Measure a model, each value with its 95 % interval. When a --min or --max is not kept the exit code is 3 and
-    -o is not written.
+    """Evaluate a model, each metric with its 95 % confidence interval. When a --min or --max is not kept the exit code
+    is 3 and -o is not written.
 
     Examples:
 

@@ -33,7 +33,9 @@ COMMON_NAMES = frozenset({"config", "debug", "help"})  # flags of every command,
 EVERYWHERE = ("--config", "--debug", "--dry-run", "--help", "--json")
 JSON_LINES = ("tokenizer encode", "tokenizer decode", "predict", "generate", "embed")
 
-Output = Annotated[Path, Option("-o", "--output", help="File to write; its name appears when it is complete.")]
+Output = Annotated[
+    Path, Option("-o", "--output", help="File to write; it appears under this name when it is complete.")
+]
 Seed = Annotated[int, Option(help="Random seed.")]
 Threads = Annotated[int | None, Option(help="CPU threads (default: all cores); changes no byte.")]
 Force = Annotated[bool, Option("--force/--no-force", help="Overwrite an existing file.")]
@@ -45,7 +47,10 @@ Log = Annotated[
     ),
 ]
 DryRun = Annotated[
-    bool, Option("-n", "--dry-run/--no-dry-run", help="Print the resolved options and costs; do nothing.")
+    bool,
+    Option(
+        "-n", "--dry-run/--no-dry-run", help="Print the value of every option and what the run would cost; do nothing."
+    ),
 ]
 Json = Annotated[bool, Option("--json/--no-json", help="Print one JSON object on stdout and nothing else.")]
 JsonLines = Annotated[bool, Option("--json/--no-json", help="Print one JSON object a line.")]
@@ -119,7 +124,7 @@ def complete(function: Callable[..., None], name: str, call: Callable[..., None]
             ctx.default_map = {**(ctx.default_map or {}), **typed}
         return value
 
-    text = "A TOML file of options; flags and NLPKIT_* come first."
+    text = "TOML file with values of options; flags and NLPKIT_* variables override it (default: none)."
     common = {
         "config": Annotated[
             str | None, Option("--config", metavar="FILE", is_eager=True, callback=read_config, help=text)

@@ -25,7 +25,7 @@ def command(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Say what a training run will need, and how it fits in less memory. Nothing is written.
+    """Estimate the time, operations and memory of a training run, and how it fits in less memory. Nothing is written.
 
     Examples:
 

@@ -26,7 +26,7 @@ def command(
         bool | None,
         Option(
             "--lowercase/--no-lowercase",
-            help="Lower-case the text (default: yes for wordpiece and word).",
+            help="Lower-case the text (default: yes for wordpiece and word, else no).",
         ),
     ] = None,
     strip_accents: Annotated[bool, options.StripAccents] = False,

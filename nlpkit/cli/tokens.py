@@ -18,7 +18,10 @@ def command(
     field: options.Field = "text",
     on_error: options.OnError = "error",
     format: options.Format = None,
-    shard: Annotated[str | None, Option(help="Only shard 3 of 16, written 3/16 (default: all documents).")] = None,
+    shard: Annotated[
+        str | None,
+        Option(help="Tokenise one shard of the documents: 3/16 is the third of 16 (default: all documents)."),
+    ] = None,
     threads: options.Threads = None,
     log: options.Log = None,
     force: options.Force = False,
