@@ -40,7 +40,7 @@ def show(result: dict[str, Any]) -> None:
         tell(f"made by  {recorded.command_line(located, result['path'])}")
         for item in result["inputs"]:
             if item["path"] is None:
-                tell(f"needs    {missing(item)}")
+                tell(f"missing  {missing(item)}")
     for name, value in sorted(result["config"].items()):
         tell(f"  {name} = {short(value)}")
     for name, entry in result["tensors"].items():
@@ -50,8 +50,8 @@ def show(result: dict[str, Any]) -> None:
 def missing(item: Mapping[str, Any]) -> str:
     """An input whose path the command line above does not have."""
     if item["name"] == "-":
-        return f"what it read from stdin (sha256 {item['sha256'][:16]})"
-    return f"the folder of {visible(item['name'])} (sha256 {item['sha256'][:16]}), which is not near"
+        return f"what was read from stdin, sha256 {item['sha256'][:16]}"
+    return f"{visible(item['name'])}, sha256 {item['sha256'][:16]}: not found near; write its path into the command"
 
 
 def short(value: Any) -> Any:

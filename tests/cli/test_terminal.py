@@ -261,7 +261,7 @@ def test_info_finds_the_inputs_of_its_command_line_from_any_folder_near(
         assert app.run(["info", path]) == 0
         rows = capsys.readouterr().out.splitlines()
         (line,) = (row.removeprefix("made by  nlpkit ") for row in rows if row.startswith("made by"))
-        return line, [row for row in rows if row.startswith("needs")]
+        return line, [row for row in rows if row.startswith("missing")]
 
     for beside in (None, "other/corpus.txt"):
         if beside:
@@ -272,7 +272,7 @@ def test_info_finds_the_inputs_of_its_command_line_from_any_folder_near(
     monkeypatch.chdir(tmp_path / "elsewhere")
     line, (needed,) = made_by("../models/tok.safetensors")
     assert f" corpus.txt {tmp_path}/models/second.txt -o ../models/tok.safetensors" in line
-    assert needed.startswith("needs    the folder of corpus.txt (sha256 ")
+    assert needed.startswith("missing  corpus.txt, sha256 ")
 
 
 def test_info_says_that_a_file_was_made_in_portable_mode() -> None:
