@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 from making import token_file
 from portable_runs import GOLDEN, versions
@@ -18,6 +19,7 @@ HERE = Path(__file__).parent
 RUN = "pretrain tokens.safetensors --n-layers 1 --d-model 32 --steps 3 --batch-tokens 256 --threads 1".split()
 
 
+# Portable mode is settled before numpy is loaded, so it needs processes that begin; others are forked.
 def nlpkit(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "nlpkit", *words],
@@ -47,13 +49,13 @@ def test_short_runs_learn_what_is_written_down() -> None:
 def test_portable_mode_is_recorded_and_asked_for_again(tmp_path: Path) -> None:
     token_file(tmp_path / "tokens.safetensors", documents=20)
     assert nlpkit(tmp_path, "--portable", *RUN, "-o", "a.safetensors").returncode == 0
-    assert nlpkit(tmp_path, "--no-portable", *RUN, "-o", "c.safetensors", NLPKIT_PORTABLE="1").returncode == 0
+    assert forked.run("--no-portable", *RUN, "-o", "c.safetensors", cwd=tmp_path, NLPKIT_PORTABLE="1").returncode == 0
     a, c = (file.read(tmp_path / f"{name}.safetensors") for name in "ac")
     assert a.provenance["portable"] is True and "portable" not in c.provenance
     said = a.metadata["determinism"]
     assert said["processor"] == "x86_64 AVX2 portable" and "any x86-64 processor with AVX2" in said["promise"]
     assert "portable" not in c.metadata["determinism"]["processor"]
-    wrong = nlpkit(tmp_path, "verify", "a.safetensors")
+    wrong = forked.run("verify", "a.safetensors", cwd=tmp_path)
     assert wrong.returncode == 2 and "a.safetensors: was made in portable mode" in wrong.stderr
     assert "hint: nlpkit --portable verify" in wrong.stderr
     wrong = nlpkit(tmp_path, "--portable", "verify", "c.safetensors")
@@ -97,12 +99,10 @@ def test_it_is_too_late_once_a_library_is_loaded() -> None:
 def test_an_unfinished_run_goes_on_in_its_mode_only(tmp_path: Path) -> None:
     token_file(tmp_path / "tokens.safetensors", documents=20)
     stop = (
-        "import sys, os; from nlpkit.training import resume; real = resume.save\n"
-        "def save(*a, **k):\n    real(*a, **k); os._exit(9)\n"
-        "from nlpkit.training import loop; resume.save = save; loop.resume.save = save\n"
+        "import os; from nlpkit.training import loop, resume; real = resume.save\n"
+        "resume.save = loop.resume.save = lambda *a, **k: (real(*a, **k), os._exit(9))"
     )
     words = [*RUN, "--save-every", "1", "-o", "a.safetensors"]
-    done = subprocess.run([sys.executable, "-c", f"{stop}from nlpkit.cli.app import main; main({words})"], cwd=tmp_path)
-    assert done.returncode == 9
+    assert forked.run(*words, cwd=tmp_path, first=stop).returncode == 9
     wrong = nlpkit(tmp_path, "--portable", *words)
     assert wrong.returncode == 2 and "portable mode was off, is on" in wrong.stderr

@@ -73,6 +73,11 @@ def test_every_flag_is_tried() -> None:
     assert flags == CHANGES.keys() | SAME.keys() | REFUSED.keys() | set(OTHERWISE)
 
 
+# The flags one by one: always on the family of most of them, and on the one whose blocks are of another kind.
+SLOW = [name for name in families.NAMES if name not in ("bert", "shared")]
+TRIED = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in families.NAMES]
+
+
 @pytest.fixture(params=families.NAMES)
 def model(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     families.add(monkeypatch, tmp_path)
@@ -92,6 +97,7 @@ def same(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> list[str]
     return [name for name in left if left[name].tobytes() == right[name].tobytes()]
 
 
+@pytest.mark.parametrize("model", TRIED, indirect=True)
 def test_every_flag_does_what_it_says_or_is_refused(model: Path) -> None:
     plain = weights(model, "plain")
     bases = {

@@ -93,7 +93,7 @@ def sha_in_a_process(arguments, hash_seed, before=""):
     return json.loads(done.stdout)["sha256"]
 
 
-@pytest.mark.parametrize(("method", "loss"), [("skipgram", "ns"), ("cbow", "hs")])
+@pytest.mark.parametrize(("method", "loss"), [("skipgram", "ns"), pytest.param("cbow", "hs", marks=pytest.mark.slow)])
 def test_same_bytes_in_every_process(corpus, tmp_path, method, loss):
     """Whatever the hash seed, the threads, the folder, and what else the process has imported."""
     base = [

@@ -61,7 +61,15 @@ def fuzz(number: int, seed: int) -> list[str]:
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize(("lower", "strip"), [(True, True), (True, False), (False, True), (False, False)])
+@pytest.mark.parametrize(
+    ("lower", "strip"),
+    [
+        (True, True),
+        pytest.param(True, False, marks=pytest.mark.slow),
+        pytest.param(False, True, marks=pytest.mark.slow),
+        (False, False),
+    ],
+)
 def test_basic_tokenisation_equals_the_library_for_every_character(lower: bool, strip: bool) -> None:
     """S26. Characters that this Python's Unicode does not know yet may lower otherwise, and only those."""
     import unicodedata
