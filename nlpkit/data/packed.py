@@ -28,7 +28,7 @@ def suffixes(path: Path) -> tuple[str, str]:
 def opened(path: Path, *, name: Path | None = None) -> Iterator[BinaryIO]:
     """A file's bytes, unpacked; ``-`` is stdin. Compression is recognised by the name or by the first bytes.
 
-    ``name`` is what errors call it. Errors: unreadable, damaged or truncated files are a UserError.
+    ``name`` is what errors call it. Errors: unreadable, damaged, truncated and twice packed files are a UserError.
     """
     packed, name = suffixes(path)[1], path if name is None else name
     try:
@@ -37,9 +37,13 @@ def opened(path: Path, *, name: Path | None = None) -> Iterator[BinaryIO]:
             packed = packed or next((f".{kind}" for magic, kind in _PACKED.items() if head.startswith(magic)), "")
             if packed == ".gz":
                 with gzip.GzipFile(fileobj=raw) as file:
-                    yield cast(BinaryIO, io.BufferedReader(file, 1 << 20))  # type: ignore[type-var]
+                    unpacked = io.BufferedReader(file, 1 << 20)  # type: ignore[type-var]
+                    _refuse_packed(unpacked.peek(4), name, "gzip")
+                    yield cast(BinaryIO, unpacked)
             elif packed == ".zst":
-                yield cast(BinaryIO, io.BufferedReader(_Zstd(raw, name), 1 << 20))
+                frames = io.BufferedReader(_Zstd(raw, name), 1 << 20)
+                _refuse_packed(frames.peek(4), name, "zstd")
+                yield cast(BinaryIO, frames)
             else:
                 yield raw
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -51,6 +55,15 @@ def opened(path: Path, *, name: Path | None = None) -> Iterator[BinaryIO]:
 
 
 _PACKED = {magic: kind for magic, kind in contents.MAGIC.items() if kind in ("gz", "zst")}
+
+
+def _refuse_packed(head: bytes, name: Path, tool: str) -> None:
+    """Errors: what was unpacked, of which this is the beginning, is packed again; ``tool`` unpacks it once."""
+    inner = next((kind for magic, kind in _PACKED.items() if head.startswith(magic)), None)
+    if inner is not None:
+        hint = f"{tool} -dc < {name} > {name.stem}" if name.suffix else f"{tool} -dc < {name} > {name}.once"
+        hint = f"put {tool} -dc in front of it in the pipe" if str(name) == "stdin" else hint
+        raise UserError(f"is compressed twice: what it unpacks to is {contents.NAMES[inner]}", where=name, hint=hint)
 
 
 def _packing_known(head: bytes) -> bool:

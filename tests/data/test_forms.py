@@ -345,3 +345,33 @@ def test_lines_that_end_with_a_carriage_return_alone_are_no_one_line(tmp_path: P
     assert "tr " in str(caught.value.hint)
     path.write_bytes(b"one line with a return\r")
     assert [document.sentences for document in documents([path])] == [["one line with a return"]]
+
+
+@pytest.mark.parametrize("outer", ["gz", "zst"])
+@pytest.mark.parametrize("inner", ["gz", "zst"])
+@pytest.mark.parametrize("name", ["c.txt.gz", "c.jsonl", "packed"])
+def test_what_is_compressed_twice_is_called_so(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    outer: str,
+    inner: str,
+    name: str,
+) -> None:
+    if name.endswith(".gz") and outer == "zst":
+        name = "c.txt.zst"
+    packers: dict[str, Callable[[bytes], bytes]] = {"gz": gzip.compress, "zst": zstandard.ZstdCompressor().compress}
+    packed = packers[outer](packers[inner](b"the king\n" * 9))
+    path = put(tmp_path / name, packed)
+    says = f"is compressed twice: what it unpacks to is {contents.NAMES[inner]}"
+    tool = {"gz": "gzip", "zst": "zstd"}[outer]
+    words = ["tokenizer", "train", "--kind", "word", "-o", str(tmp_path / "t")]
+    assert app.run([*words, str(path)]) == 2
+    said = capsys.readouterr().err
+    assert f"error: {path}: {says}\n" in said and f"{tool} -dc < {path} > " in said
+    assert app.run(["import", str(path), "-o", str(tmp_path / "v"), "--format", "word2vec"]) == 2
+    assert says in capsys.readouterr().err
+    monkeypatch.setattr(sys, "stdin", Stdin(packed))
+    assert app.run([*words, "-"]) == 2
+    said = capsys.readouterr().err
+    assert f"error: stdin: {says}\n" in said and f"put {tool} -dc in front" in said
