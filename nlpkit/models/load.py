@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import operator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -34,18 +35,24 @@ class Loaded:
     _inference: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def for_inference(self, *, int8: bool, device: str) -> Loaded:
-        """A copy for inference (`to_inference`); this model stays as it is. The copy is cached, and built anew when a
-        weight has changed (as torch counts versions: changes through ``.data`` are not seen)."""
-        weights = (*self.model.parameters(), *self.model.buffers())
-        versions = [tensor._version for tensor in weights]
+        """A copy for inference (`to_inference`); this model stays as it is. The copy is cached, and built anew when the
+        model has changed: its modules, their classes, hooks and attributes (`_parts`), or the values of its weights,
+        which are compared because torch counts no version when they change through ``.data``."""
+        weights = [*self.model.parameters(), *self.model.buffers()]
+        parts = [part for module in self.model.modules() for part in _parts(module)]
         cached = self._inference
-        same = cached.get("options") == (int8, device) and cached["versions"] == versions
-        if not same or any(a is not b for a, b in zip(weights, cached["weights"], strict=True)):
+        if not (
+            cached.get("options") == (int8, device)
+            and len(parts) == len(cached["parts"])
+            and all(map(operator.is_, parts, cached["parts"]))
+            and all(map(_equal, weights, cached["weights"]))
+        ):
             copied = replace(self, model=copy.deepcopy(self.model).eval(), _inference={})
+            cached.clear()
             cached.update(
                 options=(int8, device),
-                versions=versions,
-                weights=weights,
+                parts=parts,
+                weights=[tensor.detach().clone() for tensor in weights],
                 copy=to_inference(copied, int8=int8, device=device),
             )
         copied_model: Loaded = cached["copy"]
@@ -67,6 +74,28 @@ class Loaded:
                 hint="longer sequences need a model that was pre-trained with a larger --max-len",
             )
         return max_len or most
+
+
+def _parts(module: nn.Module) -> Iterator[object]:
+    """What decides a module's computation, beside the values of its weights: itself, its class, and its attributes, of
+    which dicts and lists (hooks, parameters, parts) are looked into. Compared by identity."""
+    yield module
+    yield type(module)
+    for name, value in vars(module).items():
+        if name == "training":
+            continue  # inference is in eval mode
+        yield name
+        if isinstance(value, dict):
+            yield from value
+            yield from value.values()
+        elif isinstance(value, (list, tuple)):
+            yield from value
+        else:
+            yield value
+
+
+def _equal(tensor: Tensor, other: Tensor) -> bool:
+    return tensor.dtype == other.dtype and tensor.device == other.device and torch.equal(tensor, other)
 
 
 def to_inference(loaded: Loaded, *, int8: bool, device: str) -> Loaded:

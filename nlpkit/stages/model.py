@@ -104,6 +104,10 @@ class LoadedModel(Loaded):
         )
         return list(records)
 
+    def refresh(self) -> None:
+        """Copy the module anew for the next answer; for changes that cannot be seen (docs/python.md)."""
+        self._inference.clear()
+
     def __repr__(self) -> str:
         shape = self.model.config
         heads = [name for name in self.model.heads if name != "classify"]

@@ -17,6 +17,7 @@ import nlpkit
 from nlpkit.artifact import file
 from nlpkit.base.errors import UserError
 from nlpkit.cli.app import run
+from nlpkit.layers.linear import Linear
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TEXTS = ["the king of france goes out", "laughter and funeral", "", "battle at night with his sword"]
@@ -185,6 +186,66 @@ def test_a_model_answers_with_a_copy_of_its_weights_as_they_are(made: Path) -> N
     assert model.predict(TEXTS) != first
     model.model.load_state_dict(before)
     assert model.predict(TEXTS) == first
+
+
+def _swap_rows(model: Any) -> None:
+    weight = next(model.parameters()).data
+    weight[:] = weight.flip(0)
+
+
+def _halve(module: Any, inputs: Any, output: Any) -> Any:
+    return output * 0.5
+
+
+class _Off(Linear):
+    def forward(self, x_MD: torch.Tensor) -> torch.Tensor:
+        return super().forward(x_MD) * 0
+
+
+def _linear(model: Any) -> Any:
+    return next(part for part in model.modules() if type(part) is Linear)
+
+
+def _eps(model: Any) -> None:
+    norm = next(part for part in model.modules() if hasattr(part, "eps"))
+    norm.eps = 1.0
+
+
+CHANGES: dict[str, Any] = {
+    "weights through .data": lambda model: next(model.parameters()).data.mul_(2),
+    "rows of .data exchanged": _swap_rows,
+    "another tensor as .data": lambda model: setattr(_linear(model).weight, "data", _linear(model).weight * 3),
+    "a hook": lambda model: _linear(model).register_forward_hook(_halve),
+    "a hook before": lambda model: _linear(model).register_forward_pre_hook(lambda module, inputs: (inputs[0] * 2,)),
+    "a class": lambda model: setattr(_linear(model), "__class__", _Off),
+    "a method of the object": lambda model: setattr(_linear(model), "forward", lambda x_MD: x_MD * 0 + 1),
+    "an attribute": _eps,
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_after_the_first_answer_counts(made: Path, name: str) -> None:
+    """As the same change before it does; and it does when it is taken back."""
+    early, late = nlpkit.load(made / "bert.safetensors"), nlpkit.load(made / "bert.safetensors")
+    before = late.embed(["the cat"])
+    for loaded in (early, late):
+        with torch.no_grad():
+            handle = CHANGES[name](loaded.model)
+    after = late.embed(["the cat"])
+    assert np.array_equal(early.embed(["the cat"]), after) and not np.array_equal(before, after)
+    if "hook" in name:
+        handle.remove()
+        assert np.array_equal(late.embed(["the cat"]), before)
+
+
+def test_the_copy_is_kept_while_nothing_changes_and_made_anew_on_demand(made: Path) -> None:
+    model = nlpkit.load(made / "bert.safetensors")
+    first = model.embed(["the cat"])
+    copied = model._inference["copy"]
+    model.model.train()
+    assert np.array_equal(model.embed(["the cat"]), first) and model._inference["copy"] is copied
+    model.refresh()
+    assert np.array_equal(model.embed(["the cat"]), first) and model._inference["copy"] is not copied
 
 
 def test_a_model_shows_itself_in_a_few_lines(made: Path) -> None:
