@@ -157,7 +157,8 @@ class FeedForward(Brick):
         return (
             torch.is_grad_enabled()
             and self.activation in (gelu, gelu_tanh)
+            and product.usable(x_ND)  # first: torch.compile reads no further, and cannot keep what `altered` has cached
             and not any(altered(part, Linear) for part in parts)
-            and product.usable(x_ND, *[value for part in parts for value in (part.weight, part.bias)])
+            and product.usable(*[value for part in parts for value in (part.weight, part.bias)])
             and self.up.out_features % LANES == 0
         )

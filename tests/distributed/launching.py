@@ -23,8 +23,9 @@ from typing import Any
 
 import making
 import numpy as np
+import torch._dynamo  # FSDP imports it: seconds, once here and not in each process
 import torch.distributed as dist
-import torch.distributed.fsdp  # noqa: F401 - seconds, once here and not in each process
+import torch.distributed.fsdp  # noqa: F401 - as above
 import toys
 
 import nlpkit
