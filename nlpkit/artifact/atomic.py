@@ -106,6 +106,11 @@ def temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(_TOKEN)}.partial")
 
 
+def is_temporary(name: str, target: str) -> bool:
+    """Whether a file of this name, in the folder of a target, is one of the target's temporary files."""
+    return re.fullmatch(rf"\.{re.escape(target)}\.[0-9a-f]{{{2 * _TOKEN}}}\.partial", name) is not None
+
+
 def _fresh(path: Path) -> BinaryIO:
     """A new file beside ``path``, locked; it is no more readable than the umask and the file it will replace allow."""
     name = temporary(path)
@@ -118,10 +123,9 @@ def _fresh(path: Path) -> BinaryIO:
 
 def clean(path: Path) -> None:
     """Remove the temporary files, and folders of an export, that runs killed while they wrote ``path`` have left."""
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{{2 * _TOKEN}}}\.partial")
     with suppress(OSError):
         for name in os.listdir(path.parent):
-            if pattern.fullmatch(name):
+            if is_temporary(name, path.name):
                 _remove_dead(path.with_name(name))
 
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from nlpkit.artifact.atomic import is_temporary
 from nlpkit.artifact.beside import BESIDE
 from nlpkit.base.errors import UserError
 
@@ -21,7 +22,7 @@ WRITTEN = ("output", "log", "tensorboard")  # arguments of any command; every ot
 
 def check_apart(arguments: Mapping[str, Any]) -> None:
     """Errors: UserError for two of a command's paths that are one file, of which one is written; for one that is
-    written into a folder that is read."""
+    written into a folder that is read; for one that has the name of a temporary file of one that is written."""
     reads = [(name, path) for name, path in _paths(arguments) if name not in WRITTEN]
     writes: list[tuple[str, Path]] = []
     for name in WRITTEN:
@@ -29,6 +30,15 @@ def check_apart(arguments: Mapping[str, Any]) -> None:
             writes.append((name, path))
             if name == "output" and path.name:
                 writes += [(f"{name}'s {kind}", beside(path)) for kind, beside in BESIDE.items()]
+    for name, path in [*reads, *writes]:
+        for writer, target in writes:
+            if is_temporary(path.name, target.name) and _folder(path) == _folder(target):
+                raise UserError(
+                    f"is named ({_shown(name)}) as the temporary files of {target} ({_shown(writer)}) are, which the "
+                    "command removes",
+                    where=path,
+                    hint="name another file",
+                )
     seen: dict[Any, tuple[str, Path]] = {}
     for name, path in reads:
         for key in _names(path):
@@ -97,6 +107,10 @@ def _names(path: Path) -> Iterator[Any]:
         status = os.stat(path)
         if _regular(status.st_mode) or os.path.isdir(path):
             yield status.st_dev, status.st_ino
+
+
+def _folder(path: Path) -> str:
+    return os.path.realpath(path.parent)
 
 
 def _regular(mode: int) -> bool:

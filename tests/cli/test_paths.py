@@ -60,6 +60,37 @@ def test_every_command_refuses(
     assert len(asked) == 1
 
 
+@pytest.mark.parametrize(
+    ("command", "other"),
+    [(command, other) for command in COMMANDS for other in [*paths_of(command), "config"] if other != "output"],
+)
+def test_every_command_refuses_what_it_keeps_beside_its_output(
+    command: str, other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state, the predictions, the lock and the temporary files, of every option that is a path, read or written."""
+    if "output" not in paths_of(command):
+        return
+    monkeypatch.chdir(tmp_path)
+    function = import_module(f"nlpkit.cli.{COMMANDS[command][0]}").command
+    asked: list[Any] = []
+    wrapped = complete(function, command, lambda **given: asked.append(given))
+    hex16 = "0123456789abcdef"
+    for name in ("m.resume", "m.predictions", ".m.lock", f".m.{hex16}.partial", f".m.resume.{hex16}.partial"):
+        path = Path(name)
+        path.write_text("")
+        value: Any = name if other == "config" else [path] if paths_of(command).get(other) else path
+        with pytest.raises(UserError) as caught:
+            wrapped(**{"output": Path("m"), other: value, "dry_run": False})
+        assert caught.value.exit_code == 2 and str(caught.value.where) in (
+            "m",
+            name,
+            "m.resume",
+            "m.predictions",
+            ".m.lock",
+        )
+    assert not asked
+
+
 def test_what_stands_beside_an_output_is_written_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("m.resume", "m.predictions", ".m.lock"):
