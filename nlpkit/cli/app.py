@@ -24,7 +24,7 @@ from nlpkit.base.config import unknown_environment
 from nlpkit.base.errors import UserError, choose
 from nlpkit.base.world import COMMANDS as TRAINING
 from nlpkit.base.world import world
-from nlpkit.cli import mistakes, streams, terminal
+from nlpkit.cli import memory, mistakes, streams, terminal
 from nlpkit.cli.commands import COMMANDS, GROUPS
 from nlpkit.cli.options import complete, read_environment
 from nlpkit.cli.panels import RUNNING, arrange
@@ -308,13 +308,8 @@ def unexpected(error: Exception, arguments: Sequence[str] = ()) -> int:
     """Report an error of the system in one line; any other error is a bug and is raised with its traceback."""
     messages = f"{error} {error.__cause__} {error.__context__}"  # a library may wrap the error of the system
     if isinstance(error, MemoryError) or any(part in messages for part in _NO_MEMORY):
-        before = [word for word, flag in zip(arguments[1:], arguments, strict=False) if flag in ("-o", "--output")]
-        return fail(
-            "out of memory",
-            where=before[0] if before else None,
-            code=1,
-            hint="a smaller --batch-tokens, --max-len or --size needs less; ulimit -v limits it",
-        )
+        where, hint = memory.blame(arguments)
+        return fail("out of memory", where=where, code=1, hint=hint)
     if not isinstance(error, OSError):
         raise error
     streams.leave_stdout()  # stdout itself may be full

@@ -14,6 +14,8 @@ import pytest
 import toys
 
 import nlpkit
+from nlpkit.cli import app, memory
+from nlpkit.cli.commands import COMMANDS
 
 PROGRAM = [sys.executable, "-m", "nlpkit"]
 
@@ -63,6 +65,23 @@ def test_memory_that_runs_out_is_told_with_the_users_file(tmp_path: Path) -> Non
     ended = subprocess.run([sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True)
     assert ended.returncode == 1, ended.stderr
     assert ended.stderr.startswith("error: mine.safetensors: out of memory\n") and "Traceback" not in ended.stderr
+
+
+def test_what_made_a_command_need_the_memory_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, size in (("m", 10), ("big.txt", 2000)):
+        (tmp_path / name).write_bytes(b"x" * size)
+    where, hint = memory.blame("predict m big.txt --batch-tokens 100000000 --max-len=512".split())
+    assert where == "big.txt" and hint.startswith("less than --batch-tokens 100000000 or --max-len 512 needs less; ")
+    assert "the largest input is big.txt, 2,000 bytes" in hint
+    where, hint = memory.blame("vectors train big.txt -o v --dim 900000".split())
+    assert where == "v" and "--dim 900000" in hint and "big.txt" in hint
+    assert memory.blame(["ls"])[0] is None
+
+
+def test_every_size_is_an_option_of_some_command() -> None:
+    flags = {flag for name in COMMANDS for option in app.load(name).params for flag in option.opts}
+    assert set(memory.SIZES) <= flags
 
 
 def test_a_full_disk_in_an_export_names_the_folder_of_the_user(tmp_path: Path) -> None:
