@@ -11,6 +11,7 @@ from nlpkit._version import __version__
 from nlpkit.artifact import atomic, exported, file
 from nlpkit.artifact.exported import SIDE, claims, same_files
 from nlpkit.artifact.file import file_sha256
+from nlpkit.artifact.paths import check_apart
 from nlpkit.artifact.provenance import Run
 from nlpkit.artifact.stage import stage
 from nlpkit.base import events
@@ -67,6 +68,7 @@ def _vectors(to: str) -> Callable[[Path, Path, bool], dict[str, Any]]:
 
         if model.is_dir():
             raise UserError(f"is a folder; {to} files hold the vectors of `nlpkit vectors train`", where=model)
+        check_apart({"model": model, "output": output})
         atomic.check_target(output, force=force)
         vectors = load(model)
         formats.write(output, vectors.words, vectors.vectors, formats.FORMATS[to])

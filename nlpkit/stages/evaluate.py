@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nlpkit.artifact import atomic, file
+from nlpkit.artifact.paths import check_apart
 from nlpkit.artifact.provenance import STDIN_AGAIN, STREAM_NAMES, save_stream
 from nlpkit.base import contents, limits
 from nlpkit.base.canonical import canonical
@@ -69,6 +70,7 @@ def evaluate(
     if output is not None:
         if str(output) == "-":
             raise UserError("a result is a file, it cannot go to stdout", where="-o -", hint="--json prints it")
+        check_apart({"model": model, "data": data, "against": against, "train": train, "output": Path(output)})
         atomic.check_target(Path(output), force=force)
     loaded = load(model)
     described = describe(loaded)

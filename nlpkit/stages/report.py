@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nlpkit.artifact import atomic, file
+from nlpkit.artifact.paths import check_apart
 from nlpkit.base.errors import UserError, refuse
 from nlpkit.reporting import sources
 from nlpkit.reporting.attention import read_attention
@@ -38,9 +39,10 @@ def report(
         raise UserError("no output is requested", hint="-o report.html writes the page, --tensorboard DIR event files")
     if output is None:
         refuse({"title": title, "attention": attention}, "no page is written", hint="-o report.html writes one")
-    elif str(output) == "-":
+    check_apart({"runs": [Path(path) for path in runs], "output": output, "tensorboard": tensorboard})
+    if str(output) == "-":
         raise UserError("a result is a file, it cannot go to stdout", where="-o -")
-    else:
+    if output is not None:
         atomic.check_target(Path(output), force=force)
     inputs = sources.read([Path(path) for path in runs])
     result: dict[str, Any] = {

@@ -91,6 +91,24 @@ CALLS: dict[str, tuple[list[Any], dict[str, Any]]] = {
 }
 
 
+def test_no_function_writes_over_what_it_reads(made: Path, tmp_path: Path) -> None:
+    """Those too that make no artefact."""
+    data, vectors = tmp_path / "t.jsonl", tmp_path / "v.svg"
+    data.write_bytes((made / "train.jsonl").read_bytes())
+    vectors.write_bytes((made / "vectors.safetensors").read_bytes())
+    calls: list[tuple[Path, Any]] = [
+        (data, lambda: nlpkit.evaluate(made / "clf.safetensors", data, output=data, force=True)),
+        (data, lambda: nlpkit.report([data], output=data, force=True)),
+        (vectors, lambda: nlpkit.vectors_map(vectors, vectors, top=5, force=True)),
+        (vectors, lambda: nlpkit.export(vectors, vectors, to="word2vec", force=True)),
+    ]
+    for path, call in calls:
+        before = path.read_bytes()
+        with pytest.raises(UserError, match="the same command reads it"):
+            call()
+        assert path.read_bytes() == before
+
+
 def test_no_function_is_left_out() -> None:
     assert set(CALLS) == {name.replace(" ", "_") for name in nlpkit.FUNCTIONS}
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from nlpkit.artifact import atomic
+from nlpkit.artifact.paths import check_apart
 from nlpkit.base import events
 from nlpkit.base.errors import UserError, choose, refuse
 from nlpkit.data.corpus import documents
@@ -52,6 +53,7 @@ def map_words(
     if str(output) == "-":
         raise UserError("a result is a file, it cannot go to stdout", where="-o -")
     writer = choose(WRITERS, output.suffix.lower(), field="ending", where=output)
+    check_apart({"vectors": vectors, "words_from": words_from, "output": output})
     atomic.check_target(output, force=force)
     if not near:
         refuse({"k": k}, "it counts the neighbours of --near")
