@@ -5,9 +5,9 @@ Two things to know (docs/file-format.md):
 - ``tokenizer_config.json`` names ``PreTrainedTokenizerFast``. Without it transformers picks a class by the model's
   type, and that class rebuilds the pipeline: a cased BERT vocabulary would be lower-cased silently.
 - A special piece written in a text, such as "[MASK]", is that special token to Hugging Face, and so it is to a
-  tokenizer that is read from elsewhere; to our own it is ordinary text. ``split_special_tokens`` in
-  tokenizer_config.json tells transformers so, and ``nlpkit`` there tells us. It does not help unigram vocabularies
-  whose steps leave the piece as it is: the library's model finds it in its table, as any other piece.
+  tokenizer that is read from elsewhere; to our own it is ordinary text. ``nlpkit`` in tokenizer_config.json records
+  this, and ``AutoTokenizer.from_pretrained(folder, split_special_tokens=True)`` reads it as we do (but for unigram and
+  word vocabularies, whose models find it in their table all the same).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def write(tokenizer: Tokenizer, folder: Path, *, max_len: int, framing: str, seg
     else:
         text, extra = _json(_document(tokenizer, framing)), {}
         if not tokenizer.finds_special:
-            extra |= {MARK: {"special_pieces": "text"}, "split_special_tokens": True}
+            extra[MARK] = {"special_pieces": "text"}
     typed = framing == "encoder" and segments
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
