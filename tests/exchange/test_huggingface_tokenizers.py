@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import making
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import nlpkit
 from nlpkit.base.errors import UserError
 from nlpkit.exchange import tokenizer_files as huggingface
 from nlpkit.stages.tokenizer_train import TRAINERS, Options
@@ -278,3 +280,14 @@ def test_an_empty_folder_and_a_broken_file_are_errors(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_bytes(b"\xff{")
     with pytest.raises(UserError, match="is not a JSON file"):
         huggingface.read(tmp_path)
+
+
+@pytest.mark.oracle
+def test_a_pipeline_fills_the_mask_of_an_exported_model(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    tokens = making.token_file(tmp_path / "t.safetensors")
+    shape = {"n_layers": 1, "d_model": 16, "n_heads": 2, "max_len": 32, "steps": 1}
+    nlpkit.pretrain([tokens], tmp_path / "m.safetensors", **shape)
+    nlpkit.export(tmp_path / "m.safetensors", tmp_path / "hf")
+    filled = transformers.pipeline("fill-mask", str(tmp_path / "hf"))("the [MASK]", top_k=2)
+    assert len(filled) == 2 and all(0 < item["score"] < 1 for item in filled)
