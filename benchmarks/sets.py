@@ -4,7 +4,7 @@
     genres    comedy, history or tragedy, from one speech of Shakespeare's; all speeches of a scene in the same part
     rotten    positive or negative, from one sentence of a film review (Rotten Tomatoes)
     imdb      positive or negative, from a whole review (IMDb)
-    verses    do two verses of the Bible say the same? King James against World English; the others are of the next verse
+    verses    do two verses of the Bible say the same? King James against World English; others are of the next one
     brown     one of 15 genres, from five sentences of the Brown corpus; all passages of a document in the same part
 
 Test examples are in no text to pre-train on. The same packages give the same bytes. Reviews come from the package
@@ -115,8 +115,8 @@ def rotten() -> Labelled:
 def verses() -> Labelled:
     rows: dict[str, list[Row]] = {"train": [], "dev": [], "test": []}
     chapters: dict[str, list[tuple[str, str]]] = {}
-    for line in gzip.open(DATA / "verses_kjv_web.tsv.gz", "rt", encoding="utf-8"):
-        reference, james, world = line.rstrip("\n").split("\t")
+    for line in _lines("verses_kjv_web.tsv.gz"):
+        reference, james, world = line.split("\t")
         chapters.setdefault(reference.rpartition(".")[0], []).append((james, world))
     documents = []
     for chapter, pairs in chapters.items():
@@ -134,8 +134,8 @@ def verses() -> Labelled:
 def brown() -> Labelled:
     rows: dict[str, list[Row]] = {"train": [], "dev": [], "test": []}
     files: dict[str, list[str]] = {}
-    for line in gzip.open(DATA / "brown_pos.txt.gz", "rt", encoding="utf-8"):
-        name, words = line.rstrip("\n").split("\t")
+    for line in _lines("brown_pos.txt.gz"):
+        name, words = line.split("\t")
         files.setdefault(name, []).append(" ".join(word.rpartition("/")[0] for word in words.split()))
     documents = []
     for name, sentences in files.items():
@@ -155,6 +155,10 @@ SETS: dict[str, Callable[[], Labelled]] = {
     "verses": verses,
     "brown": brown,
 }
+
+
+def _lines(name: str) -> list[str]:
+    return gzip.decompress((DATA / name).read_bytes()).decode("utf-8").splitlines()
 
 
 def _part(name: str) -> str:
