@@ -198,3 +198,9 @@ def test_the_command_line_imports_nothing_heavy() -> None:
 def test_recipes_are_the_packaged_ones() -> None:
     recipe = ROOT / "recipes" / "shakespeare.toml"
     assert recipe.read_bytes() == (PACKAGE / "demo" / "recipe.toml").read_bytes()
+
+
+def test_no_two_files_of_tests_have_the_same_name() -> None:
+    """pytest imports them by that name alone, and leaves out the second."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "__init__.py"]
+    assert sorted(names) == sorted(set(names))
