@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from nlpkit._version import __version__
 from nlpkit.artifact import exported, file, safetensors, schema
 from nlpkit.artifact.exported import SIDE, WEIGHTS
-from nlpkit.base import small
+from nlpkit.base import events, small
 from nlpkit.base.errors import UserError, choose
-from nlpkit.exchange import sentence_transformers, tokenizer_files
+from nlpkit.exchange import poolings, sentence_transformers, tokenizer_files
 from nlpkit.exchange.tokenizer_directory import holds_tokenizer
 from nlpkit.models import FAMILIES
 from nlpkit.models import family as family_of
@@ -101,7 +101,13 @@ def write(folder: Path, loaded: Loaded, artifact: file.Artifact | None) -> str:
     """
     names = _names(loaded.family)
     architecture = _architecture(names, tuple(loaded.model.heads), loaded)
-    tensors = names.to_theirs(state_tensors(loaded.model))
+    ours, shape, rewritten = state_tensors(loaded.model), loaded.model.config.to_json(), None
+    if pooling := _pooling(loaded.config):
+        try:
+            ours, shape, rewritten = poolings.rewrite(pooling, names, ours, shape)
+        except UserError as error:
+            raise UserError(error.what, where=loaded.path, hint=error.hint) from None
+    tensors = names.to_theirs(ours)
     if not names.architectures[architecture]:
         tensors = {name.removeprefix(names.prefix): value for name, value in tensors.items()}
     with open(folder / WEIGHTS, "wb") as target:
@@ -110,7 +116,7 @@ def write(folder: Path, loaded: Loaded, artifact: file.Artifact | None) -> str:
     config = {
         "architectures": [architecture],
         "model_type": names.model_type,
-        **names.to_config(loaded.model.config.to_json()),
+        **names.to_config(shape),
         **_special(loaded.tokenizer),
         **_labels(loaded.config.get("task")),
         "dtype": "float32",
@@ -118,6 +124,12 @@ def write(folder: Path, loaded: Loaded, artifact: file.Artifact | None) -> str:
     }
     _write_json(folder / "config.json", config)
     more = {"weights": file.file_sha256(folder / WEIGHTS), "config": loaded.config, "architecture": architecture}
+    if rewritten:
+        more["rewritten"] = rewritten
+        events.note(
+            f'its pooling "{pooling}" is written as weights that need the range of float32 or bfloat16: open it in '
+            "one of these, not in float16"
+        )
     write_side(folder, artifact, more)
     if loaded.tokenizer is not None:
         framing = loaded.family.framing
@@ -147,18 +159,19 @@ def _architecture(names: HuggingFace, heads: tuple[str, ...], loaded: Loaded) ->
     """The class that holds these heads."""
     for architecture, held in names.architectures.items():
         if set(held) == set(heads):
-            pooling = (loaded.config.get("task") or {}).get("pooling")
-            if pooling is not None and pooling not in names.pooling:
-                raise UserError(
-                    f'its classifier reads the sequence by pooling "{pooling}", and {architecture} by '
-                    f'"{names.pooling[0]}"',
-                    where=loaded.path,
-                )
+            if (pooling := _pooling(loaded.config)) and (why := poolings.missing(pooling, names)):
+                raise UserError(why, where=loaded.path, hint=poolings.hint(names))
             return architecture
     raise UserError(
         f"no class of Hugging Face's holds the heads {', '.join(heads)} of a {names.model_type} model",
         where=loaded.path,
     )
+
+
+def _pooling(config: Mapping[str, Any]) -> str | None:
+    """The pooling that a model's classifier reads; None where there is none."""
+    pooling: str | None = (config.get("task") or {}).get("pooling")
+    return pooling
 
 
 def _special(tokenizer: Tokenizer | None) -> dict[str, int | None]:
@@ -230,7 +243,7 @@ def _task(config: Mapping[str, Any], names: HuggingFace, tensors: Arrays) -> dic
     task = {
         "name": "classify",
         "labels": labels,
-        "pooling": names.pooling[0],
+        "pooling": next(iter(names.pooling)),
         "text": "text",
         "pair": None,
         "label": "label",

@@ -165,7 +165,7 @@ HUGGINGFACE = HuggingFace(
         "BertForSequenceClassification": ("classify",),
         "BertModel": (),
     },
-    pooling=("pooler",),
+    pooling={"pooler": None, "cls": "identity-pooler", "mean": "averaging-layer"},
     fields={
         "vocab_size": "vocab_size",
         "d_model": "hidden_size",

@@ -109,7 +109,7 @@ HUGGINGFACE = HuggingFace(
         "GPT2ForSequenceClassification": ("classify",),
         "GPT2Model": (),
     },
-    pooling=("pooler", "last"),
+    pooling={"pooler": None, "last": None},
     fields={
         "vocab_size": "vocab_size",
         "d_model": "n_embd",

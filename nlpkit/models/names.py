@@ -54,7 +54,8 @@ class HuggingFace:
     """The table of a family.
 
     ``prefix`` begins the name of every tensor of the base model in files of models with a head, and not in files of the
-    base model alone. ``architectures``: their class -> our heads in it. ``pooling``: the input of their classifier.
+    base model alone. ``architectures``: their class -> our heads in it. ``pooling``: what their classifier can read ->
+    the rewriting that it needs (nlpkit/exchange/poolings.py; None: none); the first is the class's own.
     ``fields``: ours -> theirs; ``defaults``: the value of theirs when a file has none; ``fixed``: the only values of
     theirs that our layers support, always written. ``tied``: copies of another tensor in some files. ``ignored``: a
     pattern of tensors without information. ``also``: more fields of theirs -> the field of ours that they repeat.
@@ -65,7 +66,7 @@ class HuggingFace:
     prefix: str
     names: tuple[Name, ...]
     architectures: Mapping[str, tuple[str, ...]]
-    pooling: tuple[str, ...]
+    pooling: Mapping[str, str | None]
     fields: Mapping[str, str]
     defaults: Mapping[str, Any]
     fixed: Mapping[str, Any]

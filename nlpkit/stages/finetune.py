@@ -16,6 +16,7 @@ from nlpkit.base.errors import UserError, choose
 from nlpkit.base.seeds import Address
 from nlpkit.data import labelled
 from nlpkit.data.order import Epochs
+from nlpkit.exchange import poolings
 from nlpkit.exchange.opening import load
 from nlpkit.machine.device import local_device
 from nlpkit.models.base import Model
@@ -127,6 +128,9 @@ def _check_pooling(loaded: Loaded, pooling: str) -> None:
             'pooling "cls" reads the first token, which in a causal model has seen nothing but itself',
             hint="use pooler (the last token), last, mean or max",
         )
+    names = loaded.family.huggingface
+    if names is not None and (why := poolings.missing(pooling, names)):
+        events.note(f"the result cannot be exported: {why}; {poolings.hint(names)}")
 
 
 def prepare(loaded: Loaded, task: Task, *, dropout: float | None, seed: int) -> Model:

@@ -224,7 +224,13 @@ def test_a_bert_of_theirs_is_fine_tuned_and_opens_there_again(folder: Path, tmp_
         with pytest.raises(nlpkit.base.errors.UserError, match="no pooler"):
             next(nlpkit.embed(source, folder / "dev.jsonl", pooling="pooler"))
         nlpkit.finetune(source, folder / "train.jsonl", target, pooling="mean", **LEARN)
-        assert len(list(nlpkit.predict(target, folder / "dev.jsonl"))) == 40
+        nlpkit.export(target, tmp_path / "back")
+        assert load(tmp_path / "back").config["pooler"]  # the one that its pooling is written as
+        predicted = [
+            [list(row["probabilities"].values()) for row in nlpkit.predict(path, folder / "dev.jsonl")]
+            for path in (target, tmp_path / "back")
+        ]
+        assert len(predicted[0]) == 40 and np.allclose(*predicted, rtol=0, atol=1e-5)
         return
     nlpkit.finetune(source, folder / "train.jsonl", target, **LEARN)
     nlpkit.export(target, tmp_path / "back")
