@@ -61,7 +61,12 @@ def values(kind: Any) -> Iterator[Any]:
         yield from TEXTS
 
 
-@pytest.mark.parametrize("command", sorted(nlpkit.MAKES))
+# Fine-tuning and distillation read the options of training as pre-training does.
+SLOW = ("finetune", "distill")
+COMMANDS = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in sorted(nlpkit.MAKES)]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_no_value_of_an_option_is_a_traceback(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:

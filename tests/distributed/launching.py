@@ -108,7 +108,7 @@ def made(stage: str, target: str, size: int, *more: str, before: Before = lambda
     return file.file_sha256(Path(target))
 
 
-FEW = {"pretrain": ["3 ddp", "2 fsdp checkpointing"], "gpt2": ["2 fsdp"], "finetune": ["2 ddp"], "distill": ["3 ddp"]}
+FEW = {"pretrain": ["3 ddp", "2 fsdp checkpointing"], "finetune": ["2 ddp"]}
 MANY = {
     "pretrain": ["3 ddp", "4 ddp checkpointing", "2 fsdp checkpointing", "4 fsdp"],
     "gpt2": ["3 ddp", "2 fsdp"],
@@ -212,9 +212,10 @@ def ends(many: bool) -> dict[str, Any]:
     """How a run ends when a process is killed, stands still, is asked to stop, or cannot read its input."""
     words = [*STAGES["pretrain"], "--save-every", "2", "-o"]
     found: dict[str, Any] = {}
-    for victim in (0, 1):
+    victims = (0, 1) if many else (1,)
+    for victim in victims:
         found[f"killed {victim}"] = launch([*words, f"k{victim}.safetensors"], 2, dying(6, victim, signal.SIGKILL))
-    for victim in (0, 1):
+    for victim in victims:
         target = f"t{victim}.safetensors"
         found[f"asked {victim}"] = launch([*words, target], 2, dying(5, victim, signal.SIGTERM))
         found[f"asked {victim}"].append(file.read(Path(f"{target}.resume")).config["step"])  # type: ignore[arg-type]

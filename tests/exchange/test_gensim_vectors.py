@@ -92,6 +92,7 @@ def test_with_subwords_it_is_gensims_fasttext(corpus, tmp_path):
     np.testing.assert_allclose(found.vectors[found.row("w999")], model.wv.get_vector("w999"), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_same_bytes_in_any_process_and_by_verify(corpus, tmp_path):
     digests = set()
     for seed in ("1", "77"):

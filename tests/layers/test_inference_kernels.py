@@ -204,6 +204,7 @@ with torch.inference_mode():
 """
 
 
+@pytest.mark.slow  # compiles for another level; test_product.py and test_attention_workspace.py do it always
 def test_panels_of_any_width_give_the_same_bits() -> None:
     """Kernels compiled for processors without AVX-512 have tiles of another shape."""
     found = []
