@@ -46,6 +46,7 @@ def test_short_runs_learn_what_is_written_down() -> None:
     )
 
 
+@pytest.mark.slow
 def test_portable_mode_is_recorded_and_asked_for_again(tmp_path: Path) -> None:
     token_file(tmp_path / "tokens.safetensors", documents=20)
     assert nlpkit(tmp_path, "--portable", *RUN, "-o", "a.safetensors").returncode == 0

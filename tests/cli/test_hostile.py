@@ -173,7 +173,7 @@ def pretrain(inputs: Path, target: Path, steps: int) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_an_interrupted_run_says_so_and_ends_in_the_same_bytes(inputs: Path, tmp_path: Path, number: int) -> None:
     target, state = tmp_path / "m", tmp_path / "m.resume"
     words = pretrain(inputs, target, 100)

@@ -136,7 +136,7 @@ def test_every_character_is_normalised_as_the_library_does(form: str) -> None:
 
 
 @pytest.mark.oracle
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.text(LETTERS, max_size=40))
 def test_ids_are_equal_on_any_text(pair: tuple[Tokenizer, Any, Path], text: str) -> None:
     ours, reference, _ = pair
@@ -147,7 +147,7 @@ LINE = st.text(LETTERS, min_size=1, max_size=12).map(lambda text: text.replace("
 
 
 @pytest.mark.oracle
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(LINE, min_size=1, max_size=4))
 def test_lines_with_line_ends_between_them_are_the_whole_text(
     pair: tuple[Tokenizer, Any, Path], lines: list[str]

@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@pytest.mark.parametrize("name", ["bert", "gpt2"])
+@pytest.mark.parametrize("name", ["bert", pytest.param("gpt2", marks=pytest.mark.slow)])
 def test_a_planted_word_is_learnt_through_the_command_line(
     folder: Path, tmp_path: Path, name: str, capsys: Any
 ) -> None:
@@ -59,7 +59,7 @@ def test_a_planted_word_is_learnt_through_the_command_line(
     assert json.loads(capsys.readouterr().out)["metrics"]["accuracy"]["value"] > 0.95
 
 
-@pytest.mark.parametrize("name", ["bert", "gpt2"])
+@pytest.mark.parametrize("name", ["bert", pytest.param("gpt2", marks=pytest.mark.slow)])
 def test_pairs_are_learnt_from_both_texts(folder: Path, tmp_path: Path, name: str) -> None:
     columns = {"text": "a", "label": "both", "dev": folder / "pairs-dev.tsv", "dropout": 0.0}
     model, train = folder / f"{name}.safetensors", folder / "pairs.tsv"

@@ -326,7 +326,7 @@ sys.exit(app.run(["verify", "bert.safetensors", "--chain"]))
 """
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("name", ["SIGINT", pytest.param("SIGTERM", marks=pytest.mark.slow)])
 def test_an_interrupt_leaves_no_temporary_folder(work: Path, name: str) -> None:
     temporary = work.parent / "tmp"
     before = sorted(item.name for item in work.iterdir())

@@ -333,6 +333,7 @@ def test_another_kind_of_file_is_refused(tmp_path):
 
 @pytest.mark.oracle
 @pytest.mark.filterwarnings("ignore:Call to deprecated:DeprecationWarning")
+@pytest.mark.slow
 def test_published_sets_give_gensims_numbers(tmp_path, monkeypatch):
     """WordSim-353, SimLex-999 and questions-words, on random vectors that share a part within each analogy."""
     from gensim.models import KeyedVectors
