@@ -188,7 +188,10 @@ _TASK = record(
     max_len=maybe(integer(1)),
     bias=flag,
 )
-TRAINING = record(objective=text, cut=maybe(text), steps=integer(), best_step=maybe(integer()))
+_FACTS = record(
+    layers=integer(1), width=integer(1), examples=integer(), tokens=integer(), pretrained=flag, pooling=maybe(text)
+)
+TRAINING = record(objective=text, cut=maybe(text), steps=integer(), best_step=maybe(integer()), facts=maybe(_FACTS))
 
 KINDS: dict[str, Kind] = {
     "tokenizer": Kind({"kind": text, "vocab_size": integer(1), "fingerprint": text}, tokenizer=True),

@@ -31,8 +31,12 @@ def command(
     on_error: options.OnError = "error",
     format: options.Format = None,
     pooling: Annotated[
-        str, Option(help="Pooling of hidden states: pooler (the model's own), cls, last, mean, max.")
-    ] = "pooler",
+        str | None,
+        Option(
+            help="Vector of a text, from its tokens' hidden states: pooler (the model's own), cls, last, mean, max "
+            "(default: what was trained: mean for BERT without nsp; docs/defaults.md)."
+        ),
+    ] = None,
     freeze: Annotated[
         str | None,
         Option(
@@ -48,7 +52,9 @@ def command(
         int | None,
         Option(help="Maximum sequence length in tokens, special tokens included (default: the model's)."),
     ] = None,
-    dropout: Annotated[float | None, Option(help="Dropout probability (default: the model's).")] = None,
+    dropout: Annotated[
+        float | None, Option(help="Dropout probability (default: by the run, see docs/defaults.md).")
+    ] = None,
     json: options.Json = False,
     **training: Any,
 ) -> None:

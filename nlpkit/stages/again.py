@@ -19,7 +19,7 @@ from nlpkit.artifact.recorded import HOW
 from nlpkit.artifact.stage import stage
 from nlpkit.base.errors import UserError
 from nlpkit.base.world import world
-from nlpkit.stages import recipes
+from nlpkit.stages import defaults, recipes
 
 
 def already_made(command: str, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -41,8 +41,10 @@ def _resolved(command: str, arguments: Mapping[str, Any], recorded: file.Artifac
         return None
     if "parts" in options and options["parts"] is None:
         options["parts"] = 1
-    if command == "pretrain":  # without --objective it is the family's, and so the recorded one
-        options = recipes.resolve(options["recipe"], recorded.config["training"]["objective"], options)
+    if command in defaults.RULES:  # without --objective it is the family's, and so the recorded one
+        training = recorded.config["training"]
+        recipe = recipes.options_of(options.get("recipe"), training["objective"])
+        options = defaults.filled(command, defaults.Facts(**training["facts"]), options, recipe)
     return options
 
 

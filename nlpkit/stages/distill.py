@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from nlpkit.machine.device import local_device
 from nlpkit.models.base import Model
 from nlpkit.models.load import Loaded, model_config, state_tensors
 from nlpkit.objectives.base import Objective, vocabulary
-from nlpkit.stages import finetune, plan, pretrain
+from nlpkit.stages import defaults, finetune, plan, pretrain
 from nlpkit.stages.base import resolved, training_run
 from nlpkit.tasks import reading
 from nlpkit.training import loop
@@ -40,6 +41,7 @@ from nlpkit.training.planning import estimate
 from nlpkit.training.settings import check_dev
 
 HARD = 2.0  # weight of the loss on the data's labels, if there are any (Sanh et al. 2019, their code)
+EVALUATION = 4096  # tokens in a batch of an evaluation
 COS = 1.0  # weight of the cosine between hidden states (the same)
 
 
@@ -85,13 +87,16 @@ def distill(
     """
     data = [data] if isinstance(data, (str, Path)) else list(data)
     arguments = flat(locals())
-    with training_run("distill", arguments, inputs=("teacher", "data", "dev", "init")) as (run, options):
+    roles = ("teacher", "data", "dev", "init")
+    with training_run("distill", arguments, inputs=roles, settled=False) as (run, unresolved):
         loaded = load(run.paths("teacher")[0])
-        check_dev(options)
-        setup = (task_setup if loaded.config.get("task") else language_setup)(loaded, run, options)
-        student_options = options | {"max_len": setup.max_len, "weight_cos": setup.objective.weights.get("cos")}
+        check_dev(unresolved)
+        setup = (task_setup if loaded.config.get("task") else language_setup)(loaded, run, unresolved)
+        student_options = unresolved | {"max_len": setup.max_len, "weight_cos": setup.objective.weights.get("cos")}
         network = make_student(loaded, setup.heads, student_options, run.path("init"))
-        epochs = setup.data.accumulated(options["accumulate"])
+        facts = setup.facts(network)
+        options = defaults.choose(run, facts, unresolved)
+        epochs = setup.data(options["batch_tokens"]).accumulated(options["accumulate"])
         objective: Objective = setup.objective
         settings = finetune.settings_of(options, epochs)
         sizes = {"parameters": parameters(network), "teacher_parameters": estimate.parameters(loaded.model)}
@@ -115,6 +120,7 @@ def distill(
             **cut,
             "steps": progress.step,
             "best_step": progress.best_step,
+            "facts": facts.to_json(),
         }
         tokenizer = loaded.need_tokenizer().to_json()
         summary = run.write(state_tensors(network), kind="model", config=config, tokenizer=tokenizer)
@@ -131,15 +137,28 @@ def parameters(network: Model) -> int:
 
 @dataclass(frozen=True)
 class Setup:
-    """What the student trains on: objective, data, heads, the measurement on ``dev``, the task that its file records,
-    and the length of the longest sequence."""
+    """What the student trains on: objective, data in batches of so many tokens, heads, the measurement on ``dev``, the
+    task that its file records, the length of the longest sequence, and the size of the data."""
 
     objective: LanguageDistillation | TaskDistillation
-    data: Epochs
+    data: Callable[[int], Epochs]
     heads: tuple[str, ...]
     evaluate: Callable[[Model], Evaluation] | None
     task: Mapping[str, Any] | None
     max_len: int
+    examples: int
+    tokens: int
+
+    def facts(self, network: Model) -> defaults.Facts:
+        """What the student's defaults depend on."""
+        return defaults.Facts(
+            layers=network.config.n_layers,
+            width=network.config.d_model,
+            examples=self.examples,
+            tokens=self.tokens,
+            pretrained=True,
+            pooling=(self.task or {}).get("pooling"),
+        )
 
 
 def language_setup(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Setup:
@@ -171,18 +190,22 @@ def language_setup(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Setu
     frame = framings.framing(loaded.family.framing, tokenizer)
     max_len = loaded.length(options["max_len"])
 
-    def sequences(which: list[Path]) -> Epochs:
+    def opened(which: list[Path]) -> TokenFiles:
         files = TokenFiles.open(which)
         check_tokenizer(files, tokenizer, "the teacher's", where=which[0])
-        return source(
-            base.source, files, frame, max_len=max_len, batch_tokens=options["batch_tokens"], seed=options["seed"]
-        )
+        return files
+
+    def sequences(files: TokenFiles, batch_tokens: int) -> Epochs:
+        return source(base.source, files, frame, max_len=max_len, batch_tokens=batch_tokens, seed=options["seed"])
 
     evaluate = None
     if dev := run.paths("dev"):
-        evaluate = pretrain.evaluator(sequences(dev), base, options["seed"], local_device(options["device"]))
+        held = sequences(opened(dev), EVALUATION)
+        evaluate = pretrain.evaluator(held, base, options["seed"], local_device(options["device"]))
     objective = LanguageDistillation(loaded.model, base, options["temperature"], weights(options))
-    return Setup(objective, sequences(paths), base.heads, evaluate, None, max_len)
+    files = opened(paths)
+    data = partial(sequences, files)
+    return Setup(objective, data, base.heads, evaluate, None, max_len, files.n_sentences, files.n_tokens)
 
 
 def task_setup(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Setup:
@@ -216,11 +239,13 @@ def task_setup(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Setup:
         evaluate = finetune.evaluator(task, held, metric, local_device(options["device"]))
     return Setup(
         TaskDistillation(loaded.model, task, options["temperature"], weights(options)),
-        finetune.epochs_of(sequences, batch_tokens=options["batch_tokens"], seed=options["seed"]),
+        lambda batch_tokens: finetune.epochs_of(sequences, batch_tokens=batch_tokens, seed=options["seed"]),
         task.heads,
         evaluate,
         {**task.to_json(), "max_len": encoder.max_len},
         encoder.max_len,
+        len(sequences),
+        int(sequences.lengths.sum()),
     )
 
 

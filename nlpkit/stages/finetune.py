@@ -21,7 +21,7 @@ from nlpkit.exchange.opening import load
 from nlpkit.machine.device import local_device
 from nlpkit.models.base import Model
 from nlpkit.models.load import Loaded, add_classifier, model_config, state_tensors, with_dropout
-from nlpkit.stages import plan
+from nlpkit.stages import defaults, plan
 from nlpkit.stages.base import resolved, training_run
 from nlpkit.stages.pretrain import total_steps
 from nlpkit.tasks.base import Task
@@ -36,8 +36,6 @@ from nlpkit.training.options import flat, trains
 from nlpkit.training.parallel.distributed import spread
 from nlpkit.training.planning import estimate
 from nlpkit.training.settings import Settings, check_dev
-
-EPOCHS = 3  # when neither steps nor epochs are given (Devlin et al. 2019, section 4.1)
 
 
 @trains("finetune")
@@ -54,7 +52,7 @@ def finetune(
     label: str = "label",
     on_error: str = "error",
     format: str | None = None,
-    pooling: str = "pooler",
+    pooling: str | None = None,
     freeze: str | None = None,
     metric: str | None = None,
     max_len: int | None = None,
@@ -64,29 +62,33 @@ def finetune(
     """Train a model on a labelled file (JSONL, TSV, CSV); returns the summary of the file that was written.
 
     ``text``, ``pair`` and ``label`` are its columns. With ``dev`` the model is measured every ``eval_every`` steps
-    (None: after each epoch), and the weights with the best ``metric`` are saved. ``max_len``, ``dropout`` None: the
-    model's own. The heads of pre-training are left out of the result. ``freeze`` says which
-    weights are frozen (`nlpkit.training.adapt.freeze`). ``parts``, ``parallel``, ``precision`` and ``checkpointing``
-    are as in `nlpkit.stages.pretrain.pretrain`. Errors: UserError for wrong options and inputs (a label of ``dev`` that
-    ``train`` does not have, with its line), RunError for a loss that is not a number.
+    (None: after each epoch), and the weights with the best ``metric`` are saved. ``max_len`` None: the
+    model's own; other values that are None are functions of the run (nlpkit/stages/defaults.py). The heads of
+    pre-training are left out of the result. ``freeze`` says which weights are frozen
+    (`nlpkit.training.adapt.freeze`). ``parts``, ``parallel``, ``precision`` and ``checkpointing`` are as in
+    `nlpkit.stages.pretrain.pretrain`. Errors: UserError for wrong options and inputs (a label of ``dev`` that ``train``
+    does not have, with its line), RunError for a loss that is not a number.
     """
     arguments = flat(locals())
-    with training_run("finetune", arguments, inputs=("model", "train", "dev")) as (run, options):
+    with training_run("finetune", arguments, inputs=("model", "train", "dev"), settled=False) as (run, unresolved):
         kind = tasks.kind(task)
         chosen = choose({name: name for name in kind.metrics}, metric or kind.metrics[0], field="metric")
-        check_dev(options)
+        check_dev(unresolved)
         loaded = load(run.paths("model")[0])
         encoder = encoder_of(loaded, max_len)
         columns: dict[str, Any] = {"text": text, "pair": pair, "label": label, "on_error": on_error, "format": format}
         examples = labelled.read(run.paths("train")[0], **columns)
-        objective = kind.learn(examples, {**options, "max_len": encoder.max_len})
+        pooling = pooling or default_pooling(loaded)
+        _check_pooling(loaded, pooling)
+        objective = kind.learn(examples, {**unresolved, "pooling": pooling, "max_len": encoder.max_len})
         known = (loaded.config.get("task") or {}).get("labels", ())
         if set(known) == set(objective.labels):  # keep its classifier's order, which another tool may not have sorted
             objective = kind.restore({**objective.to_json(), "labels": known})
-        _check_pooling(loaded, pooling)
-        network = prepare(loaded, objective, dropout=dropout, seed=options["seed"])
-        freeze_bottom(network, freeze)
         encoded = encode(objective, examples, encoder, "train")
+        facts = facts_of(loaded.model, encoded, pretrained=was_trained(loaded), pooling=pooling)
+        options = defaults.choose(run, facts, unresolved)
+        network = prepare(loaded, objective, dropout=options["dropout"], seed=options["seed"])
+        freeze_bottom(network, freeze)
         data = epochs_of(encoded, batch_tokens=options["batch_tokens"], seed=options["seed"])
         data = data.accumulated(options["accumulate"])
         evaluate = None
@@ -100,7 +102,12 @@ def finetune(
             return run.plan(taken, labels=list(objective.labels), **cost)
         progress = loop.train(network, objective, data, settings, run, evaluate=evaluate)
         config = model_config(network, loaded.family, task=objective.to_json())
-        config["training"] = {"objective": objective.name, "steps": progress.step, "best_step": progress.best_step}
+        config["training"] = {
+            "objective": objective.name,
+            "steps": progress.step,
+            "best_step": progress.best_step,
+            "facts": facts.to_json(),
+        }
         tokenizer = loaded.need_tokenizer().to_json()
         summary = run.write(state_tensors(network), kind="model", config=config, tokenizer=tokenizer)
         discard(run.output)
@@ -114,11 +121,40 @@ def finetune(
 
 
 def settings_of(options: Mapping[str, Any], data: Epochs) -> Settings:
-    """The settings of a run on labelled examples, or of a distillation: by default three epochs, measured after
-    each."""
-    steps, epochs = options["steps"], options["epochs"]
-    updates = total_steps(data, steps, epochs or (EPOCHS if steps is None else None))
+    """The settings of a run on labelled examples, or of a distillation: by default measured after each epoch."""
+    updates = total_steps(data, options["steps"], options["epochs"])
     return Settings.of(options, steps=updates, eval_every=options["eval_every"] or data.count(1))
+
+
+def default_pooling(loaded: Loaded) -> str:
+    """The pooling that reads what was trained: of the model's own classifier; the family's own vector of a sequence
+    where it is a token's hidden state, or where an objective trained it (BERT's pooler: next sentences); else the mean
+    of the tokens (masked words train the tokens, and nothing else)."""
+    if task := loaded.config.get("task"):
+        return str(task["pooling"])
+    trained = (loaded.config.get("training") or {}).get("objective")  # absent: another tool's model, whose pooler is
+    if loaded.family.framing == "decoder" or (loaded.model.pools and (trained is None or "nsp" in trained)):
+        return "pooler"
+    return "mean"
+
+
+def was_trained(loaded: Loaded) -> bool:
+    """Whether a model's weights were trained; another tool's were."""
+    training = loaded.config.get("training")
+    return training is None or training["steps"] > 0
+
+
+def facts_of(network: Model, sequences: Sequences, *, pretrained: bool, pooling: str | None) -> defaults.Facts:
+    """What the defaults of a run on labelled examples depend on."""
+    config = network.config
+    return defaults.Facts(
+        layers=config.n_layers,
+        width=config.d_model,
+        examples=len(sequences),
+        tokens=int(sequences.lengths.sum()),
+        pretrained=pretrained,
+        pooling=pooling,
+    )
 
 
 def _check_pooling(loaded: Loaded, pooling: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,12 @@ from nlpkit.data.tokenfile import TokenFiles
 from nlpkit.exchange.opening import load
 from nlpkit.machine.device import local_device
 from nlpkit.models import family as family_of
-from nlpkit.models.base import Family, Model
+from nlpkit.models.base import Config, Family, Model
 from nlpkit.models.load import Loaded, model_config, state_tensors, with_dropout
 from nlpkit.models.sizes import config_for
 from nlpkit.objectives import mlm
 from nlpkit.objectives.base import Objective, vocabulary
-from nlpkit.stages import plan, recipes
+from nlpkit.stages import defaults, plan, recipes
 from nlpkit.stages.base import resolved, training_run
 from nlpkit.tokenizers.base import Tokenizer
 from nlpkit.training.adapt.vectors import begin_with_vectors
@@ -39,7 +39,7 @@ from nlpkit.training.planning import estimate
 from nlpkit.training.settings import Settings, check_dev
 
 # Defaults of a model without --init.
-MODEL, SIZE, MAX_LEN, DROPOUT = "bert", "tiny", 128, 0.1
+MODEL, SIZE, MAX_LEN = "bert", "tiny", 128
 
 
 @trains("pretrain")
@@ -76,12 +76,12 @@ def pretrain(
     override, and ``vectors`` are word vectors that initialise its token embeddings (`nlpkit.training.adapt.vectors`).
     With ``dev`` (a token file) the loss is measured every ``eval_every`` steps and the best weights are saved.
     ``short_fraction`` of the updates, the first, read sequences of a quarter of ``max_len`` (`nlpkit.data.staged`).
-    ``recipe`` sets what is None (nlpkit/stages/recipes.py, which has the plain defaults too). ``steps=0`` writes the
-    initialised model. Neither steps nor epochs means one epoch. ``cut`` overrides how the objective wants its text cut
-    (blocks, sentences, pairs). ``parts`` of each batch are divided among several processes (docs/distributed.md), by
-    ``parallel``; ``precision`` and ``checkpointing`` save memory (docs/memory.md). Errors: UserError for wrong
-    options and inputs, among them an option that would change nothing; RunError for a loss that is not a number;
-    Interrupted when stopped; the same call again then resumes.
+    ``recipe`` sets what is None (nlpkit/stages/recipes.py), and what is None after that is a function of the run
+    (nlpkit/stages/defaults.py). ``steps=0`` writes the initialised model. ``cut`` overrides how the objective wants its
+    text cut (blocks, sentences, pairs). ``parts`` of each batch are divided among several processes
+    (docs/distributed.md), by ``parallel``; ``precision`` and ``checkpointing`` save memory (docs/memory.md). Errors:
+    UserError for wrong options and inputs, among them an option that would change nothing; RunError for a loss that is
+    not a number; Interrupted when stopped; the same call again then resumes.
     """
     tokens = [tokens] if isinstance(tokens, (str, Path)) else list(tokens)
     arguments = flat(locals())
@@ -101,14 +101,14 @@ def pretrain(
         }
         loaded = None if init is None else load(run.paths("init")[0])
         family = family_of(model or MODEL) if loaded is None else loaded.family
-        options = recipes.resolve(recipe, objective or family.objective, unresolved)
-        run.options |= {name: options[name] for name in run.options}
-        run.settle()
+        config = _config(shape, tokenizer, max_len) if loaded is None else loaded.model.config
+        facts = facts_of(config, files, pretrained=loaded is not None)
+        options = defaults.choose(run, facts, unresolved, recipes.options_of(recipe, objective or family.objective))
         masking, dropout = {name: options[name] for name in mlm.OPTIONS}, options["dropout"]
         seed, device = options["seed"], local_device(options["device"])
         torch.manual_seed(Address(seed, ("init",)).torch_seed())
         if loaded is None:
-            start = _begin(shape, objective, masking, tokenizer, max_len, dropout)
+            start = _begin(family, replace(config, dropout=dropout), objective, masking, tokenizer)
             if vectors is not None:
                 begin_with_vectors(start.network, tokenizer, run.paths("vectors")[0])
         else:
@@ -148,14 +148,15 @@ def pretrain(
             taken |= mlm.resolved(masking) if "mlm" in task.heads else {}
             return run.plan(taken, **plan.cost(network, task, data, settings, measures=evaluate is not None))
         progress = train(network, task, training_data, settings, run, evaluate=evaluate)
-        config = model_config(network, family)
-        config["training"] = {
+        written = model_config(network, family)
+        written["training"] = {
             "objective": task.name,
             "cut": how,
             "steps": progress.step,
             "best_step": progress.best_step,
+            "facts": facts.to_json(),
         }
-        summary = run.write(state_tensors(network), kind="model", config=config, tokenizer=tokenizer.to_json())
+        summary = run.write(state_tensors(network), kind="model", config=written, tokenizer=tokenizer.to_json())
         discard(run.output)
         return {**summary, "parameters": estimate.parameters(network), "steps": progress.step}
 
@@ -204,28 +205,37 @@ class Start:
     max_len: int
 
 
-def _begin(
-    shape: Mapping[str, Any],
-    objective: str | None,
-    masking: Mapping[str, Any],
-    tokenizer: Tokenizer,
-    max_len: int | None,
-    dropout: float | None,
-) -> Start:
-    """A new model; its weights come from torch's global generator. Errors: an unknown name, sizes that do not fit."""
-    family, longest = family_of(shape["model"] or MODEL), MAX_LEN if max_len is None else max_len
+def facts_of(config: Config, files: TokenFiles, *, pretrained: bool) -> defaults.Facts:
+    """What the defaults of a run on token files depend on."""
+    return defaults.Facts(
+        layers=config.n_layers,
+        width=config.d_model,
+        examples=files.n_sentences,
+        tokens=files.n_tokens,
+        pretrained=pretrained,
+    )
+
+
+def _config(shape: Mapping[str, Any], tokenizer: Tokenizer, max_len: int | None) -> Config:
+    """The config of a new model, without dropout. Errors: an unknown name, sizes that do not fit."""
     sizes = {name: value for name, value in shape.items() if name not in ("model", "size")}
-    config = config_for(
-        family,
+    return config_for(
+        family_of(shape["model"] or MODEL),
         shape["size"] or SIZE,
         vocab_size=tokenizer.vocab_size,
-        max_len=longest,
-        dropout=DROPOUT if dropout is None else dropout,
+        max_len=MAX_LEN if max_len is None else max_len,
+        dropout=0.0,
         **sizes,
     )
+
+
+def _begin(
+    family: Family, config: Config, objective: str | None, masking: Mapping[str, Any], tokenizer: Tokenizer
+) -> Start:
+    """A new model; its weights come from torch's global generator. Errors: an unknown objective."""
     task = objectives.build(objective or family.objective, vocabulary(tokenizer), masking)
     check_matches(family, task)
-    return Start(family.build(config, task.heads), task, longest)
+    return Start(family.build(config, task.heads), task, config.max_len)
 
 
 def _continue(

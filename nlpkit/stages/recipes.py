@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from nlpkit.base.errors import choose
-from nlpkit.training.options import PLAIN
 
 Options = Mapping[str, Any]
 
@@ -41,13 +40,11 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def resolve(recipe: str | None, objective: str, options: Options) -> dict[str, Any]:
-    """``options`` with each None replaced: by the recipe for an ``objective`` (several are joined by +), else by the
-    default of every training command. Errors: an unknown recipe."""
-    filled = dict(PLAIN)
-    if recipe is not None:
-        chosen = choose(RECIPES, recipe, field="recipe")
-        filled |= chosen.options
-        for part in objective.split("+"):
-            filled |= chosen.with_objective.get(part, {})
-    return {**options, **{name: value for name, value in filled.items() if options[name] is None}}
+def options_of(recipe: str | None, objective: str) -> dict[str, Any]:
+    """The options that a recipe sets for an ``objective`` (several are joined by +); none without a recipe. Errors: an
+    unknown recipe."""
+    if recipe is None:
+        return {}
+    chosen = choose(RECIPES, recipe, field="recipe")
+    added = [chosen.with_objective.get(part, {}) for part in objective.split("+")]
+    return {name: value for options in (chosen.options, *added) for name, value in options.items()}

@@ -138,15 +138,17 @@ OPTIONS: dict[str, Field[Any]] = {item.name: item for item in fields(Training)}
 # Options that a recipe may set (nlpkit/stages/recipes.py), where the command has recipes.
 IN_RECIPES = ("batch_tokens", "optimizer", "lr", "schedule", "warmup_fraction", "weight_decay", "clip_norm")
 PLAIN: dict[str, Any] = {name: OPTIONS[name].default for name in IN_RECIPES}
+# Options whose default is a function of the run (nlpkit/stages/defaults.py).
+BY_RUN = dict.fromkeys(("epochs", "batch_tokens", "lr"), (None, "by the run, see docs/defaults.md"))
 # Defaults of a command that differ from the above: (default, what None means).
 OTHERWISE: dict[str, dict[str, tuple[Any, str]]] = {
     "pretrain": {
         **{name: (None, f"{value}, or the recipe's") for name, value in PLAIN.items()},
-        "epochs": (None, "1 unless steps are given"),
+        **BY_RUN,
         "eval_every": (None, "at the end"),
     },
-    "finetune": {"batch_tokens": (2048, ""), "lr": (2e-4, "")},
-    "distill": {},
+    "finetune": BY_RUN,
+    "distill": BY_RUN,
 }
 
 

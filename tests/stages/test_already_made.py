@@ -102,7 +102,7 @@ def test_the_function_finds_it_too(work: Path) -> None:
     ("change", "told"),
     [
         (lambda work: {"seed": 1}, "seed was 0, is 1"),
-        (lambda work: {"lr": 0.25, "steps": 1}, "lr was 0.0005, is 0.25; steps was 0, is 1"),
+        (lambda work: {"lr": 0.25, "steps": 1}, "lr was 0.001, is 0.25; steps was 0, is 1"),
         (lambda work: {"tokens": [work / "t.safetensors"] * 2}, "another order, or one is given more often"),
         (lambda work: {"tokens": [making.token_file(work / "u.safetensors", seed=3)]}, "u.safetensors is new"),
         (lambda work: {"dev": work / "t.safetensors"}, "dev t.safetensors is new"),

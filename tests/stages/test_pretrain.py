@@ -212,7 +212,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "steps": {"steps": 4},
     "batch_tokens": {"batch_tokens": 128},
     "accumulate": {"accumulate": 2},
-    "lr": {"lr": 1e-3},
+    "lr": {"lr": 2e-3},
     "optimizer": {"optimizer": "muon"},
     "recipe": {"recipe": "fast"},
     "decay_fraction": {"schedule": "wsd", "decay_fraction": 0.9},

@@ -109,7 +109,7 @@ def test_another_commands_unfinished_run_is_refused_by_name(
         patch.setattr(loop, "due", lambda step, settings: (_ for _ in ()).throw(MemoryError()) if step == 4 else False)
         with pytest.raises(MemoryError):
             pretrain(folder, target, steps=6, save_every=2, dev=folder / "dev.safetensors")
-    with pytest.raises(UserError, match=r"lr was 0\.0005, is 0\.002; steps was 6, is 7"):
+    with pytest.raises(UserError, match=r"lr was 0\.001, is 0\.002; steps was 6, is 7"):
         pretrain(folder, target, steps=7, lr=2e-3, dev=folder / "dev.safetensors")
     with pytest.raises(UserError, match=r"dev dev\.safetensors is missing"):
         pretrain(folder, target, steps=6)

@@ -14,10 +14,13 @@ from nlpkit.artifact import file
 from nlpkit.base.errors import UserError
 from nlpkit.cli import app
 from nlpkit.stages import recipes
-from nlpkit.stages.recipes import PLAIN, RECIPES
+from nlpkit.stages.defaults import Facts, filled, pretraining
+from nlpkit.stages.recipes import RECIPES
+from nlpkit.training.options import PLAIN
 from nlpkit.training.settings import Settings
 
 SMALL: dict[str, Any] = {"n_layers": 1, "d_model": 16, "n_heads": 2, "max_len": 32, "steps": 3, "threads": 1}
+FACTS = Facts(layers=2, width=128, examples=100, tokens=3000, pretrained=False)
 NOTHING = dict.fromkeys(inspect.signature(nlpkit.pretrain).parameters)
 
 
@@ -27,8 +30,7 @@ def test_a_recipe_is_options_that_can_be_left_out(recipe: str) -> None:
     for options in (PLAIN, RECIPES[recipe].options, *RECIPES[recipe].with_objective.values()):
         assert all(defaults[name] is None for name in options)  # or nobody could tell that an option was given
     for objective in ("mlm", "clm", "mlm+nsp"):
-        options = recipes.resolve(recipe, objective, NOTHING)
-        given = {name: value for name, value in options.items() if value is not None}
+        given = {**PLAIN, **recipes.options_of(recipe, objective)}
         Settings.of(given, steps=100)
         assert ("mask_ratio" in given) == (
             "mlm" in objective and "mask_ratio" in RECIPES[recipe].with_objective.get("mlm", {})
@@ -36,11 +38,11 @@ def test_a_recipe_is_options_that_can_be_left_out(recipe: str) -> None:
 
 
 def test_what_is_given_comes_first() -> None:
-    found = recipes.resolve("fast", "mlm", {**NOTHING, "lr": 0.5, "mask_ratio": 0.2})
+    found = filled("pretrain", FACTS, {**NOTHING, "lr": 0.5, "mask_ratio": 0.2}, recipes.options_of("fast", "mlm"))
     assert (found["lr"], found["mask_ratio"], found["optimizer"]) == (0.5, 0.2, "muon")
-    assert recipes.resolve(None, "mlm", NOTHING) == {**NOTHING, **PLAIN}
+    assert filled("pretrain", FACTS, NOTHING, {}) == {**NOTHING, **PLAIN, **pretraining(FACTS)}
     with pytest.raises(UserError, match='did you mean "fast"'):
-        recipes.resolve("fats", "mlm", NOTHING)
+        recipes.options_of("fats", "mlm")
 
 
 @pytest.mark.parametrize("model", ["bert", "gpt2"])

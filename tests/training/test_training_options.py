@@ -12,7 +12,7 @@ from nlpkit.base.errors import UserError
 from nlpkit.base.world import COMMANDS
 from nlpkit.cli import options as flags
 from nlpkit.training import options
-from nlpkit.training.options import OPTIONS, OTHERWISE, PLAIN, Training, flat, trains
+from nlpkit.training.options import BY_RUN, OPTIONS, OTHERWISE, PLAIN, Training, flat, trains
 from nlpkit.training.settings import Settings
 
 
@@ -57,7 +57,8 @@ def test_a_name_that_is_no_option_is_an_error_before_anything_is_done() -> None:
 
 def test_what_a_recipe_may_say_is_nothing_until_it_is_resolved() -> None:
     for name, value in PLAIN.items():
-        assert OTHERWISE["pretrain"][name] == (None, f"{value}, or the recipe's")
+        by_run = BY_RUN.get(name)
+        assert OTHERWISE["pretrain"][name] == (by_run or (None, f"{value}, or the recipe's"))
         assert getattr(Training(), name) == value
 
 
