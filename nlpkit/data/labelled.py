@@ -30,6 +30,13 @@ class Examples:
         """``file:line`` of an example."""
         return f"{self.path}:{self.lines[row]}"
 
+    @property
+    def words(self) -> Sequence[str]:
+        """The texts, each pair joined to one."""
+        if self.pairs is None:
+            return self.texts
+        return [f"{text} {pair}" for text, pair in zip(self.texts, self.pairs, strict=True)]
+
 
 def read(
     path: Path,

@@ -5,7 +5,7 @@ Shapes: n examples, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,7 +151,7 @@ def baseline_results(
     """The baselines' metrics; both are trained on ``train`` and its ``classes``. A pair is joined to one text."""
     guesses = {
         "majority": baselines.majority(classes, len(truth)),
-        "bag_of_words": baselines.bag_of_words(_joined(train), classes, _joined(test)),
+        "bag_of_words": baselines.bag_of_words(train.words, classes, test.words),
     }
     baseline_metrics: dict[str, Any] = {}
     for name, guess in guesses.items():
@@ -159,9 +159,3 @@ def baseline_results(
         measured = metrics.measure(counts, task.labels, seed=drawing.seed, resamples=drawing.resamples)
         baseline_metrics[name] = {metric: value.to_json() for metric, value in measured.items()}
     return baseline_metrics
-
-
-def _joined(examples: Examples) -> Sequence[str]:
-    if examples.pairs is None:
-        return list(examples.texts)
-    return [f"{text} {pair}" for text, pair in zip(examples.texts, examples.pairs, strict=True)]

@@ -21,7 +21,7 @@ from nlpkit.exchange.opening import load
 from nlpkit.machine.device import local_device
 from nlpkit.models.base import Model
 from nlpkit.models.load import Loaded, add_classifier, model_config, state_tensors, with_dropout
-from nlpkit.stages import defaults, plan
+from nlpkit.stages import defaults, learnt, plan
 from nlpkit.stages.base import resolved, training_run
 from nlpkit.stages.pretrain import total_steps
 from nlpkit.tasks.base import Task
@@ -91,16 +91,20 @@ def finetune(
         freeze_bottom(network, freeze)
         data = epochs_of(encoded, batch_tokens=options["batch_tokens"], seed=options["seed"])
         data = data.accumulated(options["accumulate"])
-        evaluate = None
+        evaluate, held_out = None, None
         if dev is not None:
-            held = encode(objective, labelled.read(run.paths("dev")[0], **columns), encoder, "dev")
+            read = labelled.read(run.paths("dev")[0], **columns)
+            held = encode(objective, read, encoder, "dev")
+            held_out = read, held.labels["classify"]
             evaluate = evaluator(objective, held, chosen, local_device(options["device"]))
         settings = settings_of(options, data)
         if options["dry_run"]:
             cost = plan.cost(network, objective, data, settings, measures=evaluate is not None)
             taken = resolved(network, settings, metric=chosen, max_len=encoder.max_len)
             return run.plan(taken, labels=list(objective.labels), **cost)
-        progress = loop.train(network, objective, data, settings, run, evaluate=evaluate)
+        with learnt.watching() as seen:
+            progress = loop.train(network, objective, data, settings, run, evaluate=evaluate)
+        learnt.say_classifier(seen, (examples, encoded.labels["classify"]), held_out)
         config = model_config(network, loaded.family, task=objective.to_json())
         config["training"] = {
             "objective": objective.name,

@@ -28,7 +28,7 @@ from nlpkit.models.load import Loaded, model_config, state_tensors, with_dropout
 from nlpkit.models.sizes import config_for
 from nlpkit.objectives import mlm
 from nlpkit.objectives.base import Objective, vocabulary
-from nlpkit.stages import defaults, plan, recipes
+from nlpkit.stages import defaults, learnt, plan, recipes
 from nlpkit.stages.base import resolved, training_run
 from nlpkit.tokenizers.base import Tokenizer
 from nlpkit.training.adapt.vectors import begin_with_vectors
@@ -119,13 +119,7 @@ def pretrain(
         if "mlm" not in task.heads:
             refuse(masking, f'objective "{task.name}" masks nothing')
         check_dev(options)
-        how = cut or task.source
-        choose(SOURCES, how, field="cut")
-        if "pairs" in (how, task.source) and how != task.source:
-            raise UserError(
-                f'objective "{task.name}" reads {task.source}, cut is {how}',
-                hint="leave out --cut" if task.source == "pairs" else "only nsp reads pairs",
-            )
+        how = _cut(cut, task)
         frame = framings.framing(family.framing, tokenizer)
 
         def sequences(chosen: TokenFiles, length: int = max_len) -> Epochs:
@@ -147,7 +141,9 @@ def pretrain(
             taken = resolved(network, settings, objective=task.name, cut=how, max_len=max_len)
             taken |= mlm.resolved(masking) if "mlm" in task.heads else {}
             return run.plan(taken, **plan.cost(network, task, data, settings, measures=evaluate is not None))
-        progress = train(network, task, training_data, settings, run, evaluate=evaluate)
+        with learnt.watching() as seen:
+            progress = train(network, task, training_data, settings, run, evaluate=evaluate)
+        learnt.say_language_model(seen, files)
         written = model_config(network, family)
         written["training"] = {
             "objective": task.name,
@@ -214,6 +210,18 @@ def facts_of(config: Config, files: TokenFiles, *, pretrained: bool) -> defaults
         tokens=files.n_tokens,
         pretrained=pretrained,
     )
+
+
+def _cut(cut: str | None, task: Objective) -> str:
+    """How the text is cut. Errors: an unknown way, one that the objective cannot read."""
+    how = cut or task.source
+    choose(SOURCES, how, field="cut")
+    if "pairs" in (how, task.source) and how != task.source:
+        raise UserError(
+            f'objective "{task.name}" reads {task.source}, cut is {how}',
+            hint="leave out --cut" if task.source == "pairs" else "only nsp reads pairs",
+        )
+    return how
 
 
 def _config(shape: Mapping[str, Any], tokenizer: Tokenizer, max_len: int | None) -> Config:
