@@ -87,8 +87,10 @@ def distill(
     """
     data = [data] if isinstance(data, (str, Path)) else list(data)
     arguments = flat(locals())
-    roles = ("teacher", "data", "dev", "init")
-    with training_run("distill", arguments, inputs=roles, settled=False) as (run, unresolved):
+    with training_run("distill", arguments, inputs=("teacher", "data", "dev", "init"), settled=False) as (
+        run,
+        unresolved,
+    ):
         loaded = load(run.paths("teacher")[0])
         check_dev(unresolved)
         setup = (task_setup if loaded.config.get("task") else language_setup)(loaded, run, unresolved)

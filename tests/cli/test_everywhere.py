@@ -90,7 +90,7 @@ def test_a_dry_run_of_a_command_that_trains_is_resolved(here: Path, capsys: pyte
     found = json.loads(capsys.readouterr().out)["options"]
     assert (found["model"], found["size"], found["objective"], found["cut"]) == ("bert", "tiny", "mlm", "blocks")
     assert (found["n_layers"], found["d_model"], found["n_heads"], found["d_ff"]) == (2, 128, 2, 512)
-    assert found["steps"] > 0 and found["parts"] == 1 and found["dropout"] == 0.1 and found["max_len"] == 32
+    assert found["steps"] > 0 and found["parts"] == 1 and found["dropout"] == 0.0 and found["max_len"] == 32
     assert (found["beta1"], found["beta2"], found["adam_eps"], found["momentum"]) == (0.9, 0.999, 1e-8, None)
     assert (found["mask_ratio"], found["mask_mix"], found["masks"]) == (0.15, "80/10/10", "dynamic")
     words = ["--n-layers", "1", "--model", "gpt2", "--optimizer", "muon"]

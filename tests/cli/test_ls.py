@@ -17,9 +17,8 @@ from nlpkit.cli.app import run
 from nlpkit.models.sizes import SIZES, config_for
 from nlpkit.stages import ls as catalogue
 from nlpkit.stages import pretrain
-from nlpkit.stages.recipes import RECIPES, resolve
+from nlpkit.stages.recipes import RECIPES, options_of
 from nlpkit.training.optimizers import OPTIMIZERS
-from nlpkit.training.options import PLAIN
 
 
 def described(value: Any) -> dict[str, str]:
@@ -48,8 +47,7 @@ def test_what_is_listed_is_what_the_modules_say() -> None:
 def test_a_recipe_is_listed_with_the_options_that_it_sets(capsys: pytest.CaptureFixture[str]) -> None:
     assert [row["name"] for row in nlpkit.ls("recipes")["recipes"]] == list(RECIPES)
     for row in nlpkit.ls("recipes")["recipes"]:
-        unset = {**dict.fromkeys(row["options"]), **dict.fromkeys(PLAIN), "mask_ratio": None}
-        resolved = resolve(row["name"], "mlm", unset)
+        resolved = options_of(row["name"], "mlm")
         for name, value in row["options"].items():
             taken = {option: resolved[option] for option in value} if isinstance(value, dict) else resolved[name]
             assert taken == value, name

@@ -56,7 +56,7 @@ def test_flag_then_environment_then_file_then_default(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (here / "r.toml").write_text("lr = 0.25\n[pretrain]\nsteps = 7\nseed = 3\n[finetune]\nsteps = 99\n")
-    assert planned(capsys)["lr"] == 5e-4
+    assert planned(capsys)["lr"] == 1e-3
     found = planned(capsys, "--config", "r.toml")
     assert (found["lr"], found["steps"], found["seed"]) == (0.25, 7, 3)
     monkeypatch.setenv("NLPKIT_STEPS", "8")
@@ -169,7 +169,7 @@ def test_going_on_with_other_options_names_each(here: Path, capsys: pytest.Captu
     capsys.readouterr()
     assert pretrain("--steps", "6", "--lr", "0.01") == 2
     said = capsys.readouterr().err
-    assert "lr was 0.0005, is 0.01; steps was 5, is 6" in said and "--fresh" in said
+    assert "lr was 0.001, is 0.01; steps was 5, is 6" in said and "--fresh" in said
     assert pretrain("--steps", "6", "--lr", "0.01", "--fresh") == 0
     assert "resuming" not in capsys.readouterr().err and not (here / "m.safetensors.resume").exists()
 

@@ -218,12 +218,12 @@ def test_a_bert_of_theirs_is_fine_tuned_and_opens_there_again(folder: Path, tmp_
     if not pooler:
         for run in ({"dry_run": True}, {}):
             with pytest.raises(nlpkit.base.errors.UserError, match="no pooler") as caught:
-                nlpkit.finetune(source, folder / "train.jsonl", target, **LEARN, **run)
+                nlpkit.finetune(source, folder / "train.jsonl", target, pooling="pooler", **LEARN, **run)
             assert caught.value.hint == "--pooling mean, cls or max needs none"
         assert not list(tmp_path.glob("clf*"))
         with pytest.raises(nlpkit.base.errors.UserError, match="no pooler"):
             next(nlpkit.embed(source, folder / "dev.jsonl", pooling="pooler"))
-        nlpkit.finetune(source, folder / "train.jsonl", target, pooling="mean", **LEARN)
+        nlpkit.finetune(source, folder / "train.jsonl", target, **LEARN)  # by the mean
         nlpkit.export(target, tmp_path / "back")
         assert load(tmp_path / "back").config["pooler"]  # the one that its pooling is written as
         predicted = [
