@@ -65,6 +65,16 @@ def test_rows_are_the_vectors_and_the_others_are_untouched(folder: Path, tmp_pat
         np.testing.assert_array_equal(begun.array(name), plain.array(name))
 
 
+def test_narrower_vectors_are_the_first_columns(folder: Path, tmp_path: Path) -> None:
+    begun, plain = tmp_path / "begun.safetensors", tmp_path / "plain.safetensors"
+    wider = {**SMALL, "d_model": WIDTH + 8, "steps": 0}
+    nlpkit.pretrain([folder / "tokens.safetensors"], plain, **wider)
+    nlpkit.pretrain([folder / "tokens.safetensors"], begun, vectors=folder / "vec.safetensors", **wider)
+    row = tokenizer().ids["t"]
+    np.testing.assert_array_equal(table(begun)[row, :WIDTH], load(folder / "vec.safetensors").vectors[1])
+    np.testing.assert_array_equal(table(begun)[row, WIDTH:], table(plain)[row, WIDTH:])
+
+
 def test_it_is_an_input_and_is_verified(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Through the command line, after steps of training; the note says how many pieces there were."""
     target = tmp_path / "begun.safetensors"

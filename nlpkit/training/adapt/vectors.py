@@ -1,6 +1,7 @@
 """nlpkit pretrain --vectors: the token embeddings of a new model begin as word vectors.
 
 Rows are the vectors themselves, not scaled: the model starts from exactly the bits of the file, which can be compared.
+Vectors that are narrower than the embeddings are their first columns.
 Shapes: P pieces, V words, D width.
 """
 
@@ -24,16 +25,17 @@ Ids = NDArray[np.int64]
 
 
 def begin_with_vectors(network: Model, tokenizer: Tokenizer, path: Path) -> None:
-    """Give every piece that has a vector its vector; the others keep their random initial rows.
+    """Give every piece that has a vector its vector; the others, and columns beyond the vector's width, keep their
+    random initial values.
 
-    Errors: a UserError for vectors of another width than the embeddings, and when no piece has one.
+    Errors: a UserError for vectors that are wider than the embeddings, and when no piece has one.
     """
     vectors = load(path)
     table = dict(network.named_parameters()).get(TABLE)
     if table is None:
         raise UserError(f'model "{network.family}" has no embedding for each piece that vectors could begin')
     width = vectors.vectors.shape[1]
-    if width != table.shape[1]:
+    if width > table.shape[1]:
         raise UserError(
             f"has vectors of width {width}, and the model's embeddings have {table.shape[1]}",
             where=path,
@@ -45,7 +47,7 @@ def begin_with_vectors(network: Model, tokenizer: Tokenizer, path: Path) -> None
         what = f"none of its {len(vectors.words):,} words is one of the tokenizer's {tokenizer.vocab_size:,} pieces"
         raise UserError(what, where=path, hint="nlpkit vectors train --tokenizer learns vectors of pieces")
     with torch.no_grad():
-        table[torch.from_numpy(pieces)] = torch.from_numpy(np.array(vectors.vectors[rows], np.float32))
+        table[torch.from_numpy(pieces), :width] = torch.from_numpy(np.array(vectors.vectors[rows], np.float32))
     events.note(f"{len(pieces):,} of {tokenizer.vocab_size:,} pieces begin with a vector of {path.name}")
 
 
