@@ -189,7 +189,13 @@ _TASK = record(
     bias=flag,
 )
 _FACTS = record(
-    layers=integer(1), width=integer(1), examples=integer(), tokens=integer(), pretrained=flag, pooling=maybe(text)
+    layers=integer(1),
+    width=integer(1),
+    examples=integer(),
+    tokens=integer(),
+    pretrained=flag,
+    pooling=maybe(text),
+    documents=maybe(integer()),
 )
 TRAINING = record(objective=text, cut=maybe(text), steps=integer(), best_step=maybe(integer()), facts=maybe(_FACTS))
 

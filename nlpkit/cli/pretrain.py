@@ -58,17 +58,20 @@ def command(
     d_ff: Annotated[int | None, Option(help="Width of the feed-forward layers (default: 4 x d_model).")] = None,
     max_len: Annotated[
         int | None,
-        Option(help="Maximum sequence length in tokens, special tokens included (default: 128, or --init's)."),
+        Option(
+            help="Maximum sequence length in tokens, special tokens included (default: by the "
+            "documents, or --init's; docs/defaults.md)."
+        ),
     ] = None,
     short_fraction: Annotated[
         float | None,
         Option(
-            help="Fraction of the steps, the first, that train on sequences of max-len / 4 (default: 0, or the "
-            "recipe's)."
+            help="Fraction of the steps, the first, that train on sequences of max-len / 4 (default: by the "
+            "documents, or the recipe's; docs/defaults.md)."
         ),
     ] = None,
     dropout: Annotated[
-        float | None, Option(help="Dropout probability (default: 0.1, or --init's, or the recipe's).")
+        float | None, Option(help="Dropout probability (default: 0, or --init's, or the recipe's).")
     ] = None,
     cut: Annotated[
         str | None,

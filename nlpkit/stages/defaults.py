@@ -22,6 +22,8 @@ PASSES = 8_000_000  # tokens that a pre-training run reads, at least, if these a
 MOST_PASSES = 40
 UPDATES = 400  # that fine-tuning makes, at least, if these are not more than MOST_EPOCHS
 EPOCHS, MOST_EPOCHS = 3, 20
+MAX_LEN, LONG = 128, 512  # tokens of a sequence, where documents are shorter than MAX_LEN on average, and where longer
+SHORT = 0.9  # of the updates read LONG / 4 tokens (Devlin et al. 2019, appendix A.2: 128 for nine tenths, then 512)
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Facts:
 
     layers, width: of the model that is trained. examples: sequences of an epoch. tokens: of all of them. pretrained:
     whether its weights come from a model that was trained. pooling: of the model's own (None: no classifier).
+    documents: of a text to pre-train on.
     """
 
     layers: int
@@ -38,15 +41,20 @@ class Facts:
     tokens: int
     pretrained: bool
     pooling: str | None = None
+    documents: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def pretraining(facts: Facts) -> dict[str, Any]:
-    """A small text is read several times; a large model takes smaller steps."""
+    """A small text is read several times; a large model takes smaller steps; a model of long documents has
+    positions for them, which are trained at the end."""
     tokens = max(1, facts.tokens)
+    long = facts.documents is not None and facts.tokens > MAX_LEN * facts.documents
+    sequences = {} if facts.pretrained else {"max_len": LONG, "short_fraction": SHORT} if long else {"max_len": MAX_LEN}
     return {
+        **sequences,
         "epochs": min(MOST_PASSES, max(1, round(PASSES / tokens))),
         "batch_tokens": 2048 if tokens < 2_000_000 else 4096,
         "lr": rate(1e-3, facts),
@@ -106,4 +114,6 @@ def filled(command: str, facts: Facts, options: Options, recipe: Options) -> dic
     values = {**PLAIN, **RULES[command](facts), **recipe}
     if options["steps"] is not None:
         del values["epochs"]
+    if options.get("max_len") is not None and "short_fraction" not in recipe:
+        values.pop("short_fraction", None)  # it belongs to the length that the rule chooses
     return {**options, **{name: value for name, value in values.items() if name in options and options[name] is None}}

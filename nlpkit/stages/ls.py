@@ -16,13 +16,14 @@ from nlpkit.base.errors import choose
 from nlpkit.models import FAMILIES
 from nlpkit.models.sizes import SIZES, Size
 from nlpkit.objectives import OBJECTIVES
+from nlpkit.stages.defaults import MAX_LEN
 from nlpkit.stages.recipes import RECIPES
 from nlpkit.tasks import TASKS
 from nlpkit.tokenizers import KINDS
 from nlpkit.training.optimizers import OPTIMIZERS
 
 Row = dict[str, Any]
-VOCAB_SIZE, MAX_LEN = 8000, 128  # the defaults of `tokenizer train` and `pretrain`
+VOCAB_SIZE = 8000  # the default of `tokenizer train`
 _FIRST = re.compile(r"([^(:.]+?)(?: \(([^()]+)\))?[:.]")  # what it is (paper): more
 _SAID = ("name", "title", "paper")  # the first fields of every description
 

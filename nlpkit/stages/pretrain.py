@@ -39,7 +39,7 @@ from nlpkit.training.planning import estimate
 from nlpkit.training.settings import Settings, check_dev
 
 # Defaults of a model without --init.
-MODEL, SIZE, MAX_LEN = "bert", "tiny", 128
+MODEL, SIZE = "bert", "tiny"
 
 
 @trains("pretrain")
@@ -101,14 +101,16 @@ def pretrain(
         }
         loaded = None if init is None else load(run.paths("init")[0])
         family = family_of(model or MODEL) if loaded is None else loaded.family
-        config = _config(shape, tokenizer, max_len) if loaded is None else loaded.model.config
+        config = _config(shape, tokenizer) if loaded is None else loaded.model.config
         facts = facts_of(config, files, pretrained=loaded is not None)
         options = defaults.choose(run, facts, unresolved, recipes.options_of(recipe, objective or family.objective))
-        masking, dropout = {name: options[name] for name in mlm.OPTIONS}, options["dropout"]
+        masking = {name: options[name] for name in mlm.OPTIONS}
+        dropout, max_len = options["dropout"], options["max_len"]
         seed, device = options["seed"], local_device(options["device"])
         torch.manual_seed(Address(seed, ("init",)).torch_seed())
         if loaded is None:
-            start = _begin(family, replace(config, dropout=dropout), objective, masking, tokenizer)
+            config = replace(config, dropout=dropout, max_len=max_len)
+            start = _begin(family, config, objective, masking, tokenizer)
             if vectors is not None:
                 begin_with_vectors(start.network, tokenizer, run.paths("vectors")[0])
         else:
@@ -209,6 +211,7 @@ def facts_of(config: Config, files: TokenFiles, *, pretrained: bool) -> defaults
         examples=files.n_sentences,
         tokens=files.n_tokens,
         pretrained=pretrained,
+        documents=files.n_documents,
     )
 
 
@@ -224,14 +227,14 @@ def _cut(cut: str | None, task: Objective) -> str:
     return how
 
 
-def _config(shape: Mapping[str, Any], tokenizer: Tokenizer, max_len: int | None) -> Config:
-    """The config of a new model, without dropout. Errors: an unknown name, sizes that do not fit."""
+def _config(shape: Mapping[str, Any], tokenizer: Tokenizer) -> Config:
+    """The config of a new model, without dropout and length. Errors: an unknown name, sizes that do not fit."""
     sizes = {name: value for name, value in shape.items() if name not in ("model", "size")}
     return config_for(
         family_of(shape["model"] or MODEL),
         shape["size"] or SIZE,
         vocab_size=tokenizer.vocab_size,
-        max_len=MAX_LEN if max_len is None else max_len,
+        max_len=defaults.MAX_LEN,
         dropout=0.0,
         **sizes,
     )

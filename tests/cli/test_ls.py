@@ -16,7 +16,6 @@ from nlpkit import models, objectives, tasks, tokenizers
 from nlpkit.cli.app import run
 from nlpkit.models.sizes import SIZES, config_for
 from nlpkit.stages import ls as catalogue
-from nlpkit.stages import pretrain
 from nlpkit.stages.recipes import RECIPES, options_of
 from nlpkit.training.optimizers import OPTIMIZERS
 
@@ -58,7 +57,6 @@ def test_a_recipe_is_listed_with_the_options_that_it_sets(capsys: pytest.Capture
 @pytest.mark.parametrize("name", SIZES)
 def test_a_size_has_its_shape_and_the_parameters_of_a_bert(name: str) -> None:
     assert inspect.signature(nlpkit.tokenizer_train).parameters["vocab_size"].default == catalogue.VOCAB_SIZE
-    assert pretrain.MAX_LEN == catalogue.MAX_LEN
     (row,) = [row for row in nlpkit.ls("sizes")["sizes"] if row["name"] == name]
     family = models.family("bert")
     config = config_for(family, name, vocab_size=catalogue.VOCAB_SIZE, max_len=catalogue.MAX_LEN, dropout=0.1)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import making
+import numpy as np
 import pytest
 import toys
 
@@ -107,3 +108,21 @@ def test_the_same_command_again_is_known_to_be_done(folder: Path, tmp_path: Path
     assert json.loads(capsys.readouterr().out)["already_made"]
     assert app.run(words) == 2  # other epochs: those of the rule
     assert "epochs was 1, is 20" in capsys.readouterr().err
+
+
+def test_a_model_of_long_documents_has_positions_for_them(folder: Path, tmp_path: Path) -> None:
+    """Most updates read short sequences; a length that is given is kept throughout."""
+    shape = {**SHAPE, "max_len": None}
+    short = nlpkit.pretrain([folder / "tokens.safetensors"], tmp_path / "m.safetensors", dry_run=True, **shape)[
+        "options"
+    ]
+    assert (short["max_len"], short["short_fraction"]) == (defaults.MAX_LEN, None)
+    ids = np.resize(file.read(folder / "tokens.safetensors").array("tokens"), 4000)
+    long = tmp_path / "long.safetensors"
+    making.sentences_file(long, making.tokenizer(), [ids[:1000], ids[1000:]], [1, 2])
+    found = nlpkit.pretrain([long], tmp_path / "m.safetensors", dry_run=True, **shape)["options"]
+    assert (found["max_len"], found["short_fraction"]) == (defaults.LONG, defaults.SHORT)
+    given = nlpkit.pretrain([long], tmp_path / "m.safetensors", dry_run=True, **SHAPE)["options"]
+    assert (given["max_len"], given["short_fraction"]) == (32, None)
+    fast = nlpkit.pretrain([long], tmp_path / "m.safetensors", dry_run=True, recipe="fast", **SHAPE)["options"]
+    assert fast["short_fraction"] == 0.7
