@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nlpkit.artifact.provenance import Run
 from nlpkit.base import events
 from nlpkit.training.options import PLAIN
+
+if TYPE_CHECKING:  # with it comes numpy, which a listing does not need
+    from nlpkit.artifact.provenance import Run
 
 Options = Mapping[str, Any]
 
