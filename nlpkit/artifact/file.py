@@ -92,6 +92,13 @@ class Artifact:
             self._checked.add(name)
         return view
 
+    def of_kind(self, kinds: Collection[str]) -> Artifact:
+        """This artefact. Errors: it is of none of these kinds."""
+        if self.kind not in kinds:
+            what = f"is a {self.kind} file; expected {' or '.join(kinds)}"
+            raise UserError(what, where=self.path, hint=made_by(kinds))
+        return self
+
     def check(self) -> None:
         """Check the bytes of every tensor."""
         for name in self.tensors:
@@ -195,12 +202,11 @@ def read(path: Path, *, kind: str | Iterable[str] | None = None, wanted: str | N
     if not whole or set(metadata["tensors"]) != set(tensors):
         raise UserError("its metadata does not have the bytes it was written with", where=path, hint=_DAMAGED)
     recorded.check(metadata["provenance"], metadata["history"], where=path)
-    if allowed and metadata["kind"] not in allowed:
-        raise UserError(
-            f"is a {metadata['kind']} file; expected {' or '.join(allowed)}", where=path, hint=made_by(allowed)
-        )
+    artifact = Artifact(path, metadata, reader)
+    if allowed:
+        artifact.of_kind(allowed)
     schema.check(metadata["kind"], metadata["config"], metadata["tokenizer"], tensors, path)
-    return Artifact(path, metadata, reader)
+    return artifact
 
 
 _hashes: dict[tuple[int, ...], str] = {}

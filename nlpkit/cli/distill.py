@@ -67,17 +67,11 @@ def command(
     label: Annotated[str | None, Option(help="Column of the label (default: the teacher's).")] = None,
     on_error: options.OnError = "error",
     format: options.Format = None,
-    metric: Annotated[
-        str | None,
-        Option(help="Metric on --dev that selects the best weights: macro_f1 (default), accuracy, mcc, loss."),
-    ] = None,
+    metric: options.Metric = None,
     mask_ratio: Annotated[
         float | None, Option(help="Fraction of the tokens that are predicted (masked teachers; default: 0.15).")
     ] = None,
-    mask_mix: Annotated[
-        str | None,
-        Option(help="Percentages of these that are replaced by [MASK]/by a random token/kept (default: 80/10/10)."),
-    ] = None,
+    mask_mix: options.MaskMix = None,
     max_len: Annotated[
         int | None,
         Option(help="Maximum sequence length in tokens, special tokens included (default: the teacher's)."),

@@ -35,10 +35,7 @@ def command(
     ] = None,
     on_error: flags.OnError = "error",
     format: flags.Format = None,
-    max_len: Annotated[
-        int | None,
-        Option(help="Maximum sequence length in tokens, special tokens included (default: the model's)."),
-    ] = None,
+    max_len: flags.MaxLen = None,
     batch_tokens: Annotated[int, Option(help="Approximate number of tokens in a batch; changes no vector.")] = 4096,
     int8: flags.Int8 = False,
     output: Annotated[

@@ -31,10 +31,7 @@ def command(
     label: Annotated[str | None, Option(help="Column of the label (default: the model's).")] = None,
     on_error: options.OnError = "error",
     format: options.Format = None,
-    max_len: Annotated[
-        int | None,
-        Option(help="Maximum sequence length in tokens, special tokens included (default: the model's)."),
-    ] = None,
+    max_len: options.MaxLen = None,
     stride: Annotated[
         int | None,
         Option(
@@ -53,10 +50,7 @@ def command(
     mask_ratio: Annotated[
         float | None, Option(help="Fraction of the tokens that are predicted (masked models; default: 0.15).")
     ] = None,
-    mask_mix: Annotated[
-        str | None,
-        Option(help="Percentages of these that are replaced by [MASK]/by a random token/kept (default: 80/10/10)."),
-    ] = None,
+    mask_mix: options.MaskMix = None,
     batch_tokens: Annotated[int, Option(help="Approximate number of tokens in a batch; changes no value.")] = 4096,
     resamples: Annotated[int, Option(help="Bootstrap resamples for the confidence intervals.")] = 1000,
     min: Annotated[

@@ -44,14 +44,8 @@ def command(
             "(default: nothing)."
         ),
     ] = None,
-    metric: Annotated[
-        str | None,
-        Option(help="Metric on --dev that selects the best weights: macro_f1 (default), accuracy, mcc, loss."),
-    ] = None,
-    max_len: Annotated[
-        int | None,
-        Option(help="Maximum sequence length in tokens, special tokens included (default: the model's)."),
-    ] = None,
+    metric: options.Metric = None,
+    max_len: options.MaxLen = None,
     dropout: Annotated[
         float | None, Option(help="Dropout probability (default: by the run, see docs/defaults.md).")
     ] = None,

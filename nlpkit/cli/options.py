@@ -66,6 +66,16 @@ Format = Annotated[
     str | None, Option(help="Input format: text, jsonl, csv, tsv, parquet (default: by name, then content).")
 ]
 OnError = Annotated[str, Option(help="Malformed lines: error (stop) or skip (count and report).")]
+MaxLen = Annotated[
+    int | None, Option(help="Maximum sequence length in tokens, special tokens included (default: the model's).")
+]
+Metric = Annotated[
+    str | None, Option(help="Metric on --dev that selects the best weights: macro_f1 (default), accuracy, mcc, loss.")
+]
+MaskMix = Annotated[
+    str | None,
+    Option(help="Percentages of these that are replaced by [MASK]/by a random token/kept (default: 80/10/10)."),
+]
 AnalogyScore = Annotated[
     str | None, Option(help="add: cosine to B - A + C (3CosAdd, the default); mul: cosines multiplied (3CosMul).")
 ]

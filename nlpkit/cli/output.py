@@ -10,7 +10,6 @@ from typing import Any
 
 import nlpkit
 from nlpkit.base import events
-from nlpkit.base.world import COMMANDS as TRAINING
 from nlpkit.base.world import world
 from nlpkit.cli import display
 from nlpkit.cli.terminal import record, say
@@ -30,8 +29,7 @@ def call(
     ``show`` prints the result for people; without it, one line on stderr names the file that was written.
     """
     options = {name: value for name, value in arguments.items() if name != "json"}
-    losses = Losses()
-    with progress(quiet=not world().leads, name=command), events.listen(losses):
+    with progress(quiet=not world().leads, name=command):
         result: dict[str, Any] = already(command, options) or getattr(nlpkit, _attribute(command))(**options)
     if world().size > 1:
         from nlpkit.training.parallel.distributed import leave
@@ -39,8 +37,6 @@ def call(
         leave(together=True)
         if not world().leads:  # one process prints
             return result
-    if command in TRAINING and losses.rose:
-        say(f"the loss rose from {losses.first:.4g} to {losses.last:.4g}: a lower --lr usually helps")
     if json:
         print_json(result)
     elif result.get("dry_run") and show is None:
@@ -50,26 +46,6 @@ def call(
     elif "output" in result:
         written(result)
     return result
-
-
-class Losses:
-    """The first and the last reported loss of a training run that was not resumed."""
-
-    def __init__(self) -> None:
-        self.first: float | None = None
-        self.last: float | None = None
-        self.whole = False
-
-    @property
-    def rose(self) -> bool:
-        return self.first is not None and self.last is not None and self.last > self.first
-
-    def __call__(self, record: Mapping[str, Any]) -> None:
-        if record["event"] == "training":
-            self.first, self.whole = None, record["step"] == 0
-        elif record["event"] == "step" and self.whole:
-            self.first = record["loss"] if self.first is None else self.first
-            self.last = record["loss"]
 
 
 def already(command: str, arguments: Mapping[str, Any]) -> dict[str, Any] | None:

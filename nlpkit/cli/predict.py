@@ -19,10 +19,7 @@ def command(
     pair: Annotated[str | None, Option(help="Column of the second text (default: the model's).")] = None,
     on_error: options.OnError = "error",
     format: options.Format = None,
-    max_len: Annotated[
-        int | None,
-        Option(help="Maximum sequence length in tokens, special tokens included (default: the model's)."),
-    ] = None,
+    max_len: options.MaxLen = None,
     batch_tokens: Annotated[int, Option(help="Approximate number of tokens in a batch; changes no prediction.")] = 4096,
     int8: options.Int8 = False,
     device: options.Device = "cpu",

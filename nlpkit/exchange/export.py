@@ -47,8 +47,8 @@ def _huggingface(model: Path, output: Path, force: bool) -> dict[str, Any]:
     if artifact is not None and artifact.kind == "vectors":
         formats = "word2vec, word2vec-binary or glove"
         raise UserError("is a vectors file, which has no huggingface format", where=model, hint=f"--to {formats}")
-    if artifact is not None and artifact.kind not in ("model", "tokenizer"):
-        artifact = file.read(model, kind=("model", "tokenizer"))  # its error
+    if artifact is not None:
+        artifact.of_kind(("model", "tokenizer"))
     architecture = None
     with writing_files(output, force=force) as folder:
         if artifact is not None and artifact.kind == "tokenizer":

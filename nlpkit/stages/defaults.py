@@ -1,7 +1,7 @@
 """What a training command does where no option is given: functions of the run, so that it learns with names alone.
 
 A rule sees only `Facts`, which are the same for the same inputs; what it returns is printed, recorded as numbers in
-the provenance, and overridden by any option. docs/defaults.md has the measurements behind each number.
+the provenance, and overridden by any option. docs/defaults.md has the reason of each.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from nlpkit.base import events
 from nlpkit.training.options import PLAIN
 
-if TYPE_CHECKING:  # with it comes numpy, which a listing does not need
+if TYPE_CHECKING:  # with them come numpy and torch, which a listing does not need
     from nlpkit.artifact.provenance import Run
+    from nlpkit.models.base import Config
 
 Options = Mapping[str, Any]
 
@@ -47,6 +48,11 @@ class Facts:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def facts_of(config: Config, **others: Any) -> Facts:
+    """The facts of a run that trains a model of this config; ``others`` are those beside its size."""
+    return Facts(layers=config.n_layers, width=config.d_model, **others)
 
 
 def pretraining(facts: Facts) -> dict[str, Any]:

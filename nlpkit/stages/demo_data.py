@@ -34,13 +34,9 @@ def part(speech: dict[str, Any]) -> str:
     return "test" if fraction < 0.1 else "dev" if fraction < 0.2 else "train"
 
 
-def write(folder: Path) -> dict[str, int]:
-    """Write corpus.txt (a scene a document; train scenes only) and train, dev and test .jsonl; returns their rows.
-
-    Existing files with the same bytes are left alone, so that Make sees nothing new.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    rows: dict[str, list[dict[str, Any]]] = {"train": [], "dev": [], "test": []}
+def divided() -> tuple[list[str], dict[str, list[dict[str, str]]]]:
+    """The scenes to learn from, a speech a line; and the rows of train, dev and test, each with text and genre."""
+    rows: dict[str, list[dict[str, str]]] = {"train": [], "dev": [], "test": []}
     scenes: dict[tuple[str, str, str], list[str]] = {}
     for speech in speeches():
         text = " ".join(speech["text"].split())
@@ -49,7 +45,17 @@ def write(folder: Path) -> dict[str, int]:
             scenes.setdefault((speech["play"], str(speech["act"]), str(speech["scene"])), []).append(text)
         if speech["genre"] in GENRES:
             rows[where].append({"text": text, "genre": speech["genre"]})
-    _write(folder / "corpus.txt", ("\n".join(lines) + "\n\n" for lines in scenes.values()))
+    return ["\n".join(lines) for lines in scenes.values()], rows
+
+
+def write(folder: Path) -> dict[str, int]:
+    """Write corpus.txt (a scene a document; train scenes only) and train, dev and test .jsonl; returns their rows.
+
+    Existing files with the same bytes are left alone, so that Make sees nothing new.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    scenes, rows = divided()
+    _write(folder / "corpus.txt", (scene + "\n\n" for scene in scenes))
     for name, items in rows.items():
         _write(folder / f"{name}.jsonl", (json.dumps(item, ensure_ascii=False) + "\n" for item in items))
     return {name: len(items) for name, items in rows.items()} | {"scenes": len(scenes)}

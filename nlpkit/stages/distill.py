@@ -31,7 +31,7 @@ from nlpkit.machine.device import local_device
 from nlpkit.models.base import Model
 from nlpkit.models.load import Loaded, model_config, state_tensors
 from nlpkit.objectives.base import Objective, vocabulary
-from nlpkit.stages import defaults, finetune, plan, pretrain
+from nlpkit.stages import defaults, finetune, learnt, plan, pretrain
 from nlpkit.stages.base import resolved, training_run
 from nlpkit.tasks import reading
 from nlpkit.training import loop
@@ -41,8 +41,8 @@ from nlpkit.training.planning import estimate
 from nlpkit.training.settings import check_dev
 
 HARD = 2.0  # weight of the loss on the data's labels, if there are any (Sanh et al. 2019, their code)
-EVALUATION = 4096  # tokens in a batch of an evaluation
 COS = 1.0  # weight of the cosine between hidden states (the same)
+EVALUATION = 4096  # tokens in a batch of an evaluation
 
 
 @trains("distill")
@@ -112,7 +112,8 @@ def distill(
         loaded.model.to(device)
         if replay is not None:
             objective = replaying.replay(setup.objective, epochs, run, device=device)
-        progress = loop.train(network, objective, epochs, settings, run, evaluate=setup.evaluate)
+        with learnt.watching():
+            progress = loop.train(network, objective, epochs, settings, run, evaluate=setup.evaluate)
         if WIDEN in network.heads:
             del network.heads[WIDEN]
         config = model_config(network, loaded.family, task=setup.task)
@@ -153,13 +154,9 @@ class Setup:
 
     def facts(self, network: Model) -> defaults.Facts:
         """What the student's defaults depend on."""
-        return defaults.Facts(
-            layers=network.config.n_layers,
-            width=network.config.d_model,
-            examples=self.examples,
-            tokens=self.tokens,
-            pretrained=True,
-            pooling=(self.task or {}).get("pooling"),
+        pooling = (self.task or {}).get("pooling")
+        return defaults.facts_of(
+            network.config, examples=self.examples, tokens=self.tokens, pretrained=True, pooling=pooling
         )
 
 

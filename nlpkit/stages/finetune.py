@@ -85,7 +85,13 @@ def finetune(
         if set(known) == set(objective.labels):  # keep its classifier's order, which another tool may not have sorted
             objective = kind.restore({**objective.to_json(), "labels": known})
         encoded = encode(objective, examples, encoder, "train")
-        facts = facts_of(loaded.model, encoded, pretrained=was_trained(loaded), pooling=pooling)
+        facts = defaults.facts_of(
+            loaded.model.config,
+            examples=len(encoded),
+            tokens=int(encoded.lengths.sum()),
+            pretrained=was_trained(loaded),
+            pooling=pooling,
+        )
         options = defaults.choose(run, facts, unresolved)
         network = prepare(loaded, objective, dropout=options["dropout"], seed=options["seed"])
         freeze_bottom(network, freeze)
@@ -134,8 +140,8 @@ def default_pooling(loaded: Loaded) -> str:
     """The pooling that reads what was trained: of the model's own classifier; the family's own vector of a sequence
     where it is a token's hidden state, or where an objective trained it (BERT's pooler: next sentences); else the mean
     of the tokens (masked words train the tokens, and nothing else)."""
-    if task := loaded.config.get("task"):
-        return str(task["pooling"])
+    if pooling := (loaded.config.get("task") or {}).get("pooling"):
+        return str(pooling)
     trained = (loaded.config.get("training") or {}).get("objective")  # absent: another tool's model, whose pooler is
     if loaded.family.framing == "decoder" or (loaded.model.pools and (trained is None or "nsp" in trained)):
         return "pooler"
@@ -143,22 +149,8 @@ def default_pooling(loaded: Loaded) -> str:
 
 
 def was_trained(loaded: Loaded) -> bool:
-    """Whether a model's weights were trained; another tool's were."""
-    training = loaded.config.get("training")
-    return training is None or training["steps"] > 0
-
-
-def facts_of(network: Model, sequences: Sequences, *, pretrained: bool, pooling: str | None) -> defaults.Facts:
-    """What the defaults of a run on labelled examples depend on."""
-    config = network.config
-    return defaults.Facts(
-        layers=config.n_layers,
-        width=config.d_model,
-        examples=len(sequences),
-        tokens=int(sequences.lengths.sum()),
-        pretrained=pretrained,
-        pooling=pooling,
-    )
+    """Whether a model's weights were trained; another tool's, of which no steps are recorded, were."""
+    return (loaded.config.get("training") or {}).get("steps") != 0
 
 
 def _check_pooling(loaded: Loaded, pooling: str) -> None:

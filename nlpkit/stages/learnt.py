@@ -1,7 +1,7 @@
-"""Whether a run has learnt anything, in one line at its end: beside guessing by frequencies, and for a classifier
-beside a bag of words, which is a matter of a second.
+"""Whether a run has learnt anything, said at its end: that its loss rose, and how it compares with guessing by
+frequencies, a classifier with a bag of words too, which is a matter of a second.
 
-The line is a note, with its numbers as fields, so that a log has them. It changes no byte.
+Each line is a note; a comparison has its numbers as fields, so that a log has them. They change no byte.
 """
 
 from __future__ import annotations
@@ -29,24 +29,38 @@ LITTLE = 0.02  # of the loss of guessing: what is as good as nothing
 
 @dataclass
 class Seen:
-    """The last reported losses by name, and the metrics of the best evaluation, of the training in `watching`."""
+    """What the training in `watching` reported: its first and last loss, the last losses by name, and the metrics of
+    the best evaluation. Of a resumed run the first loss is unknown."""
 
+    first: float | None = None
+    last: float | None = None
+    resumed: bool = False
     losses: dict[str, float] = field(default_factory=dict)
     best: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def rose(self) -> bool:
+        return self.first is not None and self.last is not None and self.last > self.first
+
     def __call__(self, record: dict[str, Any]) -> None:
-        if record["event"] == "step":
-            self.losses = record["losses"]
+        if record["event"] == "training":
+            self.first, self.resumed = None, record["step"] > 0
+        elif record["event"] == "step":
+            if self.first is None and not self.resumed:
+                self.first = record["loss"]
+            self.last, self.losses = record["loss"], record["losses"]
         elif record["event"] == "evaluation" and record["best"]:
             self.best = record["metrics"]
 
 
 @contextmanager
 def watching() -> Iterator[Seen]:
-    """Collect the losses and evaluations of the block."""
+    """Collect the losses and evaluations of the block, and say when the loss rose."""
     seen = Seen()
     with events.listen(seen):
         yield seen
+    if seen.rose:
+        events.note(f"the loss rose from {seen.first:.4g} to {seen.last:.4g}: a lower --lr usually helps")
 
 
 def say_classifier(seen: Seen, train: Labelled, dev: Labelled | None) -> None:
@@ -54,7 +68,8 @@ def say_classifier(seen: Seen, train: Labelled, dev: Labelled | None) -> None:
     the loss."""
     examples, classes = train
     if dev is None:
-        _say_loss(seen.losses.get("classify"), entropy(np.bincount(classes)), "the labels' frequencies")
+        if "classify" in seen.losses:
+            _say_loss(seen.losses["classify"], entropy(np.bincount(classes)), "the labels' frequencies")
         return
     if "accuracy" not in seen.best or not world().leads:
         return
@@ -74,20 +89,19 @@ def say_classifier(seen: Seen, train: Labelled, dev: Labelled | None) -> None:
 
 def say_language_model(seen: Seen, files: TokenFiles) -> None:
     """How the last loss compares with that of guessing every piece by its frequency in the text."""
-    tokens = files.tokens(0, min(SAMPLE, files.n_tokens))
     loss = next((seen.losses[name] for name in ("mlm", "clm") if name in seen.losses), None)
-    _say_loss(loss, entropy(np.bincount(tokens)), "the pieces' frequencies")
+    if loss is not None:
+        tokens = files.tokens(0, min(SAMPLE, files.n_tokens))
+        _say_loss(loss, entropy(np.bincount(tokens)), "the pieces' frequencies")
 
 
 def entropy(counts: Classes) -> float:
     """The mean loss of guessing by frequencies, in nats."""
-    shares = counts[counts > 0] / counts.sum()
-    return float(-(shares * np.log(shares)).sum())
+    frequencies = counts[counts > 0] / counts.sum()
+    return float(-(frequencies * np.log(frequencies)).sum())
 
 
-def _say_loss(loss: float | None, guess: float, by: str) -> None:
-    if loss is None or not world().leads:
-        return
+def _say_loss(loss: float, guess: float, by: str) -> None:
     text = f"last loss {loss:.3f}; guessing by {by} gives {guess:.3f}"
     if loss > guess * (1 - LITTLE):
         text += ": hardly anything was learnt; try a larger --lr or more --epochs"

@@ -40,6 +40,7 @@ from nlpkit.training.settings import Settings, check_dev
 
 # Defaults of a model without --init.
 MODEL, SIZE = "bert", "tiny"
+SHAPE = ("model", "size", "n_layers", "d_model", "n_heads", "d_ff")  # options that --init refuses
 
 
 @trains("pretrain")
@@ -91,18 +92,17 @@ def pretrain(
     ):
         files = TokenFiles.open(run.paths("tokens"))
         tokenizer = files.tokenizer
-        shape = {
-            "model": model,
-            "size": size,
-            "n_layers": n_layers,
-            "d_model": d_model,
-            "n_heads": n_heads,
-            "d_ff": d_ff,
-        }
+        shape = {name: arguments[name] for name in SHAPE}
         loaded = None if init is None else load(run.paths("init")[0])
         family = family_of(model or MODEL) if loaded is None else loaded.family
         config = _config(shape, tokenizer) if loaded is None else loaded.model.config
-        facts = facts_of(config, files, pretrained=loaded is not None)
+        facts = defaults.facts_of(
+            config,
+            examples=files.n_sentences,
+            tokens=files.n_tokens,
+            pretrained=loaded is not None,
+            documents=files.n_documents,
+        )
         options = defaults.choose(run, facts, unresolved, recipes.options_of(recipe, objective or family.objective))
         masking = {name: options[name] for name in mlm.OPTIONS}
         dropout, max_len = options["dropout"], options["max_len"]
@@ -201,18 +201,6 @@ class Start:
     network: Model
     task: Objective
     max_len: int
-
-
-def facts_of(config: Config, files: TokenFiles, *, pretrained: bool) -> defaults.Facts:
-    """What the defaults of a run on token files depend on."""
-    return defaults.Facts(
-        layers=config.n_layers,
-        width=config.d_model,
-        examples=files.n_sentences,
-        tokens=files.n_tokens,
-        pretrained=pretrained,
-        documents=files.n_documents,
-    )
 
 
 def _cut(cut: str | None, task: Objective) -> str:

@@ -19,6 +19,7 @@ from nlpkit.base.limits import LARGE, MANY, check_range
 
 P = ParamSpec("P")
 R = TypeVar("R")
+RULE = "by the run, see docs/defaults.md"  # nlpkit/stages/defaults.py
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
@@ -49,9 +50,7 @@ class Training:
         least=0,
         most=MANY,
     )
-    epochs: int | None = option(
-        None, "Passes over the data", absent="3 unless steps are given", least=1, most=1_000_000
-    )
+    epochs: int | None = option(None, "Passes over the data", absent=RULE, least=1, most=1_000_000)
     batch_tokens: int = option(4096, "Approximate number of tokens in a batch, which holds whole sequences")
     accumulate: int = option(
         1, "Batches whose gradients are summed for one update (gradient accumulation)", least=1, most=100_000
@@ -138,8 +137,8 @@ OPTIONS: dict[str, Field[Any]] = {item.name: item for item in fields(Training)}
 # Options that a recipe may set (nlpkit/stages/recipes.py), where the command has recipes.
 IN_RECIPES = ("batch_tokens", "optimizer", "lr", "schedule", "warmup_fraction", "weight_decay", "clip_norm")
 PLAIN: dict[str, Any] = {name: OPTIONS[name].default for name in IN_RECIPES}
-# Options whose default is a function of the run (nlpkit/stages/defaults.py).
-BY_RUN = dict.fromkeys(("epochs", "batch_tokens", "lr"), (None, "by the run, see docs/defaults.md"))
+# More options whose default is a function of the run.
+BY_RUN = dict.fromkeys(("batch_tokens", "lr"), (None, RULE))
 # Defaults of a command that differ from the above: (default, what None means).
 OTHERWISE: dict[str, dict[str, tuple[Any, str]]] = {
     "pretrain": {

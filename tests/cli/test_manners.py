@@ -15,6 +15,7 @@ import pytest
 
 from nlpkit.cli import display, output
 from nlpkit.cli.app import run
+from nlpkit.stages import learnt
 from nlpkit.training import loop
 
 SMALL = "--n-layers 1 --d-model 32 --n-heads 2 --max-len 32 --batch-tokens 256 --threads 1".split()
@@ -248,17 +249,17 @@ def test_an_interrupt_while_the_program_is_imported_is_one_line(module: str, nam
 
 
 def test_a_loss_that_rose_is_reported(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    heard = output.Losses()
+    heard = learnt.Seen()
     for record in (
         {"event": "training", "step": 0},
-        {"event": "step", "loss": 2.0},
-        {"event": "step", "loss": 3.0},
+        {"event": "step", "loss": 2.0, "losses": {}},
+        {"event": "step", "loss": 3.0, "losses": {}},
     ):
         heard(record)
     assert heard.rose and (heard.first, heard.last) == (2.0, 3.0)
     heard({"event": "training", "step": 5})  # resumed: the first loss is unknown
-    heard({"event": "step", "loss": 2.0})
-    heard({"event": "step", "loss": 3.0})
+    heard({"event": "step", "loss": 2.0, "losses": {}})
+    heard({"event": "step", "loss": 3.0, "losses": {}})
     assert not heard.rose
     assert pretrain("--steps", "8", "--lr", "5", "--warmup-fraction", "0", "--log-every", "1", "--clip-norm", "0") == 0
     assert "a lower --lr usually helps" in capsys.readouterr().err
