@@ -61,9 +61,15 @@ def _write_recipe(folder: Path) -> None:
             target.write(recipe())
 
 
+def _announce(line: str) -> None:
+    """A command line, below an empty line: a note is one line, in which a line end is shown as an escape."""
+    events.note("")
+    events.note(f"$ {line}")
+
+
 def _run(stage: Stage, folder: Path, threads: int | None) -> float:
     """One stage, announced by the command line that does the same."""
-    events.note(f"\n$ {stage.line()}    # {stage.why}")
+    _announce(f"{stage.line()}    # {stage.why}")
     began = time.monotonic()
     summary = stage.run(folder, threads)
     if summary.get("already_made"):
@@ -80,7 +86,7 @@ def _evaluate(folder: Path, threads: int | None) -> dict[str, Any]:
     for name in ("teacher", "student"):
         extra = {"train": folder / "train.jsonl"} if name == "teacher" else {}
         baselines = " --train train.jsonl" if extra else ""
-        events.note(f"\n$ nlpkit evaluate {name}.safetensors test.jsonl{baselines} --config {RECIPE}")
+        _announce(f"nlpkit evaluate {name}.safetensors test.jsonl{baselines} --config {RECIPE}")
         scores[name] = nlpkit.evaluate(
             folder / f"{name}.safetensors",
             folder / "test.jsonl",
@@ -102,7 +108,7 @@ def _nearest(folder: Path) -> dict[str, list[str]]:
 
 def _verify(folder: Path, threads: int | None) -> bool:
     """Run the student's whole chain again in a temporary folder and compare the bytes."""
-    events.note("\n$ nlpkit verify student.safetensors --chain    # run all of it again, compare every byte")
+    _announce("nlpkit verify student.safetensors --chain    # run all of it again, compare every byte")
     result = nlpkit.verify(folder / "student.safetensors", chain=True, inputs=folder, threads=threads)
     if not result["proven"]:
         raise CheckFailed("the chain gave other bytes", where=folder / "student.safetensors")

@@ -81,7 +81,7 @@ def test_the_whole_chain_and_only_what_changed(tmp_path: Path, capsys: pytest.Ca
     assert result["verified"] is True and result["schema"] == 1
     assert {item["name"] for item in result["files"]} >= {stage.output for stage in STAGES}
     for stage in STAGES:
-        assert f"$ {stage.line()}" in printed.err  # what it types can be typed
+        assert f"\n\n$ {stage.line()}" in printed.err  # what it types can be typed
     teacher, student = result["scores"]["teacher"], result["scores"]["student"]
     assert set(teacher["baselines"]) == {"majority", "bag_of_words"}
     assert student["model"]["n_layers"] == 1 and teacher["model"]["n_layers"] == 2
