@@ -17,6 +17,11 @@ def predictions(output: Path) -> Path:
     return output.with_name(output.name + ".predictions")
 
 
+def runs(output: Path) -> Path:
+    """The folder that holds the runs of a search (`nlpkit.stages.tune`); they stay when it has ended."""
+    return output.with_name(output.name + ".runs")
+
+
 def lock_of(output: Path) -> Path:
     """The file that is locked while ``output`` is made (`nlpkit.artifact.lock`)."""
     real = target_of(output)

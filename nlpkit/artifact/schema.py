@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nlpkit.artifact import search
 from nlpkit.artifact.safetensors import TensorInfo
 from nlpkit.base.errors import UserError
 
@@ -197,7 +198,14 @@ _FACTS = record(
     pooling=maybe(text),
     documents=maybe(integer()),
 )
-TRAINING = record(objective=text, cut=maybe(text), steps=integer(), best_step=maybe(integer()), facts=maybe(_FACTS))
+TRAINING = record(
+    objective=text,
+    cut=maybe(text),
+    steps=integer(),
+    best_step=maybe(integer()),
+    score=maybe(number()),
+    facts=maybe(_FACTS),
+)
 
 KINDS: dict[str, Kind] = {
     "tokenizer": Kind({"kind": text, "vocab_size": integer(1), "fingerprint": text}, tokenizer=True),
@@ -238,7 +246,15 @@ KINDS: dict[str, Kind] = {
         sizes={"V": "words"},
         more={"V - 1": ("V", -1)},
     ),
-    "model": Kind({"family": text, "heads": texts, "task": maybe(_TASK), "training": maybe(TRAINING)}),
+    "model": Kind(
+        {
+            "family": text,
+            "heads": texts,
+            "task": maybe(_TASK),
+            "training": maybe(TRAINING),
+            "search": maybe(search.expected),
+        }
+    ),
     "embeddings": Kind(
         {"n_texts": integer(), "d_model": integer(1)}, tensors={"embeddings": Tensor(F32, ("n_texts", "d_model"))}
     ),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from nlpkit.artifact import search
 from nlpkit.artifact.file import Artifact
 
 Json = dict[str, Any]
@@ -50,11 +51,16 @@ def _model(artifact: Artifact) -> Json:
 
 
 def _finetuned(artifact: Artifact) -> Json:
-    return {**_model(artifact), "labels": (artifact.config.get("task") or {}).get("labels"), "score": None}
+    return {**_model(artifact), "labels": (artifact.config.get("task") or {}).get("labels"), "score": _score(artifact)}
 
 
 def _distilled(artifact: Artifact) -> Json:
-    return {**_model(artifact), "teacher_parameters": None, "score": None}
+    return {**_model(artifact), "teacher_parameters": None, "score": _score(artifact)}
+
+
+def _score(artifact: Artifact) -> float | None:
+    value: float | None = artifact.config.get("training", {}).get("score")
+    return value
 
 
 def _imported(artifact: Artifact) -> Json:
@@ -62,6 +68,10 @@ def _imported(artifact: Artifact) -> Json:
         return {}
     config = artifact.config
     return {"format": config.get("format"), "vocab_size": len(config["words"]), "dim": config.get("dim")}
+
+
+def _tuned(artifact: Artifact) -> Json:
+    return {**_model(artifact), **search.table(artifact.config["search"])}
 
 
 _REST: dict[str, Callable[[Artifact], Json]] = {
@@ -73,4 +83,5 @@ _REST: dict[str, Callable[[Artifact], Json]] = {
     "finetune": _finetuned,
     "distill": _distilled,
     "import": _imported,
+    **dict.fromkeys(("tune pretrain", "tune finetune", "tune distill"), _tuned),
 }

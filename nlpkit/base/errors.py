@@ -41,6 +41,10 @@ class RunError(UserError):
     exit_code = 1
 
 
+class Diverged(RunError):
+    """A loss or a gradient stopped being a number: a matter of the options, not of the machine."""
+
+
 class CheckFailed(UserError):
     """A requested check failed (verify, diff, evaluate --min): exit code 3."""
 

@@ -45,6 +45,17 @@ def listen(listener: Listener) -> Iterator[None]:
 
 
 @contextmanager
+def silence() -> Iterator[None]:
+    """No listener hears what is emitted inside the block."""
+    listeners = _listeners.copy()
+    _listeners.clear()
+    try:
+        yield
+    finally:
+        _listeners[:] = listeners
+
+
+@contextmanager
 def log_to(path: str | Path | None) -> Iterator[None]:
     """Append every event but progress and pace to a JSONL file, one a line, as it happens. None logs nothing. Only the
     leading process logs."""

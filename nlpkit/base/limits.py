@@ -93,8 +93,9 @@ OF: dict[str, dict[str, Range]] = {
 
 
 def range_of(command: str, name: str) -> Range | None:
-    """What an option of a command may be, from the least to the most; None where nothing is said here."""
-    return OF.get(command, {}).get(name) or EVERYWHERE.get(name)
+    """What an option of a command may be, from the least to the most; None where nothing is said here. A
+    search takes what its command takes."""
+    return OF.get(command.removeprefix("tune "), {}).get(name) or EVERYWHERE.get(name)
 
 
 def check(command: str, options: Mapping[str, Any]) -> None:

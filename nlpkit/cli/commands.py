@@ -20,6 +20,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pretrain": ("pretrain", "Pre-train a model on a token file."),
     "finetune": ("finetune", "Fine-tune a model on labelled examples."),
     "distill": ("distill", "Distil a teacher into a smaller student."),
+    "tune pretrain": ("tune_pretrain", "Pre-train over a grid of options; keep what is best on dev."),
+    "tune finetune": ("tune_finetune", "Fine-tune over a grid of options; keep what is best on dev."),
+    "tune distill": ("tune_distill", "Distil over a grid of options; keep what is best on dev."),
     "plan": ("plan", "What time and memory a training run will need."),
     "evaluate": ("evaluate", "Evaluate a model, with confidence intervals."),
     "predict": ("predict", "Labels and probabilities for texts."),
@@ -34,4 +37,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("report", "Draw and compare runs on one page."),
     "ls": ("ls", "List models, sizes, objectives, recipes and the rest, by name."),
 }
-GROUPS = {"tokenizer": "Train, use and compare tokenizers.", "vectors": "Train, query and evaluate word vectors."}
+GROUPS = {
+    "tokenizer": "Train, use and compare tokenizers.",
+    "vectors": "Train, query and evaluate word vectors.",
+    "tune": "Search for the best options of a training command.",
+}

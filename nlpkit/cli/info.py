@@ -55,5 +55,7 @@ def missing(item: Mapping[str, Any]) -> str:
 
 
 def short(value: Any) -> Any:
-    """A value of the config; the length of a long list, such as a vocabulary."""
+    """A value of the config; the length of a long list, such as a vocabulary, and the fields of a search's record."""
+    if isinstance(value, dict) and "points" in value:
+        return f"{{{', '.join(value)}}}, see --json"
     return f"[{len(value):,} values]" if isinstance(value, list) and len(value) > 20 else value

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-USED, DATA, MODEL, LEARNING = "Most used", "Data", "Model", "Learning"
+USED, SEARCH, DATA, MODEL, LEARNING = "Most used", "Search", "Data", "Model", "Learning"
 DECODING, MEASURING, RUNNING = "Decoding", "Measuring", "Running"
-ORDER = (USED, DATA, MODEL, LEARNING, DECODING, MEASURING, RUNNING)
+ORDER = (USED, SEARCH, DATA, MODEL, LEARNING, DECODING, MEASURING, RUNNING)
 
 PANELS: dict[str, tuple[str, ...]] = {
+    SEARCH: ("grid", "seeds", "halving"),
     DATA: (
         "text",
         "pair",
@@ -163,6 +164,9 @@ FIRST: dict[str, tuple[str, ...]] = {
     "pretrain": ("output", "model", "size", "steps", "epochs", "lr", "dev"),
     "finetune": ("output", "dev", "task", "epochs", "lr", "text", "label"),
     "distill": ("output", "dev", "n_layers", "size", "epochs", "steps"),
+    "tune pretrain": ("output", "dev"),
+    "tune finetune": ("output", "dev"),
+    "tune distill": ("output", "dev"),
     "evaluate": ("min", "against", "train", "json"),
     "predict": ("text", "json"),
     "generate": ("prompt", "max_new_tokens", "temperature", "top_p", "samples"),

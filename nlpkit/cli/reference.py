@@ -23,8 +23,8 @@ name that is not known is an error.
 `--json` prints one object; commands that answer text by text (`predict`, `embed`, `generate`, `tokenizer encode`,
 `tokenizer decode`) print one a line, `predict` and `embed` in any case. `-n` touches nothing: of a command that makes a
 file in a run of its own (`tokenizer train`, `tokens`, `vectors train`, `vectors cooccur`, `vectors glove`, `pretrain`,
-`finetune`, `distill`) it says what the run would cost, every option resolved; of any other it prints the options and
-looks whether the inputs are there.
+`finetune`, `distill`, `tune`) it says what the run would cost, every option resolved; of any other it prints the
+options and looks whether the inputs are there.
 
 Data goes to stdout, words for people to stderr. `-` is stdin. Exit codes: 0 done; 1 the run failed; 2 wrong usage,
 configuration or input; 3 a check failed (`verify`, `diff`, `evaluate --min`); 130 interrupted (the same command goes
@@ -47,6 +47,15 @@ def section(name: str) -> str:
     text, _, examples = (command.help or "").partition("Examples:")
     lines = [f"## nlpkit {name}", "", " ".join(text.split()), ""]
     params = [param for param in command.params if param.name not in ("config", "debug", "help")]
+    inner = name.removeprefix("tune ")
+    if inner != name:
+        known = {param.name for param in load(inner).params if param.name != "dev"}
+        params = [param for param in params if param.name not in known]
+        anchor = inner.replace(" ", "-")
+        lines += [
+            f"Arguments and options are those of [nlpkit {inner}](#nlpkit-{anchor}), without `--seed`, and these:",
+            "",
+        ]
     lines += ["| | | default |", "|---|---|---|"]
     lines += [f"| {names(param)} | {escape(getattr(param, 'help', '') or '')} | {default(param)} |" for param in params]
     lines += ["", "```", *(line.strip() for line in examples.splitlines() if line.strip()), "```", ""]

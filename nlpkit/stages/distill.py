@@ -121,8 +121,7 @@ def distill(
         config["training"] = {
             "objective": objective.name,
             **cut,
-            "steps": progress.step,
-            "best_step": progress.best_step,
+            **progress.result(),
             "facts": facts.to_json(),
         }
         tokenizer = loaded.need_tokenizer().to_json()

@@ -114,8 +114,7 @@ def finetune(
         config = model_config(network, loaded.family, task=objective.to_json())
         config["training"] = {
             "objective": objective.name,
-            "steps": progress.step,
-            "best_step": progress.best_step,
+            **progress.result(),
             "facts": facts.to_json(),
         }
         tokenizer = loaded.need_tokenizer().to_json()

@@ -11,6 +11,7 @@ import math
 import statistics
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,6 +37,7 @@ from nlpkit.training.settings import Settings
 HOLES = 0.5  # fragmentation, as a fraction of what is allocated and freed on the heap: 0.2 to 2 (benchmarks/plan.py)
 SAMPLE_TOKENS, SAMPLES, SECONDS = 2048, 5, 3.0  # of a measured batch; how often it is measured, and for how long
 NOWHERE = Path("nlpkit-plan.safetensors")  # stands in for an output that was not named: nothing is written
+_MEASURED: ContextVar[bool] = ContextVar("measured", default=True)
 _LIMIT: ContextVar[int | None] = ContextVar("limit", default=None)
 
 
@@ -51,6 +53,16 @@ def plan(command: str, options: Mapping[str, Any], *, memory: str | None = None)
     finally:
         _LIMIT.reset(token)
     return {**result, "output": None} if options["output"] == NOWHERE else result
+
+
+@contextmanager
+def unmeasured() -> Iterator[None]:
+    """Inside the block a dry run checks its options and inputs, and estimates no cost."""
+    token = _MEASURED.set(False)
+    try:
+        yield
+    finally:
+        _MEASURED.reset(token)
 
 
 def size_of(text: str) -> int:
@@ -109,6 +121,8 @@ def cost(
             f"a plan is made by one process, and {world().size} were started",
             hint="leave out torchrun; --parts says in how many pieces each batch is computed",
         )
+    if not _MEASURED.get():
+        return {}
     limit, device = _LIMIT.get(), local_device(settings.device)
     for network in (model, getattr(objective, "teacher", None)):
         if network is not None:

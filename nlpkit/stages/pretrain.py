@@ -150,8 +150,7 @@ def pretrain(
         written["training"] = {
             "objective": task.name,
             "cut": how,
-            "steps": progress.step,
-            "best_step": progress.best_step,
+            **progress.result(),
             "facts": facts.to_json(),
         }
         summary = run.write(state_tensors(network), kind="model", config=written, tokenizer=tokenizer.to_json())

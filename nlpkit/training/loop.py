@@ -20,7 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from nlpkit.artifact.provenance import Run
 from nlpkit.artifact.resume import Saves
 from nlpkit.base import events
-from nlpkit.base.errors import RunError
+from nlpkit.base.errors import Diverged
 from nlpkit.base.seeds import Address
 from nlpkit.base.stop import StopSignal
 from nlpkit.base.world import world
@@ -95,7 +95,7 @@ def train(
 ) -> resume.Progress:
     """Train ``model`` in place, from the start or from where an unfinished run was saved.
 
-    With ``evaluate`` the model ends with the weights of its best evaluation, else with the last ones. Errors: RunError
+    With ``evaluate`` the model ends with the weights of its best evaluation, else with the last ones. Errors: Diverged
     when the loss or the gradients stop being numbers; Interrupted (exit 130) after Ctrl-C or SIGTERM, state saved.
     """
     device = local_device(settings.device)
@@ -276,7 +276,7 @@ def update(
     if not (math.isfinite(norm) and all(math.isfinite(value) for value in sums.values())):
         bad = [name for name, value in sums.items() if not math.isfinite(value)]
         what = f"the loss ({', '.join(bad)})" if bad else "the gradient"
-        raise RunError(
+        raise Diverged(
             f"{what} is not a number at step {step + 1:,}",
             hint="a smaller --lr, a longer warm-up or a smaller --clip-norm usually helps",
         )

@@ -3,6 +3,7 @@ data are in one file, so weights and optimizer can never be of different steps (
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,11 @@ class Progress:
 
     def to_json(self) -> dict[str, Any]:
         return dict(vars(self))
+
+    def result(self) -> dict[str, Any]:
+        """What a finished run records of itself in the model's config."""
+        finite = self.best_score is not None and math.isfinite(self.best_score)
+        return {"steps": self.step, "best_step": self.best_step, "score": self.best_score if finite else None}
 
 
 def save(run: Run, progress: Progress, *, model: Arrays, optimizer: Arrays, best: Arrays) -> None:

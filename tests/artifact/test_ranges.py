@@ -31,6 +31,16 @@ CALLS: dict[str, dict[str, Any]] = {
     "pretrain": {"tokens": "tokens.safetensors", "n_layers": 1, "d_model": 16, "n_heads": 2, "max_len": 16},
     "finetune": {"model": "bert.safetensors", "train": "train.jsonl"},
     "distill": {"teacher": "bert.safetensors", "data": "tokens.safetensors"},
+    "tune pretrain": {
+        "tokens": "tokens.safetensors",
+        "dev": "tokens.safetensors",
+        "n_layers": 1,
+        "d_model": 16,
+        "n_heads": 2,
+        "max_len": 16,
+    },
+    "tune finetune": {"model": "bert.safetensors", "train": "train.jsonl", "dev": "train.jsonl"},
+    "tune distill": {"teacher": "bert.safetensors", "data": "tokens.safetensors", "dev": "tokens.safetensors"},
     "embed": {"model": "bert.safetensors", "data": "text.txt"},
     "export": {"model": "bert.safetensors"},
     "import": {"source": "hf-bert"},
@@ -61,8 +71,8 @@ def values(kind: Any) -> Iterator[Any]:
         yield from TEXTS
 
 
-# Fine-tuning and distillation read the options of training as pre-training does.
-SLOW = ("finetune", "distill")
+# Fine-tuning and distillation read the options of training as pre-training does, and a search as its command does.
+SLOW = ("finetune", "distill", "tune pretrain", "tune finetune", "tune distill")
 COMMANDS = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in sorted(nlpkit.MAKES)]
 
 
@@ -132,7 +142,7 @@ def test_every_number_has_a_range() -> None:
         for name, kind in stage_of(command).options.items():
             if type(None) in (kind,) or not (fits(0, kind) or fits(0.5, kind)) or name in unlimited:
                 continue
-            trains = command in ("pretrain", "finetune", "distill") and name in OPTIONS
+            trains = command.removeprefix("tune ") in ("pretrain", "finetune", "distill") and name in OPTIONS
             own = trains and OPTIONS[name].metadata["least"] is not None
             assert own != (limits.range_of(command, name) is not None), f"{command} {name}"
 

@@ -52,6 +52,9 @@ LOOKING = {
     "pretrain",
     "finetune",
     "distill",
+    "tune pretrain",
+    "tune finetune",
+    "tune distill",
     "plan",
 }
 

@@ -20,6 +20,7 @@ from nlpkit.base.errors import UserError
 from nlpkit.cli.app import run
 
 SMALL = ["--n-layers", "1", "--d-model", "8", "--n-heads", "1", "--max-len", "16", "--steps", "2", "--threads", "1"]
+DEV = ["--dev", "train.jsonl"]
 LINES: dict[str, list[str]] = {
     "tokenizer train": ["corpus.txt", "--kind", "word", "--vocab-size", "40"],
     "tokens": ["corpus.txt", "--tokenizer", "tokenizer.safetensors"],
@@ -29,6 +30,9 @@ LINES: dict[str, list[str]] = {
     "pretrain": ["t.safetensors", *SMALL, "--recipe", "fast"],
     "finetune": ["bert.safetensors", "train.jsonl", "--steps", "2", "--threads", "1"],
     "distill": ["bert.safetensors", "t2.safetensors", "--steps", "1", "--threads", "1", "--n-layers", "1"],
+    "tune pretrain": ["t.safetensors", *SMALL, "--dev", "t.safetensors", "--grid", "lr=1e-3,1e-2"],
+    "tune finetune": ["bert.safetensors", "train.jsonl", *DEV, "--steps", "2", "--threads", "1", "--grid", "lr=1,2"],
+    "tune distill": ["bert.safetensors", "t2.safetensors", "--dev", "t2.safetensors", "--steps", "1", "--seeds", "1,2"],
     "embed": ["bert.safetensors", "train.jsonl", "--threads", "1"],
     "import": ["vec.txt"],
 }

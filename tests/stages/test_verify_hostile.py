@@ -21,6 +21,7 @@ from forging import given, stage
 import nlpkit
 from nlpkit.artifact import recorded
 from nlpkit.base.errors import UserError
+from nlpkit.base.world import COMMANDS
 from nlpkit.cli import app
 from nlpkit.stages.call import stage_of
 from nlpkit.stages.info import lineage
@@ -420,6 +421,9 @@ def test_a_result_that_becomes_a_link_is_refused(place: Path, monkeypatch: pytes
         verify(place / "tok.safetensors")
 
 
+SEARCHES = {f"tune {command}" for command in COMMANDS}  # one function over each
+
+
 def sources() -> dict[str, str]:
     """Command -> the source of the module of its function."""
     return {name: inspect.getsource(import_module(target.split(":")[0])) for name, target in nlpkit.FUNCTIONS.items()}
@@ -432,10 +436,17 @@ def begun(command: str, source: str) -> re.Match[str] | None:
 
 def test_the_table_names_the_commands_that_write_an_artefact() -> None:
     writers = {command for command, source in sources().items() if begun(command, source)}
-    assert writers | {"export"} == nlpkit.MAKES
+    assert writers | {"export", *SEARCHES} == nlpkit.MAKES
 
 
-@pytest.mark.parametrize("command", sorted(nlpkit.MAKES - {"export"}))
+@pytest.mark.parametrize("command", sorted(SEARCHES))
+def test_a_search_reads_what_its_command_reads(command: str) -> None:
+    found, inner = stage_of(command), stage_of(command.removeprefix("tune "))
+    assert found.inputs.keys() == inner.inputs.keys() and found.needed == inner.needed | {"dev"}
+    assert found.options.keys() == inner.options.keys() - {"seed"} | {"grid", "seeds", "halving"}
+
+
+@pytest.mark.parametrize("command", sorted(nlpkit.MAKES - {"export"} - SEARCHES))
 def test_a_stage_reads_the_inputs_that_its_parameters_say(command: str) -> None:
     """`verify` takes parameters that are paths for inputs; the function itself says the same."""
     found, said = stage_of(command), begun(command, sources()[command])
