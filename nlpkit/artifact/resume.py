@@ -47,7 +47,7 @@ def load(run: Run) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]] | N
     Errors: a file that another command left (each difference is named), or a damaged one.
     """
     path = unfinished(run.output)
-    if run.fresh or not path.exists():
+    if not begun(run):
         return None
     state = file.read(path, kind="resume")
     if differing := differences(state.provenance, run.provenance()):
@@ -57,6 +57,11 @@ def load(run: Run) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]] | N
             hint="run the command it was started with, or start over with --fresh",
         )
     return {name: state.array(name) for name in state.tensors}, state.config
+
+
+def begun(run: Run) -> bool:
+    """Whether a state of an unfinished run lies beside the target, which `load` reads or refuses."""
+    return not run.fresh and unfinished(run.output).exists()
 
 
 class Saves:

@@ -60,6 +60,7 @@ PANELS: dict[str, tuple[str, ...]] = {
         "size",
         "init",
         "vectors",
+        "embeddings",
         "n_layers",
         "d_model",
         "n_heads",

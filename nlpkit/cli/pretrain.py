@@ -50,7 +50,14 @@ def command(
         Path | None, Option(help="Continue from this model's weights and shape (default: random weights).")
     ] = None,
     vectors: Annotated[
-        Path | None, Option(help="Initialise the token embeddings with these word vectors (default: random).")
+        Path | None, Option(help="Initialise the token embeddings with these word vectors (default: --embeddings).")
+    ] = None,
+    embeddings: Annotated[
+        str | None,
+        Option(
+            help="How the token embeddings begin: word2vec (vectors of this text, learnt first, in seconds), random "
+            "(default: word2vec from 10,000 tokens on; docs/defaults.md)."
+        ),
     ] = None,
     n_layers: Annotated[int | None, Option(help="Number of layers (default: the size's).")] = None,
     d_model: Annotated[int | None, Option(help="Width of the hidden states (default: the size's).")] = None,

@@ -26,6 +26,7 @@ MOST_PASSES = 40
 UPDATES = 400  # that fine-tuning makes, at least, if these are not more than MOST_EPOCHS
 EPOCHS, MOST_EPOCHS = 3, 20
 MAX_LEN, LONG = 128, 512  # tokens of a sequence, where documents are shorter than MAX_LEN on average, and where longer
+WORD2VEC = 10_000  # tokens of a text from which word vectors can be learnt, at least
 SHORT = 0.9  # of the updates read LONG / 4 tokens (Devlin et al. 2019, appendix A.2: 128 for nine tenths, then 512)
 
 
@@ -35,7 +36,7 @@ class Facts:
 
     layers, width: of the model that is trained. examples: sequences of an epoch. tokens: of all of them. pretrained:
     whether its weights come from a model that was trained. pooling: of the model's own (None: no classifier).
-    documents: of a text to pre-train on.
+    documents: of a text to pre-train on. vectors: whether a file has the first embeddings.
     """
 
     layers: int
@@ -45,6 +46,7 @@ class Facts:
     pretrained: bool
     pooling: str | None = None
     documents: int | None = None
+    vectors: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -57,12 +59,14 @@ def facts_of(config: Config, **others: Any) -> Facts:
 
 def pretraining(facts: Facts) -> dict[str, Any]:
     """A small text is read several times; a large model takes smaller steps; a model of long documents has
-    positions for them, which are trained at the end."""
+    positions for them, which are trained at the end; a new model's embeddings begin as word vectors of the text."""
     tokens = max(1, facts.tokens)
     long = facts.documents is not None and facts.tokens > MAX_LEN * facts.documents
     sequences = {} if facts.pretrained else {"max_len": LONG, "short_fraction": SHORT} if long else {"max_len": MAX_LEN}
+    begins = not facts.pretrained and not facts.vectors
     return {
         **sequences,
+        "embeddings": ("word2vec" if tokens >= WORD2VEC else "random") if begins else None,
         "epochs": min(MOST_PASSES, max(1, round(PASSES / tokens))),
         "batch_tokens": 2048 if tokens < 2_000_000 else 4096,
         "lr": rate(1e-3, facts),

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from nlpkit import objectives
-from nlpkit.artifact.resume import discard
+from nlpkit.artifact.provenance import Run
+from nlpkit.artifact.resume import begun, discard
 from nlpkit.artifact.stage import stage
 from nlpkit.base.errors import UserError, choose, refuse
 from nlpkit.base.seeds import Address
@@ -31,7 +32,7 @@ from nlpkit.objectives.base import Objective, vocabulary
 from nlpkit.stages import defaults, learnt, plan, recipes
 from nlpkit.stages.base import resolved, training_run
 from nlpkit.tokenizers.base import Tokenizer
-from nlpkit.training.adapt.vectors import begin_with_vectors
+from nlpkit.training.adapt.vectors import begin_with_vectors, begin_with_word2vec
 from nlpkit.training.loop import Evaluation, train
 from nlpkit.training.measure import mean_losses
 from nlpkit.training.options import flat, trains
@@ -40,6 +41,7 @@ from nlpkit.training.settings import Settings, check_dev
 
 # Defaults of a model without --init.
 MODEL, SIZE = "bert", "tiny"
+EMBEDDINGS = {"word2vec": True, "random": False}  # how the token embeddings begin: whether the text is read for them
 SHAPE = ("model", "size", "n_layers", "d_model", "n_heads", "d_ff")  # options that --init refuses
 
 
@@ -56,6 +58,7 @@ def pretrain(
     dev: Path | None = None,
     init: Path | None = None,
     vectors: Path | None = None,
+    embeddings: str | None = None,
     n_layers: int | None = None,
     d_model: int | None = None,
     n_heads: int | None = None,
@@ -74,7 +77,8 @@ def pretrain(
 
     ``init`` starts from a model's weights instead of random ones (its family and shape are then its own, and so is its
     dropout unless one is given); else it is a ``model`` (None: bert) of a ``size`` (tiny), which the other sizes
-    override, and ``vectors`` are word vectors that initialise its token embeddings (`nlpkit.training.adapt.vectors`).
+    override. Its token ``embeddings`` begin random, or as word2vec vectors of the text, or as ``vectors``, a file's
+    (`nlpkit.training.adapt.vectors`).
     With ``dev`` (a token file) the loss is measured every ``eval_every`` steps and the best weights are saved.
     ``short_fraction`` of the updates, the first, read sequences of a quarter of ``max_len`` (`nlpkit.data.staged`).
     ``recipe`` sets what is None (nlpkit/stages/recipes.py), and what is None after that is a function of the run
@@ -102,6 +106,7 @@ def pretrain(
             tokens=files.n_tokens,
             pretrained=loaded is not None,
             documents=files.n_documents,
+            vectors=vectors is not None,
         )
         options = defaults.choose(run, facts, unresolved, recipes.options_of(recipe, objective or family.objective))
         masking = {name: options[name] for name in mlm.OPTIONS}
@@ -111,11 +116,10 @@ def pretrain(
         if loaded is None:
             config = replace(config, dropout=dropout, max_len=max_len)
             start = _begin(family, config, objective, masking, tokenizer)
-            if vectors is not None:
-                begin_with_vectors(start.network, tokenizer, run.paths("vectors")[0])
+            _begin_embeddings(start.network, files, run, options)
         else:
             refuse(shape, "--init has a family and a shape of its own")
-            refuse({"vectors": vectors}, "--init has embeddings of its own")
+            refuse({"vectors": vectors, "embeddings": embeddings}, "--init has embeddings of its own")
             start = _continue(loaded, objective, masking, tokenizer, max_len, dropout)
         network, task, max_len = start.network, start.task, start.max_len
         if "mlm" not in task.heads:
@@ -234,6 +238,17 @@ def _begin(
     task = objectives.build(objective or family.objective, vocabulary(tokenizer), masking)
     check_matches(family, task)
     return Start(family.build(config, task.heads), task, config.max_len)
+
+
+def _begin_embeddings(network: Model, files: TokenFiles, run: Run, options: Mapping[str, Any]) -> None:
+    """The first values of the token embeddings, unless a saved state has the run's own. Errors: an unknown way, two at
+    once; those of vectors."""
+    how, paths = options["embeddings"], run.paths("vectors")
+    if paths:
+        refuse({"embeddings": how}, "--vectors has the embeddings")
+        begin_with_vectors(network, files.tokenizer, paths[0])
+    elif choose(EMBEDDINGS, how, field="embeddings") and not options["dry_run"] and not begun(run):
+        begin_with_word2vec(network, files, Address(options["seed"], ("embeddings",)), run.output)
 
 
 def _continue(

@@ -228,6 +228,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "seed": {"seed": 1},
     "init": {},
     "vectors": {},
+    "embeddings": {"embeddings": "word2vec"},
     "parts": {"parts": 2},
 }
 

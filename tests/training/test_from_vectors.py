@@ -16,7 +16,8 @@ from nlpkit.cli.app import run
 from nlpkit.models import FAMILIES
 from nlpkit.tokenizers import from_json
 from nlpkit.tokenizers import load as load_tokenizer
-from nlpkit.training.adapt.vectors import TABLE, matches
+from nlpkit.training.adapt.vectors import SCALE, TABLE, matches
+from nlpkit.vectors import pieces
 from nlpkit.vectors.file import load
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -169,3 +170,36 @@ def test_what_cannot_be_used_is_refused(
         )
     assert hint in (caught.value.hint or "")
     assert not target.exists()
+
+
+def test_vectors_of_its_own_text(folder: Path, tmp_path: Path) -> None:
+    """The frequent pieces alone begin otherwise, at one scale, with the same bytes on any number of threads, whether
+    the run is told or chooses, in every objective's family."""
+    tokens = [folder / "tokens.safetensors"]
+
+    def begun(name: str, **more: Any) -> file.Artifact:
+        nlpkit.pretrain(tokens, tmp_path / f"{name}.safetensors", **{**SMALL, "steps": 0, **more})
+        return file.read(tmp_path / f"{name}.safetensors")
+
+    plain = begun("plain", embeddings="random")
+    own = {threads: begun(f"own{threads}", embeddings="word2vec", threads=threads) for threads in (1, 3)}
+    assert own[1].sha256 == own[3].sha256
+    changed = {name for name in plain.tensors if (plain.array(name) != own[1].array(name)).any()}
+    assert changed == {TABLE}
+    counts = np.bincount(file.read(tokens[0]).array("tokens"), minlength=len(plain.array(TABLE)))
+    frequent = counts >= pieces.MIN_COUNT
+    np.testing.assert_array_equal((plain.array(TABLE) != own[1].array(TABLE)).any(axis=1), frequent)
+    assert np.sqrt(np.square(own[1].array(TABLE)[frequent].astype(float)).mean()) == pytest.approx(SCALE, rel=1e-5)
+    assert begun("chosen").sha256 == plain.sha256  # a short text
+
+
+def test_what_own_vectors_refuse(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nlpkit.pretrain([folder / "tokens.safetensors"], tmp_path / "m.safetensors", **SMALL, steps=0)
+    base = ["pretrain", folder / "tokens.safetensors", "-o", tmp_path / "x.safetensors"]
+    for more, said in (
+        (["--embeddings", "glove"], 'embeddings "glove" is unknown'),
+        (["--embeddings", "random", "--vectors", folder / "vec.safetensors"], "--embeddings changes nothing"),
+        (["--embeddings", "word2vec", "--init", tmp_path / "m.safetensors"], "--embeddings changes nothing"),
+    ):
+        assert run([str(part) for part in [*base, *more]]) == 2
+        assert said in capsys.readouterr().err
