@@ -83,8 +83,8 @@ def run(folder: Path) -> dict[str, str]:
     for kind in ("unigram", "wordpiece"):
         nlpkit.tokenizer_train([corpus], path(kind), kind=kind, vocab_size=80, threads=1)
     nlpkit.tokens([corpus], path("tokens"), tokenizer=path("wordpiece"), threads=1)
-    nlpkit.pretrain([path("tokens")], path("bert"), model="bert", **SMALL)
-    nlpkit.pretrain([path("tokens")], path("gpt2"), model="gpt2", **SMALL)
+    nlpkit.pretrain([path("tokens")], path("bert"), model="bert", embeddings="word2vec", **SMALL)
+    nlpkit.pretrain([path("tokens")], path("gpt2"), model="gpt2", embeddings="random", **SMALL)
     nlpkit.finetune(
         path("bert"), rows, path("finetuned"), task="classify", **{**LABELLED, "lr": 2e-4, "pooling": "pooler"}
     )
