@@ -46,15 +46,19 @@ def _checks(value: Json) -> Iterator[bool]:
     yield isinstance(best, list) and len(best) == 2 and all(type(index) is int for index in best)
     assert isinstance(best, list)
     yield 0 <= best[0] < len(points) and 0 <= best[1] < len(seeds)
+    first = points[0].get("options")
     for point in points:
-        rungs = point.get("rungs")
-        yield isinstance(point.get("options"), dict) and isinstance(rungs, list) and len(rungs) > 0
+        options, rungs = point.get("options"), point.get("rungs")
+        yield isinstance(options, dict) and isinstance(rungs, list) and len(rungs) > 0
+        assert isinstance(options, dict) and isinstance(rungs, list)
+        yield options.keys() == first.keys() and all(type(item) in (bool, int, float, str) for item in options.values())
         for rung in rungs:
             yield isinstance(rung, dict) and type(rung.get("steps")) is int
             for name, kinds in (("scores", (int, float)), ("runs", (str,))):
                 items = rung.get(name)
                 yield isinstance(items, list) and len(items) == len(seeds)
                 yield all(item is None or type(item) in kinds for item in items)
+                yield all(abs(item) < 1e300 for item in items if isinstance(item, (int, float)))
     chosen = points[best[0]]
     yield all(len(point["rungs"]) <= len(chosen["rungs"]) for point in points)
     yield all(mean(rung["scores"]) > -math.inf for rung in chosen["rungs"])

@@ -80,7 +80,7 @@ def show(result: dict[str, Any]) -> None:
         line = f"{'*' if point['best'] else ' '} {name:<{width}}  {point['steps']:>8,} updates  {value:>9} {interval}"
         tell(line.rstrip())
     for remark in result["remarks"]:
-        say(visible(remark))
+        say(remark)
     best = result["best"]
     say(f"best: {words(best['options'] | {'seed': best['seed']})}, {number(best['score'], 4)} on dev")
     written(result)

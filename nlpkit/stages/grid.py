@@ -40,8 +40,8 @@ def points_of(stage: Stage, grid: Sequence[str], fixed: Mapping[str, Any], defau
             check_limits({name: value})
             if axes[name].count(value) > 1:
                 raise UserError(f"grid has {flag} {value} twice")
-    if math.prod(map(len, axes.values())) > MOST:
-        raise UserError(f"the grid has {math.prod(map(len, axes.values())):,} points, expected at most {MOST:,}")
+    if (size := math.prod(map(len, axes.values()))) > MOST:
+        raise UserError(f"the grid has {size:,} points, expected at most {MOST:,}")
     return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
 
@@ -75,6 +75,8 @@ def seeds_of(text: str) -> list[int]:
         if not 0 <= end - start < MOST:
             raise UserError(f'seeds is "{text}", expected a range of 1 to {MOST:,} seeds')
         seeds += range(start, end + 1)
+        if len(seeds) > MOST:
+            raise UserError(f"there are more than {MOST:,} seeds")
     if len(set(seeds)) < len(seeds):
         raise UserError(f'seeds is "{text}", which has a seed twice')
     return seeds

@@ -168,8 +168,8 @@ def _result(one: Callable[..., Any], folder: Path, options: grid.Point, which: s
         events.note(f"{error.what}; the run counts as the worst")
         return None, None
     score = file.read(path).config["training"]["score"]
-    made = ", made before" if summary.get("already_made") else ""
-    events.note(f"score {'that is not a number' if score is None else f'{score:.4f}'}{made}")
+    reused = ", made before" if summary.get("already_made") else ""
+    events.note(f"score {'that is not a number' if score is None else f'{score:.4f}'}{reused}")
     return score, summary["sha256"]
 
 
