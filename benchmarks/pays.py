@@ -46,7 +46,7 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 import numpy as np
 import pays_table as table
-from pays_rows import OWN_VECTORS, Bench
+from pays_rows import Bench
 
 import nlpkit
 
@@ -82,19 +82,17 @@ def bold(work: Bench) -> dict[str, Any]:
     }
     paths = {name: str(folder / file) for name, file in names.items()}
     corpus, labelled = str(work.data / "corpus.txt"), str(work.data / "train.jsonl")
-    vectors = str(folder / "vectors.safetensors")
     chain = [
         ["tokenizer", "train", corpus, "-o", paths["tok"], "--kind", "wordpiece"],
         ["tokens", corpus, "--tokenizer", paths["tok"], "-o", paths["tokens"]],
-        *([] if OWN_VECTORS else [["vectors", "train", paths["tokens"], "-o", vectors]]),
-        ["pretrain", paths["tokens"], "-o", paths["bert"], *([] if OWN_VECTORS else ["--vectors", vectors])],
+        ["pretrain", paths["tokens"], "-o", paths["bert"]],
         ["finetune", paths["bert"], labelled, "-o", paths["clf"]],
     ]
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
     taken: dict[str, float] = {}
     for command in chain:
         began = time.perf_counter()
-        again = [] if command[0] in ("tokens", "tokenizer", "vectors") else ["--fresh"]
+        again = [] if command[0] in ("tokens", "tokenizer") else ["--fresh"]
         command = [sys.executable, "-m", "nlpkit", *command, "--force", *again]
         subprocess.run(command, check=True, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         taken[command[3]] = round(time.perf_counter() - began, 1)
@@ -128,10 +126,11 @@ def report(works: list[Bench], arguments: argparse.Namespace) -> None:
     }
     if not measured and not any(line["stage"] == "bold" for line in lines):
         return
-    labels = {work.name: len(work.train) for work in works}
-    stages = [line for line in lines if line["stage"] == "pretrain"]
-    text = table.tables(measured, [size for size in SIZES if any(key[1] == size for key in measured)], labels)
-    text += "\n" + table.seconds(measured, stages)
+    text = ""
+    if measured:
+        labels = {work.name: len(work.train) for work in works}
+        text = table.tables(measured, [size for size in SIZES if any(key[1] == size for key in measured)], labels)
+        text += "\n" + table.seconds(measured, [line for line in lines if line["stage"] == "pretrain"])
     text += "".join(bold_table(line) for line in lines if line["stage"] == "bold")
     print(text)
     (arguments.work / "pays.md").write_text(text, "utf-8")
@@ -159,9 +158,9 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", default=list(table.ROWS), choices=list(table.ROWS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--seconds", type=float, default=60, help="CPU time of a pre-training; 0: the defaults'")
-    parser.add_argument("--dev-rows", type=int, default=300)
-    parser.add_argument("--test-rows", type=int, default=3000)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--dev-rows", type=int, default=300, help="examples to choose epochs and rates by")
+    parser.add_argument("--test-rows", type=int, default=2000)
+    parser.add_argument("--threads", type=int, default=1, help="of every row but --bold")
     parser.add_argument("--table", action="store_true", help="measure nothing")
     parser.add_argument("--bold", action="store_true", help="the chain with names only on IMDb, and nothing else")
     arguments = parser.parse_args()

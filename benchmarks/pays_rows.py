@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -19,8 +18,6 @@ from nlpkit.evaluation import baselines
 OURS = {"scratch": 0, "begun": 0, "random": 1, "plain": 1, "fast": 1}  # row -> whether it is pre-trained
 TRIAL = 30  # updates from which the pace of a pre-training is known
 CS = (0.01, 0.1, 1.0, 10.0, 100.0)
-# Once `pretrain` begins with vectors of its own; before, plain is given those of `vectors train`, and their time.
-OWN_VECTORS = "embeddings" in inspect.signature(nlpkit.pretrain).parameters
 
 
 class Bench(Work):
@@ -34,22 +31,21 @@ class Bench(Work):
         if self.find(stage="pretrain", row=row, seed=seed) is None or not made.exists():
             steps = self.steps(row) if OURS[row] else 0
             seconds, taken = self.pretrain(row, seed, made, steps)
-            self.add(stage="pretrain", set=self.name, row=row, seed=seed, cpu=round(seconds, 2), steps=taken)
+            self.add(stage="pretrain", set=self.name, row=row, seed=seed, cpu=seconds, steps=taken)
         return made
 
     def pretrain(self, row: str, seed: int, made: Path, steps: int | None) -> tuple[float, int]:
-        """CPU seconds, with those of the vectors it begins from, and updates."""
-        options: dict[str, Any] = {"recipe": "fast"} if row == "fast" else {}
-        spent = 0.0
-        if row in ("scratch", "random"):
-            options |= {"embeddings": "random"} if OWN_VECTORS else {}
-        elif row == "begun" or not OWN_VECTORS:
-            options["vectors"] = self.vectors(seed)
-            spent = (self.find(stage="vectors", seed=seed) or {})["cpu"]
+        """CPU seconds and updates."""
+        ways: dict[str, dict[str, Any]] = {
+            "scratch": {"embeddings": "random"},
+            "random": {"embeddings": "random"},
+            "fast": {"recipe": "fast"},
+        }
+        options = {"vectors": self.vectors(seed)} if row == "begun" else ways.get(row, {})
         tokens, clock = self.tokens, Clock()
         told = {"seed": seed, "steps": steps, "threads": self.threads, "log_every": 10**6}
         found = nlpkit.pretrain([tokens], made, **told, **options, force=True, fresh=True)
-        return spent + clock(), found["steps"]
+        return clock(), found["steps"]
 
     def steps(self, row: str) -> int | None:
         """Updates that take --seconds, None: as many as the defaults make; the same for all seeds."""
