@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Collection, Iterable
+from functools import cache
 from importlib import metadata
 
 from nlpkit._version import __version__
@@ -15,8 +16,13 @@ PORTABLE = "same files, options, seed and versions: same bytes on any x86-64 pro
 
 def versions(libraries: Iterable[str]) -> dict[str, str]:
     """Versions of nlpkit and of the packages that shape a result; of numba the one that compiled the kernels."""
-    others = {name: native.numba_version() if name == "numba" else metadata.version(name) for name in libraries}
+    others = {name: native.numba_version() if name == "numba" else _version(name) for name in libraries}
     return {"nlpkit": __version__, **others}
+
+
+@cache  # reading it takes as long as a step of a small model, and a run asks several times
+def _version(name: str) -> str:
+    return metadata.version(name)
 
 
 def cpu_type(libraries: Collection[str]) -> str:

@@ -29,7 +29,7 @@ from nlpkit.data.order import Read, Source
 from nlpkit.kernels import cost
 from nlpkit.layers.block import use_checkpointing
 from nlpkit.machine import heap
-from nlpkit.machine.device import local_device
+from nlpkit.machine.device import local_device, seed
 from nlpkit.models.base import Model
 from nlpkit.models.load import own_tensors
 from nlpkit.objectives.base import Objective, Target
@@ -207,12 +207,12 @@ def forward_backward(
     counts, tokens = count(tasks, objective)
     sums, before = dict.fromkeys(counts, 0.0), cost.counted()
     address = Address(settings.seed, ("dropout", step))
-    torch.manual_seed(address.torch_seed())
+    seed(address.torch_seed(), device)
     for index, task in enumerate(tasks):
         following = tasks[index + 1].part if index + 1 < len(tasks) else None
         gradients.backward_next(task.part, last_of_part=following != task.part, last=following is None)
         if settings.parts > 1:
-            torch.manual_seed(address.at(task.number, task.part).torch_seed())
+            seed(address.at(task.number, task.part).torch_seed(), device)
         with precision.computing(settings.precision, device):
             output = model(task.batch.to(device), layers=objective.layers, wanted=task.target.wanted)
             terms = objective.loss(output, task.target.to(device))

@@ -178,8 +178,8 @@ def test_a_changed_number_is_named(work: Path) -> None:
 def test_another_version_is_named_and_so_is_that_nothing_else_differs(
     work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = promise.metadata.version
-    monkeypatch.setattr(promise.metadata, "version", lambda name: "0.0.1" if name == "torch" else real(name))
+    real = promise._version
+    monkeypatch.setattr(promise, "_version", lambda name: "0.0.1" if name == "torch" else real(name))
     said: list[str] = []
     with events.listen(lambda record: said.append(record.get("text", ""))):
         result = verify(Path("clf.safetensors"))
