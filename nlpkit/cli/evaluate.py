@@ -12,6 +12,12 @@ from nlpkit.cli import options
 from nlpkit.cli.output import call, human_bytes, number
 from nlpkit.cli.terminal import tell, visible
 
+BASELINES = {
+    "bag_of_words": "a bag of words",
+    "majority": "the most frequent label",
+    "unigram": "guessing by frequencies",
+}
+
 
 def command(
     model: Annotated[Path, Argument(help="A model file or a Hugging Face directory.", metavar="MODEL")],
@@ -90,6 +96,8 @@ def show(result: dict[str, Any]) -> None:
     """The same, for people."""
     model, data = result["model"], result["data"]
     what = f"{data['examples']:,} examples" if "examples" in data else f"{data['tokens']:,} tokens"
+    if over := result.get("over_baselines"):
+        tell(_verdict(result, over))
     tell(f"{_model(model)} on {data['name']}: {what}, intervals 95 %")
     _table(result["metrics"])
     if "confusion" in result:
@@ -105,6 +113,23 @@ def show(result: dict[str, Any]) -> None:
     tell()
     for name, speed in result["speed"].items():
         tell(f"{name}: {speed['examples_per_second']:,.0f} sequences a second")
+
+
+def _verdict(result: Mapping[str, Any], over: Mapping[str, Mapping[str, Any]]) -> str:
+    """Who wins, by how much: "accuracy 0.993: better than a bag of words (0.840) by 0.153 [0.120, 0.186]; ..."."""
+    metric = next(iter(next(iter(over.values()))))  # accuracy of a classifier, loss of a language model
+    parts = []
+    for name, text in BASELINES.items():
+        if name in over:
+            difference, theirs = over[name][metric], result["baselines"][name][metric]["value"]
+            low, high = sorted((difference["low"], difference["high"]), key=abs)
+            better = (difference["value"] > 0) == (metric != "loss")
+            if difference["low"] <= 0 <= difference["high"]:
+                parts.append(f"as good as {text} ({theirs:.3f}): {difference['value']:+.3f} may be chance")
+            else:
+                by = f"{abs(difference['value']):.3f} [{abs(low):.3f}, {abs(high):.3f}]"
+                parts.append(f"{'better' if better else 'worse'} than {text} ({theirs:.3f}) by {by}")
+    return f"{metric} {result['metrics'][metric]['value']:.3f}: {'; '.join(parts)}"
 
 
 def _title(text: str) -> None:

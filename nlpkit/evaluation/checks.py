@@ -9,6 +9,7 @@ from typing import Any
 
 from nlpkit.base.errors import CheckFailed, UserError, choose
 
+LANGUAGE = ("perplexity", "bits_per_byte", "mlm_accuracy", "clm_accuracy")  # metrics of language models alone
 _RANGES = {
     "macro_f1": (0, 1),
     "mcc": (-1, 1),
@@ -41,6 +42,11 @@ class Bound:
                 hint=f"measured: {', '.join(metrics)}",
             )
         return float(metrics[self.metric]["value"])
+
+
+def requested_names(options: Mapping[str, Any]) -> list[str]:
+    """The names before the "=" of ``min`` and ``max``, before they are checked."""
+    return [text.partition("=")[0] for text in (*(options["min"] or ()), *(options["max"] or ()))]
 
 
 def parse(minima: Sequence[str], maxima: Sequence[str], names: Collection[str]) -> list[Bound]:

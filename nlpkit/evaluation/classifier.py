@@ -19,6 +19,7 @@ from nlpkit.base.errors import UserError, refuse
 from nlpkit.data import labelled
 from nlpkit.data.labelled import Examples
 from nlpkit.evaluation import baselines
+from nlpkit.evaluation.checks import LANGUAGE, requested_names
 from nlpkit.evaluation.describe import sha256, timed
 from nlpkit.measure import intervals, metrics
 from nlpkit.models.load import Loaded
@@ -35,6 +36,17 @@ def names(loaded: Loaded) -> list[str]:
     """Every metric that may be measured. Errors: a model without labels."""
     labeller(loaded, {})
     return [*metrics.METRICS, "loss", *(f"f1.{label}" for label in loaded.config["task"]["labels"])]
+
+
+def check_metrics(loaded: Loaded, data: Path, options: Mapping[str, Any]) -> None:
+    """Errors: a bound on a language model's metric."""
+    for name in requested_names(options):
+        if name in LANGUAGE:
+            raise UserError(
+                f"is a classifier, so {name} cannot be measured",
+                where=loaded.path,
+                hint=f"its metrics: {', '.join(names(loaded))}; {name} is of a language model",
+            )
 
 
 def evaluate(loaded: Loaded, data: Path, other: Loaded | None, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,7 +86,11 @@ def evaluate(loaded: Loaded, data: Path, other: Loaded | None, options: Mapping[
         "speed": {"model": speed},
     }
     if train is not None and train_classes is not None:
-        result["baselines"] = baseline_results(task, train, train_classes, examples, truth, drawing)
+        guesses = baseline_guesses(train, train_classes, examples)
+        result["baselines"] = {name: baseline(task, truth, guess, drawing) for name, guess in guesses.items()}
+        result["over_baselines"] = {
+            name: {"accuracy": gain(truth, scores.argmax(1), guess, drawing)} for name, guess in guesses.items()
+        }
     if other is not None and rival is not None:
         theirs, result["speed"]["against"] = _scores(other, *rival, examples, options, "against")
         theirs = theirs[:, [rival[0].labels.index(label) for label in task.labels]]
@@ -145,17 +161,22 @@ def compare(task: Classify, truth: Classes, student: Scores, teacher: Scores, dr
     return {name: value.to_json() for name, value in values.items()}
 
 
-def baseline_results(
-    task: Classify, train: Examples, classes: Classes, test: Examples, truth: Classes, drawing: Drawing
-) -> dict[str, Any]:
-    """The baselines' metrics; both are trained on ``train`` and its ``classes``. A pair is joined to one text."""
-    guesses = {
-        "majority": baselines.majority(classes, len(truth)),
+def baseline_guesses(train: Examples, classes: Classes, test: Examples) -> dict[str, Classes]:
+    """The baselines' guesses; both are trained on ``train`` and its ``classes``. A pair is joined to one text."""
+    return {
+        "majority": baselines.majority(classes, len(test)),
         "bag_of_words": baselines.bag_of_words(train.words, classes, test.words),
     }
-    baseline_metrics: dict[str, Any] = {}
-    for name, guess in guesses.items():
-        counts = metrics.confusion(truth, guess, len(task.labels))
-        measured = metrics.measure(counts, task.labels, seed=drawing.seed, resamples=drawing.resamples)
-        baseline_metrics[name] = {metric: value.to_json() for metric, value in measured.items()}
-    return baseline_metrics
+
+
+def baseline(task: Classify, truth: Classes, guess: Classes, drawing: Drawing) -> dict[str, Any]:
+    """A baseline's metrics."""
+    counts = metrics.confusion(truth, guess, len(task.labels))
+    values = metrics.measure(counts, task.labels, seed=drawing.seed, resamples=drawing.resamples)
+    return {metric: value.to_json() for metric, value in values.items()}
+
+
+def gain(truth: Classes, guess: Classes, other: Classes, drawing: Drawing) -> dict[str, Any]:
+    """The accuracy of the model's guesses minus that of others, on the same resamples."""
+    differences = (guess == truth).astype(np.float64) - (other == truth)
+    return intervals.mean(differences, seed=drawing.seed, resamples=drawing.resamples).to_json()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from nlpkit.data.checks import check_tokenizer
 from nlpkit.data.labelled import has_column
 from nlpkit.data.pretraining import SOURCES, source
 from nlpkit.data.tokenfile import TokenFiles
+from nlpkit.evaluation.checks import requested_names
 from nlpkit.evaluation.describe import timed
 from nlpkit.evaluation.perplexity import EveryToken, Masked, Predictions, TestSet, by_frequency, by_model, evaluate_on
 from nlpkit.measure import intervals, metrics
@@ -42,21 +43,23 @@ def names(loaded: Loaded) -> list[str]:
     return ["loss", "perplexity", f"{head}_accuracy", *(["bits_per_byte"] if head == "clm" else [])]
 
 
-def check_metrics(loaded: Loaded, data: Path, bounds: Sequence[str], format: str | None = None) -> None:
-    """``bounds`` are the texts of --min and --max. Errors: a classifier's metric; labelled examples, unless a bound
-    shows that the evaluation as a language model is intended."""
-    requested = [text.partition("=")[0] for text in bounds]
-    wrong = [name for name in requested if name in metrics.METRICS or name.startswith("f1.")]
-    labels = not requested and has_column(data, "label", format)
+def check_metrics(loaded: Loaded, data: Path, options: Mapping[str, Any]) -> None:
+    """Errors: a bound on a classifier's metric; labelled examples, unless a bound or ``text`` shows that the evaluation
+    as a language model is intended."""
+    requested = requested_names(options)
+    wrong = [name for name in requested if name in metrics.METRICS or name == "f1" or name.startswith("f1.")]
+    intended = bool(requested) or options["text"] is not None
+    labels = not intended and has_column(data, "label", options["format"])
     if wrong or labels:
         column = f'the column "label" of {data.name} has no use'
         what = f"{wrong[0]} cannot be measured" if wrong else column
         available = ", ".join(names(loaded))
+        texts = "" if wrong else "; --text text evaluates it on the texts alone"
         raise UserError(
             f"has no classifier: it was pre-trained, but not fine-tuned, so {what}",
             where=loaded.path,
             hint=f"nlpkit finetune {loaded.path.name} train.jsonl -o classifier.safetensors makes one; "
-            f"as a language model it has the metrics {available}, for --min and --max",
+            f"as a language model it has the metrics {available}, for --min and --max{texts}",
         )
 
 
@@ -80,7 +83,11 @@ def evaluate(
     head, max_len = objective(loaded), loaded.length(options["max_len"])
     wrong = ("stride",) if head == "mlm" else ("cut", "mask_ratio", "mask_mix")
     refuse({name: options[name] for name in wrong}, f'the model\'s objective is "{head}"')
-    refuse({name: options[name] for name in ("pair", "label")}, "the model is no classifier")
+    refuse(
+        {name: options[name] for name in ("pair", "label")},
+        "the model is no classifier",
+        hint=f"nlpkit finetune {loaded.path.name} train.jsonl -o classifier.safetensors makes one; or leave it out",
+    )
     if head == "mlm":
         options = {**options, "cut": options["cut"] or cut_of(loaded)}
         choose(SOURCES, options["cut"], field="cut")
@@ -112,13 +119,13 @@ def evaluate(
             "settings": _settings(head, max_len, options),
             "metrics": _measured(predictions, options, n_bytes),
             "baselines": {"unigram": {**_measured(unigram, options, n_bytes)}},
+            "over_baselines": {"unigram": _difference(predictions, unigram, options)},
             "speed": {"model": speed},
         }
         if other is not None:
             theirs, result["speed"]["against"] = _evaluate_on(test_set, other, options, "against")
             result["against"] = {"metrics": _measured(theirs, options, n_bytes)}
-            difference = predictions.minus(theirs, options["seed"], options["resamples"])
-            result["difference"] = {name: value.to_json() for name, value in difference.items()}
+            result["difference"] = _difference(predictions, theirs, options)
     return result
 
 
@@ -158,6 +165,11 @@ def _evaluate_on(
 
 def _measured(predictions: Predictions, options: Mapping[str, Any], n_bytes: int | None) -> dict[str, Any]:
     values = predictions.measure(options["seed"], options["resamples"], n_bytes)
+    return {name: value.to_json() for name, value in values.items()}
+
+
+def _difference(one: Predictions, other: Predictions, options: Mapping[str, Any]) -> dict[str, Any]:
+    values = one.minus(other, options["seed"], options["resamples"])
     return {name: value.to_json() for name, value in values.items()}
 
 

@@ -79,7 +79,7 @@ def evaluate(
     with ExitStack() as stack:
         if kind is language:
             data = stack.enter_context(_readable_twice(Path(data)))  # its form is looked at before it is read
-            language.check_metrics(loaded, data, [*(min or ()), *(max or ())], format)
+        kind.check_metrics(loaded, data, options)
         bounds = checks.parse(min or (), max or (), kind.names(loaded))
         with use_threads(threads):
             other = None if against is None else load(against)

@@ -99,12 +99,34 @@ def test_two_models_are_compared_on_the_same_examples(folder: Path, capsys: Any)
 
 
 def test_baselines_are_taught_on_the_training_file(folder: Path, capsys: Any) -> None:
-    found = evaluated(folder, "--train", str(folder / "train.jsonl"), capsys=capsys)["baselines"]
+    result = evaluated(folder, "--train", str(folder / "train.jsonl"), capsys=capsys)
+    found = result["baselines"]
     taught = [row["label"] for row in toys.lines(folder / "train.jsonl")]
     truth = [row["label"] for row in toys.lines(folder / "test.jsonl")]
     common = max(sorted(set(taught)), key=taught.count)
     assert found["majority"]["accuracy"]["value"] == pytest.approx(np.mean([label == common for label in truth]))
     assert found["bag_of_words"]["accuracy"]["value"] > 0.95  # one word tells
+    for name, baseline in found.items():
+        difference = result["metrics"]["accuracy"]["value"] - baseline["accuracy"]["value"]
+        assert result["over_baselines"][name]["accuracy"]["value"] == pytest.approx(difference)
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "said"),
+    [
+        ("good", "test.jsonl", "as good as a bag of words"),
+        ("good", "test.jsonl", "better than the most frequent label"),
+        ("poor", "test.jsonl", "worse than a bag of words"),
+        ("bert", "corpus.txt", "loss"),
+    ],
+)
+def test_the_first_line_says_who_wins(folder: Path, capsys: Any, model: str, data: str, said: str) -> None:
+    (folder / "corpus.txt").write_text("the king goes out at night\n" * 9)
+    more = [] if model == "bert" else ["--train", str(folder / "train.jsonl")]
+    assert run(["evaluate", str(folder / f"{model}.safetensors"), str(folder / data), *more]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert said in first and first.startswith("loss" if model == "bert" else "accuracy")
+    assert model != "bert" or "than guessing by frequencies" in first
 
 
 def test_a_bound_that_is_not_kept_is_exit_3_and_writes_nothing(folder: Path, tmp_path: Path, capsys: Any) -> None:
@@ -202,6 +224,13 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
     ("good", "test.jsonl", {"label": "labl"}, 'no field "labl"; did you mean "label"'),
     ("good", "farce.jsonl", {}, 'label "farce" is unknown'),
     ("good", "test.jsonl", {"train": "farce.jsonl"}, 'label "farce" is unknown'),
+    ("good", "test.jsonl", {"min": ["mlm_accuracy=0.1"]}, "is a classifier, so mlm_accuracy cannot be measured"),
+    ("good", "test.jsonl", {"max": ["perplexity=9"]}, "is a classifier, so perplexity cannot be measured"),
+    ("good", "test.jsonl", {"min": ["macrof1=0.1"]}, 'metric "macrof1" is unknown; did you mean "macro_f1"?'),
+    ("bert", "test.jsonl", {"min": ["f1=0.1"]}, "so f1 cannot be measured"),
+    ("bert", "test.jsonl", {"min": ["acuracy=0.1"]}, 'metric "acuracy" is unknown; did you mean "mlm_accuracy"?'),
+    ("bert", "test.jsonl", {}, 'the column "label" of test.jsonl has no use'),
+    ("good", "corpus.txt", {"min": ["accuracy=0.1"]}, "is plain text, expected rows"),
     ("good", "test.jsonl", {"resamples": 0}, "resamples is 0"),
     ("good", "test.jsonl", {"output": "-"}, "cannot go to stdout"),
     ("good", "test.jsonl", {"max_len": 99}, "expected 4 to 24"),
@@ -225,6 +254,11 @@ def test_what_is_refused(wrong: Path, model: str, data: str, options: dict[str, 
     with pytest.raises(UserError) as caught:
         nlpkit.evaluate(wrong / f"{model}.safetensors", wrong / data, **given)
     assert message in caught.value.what
+
+
+def test_labelled_texts_are_a_language_models_when_it_is_asked_for(wrong: Path) -> None:
+    found = nlpkit.evaluate(wrong / "bert.safetensors", wrong / "test.jsonl", text="text")
+    assert set(found["metrics"]) == {"loss", "perplexity", "mlm_accuracy"}
 
 
 def test_malformed_lines_can_be_left_out(wrong: Path) -> None:
