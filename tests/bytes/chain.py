@@ -70,6 +70,8 @@ def groups(folder: Path, threads: int) -> list[list[Stage]]:
         return lambda: nlpkit.vectors_train([folder / "small.txt"], path(name), **asked)
 
     def pretrain(name: str, tokens: str = "tokens", **more: Any) -> Stage:
+        if name != "wide" and not {"vectors", "init"} & more.keys():  # one run learns vectors of its own text
+            more["embeddings"] = "random"
         return lambda: nlpkit.pretrain([path(tokens)], path(name), threads=threads, **more)
 
     def finetune(name: str, model: str, **more: Any) -> Stage:

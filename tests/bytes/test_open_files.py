@@ -20,7 +20,7 @@ from nlpkit.artifact import resume
 resume.Saves.saved = lambda *given, **more: os.kill(os.getpid(), signal.SIGKILL)
 """
 OPTIONS = (
-    "--objective mlm --n-layers 24 --d-model 8 --n-heads 1 --max-len 16 --steps 3 --batch-tokens 64 "
+    "--objective mlm --n-layers 8 --d-model 8 --n-heads 1 --max-len 16 --steps 3 --batch-tokens 64 "
     "--save-every 1 --threads 1 --dropout 0.1"
 ).split()
 
@@ -35,7 +35,7 @@ def test_a_deep_model_is_resumed_read_and_verified_with_few_open_files(tmp_path:
     command = ["pretrain", "t.safetensors", "--dev", "dev.safetensors", *OPTIONS]
     assert run(tmp_path, *command, "-o", "m.safetensors", kill=True).returncode == -9
     state = file.read(tmp_path / "m.safetensors.resume")
-    assert len(state.tensors) > 1000
+    assert len(state.tensors) > 300
     resumed = run(tmp_path, *command, "-o", "m.safetensors")
     assert resumed.returncode == 0 and "resuming" in resumed.stderr, resumed.stderr
     assert run(tmp_path, *command, "-o", "whole.safetensors").returncode == 0

@@ -40,7 +40,7 @@ from nlpkit.training.parallel import distributed, reduction
 STAGES: dict[str, list[str]] = {
     "pretrain": (
         "pretrain tokens.safetensors --objective mlm+nsp --n-layers 2 --d-model 24 --n-heads 2 --max-len "
-        "40 --batch-tokens 80 --dropout 0.3 --accumulate 2 --steps 9 --short-fraction 0.3 --dev "
+        "40 --batch-tokens 80 --dropout 0.3 --accumulate 2 --steps 7 --short-fraction 0.3 --dev "
         "dev.safetensors --eval-every 4"
     ).split(),
     "gpt2": (

@@ -178,6 +178,7 @@ def test_wrapped_text_is_as_likely_as_whole_lines(tmp_path: Path) -> None:
         model="gpt2",
         n_layers=2,
         d_model=64,
+        embeddings="random",
         steps=120,
         batch_tokens=1024,
         max_len=64,
