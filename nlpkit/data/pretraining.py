@@ -25,6 +25,7 @@ from nlpkit.data.tokenfile import TokenFiles
 from nlpkit.layers.packing import Packing
 
 Ids = NDArray[np.int64]
+LONG = 512  # tokens of a long sequence
 
 
 def blocks(files: TokenFiles, framing: Framing, *, max_len: int, batch_tokens: int, seed: int) -> Epochs:
@@ -184,6 +185,21 @@ def _from_another_document(
     sentence = int(rng.integers(first, last)) if last > first else first
     begin = int(files.sentence_ends[sentence - 1]) if sentence else 0
     return files.tokens(begin, min(begin + length, int(document_ends[other])))
+
+
+def say_long(how: str, files: TokenFiles, framing: Framing, max_len: int, *, most: int) -> None:
+    """Say how many documents (of ``blocks``) or sentences (of the others, which cut between sentences) are longer than
+    a sequence, and how many a ``most`` as --max-len has whole; nothing where none is."""
+    noun, ends = ("document", files.document_token_ends) if how == "blocks" else ("sentence", files.sentence_ends)
+    lengths = np.diff(ends, prepend=0) + framing.extra()
+    longer = int((lengths > max_len).sum())
+    if not longer:
+        return
+    text = f"{longer:,} of {len(lengths):,} {noun}s {'is' if longer == 1 else 'are'} longer than a sequence "
+    text += f"(--max-len {max_len}) and {'is' if longer == 1 else 'are'} read in pieces; no token is left out"
+    if (whole := longer - int((lengths > most).sum())) > len(lengths) / 20:
+        text += f"; --max-len {most} has {whole:,} of them whole"
+    events.note(text)
 
 
 def _some(starts: Ids, files: TokenFiles) -> None:

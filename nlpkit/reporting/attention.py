@@ -60,7 +60,7 @@ def _read(index: int, run: Run, text: str) -> AttentionMaps:
         loaded = load(path)
         sequences = encoder_of(loaded, None).encode([text], None)
         tokens = sequences.framed[0].tokens
-        if sequences.truncated or len(tokens) > LONGEST:
+        if sequences.cut.texts or len(tokens) > LONGEST:
             most = min(LONGEST, loaded.length(None))
             raise UserError(f"the text of --attention has more than {most} tokens", where=path, hint="shorten it")
         if sequences.framed[0].special.all():

@@ -24,7 +24,7 @@ from nlpkit.data import framing as framings
 from nlpkit.data import labelled
 from nlpkit.data.checks import check_tokenizer
 from nlpkit.data.order import Epochs
-from nlpkit.data.pretraining import source
+from nlpkit.data.pretraining import say_long, source
 from nlpkit.data.tokenfile import TokenFiles
 from nlpkit.exchange.opening import load
 from nlpkit.machine.device import local_device
@@ -202,6 +202,7 @@ def language_setup(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Setu
         evaluate = pretrain.evaluator(held, base, options["seed"], local_device(options["device"]))
     objective = LanguageDistillation(loaded.model, base, options["temperature"], weights(options))
     files = opened(paths)
+    say_long(base.source, files, frame, max_len, most=loaded.length(None))
     data = partial(sequences, files)
     return Setup(objective, data, base.heads, evaluate, None, max_len, files.n_sentences, files.n_tokens)
 

@@ -15,7 +15,7 @@ from nlpkit.exchange.opening import load
 from nlpkit.machine.threads import use_threads
 from nlpkit.models.load import Loaded, to_inference
 from nlpkit.stages.arriving import as_they_come
-from nlpkit.tasks.sequences import Encoder, Sequences
+from nlpkit.tasks.sequences import Cut, Encoder, Sequences
 
 CHUNK = 512  # texts that are computed together, at most
 Record = dict[str, Any]
@@ -29,22 +29,20 @@ def records_of(
     Rows have ``text``, and ``pair`` if one has it. After the last row a note reports how many texts were cut, or that
     there were none.
     """
-    cut = texts = 0
+    cut = Cut()
     for chunk in rows:
-        texts += len(chunk)
         pairs = [row["pair"] for row in chunk] if "pair" in chunk[0] else None
         sequences = encoder.encode([row["text"] for row in chunk], pairs)
         with use_threads(threads):
             records = infer(sequences)
-        cut += sequences.truncated
+        cut += sequences.cut
         yield [
             {**({"id": row["id"]} if "id" in row else {}), **record} for row, record in zip(chunk, records, strict=True)
         ]
-    if not texts:
+    if not cut.of:
         events.note("0 texts")
-    if cut:
-        subject = "text is" if cut == 1 else "texts are"
-        events.note(f"{cut:,} {subject} longer than {encoder.max_len} tokens and {'was' if cut == 1 else 'were'} cut")
+    if cut.texts:
+        events.note(encoder.said(cut))
 
 
 def ready(model: Path | Loaded, *, int8: bool, device: str) -> Loaded:

@@ -8,7 +8,7 @@ gives the same ids as Python many times as fast; a small corpus is done before i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,6 +30,8 @@ from nlpkit.tokenizers import fast, from_json
 from nlpkit.tokenizers.base import Tokenizer
 
 LOAD = 1 << 18  # bytes of a corpus for which loading compiled code pays, some 50 ms
+LENGTHS = (128, 512)  # tokens of the sequences that pretrain reads where no --max-len is given
+WORTH = 0.01  # of the documents: so many longer ones are said
 COMPILE = 1 << 22  # bytes of a corpus for which compiling it pays, some seconds, once
 
 
@@ -66,6 +68,7 @@ def tokens(
         line_end = loaded.line_end if loaded.lines_apart else np.zeros(0)  # otherwise it is among the ids of the text
         encoded = _encoded(source, loaded, width, threads, _size(paths))
         totals = _spool(encoded, line_end.astype(width), column)
+        say_lengths(totals)
         need_text(totals.sentences, [Path(path) for path in corpus])
         tensors = {
             "tokens": FileTensor(column("tokens"), width, (totals.tokens,)),
@@ -80,16 +83,29 @@ def tokens(
 @dataclass
 class Totals:
     """Counts of a token file. ``bytes`` are the UTF-8 bytes of the documents, the line ends between their sentences
-    among them; ``words`` are white-space words."""
+    among them; ``words`` are white-space words; ``long`` and ``longest`` are of documents, and said but not written."""
 
     tokens: int = 0
     sentences: int = 0
     documents: int = 0
     bytes: int = 0
     words: int = 0
+    long: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(LENGTHS), np.int64))
+    longest: int = 0
 
     def to_json(self) -> dict[str, int]:
-        return {f"n_{name}": value for name, value in vars(self).items()}
+        counts = ("tokens", "sentences", "documents", "bytes", "words")
+        return {f"n_{name}": getattr(self, name) for name in counts}
+
+
+def say_lengths(totals: Totals) -> None:
+    """How many documents are longer than the sequences that models usually read; nothing where few are."""
+    if totals.documents and totals.long[0] >= WORTH * totals.documents:
+        counts = (f"than {length}: {count:,}" for length, count in zip(LENGTHS, totals.long, strict=True))
+        events.note(
+            f"of {totals.documents:,} documents longer {', '.join(counts)}; the longest has {totals.longest:,} tokens "
+            "(pretrain --max-len)"
+        )
 
 
 @dataclass
@@ -200,6 +216,7 @@ def _spool(batches: Iterator[Encoded], line_end: NDArray[Any], column: Callable[
     """Append tokenised batches to the files of the columns, with a line end between two batches that share a
     document."""
     totals, ended = Totals(), 0
+    end = 0  # of the last document, in tokens
 
     def write_ends(ends: NDArray[np.int64]) -> None:
         column("sentence_ends").write(ends.astype("<i8").tobytes())
@@ -214,6 +231,12 @@ def _spool(batches: Iterator[Encoded], line_end: NDArray[Any], column: Callable[
         column("tokens").write(encoded.ids)
         write_ends(totals.tokens + np.cumsum(encoded.sentences)[:-1])
         document_ends = totals.sentences + encoded.ends
+        sentence_ends = np.concatenate([[0], np.cumsum(encoded.sentences)])
+        token_ends = totals.tokens + sentence_ends[encoded.ends][document_ends > ended]
+        lengths = np.diff(token_ends, prepend=end)
+        totals.long += [int((lengths > length).sum()) for length in LENGTHS]
+        totals.longest = int(lengths.max(initial=totals.longest))
+        end = int(token_ends[-1]) if len(token_ends) else end
         document_ends = document_ends[document_ends > ended]
         column("document_ends").write(document_ends.astype("<i8").tobytes())
         ended = int(document_ends[-1]) if len(document_ends) else ended

@@ -19,7 +19,8 @@ from nlpkit.tasks.sequences import Encoder, Sequences
 def encoder_of(loaded: Loaded, max_len: int | None) -> Encoder:
     """The encoder of texts as this model's sequences."""
     tokenizer = loaded.need_tokenizer()
-    return Encoder(tokenizer, framing(loaded.family.framing, tokenizer), loaded.length(max_len))
+    frame, positions = framing(loaded.family.framing, tokenizer), int(loaded.model.config.max_len)
+    return Encoder(tokenizer, frame, loaded.length(max_len), positions)
 
 
 def reader(loaded: Loaded, options: Mapping[str, Any]) -> tuple[Task, Encoder]:
@@ -55,9 +56,6 @@ def labeller(loaded: Loaded, options: Mapping[str, Any]) -> tuple[Classify, Enco
 def encode(task: Task, examples: Examples, encoder: Encoder, name: str) -> Sequences:
     """The task's sequences; a note counts the examples that were cut."""
     sequences = task.encode(examples, encoder)
-    if sequences.truncated:
-        events.note(
-            f"{name}: {sequences.truncated:,} of {len(sequences):,} examples are longer than "
-            f"{encoder.max_len} tokens and were cut"
-        )
+    if sequences.cut.texts:
+        events.note(f"{name}: {encoder.said(sequences.cut, 'example')}")
     return sequences

@@ -6,7 +6,7 @@ Shapes: n sequences, N tokens of all of them, T tokens of one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 import numpy as np
 import torch
@@ -19,13 +19,34 @@ from nlpkit.tokenizers.base import Tokenizer
 Ids = NDArray[np.int64]
 
 
+MUCH = 0.05  # of the tokens: so many left out are worth a suggestion
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What a largest length left out: how many of the texts are longer, and how many of their tokens are left out."""
+
+    texts: int = 0
+    of: int = 0
+    tokens: int = 0
+    of_tokens: int = 0
+
+    def __add__(self, other: Cut) -> Cut:
+        return Cut(*(one + more for one, more in zip(astuple(self), astuple(other), strict=True)))
+
+    @property
+    def fraction(self) -> float:
+        """Of all tokens, those that are left out."""
+        return self.tokens / max(1, self.of_tokens)
+
+
 @dataclass(frozen=True)
 class Sequences:
-    """``framed`` [n]; ``labels`` by name, [n, ...]; ``truncated``: number of texts that were longer than allowed."""
+    """``framed`` [n]; ``labels`` by name, [n, ...]; ``cut``: what was left out."""
 
     framed: Sequence[Framed]
     segments: bool
-    truncated: int = 0
+    cut: Cut = Cut()
     labels: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -48,11 +69,13 @@ class Sequences:
 
 @dataclass(frozen=True)
 class Encoder:
-    """Encodes texts as a model's sequences, of at most ``max_len`` tokens."""
+    """Encodes texts as a model's sequences, of at most ``max_len`` tokens; ``positions``: the most that the model
+    reads, where it is known."""
 
     tokenizer: Tokenizer
     framing: Framing
     max_len: int
+    positions: int | None = None
 
     def encode(
         self, texts: Sequence[str], pairs: Sequence[str] | None, labels: Mapping[str, Ids] | None = None
@@ -60,9 +83,20 @@ class Encoder:
         """Texts, or pairs of texts, as framed sequences."""
         sides = [self.tokenizer.encode_batch(list(side)) for side in (texts, pairs) if side is not None]
         available = self.max_len - self.framing.extra(len(sides))
-        framed: list[Framed] = []
-        truncated = 0
-        for parts in zip(*sides, strict=True):
-            truncated += sum(map(len, parts)) > available
-            framed.append(self.framing.frame(truncate(parts, available)))
-        return Sequences(framed, self.framing.segments, truncated, dict(labels or {}))
+        framed = [self.framing.frame(truncate(parts, available)) for parts in zip(*sides, strict=True)]
+        tokens = sum(np.array([len(item) for item in side], np.int64) for side in sides)
+        over = np.maximum(0, tokens - available)
+        cut = Cut(int((over > 0).sum()), len(framed), int(over.sum()), int(np.sum(tokens)))
+        return Sequences(framed, self.framing.segments, cut, dict(labels or {}))
+
+    def said(self, cut: Cut, noun: str = "text") -> str:
+        """The sentence on what was left out, with what reads more of it where it is much."""
+        are, were = ("is", "was") if cut.texts == 1 else ("are", "were")
+        percent = f"{cut.fraction:.1%}" if cut.fraction >= 0.001 else "less than 0.1%"
+        text = f"{cut.texts:,} of {cut.of:,} {noun}s {are} longer than {self.max_len} tokens and {were} cut: "
+        text += f"{percent} of the tokens are left out"
+        if cut.fraction < MUCH or self.positions is None:
+            return text
+        longer = f"--max-len {self.positions} reads more"
+        other = f"a model that was pre-trained with a --max-len above {self.max_len} reads more"
+        return f"{text}; {longer if self.positions > self.max_len else other}"

@@ -298,7 +298,7 @@ def test_a_line_of_ten_megabytes_is_text(
     capsys.readouterr()
     assert run(["predict", "clf.safetensors", long, "--threads", "1"]) == 0
     said = capsys.readouterr()
-    assert len(said.out.splitlines()) == 2 and "1 text is longer than 24 tokens and was cut" in said.err
+    assert len(said.out.splitlines()) == 2 and "1 of 2 texts is longer than 24 tokens and was cut" in said.err
 
 
 def test_files_of_one_line_are_enough_or_say_why_not(

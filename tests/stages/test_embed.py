@@ -136,7 +136,7 @@ def test_texts_from_stdin(folder: Path, capsys: Any, monkeypatch: Any) -> None:
 def test_cut_texts_are_counted_and_said(folder: Path, capsys: Any) -> None:
     (folder / "long.txt").write_text("the king\n" + "the king of france " * 20 + "\n")
     assert run(["embed", str(folder / "bert.safetensors"), str(folder / "long.txt"), "--max-len", "8"]) == 0
-    assert "1 text is longer than 8 tokens and was cut" in capsys.readouterr().err
+    assert "1 of 2 texts is longer than 8 tokens and was cut" in capsys.readouterr().err
 
 
 def test_a_file_of_vectors_holds_them_and_can_be_proven(folder: Path, capsys: Any) -> None:

@@ -75,7 +75,7 @@ def test_pairs_are_framed_as_the_family_wants(style: str, framed: str) -> None:
 def test_long_texts_are_cut_and_counted() -> None:
     found = encoder(max_len=8).encode(["the king"] * 2 + ["the " * 30], None)
     assert found.lengths.tolist() == [4, 4, 8]
-    assert found.truncated == 1
+    assert found.cut.texts == 1
     both = encoder(max_len=9).encode(["the " * 30], ["king horse"])
     assert both.lengths.tolist() == [9] and both.framed[0].segments.tolist() == [0] * 6 + [1] * 3
 
