@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from nlpkit.cli.app import yield_cores
@@ -24,6 +25,9 @@ FIRST = (
 )
 
 sys.path.insert(0, str(Path(__file__).parent))
+# No test may fail because the machine is busy.
+hypothesis.settings.register_profile("suite", deadline=None, max_examples=50)
+hypothesis.settings.load_profile("suite")
 os.fsync = lambda handle: None  # it guards against a loss of power, which no test has, and takes half of a small run
 yield_cores()  # two tests at a time, each with two threads
 

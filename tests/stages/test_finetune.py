@@ -37,7 +37,7 @@ def test_a_planted_word_is_learnt_through_the_command_line(
     folder: Path, tmp_path: Path, name: str, capsys: Any
 ) -> None:
     target = tmp_path / "c.safetensors"
-    words = ["--lr", "3e-3", "--epochs", "8", "--batch-tokens", "256"]
+    words = ["--lr", "3e-3", "--epochs", "5", "--batch-tokens", "256"]
     assert (
         run(
             [
