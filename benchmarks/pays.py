@@ -17,6 +17,8 @@ stopped and goes on, and two processes can measure different --sets side by side
     random     `pretrain --embeddings random`, `finetune`
     plain      `pretrain`, `finetune`
     fast       `pretrain --recipe fast`, `finetune`
+    small      the same with one layer: what a small network learns alone
+    student    `distill` of the classifier of plain to one layer, on the same labelled examples
     peer       transformers (benchmarks/pays_peer.py), for as many CPU seconds as plain, of pre-training and of each
                fine-tuning; the best of five learning rates on dev, which the first seed chooses for each set and size
 

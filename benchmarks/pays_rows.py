@@ -15,7 +15,7 @@ import nlpkit
 from nlpkit.base import events
 from nlpkit.evaluation import baselines
 
-OURS = {"scratch": 0, "begun": 0, "random": 1, "plain": 1, "fast": 1}  # row -> whether it is pre-trained
+OURS = {"scratch": 0, "begun": 0, "random": 1, "plain": 1, "fast": 1, "small": 1}  # row -> whether it is pre-trained
 TRIAL = 30  # updates from which the pace of a pre-training is known
 CS = (0.01, 0.1, 1.0, 10.0, 100.0)
 
@@ -40,6 +40,7 @@ class Bench(Work):
             "scratch": {"embeddings": "random"},
             "random": {"embeddings": "random"},
             "fast": {"recipe": "fast"},
+            "small": {"n_layers": 1},
         }
         options = {"vectors": self.vectors(seed)} if row == "begun" else ways.get(row, {})
         tokens, clock = self.tokens, Clock()
@@ -82,12 +83,21 @@ class Bench(Work):
         return int(planned["options"]["steps"])
 
     def network(self, row: str, size: str, seed: int) -> dict[str, Any]:
-        start = self.start(row, seed)
+        return self.learnt(nlpkit.finetune, self.start(row, seed), size, seed, "classifier")
+
+    def student(self, size: str, seed: int) -> dict[str, Any]:
+        """One layer, from the classifier of the row plain."""
+        self.network("plain", size, seed)
+        return self.learnt(nlpkit.distill, self.folder / "classifier.safetensors", size, seed, "student")
+
+    def learnt(self, command: Callable[..., Any], start: Path, size: str, seed: int, name: str) -> dict[str, Any]:
+        """What `finetune` or `distill` makes of a model and the labelled examples of a cell."""
         train = self.written("train", self.sample(size, seed))
         dev, test = (self.written(part, self.held[part]) for part in ("dev", "test"))
-        made, clock = self.folder / "classifier.safetensors", Clock()
-        told = {"pair": self.pair, "seed": seed, "threads": self.threads, "log_every": 10**6}
-        found = nlpkit.finetune(start, train, made, dev=dev, **told, force=True, fresh=True)
+        made, clock = self.folder / f"{name}.safetensors", Clock()
+        pair = {} if command is nlpkit.distill else {"pair": self.pair}  # a teacher knows its columns
+        told = {"seed": seed, "threads": self.threads, "log_every": 10**6, **pair}
+        found = command(start, train, made, dev=dev, **told, force=True, fresh=True)
         seconds = clock()
         records = nlpkit.predict(made, test, threads=self.threads)
         guesses = np.array([self.labels.index(record["label"]) for record in records])

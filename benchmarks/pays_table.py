@@ -26,14 +26,19 @@ ROWS = {
     "plain": "pre-trained, plain defaults",
     "fast": "pre-trained, `--recipe fast`",
     "peer": "run_mlm + run_glue",
+    "small": "one layer, pre-trained alike",
+    "student": "one layer, distilled from plain",
 }
-# what is subtracted from "plain" -> title, whether it is a target at a size
+# what is subtracted from "plain", or from what stands in OF -> title, whether it is a target at a size
 DIFFERENCES = {
     "scratch": ("from scratch", lambda size: size != "all"),
     "peer": ("run_mlm + run_glue", lambda size: True),
     "begun": ("begun from vectors", lambda size: False),
     "bag": ("bag of words", lambda size: False),
+    "small": ("distilled minus alone", lambda size: size != "all"),
 }
+
+OF = {"small": "student"}
 
 Cells = Mapping[tuple[str, str, str, int], Mapping[str, Any]]  # set, size, row, seed -> its line
 
@@ -90,7 +95,7 @@ def accuracy(values: list[Any]) -> str:
 
 
 def verdicts(cells: Cells, names: Sequence[str], sizes: Sequence[str]) -> list[str]:
-    """Pre-trained by plain defaults minus others; ✗ where a target is missed."""
+    """Pre-trained by plain defaults minus others, and distilled minus alone; ✗ where a target is missed."""
     found = [
         "Pre-trained by plain defaults, minus the other (target: an interval above 0, where no * stands):",
         "",
@@ -101,7 +106,7 @@ def verdicts(cells: Cells, names: Sequence[str], sizes: Sequence[str]) -> list[s
         for size in sizes:
             shown, missed, met = [], 0, 0
             for other, (_, aims) in DIFFERENCES.items():
-                value = difference(cells, name, size, "plain", other)
+                value = difference(cells, name, size, OF.get(other, "plain"), other)
                 if value is None:
                     shown.append("-")
                     continue
@@ -120,7 +125,7 @@ def seconds(cells: Cells, stages: Sequence[Mapping[str, Any]]) -> str:
     found = ["CPU seconds (means):", "", "| set | row | pre-training | on labels, by size |", "|---|---|---|---|"]
     names = list(dict.fromkeys(name for name, *_ in cells))
     for name in names:
-        for row in ("scratch", "begun", "random", "plain", "fast", "peer"):
+        for row in ("scratch", "begun", "random", "plain", "fast", "peer", "small", "student"):
             first = [line["cpu"] for line in stages if (line["set"], line["row"]) == (name, row)]
             by_size: dict[str, list[float]] = {}
             for (a, size, c, _), line in cells.items():
