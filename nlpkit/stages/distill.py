@@ -32,6 +32,7 @@ from nlpkit.models.base import Model
 from nlpkit.models.load import Loaded, model_config, state_tensors
 from nlpkit.objectives.base import Objective, vocabulary
 from nlpkit.stages import defaults, finetune, learnt, plan, pretrain
+from nlpkit.stages.advice import Guess, Ran
 from nlpkit.stages.base import resolved, training_run
 from nlpkit.tasks import reading
 from nlpkit.training import loop
@@ -112,8 +113,10 @@ def distill(
         loaded.model.to(device)
         if replay is not None:
             objective = replaying.replay(setup.objective, epochs, run, device=device)
-        with learnt.watching():
+        ran = Ran.of(run, facts, options, cut=setup.cut, positions=setup.positions)
+        with learnt.watching(ran, setup.guess) as seen:
             progress = loop.train(network, objective, epochs, settings, run, evaluate=setup.evaluate)
+        learnt.say_classifier(seen, ran, setup.guess, setup.train, setup.held)
         if WIDEN in network.heads:
             del network.heads[WIDEN]
         config = model_config(network, loaded.family, task=setup.task)
@@ -140,7 +143,8 @@ def parameters(network: Model) -> int:
 @dataclass(frozen=True)
 class Setup:
     """What the student trains on: objective, data in batches of so many tokens, heads, the measurement on ``dev``, the
-    task that its file records, the length of the longest sequence, and the size of the data."""
+    task that its file records, the length of the longest sequence, and the size of the data; the loss of guessing, the
+    labelled examples to compare with (None: none), and what was cut as in `nlpkit.stages.advice.Ran`."""
 
     objective: LanguageDistillation | TaskDistillation
     data: Callable[[int], Epochs]
@@ -150,6 +154,11 @@ class Setup:
     max_len: int
     examples: int
     tokens: int
+    guess: Guess | None
+    train: learnt.Labelled | None = None
+    held: learnt.Labelled | None = None
+    cut: float = 0.0
+    positions: int | None = None
 
     def facts(self, network: Model) -> defaults.Facts:
         """What the student's defaults depend on."""
@@ -204,7 +213,8 @@ def language_setup(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Setu
     files = opened(paths)
     say_long(base.source, files, frame, max_len, most=loaded.length(None))
     data = partial(sequences, files)
-    return Setup(objective, data, base.heads, evaluate, None, max_len, files.n_sentences, files.n_tokens)
+    guess = learnt.guess_pieces(files, "hard")
+    return Setup(objective, data, base.heads, evaluate, None, max_len, files.n_sentences, files.n_tokens, guess)
 
 
 def task_setup(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Setup:
@@ -231,9 +241,12 @@ def task_setup(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Setup:
     columns = {"text": task.text, "pair": task.pair, "on_error": options["on_error"], "format": options["format"]}
     examples = labelled.read(path, label=task.label if options["labels"] else None, **columns)
     sequences = reading.encode(task, examples, encoder, "data")
-    evaluate = None
+    classes = sequences.labels.get("classify")
+    evaluate, held_out = None, None
     if dev := run.path("dev"):
-        held = reading.encode(task, labelled.read(dev, label=task.label, **columns), encoder, "dev")
+        read = labelled.read(dev, label=task.label, **columns)
+        held = reading.encode(task, read, encoder, "dev")
+        held_out = read, held.labels["classify"]
         metric = choose({name: name for name in kind.metrics}, options["metric"] or kind.metrics[0], field="metric")
         evaluate = finetune.evaluator(task, held, metric, local_device(options["device"]))
     return Setup(
@@ -245,6 +258,11 @@ def task_setup(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Setup:
         encoder.max_len,
         len(sequences),
         int(sequences.lengths.sum()),
+        learnt.guess_labels(classes, "hard"),
+        None if classes is None else (examples, classes),
+        held_out,
+        sequences.cut.fraction,
+        encoder.more_positions,
     )
 
 

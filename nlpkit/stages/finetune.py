@@ -22,6 +22,7 @@ from nlpkit.machine.device import local_device
 from nlpkit.models.base import Model
 from nlpkit.models.load import Loaded, add_classifier, model_config, state_tensors, with_dropout
 from nlpkit.stages import defaults, learnt, plan
+from nlpkit.stages.advice import Ran
 from nlpkit.stages.base import resolved, training_run
 from nlpkit.stages.pretrain import total_steps
 from nlpkit.tasks.base import Task
@@ -108,9 +109,21 @@ def finetune(
             cost = plan.cost(network, objective, data, settings, measures=evaluate is not None)
             taken = resolved(network, settings, metric=chosen, max_len=encoder.max_len)
             return run.plan(taken, labels=list(objective.labels), **cost)
-        with learnt.watching() as seen:
+        classes = encoded.labels["classify"]
+        ran = Ran.of(
+            run,
+            facts,
+            options,
+            cut=encoded.cut.fraction,
+            positions=encoder.more_positions,
+            usual_pooling=default_pooling(loaded),
+            trained=facts.pretrained,
+            updates_before=(loaded.config.get("training") or {}).get("steps") or 0,
+        )
+        guess = learnt.guess_labels(classes)
+        with learnt.watching(ran, guess) as seen:
             progress = loop.train(network, objective, data, settings, run, evaluate=evaluate)
-        learnt.say_classifier(seen, (examples, encoded.labels["classify"]), held_out)
+        learnt.say_classifier(seen, ran, guess, (examples, classes), held_out)
         config = model_config(network, loaded.family, task=objective.to_json())
         config["training"] = {
             "objective": objective.name,

@@ -1,14 +1,13 @@
-"""Whether a run has learnt anything, said at its end: that its loss rose, and how it compares with guessing by
-frequencies, a classifier with a bag of words too, which is a matter of a second.
+"""Whether a run learns anything, said once while it trains and at its end: beside guessing by frequencies, a classifier
+beside a bag of words too, which is a matter of a second, and with what to try where that is better.
 
-Each line is a note; a comparison has its numbers as fields, so that a log has them. They change no byte.
+Each line is a note; a comparison has its numbers as fields, so that a log and a report have them. They change no byte.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from math import sqrt
 from typing import Any
 
@@ -19,80 +18,50 @@ from nlpkit.base import events
 from nlpkit.base.world import world
 from nlpkit.data.labelled import Examples
 from nlpkit.data.tokenfile import TokenFiles
+from nlpkit.stages.advice import Guess, Ran, Seen, suggestions, what_leaves
 
 Classes = NDArray[np.int64]
 Labelled = tuple[Examples, Classes]  # n examples and the number of each one's class, [n]
 
 SAMPLE = 10_000_000  # tokens that are counted
-LITTLE = 0.02  # of the loss of guessing: what is as good as nothing
-
-
-@dataclass
-class Seen:
-    """What the training in `watching` reported: its first and last loss, the last losses by name, and the metrics of
-    the best evaluation. Of a resumed run the first loss is unknown."""
-
-    first: float | None = None
-    last: float | None = None
-    resumed: bool = False
-    losses: dict[str, float] = field(default_factory=dict)
-    best: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def rose(self) -> bool:
-        return self.first is not None and self.last is not None and self.last > self.first
-
-    def __call__(self, record: dict[str, Any]) -> None:
-        if record["event"] == "training":
-            self.first, self.resumed = None, record["step"] > 0
-        elif record["event"] == "step":
-            if self.first is None and not self.resumed:
-                self.first = record["loss"]
-            self.last, self.losses = record["loss"], record["losses"]
-        elif record["event"] == "evaluation" and record["best"]:
-            self.best = record["metrics"]
+POOR = 0.1  # of the loss of guessing: a language model whose loss is lower by less is told what to try
+EARLY, EARLIEST = 0.2, 20  # of the updates, and updates: when a loss should have left that of guessing
 
 
 @contextmanager
-def watching() -> Iterator[Seen]:
-    """Collect the losses and evaluations of the block, and say when the loss rose."""
+def watching(ran: Ran, guess: Guess | None) -> Iterator[Seen]:
+    """Collect the losses and evaluations of the block; say once, when a fifth of the updates are made, that the loss
+    is still that of guessing and no longer falls."""
     seen = Seen()
-    with events.listen(seen):
+    said = False
+
+    def hear(record: dict[str, Any]) -> None:
+        nonlocal said
+        seen(record)
+        if said or guess is None or record["event"] != "step":
+            return
+        step, loss = record["step"], record["losses"].get(guess.term, 0.0)
+        if max(EARLY * seen.steps, EARLIEST) <= step < seen.steps and not guess.left(loss) and not seen.falls:
+            said = True
+            text = f"after {step:,} of {seen.steps:,} updates the loss, {loss:.3f}, has not left that of guessing, "
+            text += f"{guess.loss:.3f}; if it stays there, try {what_leaves(ran, seen, guess)}"
+            events.emit("note", text=text, step=step, loss=loss, guess=guess.loss, term=guess.term)
+
+    with events.listen(hear):
         yield seen
-    if seen.rose:
-        events.note(f"the loss rose from {seen.first:.4g} to {seen.last:.4g}: a lower --lr usually helps")
 
 
-def say_classifier(seen: Seen, train: Labelled, dev: Labelled | None) -> None:
-    """How a classifier compares with the most frequent label and with a bag of words on ``dev``, or without one by
-    the loss."""
-    examples, classes = train
-    if dev is None:
-        if "classify" in seen.losses:
-            _say_loss(seen.losses["classify"], entropy(np.bincount(classes)), "the labels' frequencies")
-        return
-    if "accuracy" not in seen.best or not world().leads:
-        return
-    from nlpkit.evaluation import baselines
-
-    held, truth = dev
-    majority = float((baselines.majority(classes, len(truth)) == truth).mean())
-    bag = float((baselines.bag_of_words(examples.words, classes, held.words) == truth).mean())
-    accuracy = seen.best["accuracy"]
-    text = f"dev accuracy {accuracy:.3f}; a bag of words gets {bag:.3f}, the most frequent label {majority:.3f}"
-    if accuracy < majority + 2 * sqrt(majority * (1 - majority) / len(truth)):  # two standard errors
-        text += ": nothing was learnt; try a larger --lr or more --epochs"
-    elif accuracy < bag:
-        text += ": counting words is better; more text in pretrain, more --epochs, or another --lr may help"
-    events.emit("note", text=text, accuracy=accuracy, bag_of_words=bag, majority=majority)
+def guess_labels(classes: Classes | None, term: str = "classify") -> Guess | None:
+    """The loss of guessing labels; None where there are none."""
+    if classes is None:
+        return None
+    return Guess(term, entropy(np.bincount(classes)), "the labels' frequencies")
 
 
-def say_language_model(seen: Seen, files: TokenFiles) -> None:
-    """How the last loss compares with that of guessing every piece by its frequency in the text."""
-    loss = next((seen.losses[name] for name in ("mlm", "clm") if name in seen.losses), None)
-    if loss is not None:
-        tokens = files.tokens(0, min(SAMPLE, files.n_tokens))
-        _say_loss(loss, entropy(np.bincount(tokens)), "the pieces' frequencies")
+def guess_pieces(files: TokenFiles, term: str) -> Guess:
+    """The loss of guessing every piece by its frequency in the text."""
+    tokens = files.tokens(0, min(SAMPLE, files.n_tokens))
+    return Guess(term, entropy(np.bincount(tokens)), "the pieces' frequencies")
 
 
 def entropy(counts: Classes) -> float:
@@ -101,8 +70,38 @@ def entropy(counts: Classes) -> float:
     return float(-(frequencies * np.log(frequencies)).sum())
 
 
-def _say_loss(loss: float, guess: float, by: str) -> None:
-    text = f"last loss {loss:.3f}; guessing by {by} gives {guess:.3f}"
-    if loss > guess * (1 - LITTLE):
-        text += ": hardly anything was learnt; try a larger --lr or more --epochs"
-    events.emit("note", text=text, loss=loss, guess=guess)
+def say_classifier(seen: Seen, ran: Ran, guess: Guess | None, train: Labelled | None, dev: Labelled | None) -> None:
+    """How a classifier compares with the most frequent label and with a bag of words on ``dev``, or without one (or
+    without labels to train on) by the loss."""
+    if train is None or dev is None or "accuracy" not in seen.best:
+        say_loss(seen, ran, guess)
+        return
+    if not world().leads:
+        return
+    from nlpkit.evaluation import baselines
+
+    (examples, classes), (held, truth) = train, dev
+    majority = float((baselines.majority(classes, len(truth)) == truth).mean())
+    bag = float((baselines.bag_of_words(examples.words, classes, held.words) == truth).mean())
+    accuracy = seen.best["accuracy"]
+    text = f"dev accuracy {accuracy:.3f}; a bag of words gets {bag:.3f}, the most frequent label {majority:.3f}"
+    nothing = accuracy < majority + 2 * sqrt(majority * (1 - majority) / len(truth))  # two standard errors
+    findings = ["nothing was learnt"] if nothing else ["counting words is better"] if accuracy < bag else []
+    tried = suggestions(ran, seen, guess) if findings or seen.rose else []
+    events.emit("note", text=_joined(text, findings + tried), accuracy=accuracy, bag_of_words=bag, majority=majority)
+
+
+def say_loss(seen: Seen, ran: Ran, guess: Guess | None) -> None:
+    """How the last loss compares with that of guessing; nothing where no updates were made."""
+    loss = None if guess is None else seen.losses.get(guess.term)
+    if guess is None or loss is None:
+        if seen.rose:
+            events.note("; ".join(suggestions(ran, seen, None)))
+        return
+    text = f"last loss {loss:.3f}; guessing by {guess.by} gives {guess.loss:.3f}"
+    tried = suggestions(ran, seen, guess) if seen.rose or loss > guess.loss * (1 - POOR) else []
+    events.emit("note", text=_joined(text, tried), loss=loss, guess=guess.loss, term=guess.term)
+
+
+def _joined(text: str, findings: list[str]) -> str:
+    return f"{text}: {'; '.join(findings)}" if findings else text

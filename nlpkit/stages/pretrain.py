@@ -30,6 +30,7 @@ from nlpkit.models.sizes import config_for
 from nlpkit.objectives import mlm
 from nlpkit.objectives.base import Objective, vocabulary
 from nlpkit.stages import defaults, learnt, plan, recipes
+from nlpkit.stages.advice import Ran
 from nlpkit.stages.base import resolved, training_run
 from nlpkit.tokenizers.base import Tokenizer
 from nlpkit.training.adapt.vectors import begin_with_vectors, begin_with_word2vec
@@ -149,9 +150,11 @@ def pretrain(
             taken = resolved(network, settings, objective=task.name, cut=how, max_len=max_len)
             taken |= mlm.resolved(masking) if "mlm" in task.heads else {}
             return run.plan(taken, **plan.cost(network, task, data, settings, measures=evaluate is not None))
-        with learnt.watching() as seen:
+        ran = Ran.of(run, facts, options)
+        guess = learnt.guess_pieces(files, "mlm" if "mlm" in task.heads else "clm")
+        with learnt.watching(ran, guess) as seen:
             progress = train(network, task, training_data, settings, run, evaluate=evaluate)
-        learnt.say_language_model(seen, files)
+        learnt.say_loss(seen, ran, guess)
         written = model_config(network, family)
         written["training"] = {
             "objective": task.name,

@@ -101,11 +101,9 @@ class Totals:
 def say_lengths(totals: Totals) -> None:
     """How many documents are longer than the sequences that models usually read; nothing where few are."""
     if totals.documents and totals.long[0] >= WORTH * totals.documents:
-        counts = (f"than {length}: {count:,}" for length, count in zip(LENGTHS, totals.long, strict=True))
-        events.note(
-            f"of {totals.documents:,} documents longer {', '.join(counts)}; the longest has {totals.longest:,} tokens "
-            "(pretrain --max-len)"
-        )
+        over, far = (f"{count:,}" for count in totals.long)
+        text = f"{over} of {totals.documents:,} documents are longer than {LENGTHS[0]} tokens, {far} than {LENGTHS[1]}"
+        events.note(f"{text}; the longest has {totals.longest:,} (pretrain --max-len)")
 
 
 @dataclass

@@ -89,6 +89,11 @@ class Encoder:
         cut = Cut(int((over > 0).sum()), len(framed), int(over.sum()), int(np.sum(tokens)))
         return Sequences(framed, self.framing.segments, cut, dict(labels or {}))
 
+    @property
+    def more_positions(self) -> int | None:
+        """The model's positions, where these are more than ``max_len``."""
+        return self.positions if self.positions and self.positions > self.max_len else None
+
     def said(self, cut: Cut, noun: str = "text") -> str:
         """The sentence on what was left out, with what reads more of it where it is much."""
         are, were = ("is", "was") if cut.texts == 1 else ("are", "were")
@@ -97,6 +102,6 @@ class Encoder:
         text += f"{percent} of the tokens are left out"
         if cut.fraction < MUCH or self.positions is None:
             return text
-        longer = f"--max-len {self.positions} reads more"
-        other = f"a model that was pre-trained with a --max-len above {self.max_len} reads more"
-        return f"{text}; {longer if self.positions > self.max_len else other}"
+        longer = f"--max-len {self.more_positions}"
+        other = f"a model that was pre-trained with a --max-len above {self.max_len}"
+        return f"{text}; {longer if self.more_positions else other} reads more"

@@ -103,12 +103,12 @@ def test_tokens_says_how_many_documents_are_long(folder: Path, monkeypatch: pyte
     for batch in (texts.BATCH, 700):  # documents are divided among batches
         monkeypatch.setattr(texts, "BATCH", batch)
         assert run([*words, "-o", str(target)]) == 0
-        said.add(re.findall(r"of .* longer .*", capsys.readouterr().err)[0])
+        said.add(re.findall(r"\d+ of .* longer .*", capsys.readouterr().err)[0])
     lengths = np.diff(TokenFiles.open([target]).document_token_ends, prepend=0)
     over, far = int((lengths > 128).sum()), int((lengths > 512).sum())
     assert over > far > 0
     assert said == {
-        f"of 100 documents longer than 128: {over}, than 512: {far}; the longest has {lengths.max()} tokens "
+        f"{over} of 100 documents are longer than 128 tokens, {far} than 512; the longest has {lengths.max()} "
         "(pretrain --max-len)"
     }
     (folder / "corpus.txt").write_text("the king\n\nof france\n")

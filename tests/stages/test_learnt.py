@@ -51,7 +51,8 @@ def test_a_classifier_is_compared_with_a_bag_of_words(folder: Path, tmp_path: Pa
 
 
 def test_a_classifier_that_learnt_nothing_is_told(folder: Path, tmp_path: Path) -> None:
-    assert "nothing was learnt; try" in finetuned(folder, tmp_path, dev=folder / "dev.jsonl", steps=3, lr=0.0)["text"]
+    said = finetuned(folder, tmp_path, dev=folder / "dev.jsonl", steps=3, lr=0.0)["text"]
+    assert "nothing was learnt; the loss hardly left that of guessing: try --lr 0.001" in said
 
 
 def test_without_dev_the_loss_is_compared_with_guessing(folder: Path, tmp_path: Path) -> None:
@@ -59,7 +60,7 @@ def test_without_dev_the_loss_is_compared_with_guessing(folder: Path, tmp_path: 
     labels = [json.loads(line)["label"] for line in (folder / "train.jsonl").read_text().splitlines()]
     shares = np.array([labels.count(label) for label in sorted(set(labels))]) / len(labels)
     assert said["guess"] == pytest.approx(-(shares * np.log(shares)).sum())
-    assert "hardly anything was learnt" in said["text"]
+    assert "the loss hardly left that of guessing: try --lr 0.001" in said["text"] and said["term"] == "classify"
 
 
 @pytest.mark.parametrize(("lr", "little"), [(0.0, True), (1e-2, False)])
@@ -69,7 +70,38 @@ def test_a_language_model_is_compared_with_guessing(folder: Path, tmp_path: Path
     nlpkit.pretrain([tokens], tmp_path / "m.safetensors", model="gpt2", steps=80, lr=lr, log=log, **SHAPE)
     said = last_note(log)
     assert said["guess"] == pytest.approx(learnt.entropy(np.bincount(file.read(tokens).array("tokens"))))
-    assert ("hardly anything was learnt" in said["text"]) == little and "last loss" in said["text"]
+    assert ("hardly left that of guessing: try --lr 0.001" in said["text"]) == little and "last loss" in said["text"]
+
+
+def test_a_student_is_compared_too(folder: Path, tmp_path: Path) -> None:
+    teacher, log = tmp_path / "t.safetensors", tmp_path / "log.jsonl"
+    nlpkit.finetune(folder / "bert.safetensors", folder / "train.jsonl", teacher, steps=3)
+    data = {"dev": folder / "dev.jsonl", "steps": 3, "lr": 0.0, "log": log, "force": True}
+    nlpkit.distill(teacher, folder / "train.jsonl", tmp_path / "s.safetensors", **data)
+    said = last_note(log)
+    assert said["bag_of_words"] > 0.9 and "nothing was learnt" in said["text"] and "try --lr" in said["text"]
+    nlpkit.distill(teacher, folder / "train.jsonl", tmp_path / "s.safetensors", labels=False, **data)
+    assert "bag_of_words" not in last_note(log)  # nothing to train one on
+    tokens = folder / "tokens.safetensors"
+    nlpkit.pretrain([tokens], tmp_path / "m.safetensors", steps=0, **SHAPE)
+    options = {"steps": 3, "lr": 0.0, "log": log, "force": True}
+    nlpkit.distill(tmp_path / "m.safetensors", [tokens], tmp_path / "s.safetensors", **options)
+    assert last_note(log)["term"] == "hard" and "hardly left that of guessing: try --lr" in last_note(log)["text"]
+
+
+def test_it_is_said_once_while_it_trains(folder: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    arguments = ([folder / "tokens.safetensors"], tmp_path / "m.safetensors")
+    nlpkit.pretrain(*arguments, steps=60, log_every=10, lr=1e-5, log=log, **SHAPE)
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    (early,) = [item for item in records if "has not left that of guessing" in str(item.get("text"))]
+    assert (
+        early["step"] == 20 and early["loss"] > early["guess"] and "if it stays there, try --lr 0.001" in early["text"]
+    )
+    assert records.index(early) < [item.get("step") for item in records].index(30)
+    log.unlink()
+    nlpkit.pretrain(*arguments, steps=80, log_every=20, lr=1e-2, log=log, force=True, model="gpt2", **SHAPE)
+    assert "has not left" not in log.read_text()
 
 
 def test_no_steps_say_nothing(folder: Path, tmp_path: Path, capsys: Any) -> None:
