@@ -34,11 +34,12 @@ class Line:
 
 @dataclass
 class Chart:
-    """Lines with a title; ``x`` names the axis."""
+    """Lines with a title; ``x`` names the axis; ``levels`` are values to compare with, by name."""
 
     title: str
     x: str
     lines: list[Line] = field(default_factory=list)
+    levels: list[tuple[str, float]] = field(default_factory=list)
 
 
 def letter(run: int) -> str:
@@ -127,9 +128,10 @@ class Axes:
     y1: float
 
     @staticmethod
-    def around(courses: list[Course]) -> Axes:
+    def around(courses: list[Course], levels: Iterable[float] = ()) -> Axes:
         xs = [x for course in courses for x in course.xs]
         ys = [y for course in courses for y in (*course.ys, *(course.lows or ()), *(course.highs or ()))]
+        ys += levels
         x0, x1, y0, y1 = min(0.0, *xs) if len(xs) > 1 else min(0.0, xs[0]), max(xs), min(ys), max(ys)
         flat = y1 - y0 <= 1e-9 * abs(y1)
         margin = (abs(y1) * 0.1 or 1.0) if flat else 0.05 * (y1 - y0)
@@ -150,13 +152,15 @@ def number(value: float) -> str:
 def draw(chart: Chart, names: list[str], ident: str) -> tuple[Markup, dict[str, object]]:
     """The figure, and what the script needs to read values off it. ``names`` are the runs'."""
     lines = [(line, thin(line.points)) for line in chart.lines]
-    axes = Axes.around([course for _, course in lines])
+    axes = Axes.around([course for _, course in lines], (value for _, value in chart.levels))
     bands = [_band(line, course, axes) for line, course in lines if course.lows is not None]
     inner = [
         *_grid(axes, chart.x),
+        *_levels(chart.levels, axes),
         *bands,
         *(_line(line, course, axes) for line, course in lines),
         *_letters(lines, axes),
+        *_level_names(chart.levels, axes),
     ]
     both = len({line.dev for line, _ in lines}) == 2
     svg = tag(
@@ -199,6 +203,7 @@ def summary(chart: Chart, names: list[str]) -> str:
         what = " (dev)" if line.dev else ""
         first, last = line.points[0], line.points[-1]
         parts.append(f"{names[line.run]}{what} from {first[1]:.4g} to {last[1]:.4g}")
+    parts += [f"{name} {value:.4g}" for name, value in chart.levels]
     return f"{chart.title} by {chart.x}: {'; '.join(parts)}"
 
 
@@ -218,6 +223,26 @@ def _grid(axes: Axes, unit: str) -> list[Markup]:
         )
     marks.append(tag("path", d=f"M{LEFT} {HEIGHT - BOTTOM}H{WIDTH - RIGHT}", class_="axis"))
     marks.append(tag("text", unit, x=WIDTH - RIGHT, y=HEIGHT - 4, text_anchor="end", class_="tick unit"))
+    return marks
+
+
+def _levels(levels: list[tuple[str, float]], axes: Axes) -> list[Markup]:
+    return [tag("path", d=f"M{LEFT} {number(axes.y(value))}H{WIDTH - RIGHT}", class_="level") for _, value in levels]
+
+
+def _level_names(levels: list[tuple[str, float]], axes: Axes) -> list[Markup]:
+    """The name of each level, above its line, below it where another's name stands there or the chart ends."""
+    taken: list[float] = []
+    marks = []
+    for name, value in sorted(levels, key=lambda level: -level[1]):
+        y = axes.y(value)
+        for candidate in (y - 4, y + 12):
+            if candidate >= TOP + 8 and all(abs(candidate - other) >= 13 for other in taken):
+                taken.append(candidate)
+                text = f"{name} {value:.3g}"
+                x = WIDTH - RIGHT - 3
+                marks.append(tag("text", text, x=x, y=number(candidate), text_anchor="end", class_="level-name"))
+                break
     return marks
 
 

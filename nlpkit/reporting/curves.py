@@ -8,6 +8,7 @@ from nlpkit.reporting.chart import Chart, Line, from_points
 from nlpkit.reporting.log import OF_A_STEP, Logged, Points
 from nlpkit.reporting.sources import Run
 
+LEVELS = 4  # in a chart; more, of runs on different data, say nothing
 AXES = ("step", "tokens", "time")  # of what a model learns; the rest is drawn by step
 
 
@@ -99,7 +100,17 @@ def _learning(name: str, axis: str, unit: str, logs: dict[int, Logged], best: di
                 curve = along(points, axis, logged)
                 where = [point for point, (step, _) in zip(curve, points, strict=True) if step == best[number]]
                 lines.append(Line(number, curve, dev=True, best=where[0] if where else None))
-    return Chart(name, unit if axis == "step" else axis, lines)
+    levels: dict[tuple[str, float], None] = {}
+    for logged in logs.values():
+        levels |= dict.fromkeys(levels_of(name, logged))
+    return Chart(name, unit if axis == "step" else axis, lines, list(levels) if len(levels) <= LEVELS else [])
+
+
+def levels_of(chart: str, logged: Logged) -> list[tuple[str, float]]:
+    """What guessing gets in a chart, by name: of a loss its term's, where it has several, or its only one's."""
+    (only,) = logged.terms if len(logged.terms) == 1 else (None,)
+    quantity = f"loss: {only}" if chart == "loss" and only else chart
+    return list(logged.levels.get(quantity, {}).items())
 
 
 def along(points: Points, axis: str, logged: Logged) -> list[tuple[float, float]]:

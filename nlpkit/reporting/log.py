@@ -40,6 +40,8 @@ class Logged:
     chosen_by: str | None = None  # the metric that decides which is the best
     tokens: Points = field(default_factory=list)  # in all, after a step
     seconds: Points = field(default_factory=list)
+    verdict: str | None = None  # the last line on what was learnt
+    levels: dict[str, dict[str, float]] = field(default_factory=dict)  # by term or metric: what guessing gets, by name
     gone: int = 0  # values that were not finite numbers
     resumed: bool = False  # nothing was reported since
 
@@ -126,9 +128,27 @@ def _enter(runs: list[Logged], record: Mapping[str, Any]) -> None:
         current.add("loss", epoch, record["loss"])
         if _positive(record.get("words")) and epoch > (current.tokens[-1][0] if current.tokens else 0):
             current.tokens.append((epoch, float(record["words"])))
+    elif event == "note" and current is not None:
+        _compared(current, record)
     elif event in ("step", "evaluation") and _whole(step) is not None:
         current = current or _begin(runs)
         _measured(current, record, int(record["step"]))
+
+
+def _compared(run: Logged, record: Mapping[str, Any]) -> None:
+    """A note that compares what was learnt with guessing (`nlpkit.stages.learnt`); other notes are left out."""
+    term, text = record.get("term"), record.get("text")
+    levels = {"accuracy": {"a bag of words": "bag_of_words", "the most frequent label": "majority"}}
+    if isinstance(term, str):
+        levels[f"loss: {term}"] = {"guessing": "guess"}
+    known = {
+        quantity: {name: float(record[key]) for name, key in keys.items() if _finite(record.get(key))}
+        for quantity, keys in levels.items()
+    }
+    known = {quantity: values for quantity, values in known.items() if values}
+    run.levels |= known
+    if known and isinstance(text, str):
+        run.verdict = text
 
 
 def _begin(runs: list[Logged]) -> Logged:
@@ -171,6 +191,10 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 def _whole(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else None
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < HUGE
 
 
 def _positive(value: Any) -> bool:

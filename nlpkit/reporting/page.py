@@ -85,7 +85,9 @@ def _contents(sources: Sources) -> str:
 
 
 def _runs(sources: Sources) -> Markup:
-    return tables.runs_table(sources.runs) if sources.runs else Markup("")
+    if not sources.runs:
+        return Markup("")
+    return join([*tables.verdicts(sources.runs), tables.runs_table(sources.runs)])
 
 
 def _curves(sources: Sources, script: dict[str, Any]) -> Markup:

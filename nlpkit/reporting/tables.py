@@ -29,6 +29,15 @@ def figure(value: float) -> str:
     return f"{value:,.4f}" if abs(value) < 100 else f"{value:,.1f}"
 
 
+def verdicts(runs: list[Run]) -> list[Markup]:
+    """What each run learnt, as its log says it at the end."""
+    return [
+        tag("p", badge(index), " ", tag("span", run.title, class_="name"), ": ", run.logged.verdict, class_="verdict")
+        for index, run in enumerate(runs)
+        if run.logged is not None and run.logged.verdict
+    ]
+
+
 def runs_table(runs: list[Run]) -> Markup:
     """One row a run. Columns that no run fills are left out."""
     head = [

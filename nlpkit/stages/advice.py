@@ -154,8 +154,9 @@ def _findings(ran: Ran, seen: Seen, guess: Guess | None) -> Iterator[tuple[str, 
         yield "the model it began from was never trained", "nlpkit pretrain first"
     if ran.pooling in ("pooler", "cls") and ran.usual_pooling == "mean":
         yield f"no objective trained what pooling {ran.pooling} reads", "--pooling mean"
-    if seen.rising and not stuck:
-        yield "it was still getting better at the end", ran.longer(2)
+    if not stuck and (seen.rising or 0 < seen.steps < defaults.UPDATES):
+        few = f"it made {seen.steps:,} updates"
+        yield "it was still getting better at the end" if seen.rising else few, _more_updates(ran, seen)
     if seen.evaluations and seen.best_step is not None and 2 * seen.best_step <= seen.evaluations[-1] and not stuck:
         when = f"step {seen.best_step:,} of {seen.evaluations[-1]:,}"
         yield f"the best evaluation was at {when}, those after it were no better", _rate(ran.lr / 3)
@@ -179,10 +180,11 @@ def what_leaves(ran: Ran, seen: Seen, guess: Guess) -> str:
         return _rate(ran.usual_lr)
     if guess.left(seen.lowest(guess.term)):
         return _rate(ran.lr / 3)
-    updates = max(1, seen.steps)
-    if updates < defaults.UPDATES or seen.rising:
-        return ran.longer(max(2, defaults.UPDATES / updates))
-    return _rate(ran.lr * 3)
+    return _more_updates(ran, seen) if seen.steps < defaults.UPDATES or seen.rising else _rate(ran.lr * 3)
+
+
+def _more_updates(ran: Ran, seen: Seen) -> str:
+    return ran.longer(max(2, defaults.UPDATES / max(1, seen.steps)))
 
 
 def _rate(value: float) -> str:

@@ -88,7 +88,9 @@ def say_classifier(seen: Seen, ran: Ran, guess: Guess | None, train: Labelled | 
     nothing = accuracy < majority + 2 * sqrt(majority * (1 - majority) / len(truth))  # two standard errors
     findings = ["nothing was learnt"] if nothing else ["counting words is better"] if accuracy < bag else []
     tried = suggestions(ran, seen, guess) if findings or seen.rose else []
-    events.emit("note", text=_joined(text, findings + tried), accuracy=accuracy, bag_of_words=bag, majority=majority)
+    numbers: dict[str, Any] = {"accuracy": accuracy, "bag_of_words": bag, "majority": majority}
+    numbers |= {} if guess is None else {"guess": guess.loss, "term": guess.term}
+    events.emit("note", text=_joined(text, findings + tried), **numbers)
 
 
 def say_loss(seen: Seen, ran: Ran, guess: Guess | None) -> None:

@@ -33,6 +33,18 @@ def test_a_hundred_thousand_points_are_thinned_and_no_peak_is_lost() -> None:
     assert drawing.count('class="band') == 1
 
 
+@pytest.mark.parametrize("levels", [[0.5], [0.99, 1.0], [0.0], [9.0], [0.5, 0.501, 0.502]])
+def test_levels_are_inside_the_chart_and_their_names_apart(levels: list[float]) -> None:
+    named = [(f"name {number}", value) for number, value in enumerate(levels)]
+    drawing, _ = chart.draw(Chart("accuracy", "step", [Line(0, [(0, 0.1), (9, 1.0)])], named), ["run"], "a")
+    lines = [float(y) for y in re.findall(r'd="M46 ([\d.]+)H332" class="level"', drawing)]
+    assert len(lines) == len(levels) and all(chart.TOP <= y <= chart.HEIGHT - chart.BOTTOM for y in lines)
+    written = re.findall(r'<text[^>]* y="([\d.]+)"[^>]*class="level-name"', drawing)
+    heights = sorted(float(y) for y in written)
+    assert all(high - low >= 12 for low, high in itertools.pairwise(heights)) and heights[0] >= chart.TOP
+    assert "name 0" in drawing.split("</title>")[0]  # for screen readers too
+
+
 def test_a_long_flat_line_stays_flat() -> None:
     course = chart.thin([(float(x), 0.001) for x in range(1000)])
     assert set(course.ys) == {0.001} and Axes.around([course]).y1 == pytest.approx(0.0011)

@@ -77,6 +77,22 @@ def test_a_whole_run() -> None:
     assert run.done is not None and run.done["sha256"] == "ab" * 32
 
 
+def test_what_was_learnt_is_read_with_what_guessing_gets() -> None:
+    early = {"event": "note", "text": "has not left", "step": 8, "loss": 2.5, "guess": 2.6, "term": "mlm"}
+    end = {"event": "note", "text": "last loss 2.0", "loss": 2.0, "guess": 2.6, "term": "mlm"}
+    (run,) = log.read(text(training(), step(8, 2.5), early, step(40, 2.0), end, DONE), "l.jsonl")
+    assert run.verdict == "last loss 2.0" and run.levels == {"loss: mlm": {"guessing": 2.6}}
+    (group,) = groups([Run("m", logged=run)])
+    assert [one.levels for one in group.charts["step"]] == [[("guessing", 2.6)]]  # the only term is the loss
+    end = {"event": "note", "text": "dev accuracy", "accuracy": 0.9, "bag_of_words": 0.8, "majority": 0.2}
+    (run,) = log.read(text(training(), step(8, 2.5), {"event": "note", "text": "other"}, end), "l.jsonl")
+    assert run.levels == {"accuracy": {"a bag of words": 0.8, "the most frequent label": 0.2}}
+    strange = [{"guess": True, "term": "mlm"}, {"guess": 1e301, "term": "mlm"}, {"guess": 2.0, "term": []}, {}]
+    notes = [{"event": "note", "text": "strange", **fields} for fields in strange]
+    (run,) = log.read(text(training(), step(8, 2.5), *notes), "l.jsonl")
+    assert run.verdict is None and run.levels == {}
+
+
 def test_a_resumed_run_is_one_run_with_each_step_once() -> None:
     """It was saved after step 15, so the report at 20 comes twice; the second counts 5 steps only."""
     first = [training(), step(10, 3.0), step(20, 2.0), evaluation(20, 2.4)]

@@ -136,6 +136,14 @@ def test_the_page_is_whole_and_asks_nothing_of_the_network(whole: str) -> None:
     assert {f"#{ident}" for ident in idents} >= targets
 
 
+def test_what_each_run_learnt_stands_at_the_top(folder: Path, whole: str) -> None:
+    page = Page(whole)
+    notes = [json.loads(line) for line in (folder / "clf-log.jsonl").read_text().splitlines()]
+    (said,) = [item["text"] for item in notes if "bag_of_words" in item]
+    assert said in page.text("p") and whole.index(said.split(";")[0]) < whole.index("<table")
+    assert "the most frequent label" in page.text("text") and "guessing" in page.text("text")
+
+
 def test_only_its_own_style_and_script_may_run(whole: str) -> None:
     page = Page(whole)
     (policy,) = (attributes["content"] for _, attributes in page.elements if "http-equiv" in attributes)

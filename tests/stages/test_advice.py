@@ -56,6 +56,7 @@ FINDINGS: list[tuple[str, Ran, Seen, Ran, Seen]] = [  # what is said; a run wher
         seen(FELL),
     ),
     ("getting better at the end: try --epochs 6", ran(), seen((1.2, 0.8, 0.5, 0.4)), ran(), seen(FELL)),
+    ("it made 100 updates: try --epochs 12", ran(), seen(FELL, steps=100), ran(), seen(FELL)),
     (
         "getting better at the end: try --epochs 6",
         ran(),
