@@ -61,8 +61,10 @@ class Seen:
 
     @property
     def falls(self) -> bool:
-        """Whether the last report's loss is below that of the report before, or there is none to compare with."""
-        return len(self.reports) < 2 or self.reports[-1][2] < self.reports[-2][2] * (1 - FALLS)
+        """Whether the loss still falls: by the last quarter of the reports, two at least, since single ones are noisy;
+        True where there are too few to say."""
+        size = max(2, len(self.reports) // 4)
+        return len(self.reports) < 2 * size or self._mean(size) < self._mean(2 * size, size) * (1 - FALLS)
 
     @property
     def rising(self) -> bool:
@@ -70,14 +72,13 @@ class Seen:
         evaluations, the loss of the last quarter of the reports is below that of the quarter before."""
         if self.evaluations:
             return len(self.evaluations) > 1 and self.best_step == self.evaluations[-1]
-        quarter = len(self.reports) // 4
-        if not quarter:
-            return False
-        before, after = (
-            sum(loss for _, _, loss in self.reports[begin:end]) / quarter
-            for begin, end in ((-2 * quarter, -quarter), (-quarter, None))
-        )
-        return after < before * (1 - FALLS)
+        size = len(self.reports) // 4
+        return size > 0 and self._mean(size) < self._mean(2 * size, size) * (1 - FALLS)
+
+    def _mean(self, size: int, before: int = 0) -> float:
+        """The mean loss of the last ``size`` reports but for the last ``before``."""
+        losses = [loss for _, _, loss in self.reports[len(self.reports) - size : len(self.reports) - before]]
+        return sum(losses) / len(losses)
 
     def lowest(self, term: str) -> float:
         """The lowest reported loss of a term."""

@@ -105,6 +105,11 @@ def test_a_suggestion_follows_from_what_was_seen(
     assert text not in "; ".join(suggestions(other, other_heard, GUESS))
 
 
+def test_single_reports_are_too_noisy_to_say_that_a_loss_stays() -> None:
+    assert seen((2.0,)).falls and seen((2.0, 2.0, 2.0)).falls  # too few to say
+    assert seen((2.4, 1.6, 1.1, 1.1)).falls and not seen((2.4, 1.1, 1.1, 1.1, 1.1)).falls
+
+
 def test_a_run_in_which_nothing_was_found_is_told_nothing() -> None:
     assert suggestions(ran(), seen(FELL), GUESS) == [] == suggestions(ran(), seen(FELL), None)
 
