@@ -49,7 +49,7 @@ STAGES: dict[str, list[str]] = {
         "2",
         *OFTEN,
     ],
-    "finetune": ["finetune", "bert.safetensors", "train.jsonl", "--label", "genre", "--dev", "few.jsonl", *OFTEN],
+    "finetune": ["finetune", "bert.safetensors", "train.jsonl", "--dev", "few.jsonl", *OFTEN],
     "distill": ["distill", "teacher.safetensors", "train.jsonl", "--dev", "few.jsonl", *OFTEN],
     "vectors train": ["vectors", "train", "part.txt", *VECTORS],
     "vectors cooccur": ["vectors", "cooccur", "corpus.txt"],
@@ -84,7 +84,7 @@ def nlpkit(*words: str) -> None:
 def prepare() -> None:
     """Shakespeare's plays, and everything the stages read."""
     nlpkit("demo", "--dir", ".", "--data-only")
-    few = Path("dev.jsonl").read_text("utf-8").splitlines(keepends=True)[:100]
+    few = Path("test.jsonl").read_text("utf-8").splitlines(keepends=True)[:100]
     Path("few.jsonl").write_text("".join(few), "utf-8")
     Path("dev.txt").write_text("\n".join(Path("corpus.txt").read_text("utf-8").splitlines()[:600]), "utf-8")
     nlpkit("tokenizer", "train", "corpus.txt", "-o", "tok.safetensors", "--kind", "wordpiece", "--vocab-size", "2000")
@@ -94,9 +94,7 @@ def prepare() -> None:
     Path("part.txt").write_text("".join(lines[:40_000]), "utf-8")
     nlpkit("vectors", "cooccur", "part.txt", "-o", "counts.safetensors")
     nlpkit("pretrain", "tokens.safetensors", "-o", "bert.safetensors", *SHAPE, "--steps", "20")
-    nlpkit(
-        "finetune", "bert.safetensors", "train.jsonl", "--label", "genre", "-o", "teacher.safetensors", "--steps", "20"
-    )
+    nlpkit("finetune", "bert.safetensors", "train.jsonl", "-o", "teacher.safetensors", "--steps", "20")
 
 
 def on_disk(target: Path) -> str:

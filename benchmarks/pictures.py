@@ -29,12 +29,17 @@ def main() -> None:
     arguments = parser.parse_args()
     result = json.loads(arguments.result.read_text("utf-8"))
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
-    console.print("[bold]$ nlpkit demo[/bold]\n...\n")
+    console.print("[bold]$ nlpkit demo[/bold]\n...")
+    for part, said in (("nearest", "the nearest words:"), ("filled", "the pieces that a sentence makes likelier:")):
+        console.print(said, highlight=False)
+        for name, words in result[part].items():
+            console.print(f"  {name}  ->  {', '.join(words)}", highlight=False, markup=False)
+    console.print("...\n")
     console.print(demo.scores_table(result))
-    console.print()
-    console.print(demo.files_table(result))
+    for line in (*demo.conclusions(result), f"\n{demo.times(result)}\n"):
+        console.print(line, highlight=False)
     if result["verified"]:
-        console.print(f"\n[bold green]{demo.VERIFIED}[/bold green]")
+        console.print(f"[bold green]{demo.VERIFIED}[/bold green]")
     drawn = console.export_svg(title="nlpkit demo", theme=MONOKAI, unique_id="demo")
     drawn = re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL)
     drawn = drawn.replace("Fira Code", "Menlo, Consolas, DejaVu Sans Mono")

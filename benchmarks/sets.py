@@ -83,8 +83,7 @@ def stories() -> Labelled:
 
 
 def genres() -> Labelled:
-    scenes, parts = demo_data.divided()
-    rows = {part: [{"text": row["text"], "label": row["genre"]} for row in found] for part, found in parts.items()}
+    scenes, rows = demo_data.divided()
     return Labelled(scenes, **_shuffled(rows, 2))
 
 

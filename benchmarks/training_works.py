@@ -8,6 +8,7 @@ which no text reaches, which changes no time.
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,8 @@ class Ours:
 def write_text(folder: Path, arguments: argparse.Namespace) -> None:
     """corpus.txt (a scene a document), lines.txt (a speech a document), train.jsonl."""
     shakespeare.write(folder)
+    rows = shakespeare.divided()[1]["train"]  # all of them, of which the demonstration has a few
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     text = (folder / "corpus.txt").read_text()[: 100_000 if arguments.small else None]
     (folder / "corpus.txt").write_text(text)
     (folder / "lines.txt").write_text("\n\n".join(line for line in text.splitlines() if line) + "\n")
@@ -133,8 +136,8 @@ def finetuning(tokenizer: Path, arguments: argparse.Namespace, folder: Path) -> 
     family = family_of("bert")
     network = family.build(shape(family, made.vocab_size, arguments), ())
     add_classifier(network, len(shakespeare.GENRES))
-    examples = labelled.read(folder / "train.jsonl", label="genre")
-    options = {"pooling": "pooler", "text": "text", "pair": None, "label": "genre", "max_len": arguments.max_len}
+    examples = labelled.read(folder / "train.jsonl", label="label")
+    options = {"pooling": "pooler", "text": "text", "pair": None, "label": "label", "max_len": arguments.max_len}
     task = tasks.kind("classify").learn(examples, options)
     loaded = Loaded(network, made, family, model_config(network, family, task=task.to_json()), folder)
     sequences = encode(task, examples, encoder_of(loaded, arguments.max_len), "train")

@@ -1,7 +1,7 @@
 """The stages of the demonstration, as a user would type them.
 
-Each stage is one command with the options of ``recipe.toml``, which is written beside the results, so that any of them
-can be run again by hand, changed, or verified.
+Each stage is one command, with the options that ``recipe.toml`` has for it, which is written beside the results, so
+that any of them can be run again by hand, changed, or verified.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Stage:
     positional: tuple[str, ...] = ()
     named: dict[str, str] = field(default_factory=dict)
 
-    def line(self) -> str:
+    def line(self, folder: Path) -> str:
         """The command line, to be typed in the demonstration's folder."""
         words = ["nlpkit", self.command, *self.positional, "-o", self.output]
         for name, value in self.named.items():
             words += [f"--{name}", value]
-        return " ".join([*words, "--config", RECIPE])
+        return " ".join([*words, *configured(folder, self.command)])
 
     def run(self, folder: Path, threads: int | None) -> dict[str, Any]:
         """Call the function behind the command, with the recipe's options. It keeps a result that the same call wrote;
@@ -67,20 +67,29 @@ def options(folder: Path, command: str) -> dict[str, Any]:
     return command_options(folder / RECIPE, command, known, nlpkit.FUNCTIONS)
 
 
+def configured(folder: Path, command: str) -> list[str]:
+    """The words of a command line that read the recipe, where it has something for the command."""
+    return ["--config", RECIPE] if options(folder, command) else []
+
+
 STAGES: tuple[Stage, ...] = (
     Stage("tokenizer train", "cut words into pieces", "tokenizer.safetensors", ("corpus.txt",)),
     Stage("tokens", "text to numbers", "tokens.safetensors", ("corpus.txt",), {"tokenizer": "tokenizer.safetensors"}),
     Stage("vectors train", "one vector a word", "vectors.safetensors", ("corpus.txt",)),
-    Stage("pretrain", "learn the language", "bert.safetensors", ("tokens.safetensors",)),
+    Stage("pretrain", "learn the language", "bert.safetensors", ("tokens.safetensors",), {"log": "bert.log.jsonl"}),
     Stage(
-        "finetune", "learn the task", "teacher.safetensors", ("bert.safetensors", "train.jsonl"), {"dev": "dev.jsonl"}
+        "finetune",
+        "learn the task",
+        "teacher.safetensors",
+        ("bert.safetensors", "train.jsonl"),
+        {"log": "teacher.log.jsonl"},
     ),
     Stage(
         "distill",
         "teach a smaller model",
         "student.safetensors",
         ("teacher.safetensors", "train.jsonl"),
-        {"dev": "dev.jsonl"},
+        {"log": "student.log.jsonl"},
     ),
 )
 

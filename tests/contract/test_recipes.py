@@ -21,9 +21,9 @@ SMALL = """
 tokenizer.train = {kind = "word", vocab-size = 300}
 vectors.train = {dim = 8, epochs = 1}
 pretrain = {n-layers = 2, d-model = 16, n-heads = 2, max-len = 16, steps = 2, batch-tokens = 256}
-finetune = {label = "genre", steps = 2, batch-tokens = 256}
-distill = {label = "genre", n-layers = 1, steps = 2, batch-tokens = 256}
-evaluate = {label = "genre", resamples = 20}
+finetune = {steps = 2, batch-tokens = 256}
+distill = {n-layers = 1, steps = 2, batch-tokens = 256}
+evaluate = {resamples = 20}
 """
 
 
@@ -67,7 +67,7 @@ from pathlib import Path
 
 words = sys.argv[1:]
 if words[0] == "demo":
-    made = [Path(words[2], name) for name in ("corpus.txt", "train.jsonl", "dev.jsonl", "test.jsonl")]
+    made = [Path(words[2], name) for name in ("corpus.txt", "train.jsonl", "test.jsonl")]
 else:
     made = [Path(words[words.index("-o") + 1])]
     read = [word for word in words if word.startswith("build/") and Path(word) not in made]
