@@ -64,15 +64,15 @@ def demo(
     if data_only:
         return {"dir": str(folder), "rows": rows, "files": _files(folder)}
     learnt: dict[str, Any] = {}
-    made = []
+    written = []
     for stage in STAGES:
         with seconds.of(stage.command):
-            made += _run(stage, folder, threads)
+            written += _run(stage, folder, threads)
         with seconds.of("examples"):
             learnt |= _show(stage, folder, threads)
     with seconds.of("evaluate"):
         scores = {name: _evaluate(folder, name, threads) for name in MODELS}
-    result = {"dir": str(folder), "rows": rows, "made": made, "scores": scores, **learnt}
+    result = {"dir": str(folder), "rows": rows, "made": written, "scores": scores, **learnt}
     if verify:
         with seconds.of("verify"):
             result["verified"] = _verify(folder, threads)
@@ -123,10 +123,10 @@ def _show(stage: Stage, folder: Path, threads: int | None) -> dict[str, Any]:
         _lines(filled)
         return {"filled": filled}
     if stage.command == "finetune":
-        answers = shown.answered(path, folder / "test.jsonl", threads=threads)
-        events.note("speeches that it never read, its answers, and the truth where it is another:")
-        _lines({row["text"]: list(dict.fromkeys([row["answer"], row["label"]])) for row in answers})
-        return {"answers": answers}
+        predictions = shown.predicted(path, folder / "test.jsonl", threads=threads)
+        events.note("speeches that it never read, its predictions, and the truth where it is another:")
+        _lines({row["text"]: list(dict.fromkeys([row["prediction"], row["label"]])) for row in predictions})
+        return {"predictions": predictions}
     return {}
 
 

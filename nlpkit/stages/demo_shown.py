@@ -1,4 +1,4 @@
-"""What the demonstration shows of what was learnt, while it runs: nearest words, filled masks, answers."""
+"""What the demonstration shows of what was learnt, while it runs: nearest words, filled masks, predictions."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def filled(model: Path, sentences: Sequence[str] = SENTENCES, k: int = 6) -> dic
     return gaining
 
 
-def answered(model: Path, data: Path, *, threads: int | None, n: int = 4, longest: int = 60) -> list[dict[str, str]]:
-    """A few rows of ``data``, evenly spaced among those that fit in a line: text, label, and the model's answer."""
+def predicted(model: Path, data: Path, *, threads: int | None, n: int = 4, longest: int = 60) -> list[dict[str, str]]:
+    """A few rows of ``data``, evenly spaced among those that fit in a line: text, label, and the model's prediction."""
     rows = [json.loads(line) for line in data.read_text("utf-8").splitlines()]
     short = [row for row in rows if longest / 2 < len(row["text"]) <= longest] or rows
     chosen = short[:: max(1, len(short) // n)][:n]
     records = nlpkit.predict(model, [row["text"] for row in chosen], threads=threads)
-    return [{**row, "answer": record["label"]} for row, record in zip(chosen, records, strict=True)]
+    return [{**row, "prediction": record["label"]} for row, record in zip(chosen, records, strict=True)]

@@ -119,9 +119,11 @@ def test_what_is_learnt_is_shown_and_every_second_counted(tmp_path: Path, capsys
     for sentence, pieces in result["filled"].items():
         assert len(pieces) == 6 and len(set(pieces)) == 6 and f"{sentence}  ->  {', '.join(pieces)}" in printed.err
     truth = {row["text"]: row["label"] for row in toys.lines(folder / "test.jsonl")}
-    answers = nlpkit.predict(folder / "teacher.safetensors", [row["text"] for row in result["answers"]])
-    for row, record in zip(result["answers"], answers, strict=True):
-        assert truth[row["text"]] == row["label"] and row["answer"] == record["label"] and row["text"] in printed.err
+    predictions = nlpkit.predict(folder / "teacher.safetensors", [row["text"] for row in result["predictions"]])
+    for row, record in zip(result["predictions"], predictions, strict=True):
+        assert (
+            truth[row["text"]] == row["label"] and row["prediction"] == record["label"] and row["text"] in printed.err
+        )
 
 
 def test_a_mask_is_filled_by_what_the_sentence_adds(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The token embeddings of a new model begin as word vectors, of a file (``pretrain --vectors``) or of its own text.
 
-Rows of a file are the vectors themselves, not scaled: the model starts from exactly its bits, which can be compared;
-vectors that are narrower than the embeddings are their first columns. Those of the model's own text are scaled.
+Rows are the vectors themselves, not scaled: the model starts from exactly their bits, which can be compared, and scaled
+to less they are soon overwritten. Vectors that are narrower than the embeddings are their first columns.
 Shapes: P pieces, V words, D width.
 """
 
@@ -24,10 +24,6 @@ from nlpkit.vectors.file import Vectors, load
 
 TABLE = "embeddings.token.weight"  # in every family that has one row for each piece
 
-# Root mean square of the values of vectors of the model's own text. Of 0.02 (random weights), 0.05, 0.1 and their own
-# scale, 0.1 is the best start for masked words, and within 0.03 of the best for the next word.
-SCALE = 0.1
-
 Ids = NDArray[np.int64]
 
 
@@ -39,9 +35,8 @@ def begin_with_word2vec(network: Model, files: TokenFiles, seed: Address, target
     """
     table = _table(network)
     pieces, vectors = own.learn(files, table.shape[1], seed, target)
-    rows = torch.from_numpy(vectors)
     with torch.no_grad():
-        table[torch.from_numpy(pieces).long()] = rows * (SCALE / rows.double().square().mean().sqrt().float())
+        table[torch.from_numpy(pieces).long()] = torch.from_numpy(vectors)
     size = files.tokenizer.vocab_size
     events.note(f"{len(pieces):,} of {size:,} pieces begin with a word vector of this text (--embeddings word2vec)")
 
