@@ -29,6 +29,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 hypothesis.settings.register_profile("suite", deadline=None, max_examples=50)
 hypothesis.settings.load_profile("suite")
 os.fsync = lambda handle: None  # it guards against a loss of power, which no test has, and takes half of a small run
+# What was compiled is kept, also where the person's environment says otherwise: else each worker rewrites the asserts
+# of all files again, and each process that a test starts compiles the program.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 yield_cores()  # two tests at a time, each with two threads
 
 

@@ -18,7 +18,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import regex
 from numpy.typing import NDArray
-from scipy.special import digamma
 
 from nlpkit.base import events
 from nlpkit.base.errors import UserError
@@ -96,6 +95,8 @@ def fit(counts: Mapping[str, int], size: int) -> tuple[list[str], list[float]]:
     All characters of ``counts`` become pieces; ``size`` is at least their number. Fewer pieces come back when the
     segments have no more repeated substrings.
     """
+    from scipy.special import digamma  # whoever trains another kind does not wait for it
+
     segments = sorted(counts, key=lambda text: (-len(text), text))
     texts, weight = Texts.of(segments), np.array([counts[text] for text in segments], np.float64)
     pieces, uses, fixed = seeds(segments, texts, weight)

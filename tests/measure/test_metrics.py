@@ -4,27 +4,35 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, matthews_corrcoef
 
 from nlpkit.measure import intervals, metrics
+
+
+@pytest.fixture(scope="module")
+def known():
+    """Theirs, when it is asked for: it takes seconds to import, and each worker collects this file."""
+    from sklearn import metrics as theirs
+
+    return theirs
+
 
 pairs = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40)
 
 
 @settings(max_examples=60, deadline=None)
-@given(pairs)
-def test_values_equal_sklearns(examples):
+@given(examples=pairs)
+def test_values_equal_sklearns(known, examples):
     truth, guess = np.array(examples).T
     counts = metrics.confusion(truth, guess, 5)
-    assert (counts == confusion_matrix(truth, guess, labels=range(5))).all()
+    assert (counts == known.confusion_matrix(truth, guess, labels=range(5))).all()
     found = metrics.point(counts)
-    assert found["accuracy"] == pytest.approx(accuracy_score(truth, guess))
-    assert found["macro_f1"] == pytest.approx(f1_score(truth, guess, average="macro", zero_division=0))
+    assert found["accuracy"] == pytest.approx(known.accuracy_score(truth, guess))
+    assert found["macro_f1"] == pytest.approx(known.f1_score(truth, guess, average="macro", zero_division=0))
     seen = sorted(set(truth) | set(guess))
     assert found["mcc"] == pytest.approx(
-        matthews_corrcoef(truth, guess) if len(seen) > 1 else 0
+        known.matthews_corrcoef(truth, guess) if len(seen) > 1 else 0
     )  # of one, theirs warns
-    by_class = f1_score(truth, guess, average=None, labels=seen, zero_division=0)
+    by_class = known.f1_score(truth, guess, average=None, labels=seen, zero_division=0)
     assert metrics.class_f1(counts[None])[0][seen] == pytest.approx(by_class)
 
 
@@ -43,11 +51,11 @@ def test_measure_names_every_class_that_occurs_and_orders_the_bounds():
     assert all(item.low <= item.value <= item.high for item in found.values())
 
 
-def test_intervals_agree_with_resampling_examples_through_sklearn():
+def test_intervals_agree_with_resampling_examples_through_sklearn(known):
     rng = np.random.default_rng(4)
     truth = rng.integers(0, 3, 200)
     guess = np.where(rng.random(200) < 0.7, truth, rng.integers(0, 3, 200))
-    slow = intervals.bootstrap(lambda a, b: f1_score(a, b, average="macro"), truth, guess, seed=1, resamples=600)
+    slow = intervals.bootstrap(lambda a, b: known.f1_score(a, b, average="macro"), truth, guess, seed=1, resamples=600)
     fast = metrics.measure(metrics.confusion(truth, guess, 3), "abc", seed=2, resamples=4000)["macro_f1"]
     assert fast.value == pytest.approx(slow.value)
     assert (fast.low, fast.high) == pytest.approx((slow.low, slow.high), abs=0.012)

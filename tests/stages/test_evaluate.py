@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import toys
-from sklearn import metrics as known
 
 import nlpkit
 from nlpkit.artifact.file import file_sha256
@@ -20,6 +19,14 @@ LEARN: dict[str, Any] = {"lr": 5e-3, "batch_tokens": 256, "threads": 1, "dropout
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def known() -> Any:
+    """scikit-learn's metrics, when they are asked for: each worker collects this file, and one runs it."""
+    from sklearn import metrics
+
+    return metrics
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +53,7 @@ def predicted(folder: Path, model: str) -> list[dict[str, Any]]:
     return list(nlpkit.predict(folder / f"{model}.safetensors", folder / "test.jsonl"))
 
 
-def test_metrics_are_scikit_learns_on_the_same_predictions(folder: Path, capsys: Any) -> None:
+def test_metrics_are_scikit_learns_on_the_same_predictions(folder: Path, known: Any, capsys: Any) -> None:
     found = evaluated(folder, capsys=capsys)["metrics"]
     truth = [row["label"] for row in toys.lines(folder / "test.jsonl")]
     records = predicted(folder, "poor")
@@ -68,7 +75,7 @@ def test_metrics_are_scikit_learns_on_the_same_predictions(folder: Path, capsys:
         assert found[name]["low"] <= found[name]["value"] <= found[name]["high"], name
 
 
-def test_the_confusion_matrix_has_the_truth_in_rows(folder: Path, capsys: Any) -> None:
+def test_the_confusion_matrix_has_the_truth_in_rows(folder: Path, known: Any, capsys: Any) -> None:
     found = evaluated(folder, capsys=capsys)["confusion"]
     truth = [row["label"] for row in toys.lines(folder / "test.jsonl")]
     guess = [record["label"] for record in predicted(folder, "poor")]

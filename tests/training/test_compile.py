@@ -9,7 +9,6 @@ import pytest
 import torch
 from making import OPTIONS, VOCABULARY, make_batch, token_file
 from torch import Tensor
-from torch._dynamo.testing import CompileCounterWithBackend
 
 import nlpkit
 from nlpkit import objectives
@@ -28,6 +27,8 @@ from nlpkit.training.settings import Settings
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_compiled_parts_compute_the_same_and_are_compiled_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._dynamo.testing import CompileCounterWithBackend  # two seconds, which not every worker shall wait
+
     monkeypatch.setattr(product, "usable", lambda *tensors: False)
     monkeypatch.setattr(fused, "usable", lambda x, step=8: False)
     torch._dynamo.reset()  # type: ignore[attr-defined]
