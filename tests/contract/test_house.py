@@ -10,8 +10,6 @@ import tomllib
 from functools import cache
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "nlpkit"
 FILES = sorted(PACKAGE.rglob("*.py"))
