@@ -10,18 +10,21 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from nlpkit.cli.app import yield_cores
-
 # They take longest: begun first, so that no worker waits at the end for another that has just begun one of them.
 FIRST = (
-    "bytes/test_kill.py",
-    "bytes/test_stages.py",
     "distributed/test_distributed.py",
-    "stages/test_verify.py",
-    "bytes/test_portable.py",
+    "bytes/test_stages.py",
+    "bytes/test_kill.py",
+    "stages/test_distill.py",
     "cli/test_hostile.py",
-    "stages/test_python.py",
-    "exchange/test_gensim_vectors.py",
+    "stages/test_tune.py",
+    "artifact/test_fuzz.py",
+    "stages/test_pretrain.py",
+    "stages/test_finetune.py",
+    "contract/test_finetune_flags.py",
+    "training/test_memory.py",
+    "machine/test_native.py",
+    "bytes/test_portable.py",
 )
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -33,7 +36,9 @@ os.fsync = lambda handle: None  # it guards against a loss of power, which no te
 # of all files again, and each process that a test starts compiles the program.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-yield_cores()  # two tests at a time, each with two threads
+# Two tests at a time, each with two threads: one that waits for another must not spin on the core which the other
+# needs. It changes no byte.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -41,7 +41,22 @@ def test_a_closed_stdin_is_called_so(words: str, tmp_path: Path) -> None:
     assert limited(words.split(), tmp_path, lambda: os.close(0)).startswith("error: stdin: is closed\n")
 
 
-@pytest.mark.parametrize("words", ["predict m c.txt", "ls --json", "info m", "--help", "tokenizer encode m c.txt"])
+# What computes is forked, since importing it again takes seconds; the light commands begin with a closed stdout.
+CLOSED = (("import os; os.close(1)", "is closed"), ("", "cannot write: No space left on device"))
+
+
+def test_predictions_that_cannot_be_written_are_named(tmp_path: Path) -> None:
+    toys.model(tmp_path / "bert", n_layers=1, d_model=8)
+    nlpkit.finetune(tmp_path / "bert", toys.texts(tmp_path / "t.jsonl", 9), tmp_path / "m", steps=1)
+    (tmp_path / "c.txt").write_text("the king\n")
+    for first, says in CLOSED:
+        with open("/dev/full", "wb") as full:
+            ended = forked.run("predict", "m", "c.txt", cwd=tmp_path, first=first, stdout=full.fileno())
+        assert ended.returncode == 1, ended.stderr
+        assert f"error: stdout: {says}\nhint: " in ended.stderr and ended.stderr.count("error") == 1, ended.stderr
+
+
+@pytest.mark.parametrize("words", ["ls --json", "info m", "--help", "tokenizer encode m c.txt"])
 def test_a_stdout_that_cannot_be_written_is_named(words: str, tmp_path: Path) -> None:
     toys.model(tmp_path / "bert", n_layers=1, d_model=8)
     nlpkit.finetune(tmp_path / "bert", toys.texts(tmp_path / "t.jsonl", 9), tmp_path / "m", steps=1)

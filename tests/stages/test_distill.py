@@ -284,7 +284,7 @@ def test_the_task_s_losses_are_those_of_the_textbook(folder: Path) -> None:
     assert tasks.kind("classify").restore(teacher.config["task"]) == task
 
 
-@pytest.mark.parametrize("teacher", ["bert", "gpt2", "clf"])
+@pytest.mark.parametrize("teacher", ["bert", pytest.param("gpt2", marks=pytest.mark.slow), "clf"])
 def test_killed_anywhere_it_ends_in_the_same_bytes(folder: Path, tmp_path: Path, teacher: str) -> None:
     data = folder / ("train.jsonl" if teacher == "clf" else "tokens.safetensors")
     options = {**SHORT, "save_every": 2, "dropout": 0.3}

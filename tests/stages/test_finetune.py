@@ -126,7 +126,7 @@ def test_dev_is_measured_after_each_epoch_and_patience_stops(folder: Path, tmp_p
     assert summary["steps"] == found[2]
 
 
-@pytest.mark.parametrize("name", ["bert", "gpt2"])
+@pytest.mark.parametrize("name", ["bert", pytest.param("gpt2", marks=pytest.mark.slow)])
 def test_killed_anywhere_it_ends_in_the_same_bytes(folder: Path, tmp_path: Path, name: str) -> None:
     def tune(target: Path, **more: Any) -> str:
         options = {**SHORT, "save_every": 2, "dev": folder / "dev.jsonl", "eval_every": 5, "dropout": 0.3, **more}

@@ -181,6 +181,7 @@ def test_wrapped_text_is_as_likely_as_whole_lines(tmp_path: Path) -> None:
         embeddings="random",
         steps=120,
         batch_tokens=1024,
+        threads=1,
         max_len=64,
         lr=3e-3,
         dropout=0.0,

@@ -42,7 +42,12 @@ def recorded(kind: str) -> tuple[list[dict[str, Any]], Any]:
     ("options", "reached"),
     [
         ({"model": "gpt2", "steps": 120, "lr": 1e-2}, 1.0),
-        ({"model": "bert", "steps": 500, "lr": 5e-3, "mask_ratio": 0.3, "batch_tokens": 512, "dropout": 0.0}, 2.3),
+        # Masked words are always learnt in tests/stages/test_pretrain.py.
+        pytest.param(
+            {"model": "bert", "steps": 500, "lr": 5e-3, "mask_ratio": 0.3, "batch_tokens": 512, "dropout": 0.0},
+            2.3,
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_it_learns(folder: Path, tmp_path: Path, options: dict[str, Any], reached: float) -> None:
