@@ -30,7 +30,10 @@ def main() -> None:
     result = json.loads(arguments.result.read_text("utf-8"))
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     console.print("[bold]$ nlpkit demo[/bold]\n...")
-    for part, said in (("nearest", "the nearest words:"), ("filled", "the pieces that a sentence makes likelier:")):
+    for part, said in (
+        ("nearest", "the nearest words:"),
+        ("filled", "words that a sentence makes likelier in place of its mask:"),
+    ):
         console.print(said, highlight=False)
         for name, words in result[part].items():
             console.print(f"  {name}  ->  {', '.join(words)}", highlight=False, markup=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # Command -> (its module in this folder, one line of help). The order is the order of the work.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("demo", "The whole chain on Shakespeare, in two minutes."),
+    "demo": ("demo", "The whole chain on Shakespeare, in a few minutes."),
     "tokenizer train": ("tokenizer_train", "Train a tokenizer on a corpus."),
     "tokenizer encode": ("tokenizer_encode", "Turn lines of text into ids or pieces."),
     "tokenizer decode": ("tokenizer_decode", "Turn lines of ids into text."),

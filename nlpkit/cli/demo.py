@@ -22,7 +22,7 @@ def command(
     threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:
-    """The whole chain on Shakespeare in two minutes: tokenizer, word vectors, a small BERT that reads the plays,
+    """The whole chain on Shakespeare in a few minutes: tokenizer, word vectors, a small BERT that reads the plays,
     fine-tuned with a thousand labels to tell comedy, history and tragedy from one speech, distilled, evaluated beside a
     bag of words, and verified.
 
@@ -55,7 +55,7 @@ def show(result: dict[str, Any]) -> None:
 VERIFIED = "Verified: every stage behind the student was run again and gave the same bytes."
 LIMITS = (
     "It does not show plays that were never seen: the test speeches are of other scenes of the same plays, so names of "
-    "persons and places help both. Nor what pre-training gives at scale: this model has read for half a minute."
+    "persons and places help both. Nor what pre-training gives at scale: the model is tiny and the text small."
 )
 
 
@@ -64,7 +64,7 @@ def scores_table(result: dict[str, Any]) -> Any:
     from rich.table import Table
 
     rows, seconds = result["rows"], result["seconds"]
-    title = f"Comedy, history or tragedy? {rows['train']:,} labelled speeches, {rows['test']:,} of other scenes to test"
+    title = f"Comedy, history or tragedy? {rows['train']:,} labelled speeches, {rows['test']:,} to test with"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for name in ("", "accuracy", "minus bag of words", "params", "time"):
         table.add_column(name, justify="left" if not name else "right", no_wrap=True)

@@ -114,23 +114,24 @@ def _show(stage: Stage, folder: Path, threads: int | None) -> dict[str, Any]:
     path = folder / stage.output
     if stage.command == "vectors train":
         nearest = shown.nearest(path)
-        events.note("the nearest words:")
-        _lines(nearest)
+        _lines("the nearest words:", nearest)
         return {"nearest": nearest}
     if stage.command == "pretrain":
         filled = shown.filled(path)
-        events.note("the pieces that the sentence makes likelier in place of the mask:")
-        _lines(filled)
+        _lines("words that the sentence makes likelier in place of the mask:", filled)
         return {"filled": filled}
     if stage.command == "finetune":
         predictions = shown.predicted(path, folder / "test.jsonl", threads=threads)
-        events.note("speeches that it never read, its predictions, and the truth where it is another:")
-        _lines({row["text"]: list(dict.fromkeys([row["prediction"], row["label"]])) for row in predictions})
+        events.note("speeches that it never read, and its predictions:")
+        for row in predictions:
+            wrong = "" if row["prediction"] == row["label"] else " (wrong)"
+            events.note(f"  {row['text']}  ->  {row['prediction']}{wrong}")
         return {"predictions": predictions}
     return {}
 
 
-def _lines(examples: dict[str, list[str]]) -> None:
+def _lines(title: str, examples: dict[str, list[str]]) -> None:
+    events.note(title)
     for name, words in examples.items():
         events.note(f"  {name}  ->  {', '.join(words)}")
 

@@ -10,8 +10,8 @@ import nlpkit
 
 WORDS = ("king", "love", "sword")
 MASK = "[MASK]"
-SENTENCES = ("My [MASK], I thank you.", "The king of [MASK] is dead.", "He is the [MASK] of Rome.")
-LIKELY = 200  # of so many likeliest pieces those are shown that the sentence makes likelier
+SENTENCES = ("My [MASK], I thank you.", "He is the [MASK] of Rome.", "He loves [MASK], fair lady.")
+LIKELY = 200  # of so many likeliest pieces those words are shown that the sentence makes likelier
 
 
 def nearest(vectors: Path, words: Sequence[str] = WORDS, k: int = 6) -> dict[str, list[str]]:
@@ -21,7 +21,7 @@ def nearest(vectors: Path, words: Sequence[str] = WORDS, k: int = 6) -> dict[str
 
 
 def filled(model: Path, sentences: Sequence[str] = SENTENCES, k: int = 6) -> dict[str, list[str]]:
-    """The pieces that the rest of each sentence makes likelier in place of its mask, those first that gain most.
+    """The words that the rest of each sentence makes likelier in place of its mask, those first that gain most.
 
     The likeliest pieces themselves are commas and pronouns everywhere, so the scores of a mask without a sentence are
     subtracted. Shape: V pieces.
@@ -32,6 +32,7 @@ def filled(model: Path, sentences: Sequence[str] = SENTENCES, k: int = 6) -> dic
     from nlpkit.data.batch import Wanted
     from nlpkit.data.framing import framing, pack
     from nlpkit.stages.streaming import ready
+    from nlpkit.tokenizers.wordpiece import CONTINUATION
 
     loaded = ready(model, int8=False, device="cpu")
     tokenizer = loaded.need_tokenizer()
@@ -45,6 +46,9 @@ def filled(model: Path, sentences: Sequence[str] = SENTENCES, k: int = 6) -> dic
             scores_V: torch.Tensor = output.heads["mlm"](output.at(position))[0]
         return scores_V
 
+    def whole(piece: int) -> bool:
+        return tokenizer.decode([piece]).strip().isalpha() and not tokenizer.pieces[piece].startswith(CONTINUATION)
+
     alone_V = scores([], [])
     gaining: dict[str, list[str]] = {}
     for sentence in sentences:
@@ -52,7 +56,7 @@ def filled(model: Path, sentences: Sequence[str] = SENTENCES, k: int = 6) -> dic
         scores_V = scores(before, after)
         likely = scores_V.topk(min(LIKELY, len(scores_V))).indices
         order = (scores_V - alone_V)[likely].argsort(descending=True, stable=True)
-        pieces = [piece for piece in likely[order].tolist() if piece not in {*before, *after}]
+        pieces = [piece for piece in likely[order].tolist() if piece not in {*before, *after} and whole(piece)]
         gaining[sentence] = [tokenizer.decode([piece]).strip() for piece in pieces[:k]]
     return gaining
 

@@ -67,6 +67,16 @@ def test_no_scene_is_both_learnt_and_asked(monkeypatch: pytest.MonkeyPatch) -> N
     assert 0.06 < len(scenes["test"]) / total < 0.14 and 0.06 < len(scenes["dev"]) / total < 0.14
 
 
+def test_few_of_the_speeches_that_are_read_have_a_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    assert data.write(tmp_path) == {"train": 1_052, "test": 3_510, "scenes": 609}
+    read = set((tmp_path / "corpus.txt").read_text("utf-8").splitlines())
+    labelled, test = (toys.lines(tmp_path / f"{name}.jsonl") for name in ("train", "test"))
+    assert all(row["text"] in read for row in labelled) and {row["label"] for row in labelled} == set(data.GENRES)
+    long = [row["text"] for row in test if len(row["text"]) > 60]  # "Ay, my lord." is said in many scenes
+    assert len(long) > 1_500 and not read & set(long)
+
+
 def test_the_whole_chain_and_only_what_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "demo"
     assert app.run(["demo", "--dir", str(folder), "--data-only"]) == 0
@@ -134,7 +144,7 @@ def test_a_mask_is_filled_by_what_the_sentence_adds(tmp_path: Path) -> None:
     nlpkit.tokenizer_train([tmp_path / "corpus.txt"], tok, kind="word")
     nlpkit.tokens([tmp_path / "corpus.txt"], tokens, tokenizer=tok)
     sizes = {"n_layers": 1, "d_model": 32, "n_heads": 1, "max_len": 16, "cut": "sentences"}
-    nlpkit.pretrain([tokens], bert, steps=200, batch_tokens=256, lr=3e-3, **sizes)
+    nlpkit.pretrain([tokens], bert, steps=200, batch_tokens=128, lr=3e-3, **sizes)
     sentences = {text.replace(word, shown.MASK): word for text, word in pairs}
     filled = shown.filled(bert, list(sentences), k=1)
     assert filled == {sentence: [word] for sentence, word in sentences.items()}
