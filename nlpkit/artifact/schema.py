@@ -197,6 +197,7 @@ _FACTS = record(
     pretrained=flag,
     pooling=maybe(text),
     documents=maybe(integer()),
+    vectors=maybe(flag),
 )
 TRAINING = record(
     objective=text,

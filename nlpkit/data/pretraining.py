@@ -25,7 +25,6 @@ from nlpkit.data.tokenfile import TokenFiles
 from nlpkit.layers.packing import Packing
 
 Ids = NDArray[np.int64]
-LONG = 512  # tokens of a long sequence
 
 
 def blocks(files: TokenFiles, framing: Framing, *, max_len: int, batch_tokens: int, seed: int) -> Epochs:

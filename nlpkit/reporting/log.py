@@ -198,4 +198,4 @@ def _finite(value: Any) -> bool:
 
 
 def _positive(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < HUGE
+    return _finite(value) and value > 0

@@ -36,24 +36,28 @@ class Guess:
 
 @dataclass
 class Seen:
-    """What the training reported: its losses, the last ones by name, and its evaluations, of which ``best`` has the
-    metrics of the best. Of a resumed run the first loss is unknown."""
+    """What the training reported: its losses and its evaluations, of which ``best`` has the metrics of the best. Of a
+    resumed run the first loss is unknown."""
 
     resumed: bool = False
     steps: int = 0
-    losses: dict[str, float] = field(default_factory=dict)
-    reports: list[tuple[int, dict[str, float], float]] = field(default_factory=list)  # step, losses, their sum
+    reports: list[tuple[dict[str, float], float]] = field(default_factory=list)  # losses by name, their sum
     evaluations: list[int] = field(default_factory=list)  # steps
     best: dict[str, float] = field(default_factory=dict)
     best_step: int | None = None
 
     @property
+    def losses(self) -> dict[str, float]:
+        """The last ones by name."""
+        return self.reports[-1][0] if self.reports else {}
+
+    @property
     def first(self) -> float | None:
-        return self.reports[0][2] if self.reports and not self.resumed else None
+        return self.reports[0][1] if self.reports and not self.resumed else None
 
     @property
     def last(self) -> float | None:
-        return self.reports[-1][2] if self.reports else None
+        return self.reports[-1][1] if self.reports else None
 
     @property
     def rose(self) -> bool:
@@ -64,7 +68,7 @@ class Seen:
         """Whether the loss still falls: by the last quarter of the reports, two at least, since single ones are noisy;
         True where there are too few to say."""
         size = max(2, len(self.reports) // 4)
-        return len(self.reports) < 2 * size or self._mean(size) < self._mean(2 * size, size) * (1 - FALLS)
+        return len(self.reports) < 2 * size or self._fell(size)
 
     @property
     def rising(self) -> bool:
@@ -73,23 +77,26 @@ class Seen:
         if self.evaluations:
             return len(self.evaluations) > 1 and self.best_step == self.evaluations[-1]
         size = len(self.reports) // 4
-        return size > 0 and self._mean(size) < self._mean(2 * size, size) * (1 - FALLS)
+        return size > 0 and self._fell(size)
+
+    def _fell(self, size: int) -> bool:
+        """Whether the mean loss of the last ``size`` reports is below that of as many before them."""
+        return self._mean(size) < self._mean(2 * size, size) * (1 - FALLS)
 
     def _mean(self, size: int, before: int = 0) -> float:
         """The mean loss of the last ``size`` reports but for the last ``before``."""
-        losses = [loss for _, _, loss in self.reports[len(self.reports) - size : len(self.reports) - before]]
+        losses = [loss for _, loss in self.reports[len(self.reports) - size : len(self.reports) - before]]
         return sum(losses) / len(losses)
 
     def lowest(self, term: str) -> float:
         """The lowest reported loss of a term."""
-        return min((losses[term] for _, losses, _ in self.reports if term in losses), default=math.inf)
+        return min((losses[term] for losses, _ in self.reports if term in losses), default=math.inf)
 
     def __call__(self, record: dict[str, Any]) -> None:
         if record["event"] == "training":
             self.reports, self.resumed, self.steps = [], record["step"] > 0, record.get("steps", 0)
         elif record["event"] == "step":
-            self.losses = record["losses"]
-            self.reports.append((record.get("step", 0), record["losses"], record["loss"]))
+            self.reports.append((record["losses"], record["loss"]))
         elif record["event"] == "evaluation":
             self.evaluations.append(record["step"])
             if record["best"]:

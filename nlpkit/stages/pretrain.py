@@ -19,7 +19,7 @@ from nlpkit.data import framing as framings
 from nlpkit.data import staged
 from nlpkit.data.checks import check_tokenizer
 from nlpkit.data.order import Epochs
-from nlpkit.data.pretraining import LONG, SOURCES, say_long, source
+from nlpkit.data.pretraining import SOURCES, say_long, source
 from nlpkit.data.tokenfile import TokenFiles
 from nlpkit.exchange.opening import load
 from nlpkit.machine.device import local_device
@@ -135,7 +135,7 @@ def pretrain(
         def epochs_at(length: int) -> Epochs:
             return repeated(sequences(files, length), mlm.copies(masking)).accumulated(options["accumulate"])
 
-        longest = max(LONG, max_len) if loaded is None else loaded.model.config.max_len
+        longest = max(defaults.LONG, max_len) if loaded is None else loaded.model.config.max_len
         say_long(how, files, frame, max_len, most=longest)
         data = epochs_at(max_len)
         settings = Settings.of(options, steps=total_steps(data, options["steps"], options["epochs"]))

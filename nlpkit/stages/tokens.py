@@ -26,11 +26,12 @@ from nlpkit.data import texts
 from nlpkit.data.corpus import Document, need_text
 from nlpkit.data.texts import Texts, document_ends, parse_shard
 from nlpkit.exchange.tokenizer_opening import load_tokenizer
+from nlpkit.stages import defaults
 from nlpkit.tokenizers import fast, from_json
 from nlpkit.tokenizers.base import Tokenizer
 
 LOAD = 1 << 18  # bytes of a corpus for which loading compiled code pays, some 50 ms
-LENGTHS = (128, 512)  # tokens of the sequences that pretrain reads where no --max-len is given
+LENGTHS = (defaults.MAX_LEN, defaults.LONG)  # of the sequences that pretrain reads where no --max-len is given
 WORTH = 0.01  # of the documents: so many longer ones are said
 COMPILE = 1 << 22  # bytes of a corpus for which compiling it pays, some seconds, once
 
