@@ -16,6 +16,7 @@ stopped and goes on, and two processes can measure different --sets side by side
     begun      `finetune` of a network whose embeddings begin as these vectors (`pretrain --vectors --steps 0`)
     random     `pretrain --embeddings random`, `finetune`
     plain      `pretrain`, `finetune`
+    grid       plain, fine-tuned at the best of four learning rates on dev, the default one among them
     fast       `pretrain --recipe fast`, `finetune`
     small      the same with one layer: what a small network learns alone
     student    `distill` of the classifier of plain to one layer, on the same labelled examples

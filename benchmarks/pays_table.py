@@ -24,6 +24,7 @@ ROWS = {
     "begun": "begun from word vectors",
     "random": "pre-trained, random embeddings",
     "plain": "pre-trained, plain defaults",
+    "grid": "the same, best of 4 rates on dev",
     "fast": "pre-trained, `--recipe fast`",
     "peer": "run_mlm + run_glue",
     "small": "one layer, pre-trained alike",
@@ -34,6 +35,7 @@ DIFFERENCES = {
     "scratch": ("from scratch", lambda size: size != "all"),
     "peer": ("run_mlm + run_glue", lambda size: True),
     "begun": ("begun from vectors", lambda size: False),
+    "grid": ("best of 4 rates", lambda size: False),
     "bag": ("bag of words", lambda size: False),
     "small": ("distilled minus alone", lambda size: size != "all"),
 }
@@ -125,7 +127,7 @@ def seconds(cells: Cells, stages: Sequence[Mapping[str, Any]]) -> str:
     found = ["CPU seconds (means):", "", "| set | row | pre-training | on labels, by size |", "|---|---|---|---|"]
     names = list(dict.fromkeys(name for name, *_ in cells))
     for name in names:
-        for row in ("scratch", "begun", "random", "plain", "fast", "peer", "small", "student"):
+        for row in ("scratch", "begun", "random", "plain", "grid", "fast", "peer", "small", "student"):
             first = [line["cpu"] for line in stages if (line["set"], line["row"]) == (name, row)]
             by_size: dict[str, list[float]] = {}
             for (a, size, c, _), line in cells.items():

@@ -28,7 +28,7 @@ RECIPES: dict[str, Recipe] = {
         "Least time to a given loss of a small model",
         {
             "optimizer": "muon",
-            "lr": 7e-3,
+            "lr": 1.5e-3,
             "schedule": "trapezoid",
             "warmup_fraction": 0.05,
             "dropout": 0.0,

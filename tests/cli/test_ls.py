@@ -51,7 +51,7 @@ def test_a_recipe_is_listed_with_the_options_that_it_sets(capsys: pytest.Capture
             taken = {option: resolved[option] for option in value} if isinstance(value, dict) else resolved[name]
             assert taken == value, name
     assert run(["ls", "recipes"]) == 0
-    assert "lr=0.007" in (out := capsys.readouterr().out) and "mlm: mask-ratio=0.3" in out
+    assert "lr=0.0015" in (out := capsys.readouterr().out) and "mlm: mask-ratio=0.3" in out
 
 
 @pytest.mark.parametrize("name", SIZES)
