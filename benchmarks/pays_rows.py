@@ -51,7 +51,7 @@ class Bench(Work):
 
     def steps(self, row: str) -> int | None:
         """Updates that take --seconds, None: as many as the defaults make; the same for all seeds."""
-        if not self.arguments.seconds:
+        if not self.seconds:
             return None
         known = self.find(stage="pace", row=row)
         if known is None:
@@ -68,7 +68,7 @@ class Bench(Work):
             rest = max(0.0, seconds - pace * TRIAL)
             made.unlink()
             most = self.most(row)
-            chosen = min(most, max(TRIAL, round((self.arguments.seconds - rest) / pace)))
+            chosen = min(most, max(TRIAL, round((self.seconds - rest) / pace)))
             known = self.add(
                 stage="pace", set=self.name, row=row, cpu=seconds, pace=round(pace, 4), steps=chosen, most=most
             )

@@ -16,6 +16,7 @@ import numpy as np
 
 import nlpkit
 
+SECONDS = {"stories": 20, "rotten": 150, "imdb": 150}
 PAIRS = frozenset({"verses"})  # sets of pairs
 
 Row = dict[str, str]
@@ -45,7 +46,13 @@ class Work:
         self.lines = [json.loads(line) for line in self.file.read_text().splitlines()] if self.file.exists() else []
         self.threads = self.arguments.threads
         self.pair = "pair" if self.name in PAIRS else None
-        told = {name: getattr(self.arguments, name) for name in ("seconds", "dev_rows", "test_rows")}
+        given = self.arguments.seconds
+        self.seconds = SECONDS.get(self.name, 60) if given is None else given  # CPU time of a pre-training
+        told = {
+            "seconds": self.seconds,
+            "dev_rows": self.arguments.dev_rows,
+            "test_rows": self.arguments.test_rows,
+        }
         if self.find(stage="settings", **told) is None:
             if self.lines:
                 sys.exit(f"{self.file}: measured with other settings than {told}; give another --work")
