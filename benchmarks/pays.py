@@ -24,9 +24,10 @@ stopped and goes on, and two processes can measure different --sets side by side
                fine-tuning; the best of five learning rates on dev, which the first seed chooses for each set and size
 
 All of nlpkit's have no options but names, seed and threads, and --steps, so that a pre-training takes --seconds of CPU
-time (0: what the defaults take; by default more for more text). What plain takes includes its word vectors; the tokenizer and the encoding are shared
-and free. A seed draws the labelled examples too: of a seeded order the first, after one of each class. The network is
-pretrain's default (BERT, 2 x 128), its vocabulary WordPiece. dev has at most --dev-rows examples, test --test-rows.
+time (0: what the defaults take; by default more for more text). What plain takes includes its word vectors; the
+tokenizer and the encoding are shared and free. A seed draws the labelled examples too: of a seeded order the first,
+after one of each class. The network is pretrain's default (BERT, 2 x 128), its vocabulary WordPiece. dev has at most
+--dev-rows examples, test --test-rows.
 
 --bold: from raw reviews and 6,000 labels, wall time of the commands on two cores, no dev; beside scikit-learn's
 TfidfVectorizer and LogisticRegression as they are.

@@ -114,9 +114,10 @@ def distill(
         if replay is not None:
             objective = replaying.replay(setup.objective, epochs, run, device=device)
         ran = Ran.of(run, facts, options, cut=setup.cut, positions=setup.positions)
-        with learnt.watching(ran, setup.guess) as seen:
+        guess = setup.guess()
+        with learnt.watching(ran, guess) as seen:
             progress = loop.train(network, objective, epochs, settings, run, evaluate=setup.evaluate)
-        learnt.say_classifier(seen, ran, setup.guess, setup.train, setup.held)
+        learnt.say_classifier(seen, ran, guess, setup.train, setup.held)
         if WIDEN in network.heads:
             del network.heads[WIDEN]
         config = model_config(network, loaded.family, task=setup.task)
@@ -154,7 +155,7 @@ class Setup:
     max_len: int
     examples: int
     tokens: int
-    guess: Guess | None
+    guess: Callable[[], Guess | None]
     train: learnt.Labelled | None = None
     held: learnt.Labelled | None = None
     cut: float = 0.0
@@ -213,7 +214,7 @@ def language_setup(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Setu
     files = opened(paths)
     say_long(base.source, files, frame, max_len, most=loaded.length(None))
     data = partial(sequences, files)
-    guess = learnt.guess_pieces(files, "hard")
+    guess = partial(learnt.guess_pieces, files, "hard")
     return Setup(objective, data, base.heads, evaluate, None, max_len, files.n_sentences, files.n_tokens, guess)
 
 
@@ -258,7 +259,7 @@ def task_setup(loaded: Loaded, run: Run, options: Mapping[str, Any]) -> Setup:
         encoder.max_len,
         len(sequences),
         int(sequences.lengths.sum()),
-        learnt.guess_labels(classes, "hard"),
+        partial(learnt.guess_labels, classes, "hard"),
         None if classes is None else (examples, classes),
         held_out,
         sequences.cut.fraction,

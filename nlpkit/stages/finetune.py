@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -144,8 +145,9 @@ def finetune(
 
 def settings_of(options: Mapping[str, Any], data: Epochs) -> Settings:
     """The settings of a run on labelled examples, or of a distillation: by default measured after each epoch."""
-    updates = total_steps(data, options["steps"], options["epochs"])
-    return Settings.of(options, steps=updates, eval_every=options["eval_every"] or data.count(1))
+    updates, epochs = total_steps(data, options["steps"], options["epochs"]), options["epochs"]
+    epoch = math.ceil(updates / epochs) if epochs else data.count(1)  # epochs differ by an update or two
+    return Settings.of(options, steps=updates, eval_every=options["eval_every"] or epoch)
 
 
 def default_pooling(loaded: Loaded) -> str:

@@ -33,7 +33,7 @@ from nlpkit.stages import defaults, learnt, plan, recipes
 from nlpkit.stages.advice import Ran
 from nlpkit.stages.base import resolved, training_run
 from nlpkit.tokenizers.base import Tokenizer
-from nlpkit.training.adapt.vectors import begin_with_vectors, begin_with_word2vec
+from nlpkit.training.adapt.vectors import begin_with_vectors, begin_with_word2vec, seconds_of_word2vec
 from nlpkit.training.loop import Evaluation, train
 from nlpkit.training.measure import mean_losses
 from nlpkit.training.options import flat, trains
@@ -149,7 +149,10 @@ def pretrain(
         if options["dry_run"]:
             taken = resolved(network, settings, objective=task.name, cut=how, max_len=max_len)
             taken |= mlm.resolved(masking) if "mlm" in task.heads else {}
-            return run.plan(taken, **plan.cost(network, task, data, settings, measures=evaluate is not None))
+            cost = plan.cost(network, task, data, settings, measures=evaluate is not None)
+            if cost and options["embeddings"] == "word2vec":
+                cost["seconds"] = round(cost["seconds"] + seconds_of_word2vec(network, files), 3)
+            return run.plan(taken, **cost)
         ran = Ran.of(run, facts, options)
         guess = learnt.guess_pieces(files, "mlm" if "mlm" in task.heads else "clm")
         with learnt.watching(ran, guess) as seen:

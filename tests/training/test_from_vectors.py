@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,12 +15,14 @@ import nlpkit
 from nlpkit.artifact import file
 from nlpkit.base.errors import UserError
 from nlpkit.cli.app import run
+from nlpkit.data.tokenfile import TokenFiles
 from nlpkit.models import FAMILIES
 from nlpkit.tokenizers import from_json
 from nlpkit.tokenizers import load as load_tokenizer
 from nlpkit.training.adapt.vectors import TABLE, matches
 from nlpkit.vectors import pieces
 from nlpkit.vectors.file import load
+from nlpkit.vectors.text.reading import TokenSource
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 WIDTH = 16
@@ -195,6 +199,24 @@ def test_vectors_of_its_own_text(folder: Path, tmp_path: Path) -> None:
     norms = [np.linalg.norm(table, axis=1).mean() for table in (own[1].array(TABLE)[ids], rows.vectors)]
     assert norms[0] == pytest.approx(norms[1], rel=0.2)  # not scaled; another seed's numbers
     assert begun("chosen").sha256 == plain.sha256  # a short text
+
+
+def test_a_plan_has_the_seconds_of_own_vectors(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As many times those of the beginning as the run reads more words; only where vectors are learnt."""
+    ticks = itertools.count()
+    monkeypatch.setattr(pieces, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    files = TokenFiles.open([folder / "tokens.safetensors"])
+    ordinary = sum(len(ids) for ids, _ in TokenSource(files).blocks())
+    one_epoch = files.n_tokens / ordinary  # a second, of which the beginning is all
+    assert pieces.seconds(files, WIDTH) == pytest.approx(one_epoch * pieces.MOST_EPOCHS, rel=0.01)
+
+    monkeypatch.setattr(pieces, "seconds", lambda *_: 1e6)
+
+    def planned(how: str) -> float:
+        options = {**SMALL, "tokens": [folder / "tokens.safetensors"], "steps": 1, "embeddings": how}
+        return float(nlpkit.plan("pretrain", options)["seconds"])
+
+    assert planned("random") < 1e6 <= planned("word2vec")
 
 
 def test_what_own_vectors_refuse(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,6 +41,11 @@ def begin_with_word2vec(network: Model, files: TokenFiles, seed: Address, target
     events.note(f"{len(pieces):,} of {size:,} pieces begin with a word vector of this text (--embeddings word2vec)")
 
 
+def seconds_of_word2vec(network: Model, files: TokenFiles) -> float:
+    """An estimate of the seconds that `begin_with_word2vec` takes. Errors: its UserError."""
+    return own.seconds(files, _table(network).shape[1])
+
+
 def begin_with_vectors(network: Model, tokenizer: Tokenizer, path: Path) -> None:
     """Give every piece that has a vector its vector; the others, and columns beyond the vector's width, keep their
     random initial values.
