@@ -150,9 +150,7 @@ def pretrain(
             taken = resolved(network, settings, objective=task.name, cut=how, max_len=max_len)
             taken |= mlm.resolved(masking) if "mlm" in task.heads else {}
             cost = plan.cost(network, task, data, settings, measures=evaluate is not None)
-            if cost and options["embeddings"] == "word2vec":
-                cost["seconds"] = round(cost["seconds"] + seconds_of_word2vec(network, files), 3)
-            return run.plan(taken, **cost)
+            return run.plan(taken, **_with_word2vec(cost, network, files, options["embeddings"]))
         ran = Ran.of(run, facts, options)
         guess = learnt.guess_pieces(files, "mlm" if "mlm" in task.heads else "clm")
         with learnt.watching(ran, guess) as seen:
@@ -257,6 +255,13 @@ def _begin_embeddings(network: Model, files: TokenFiles, run: Run, options: Mapp
         begin_with_vectors(network, files.tokenizer, paths[0])
     elif choose(EMBEDDINGS, how, field="embeddings") and not options["dry_run"] and not begun(run):
         begin_with_word2vec(network, files, Address(options["seed"], ("embeddings",)), run.output)
+
+
+def _with_word2vec(cost: dict[str, Any], network: Model, files: TokenFiles, embeddings: str | None) -> dict[str, Any]:
+    """An estimated ``cost`` with the seconds of the word vectors that the embeddings begin as."""
+    if not cost or embeddings != "word2vec":
+        return cost
+    return cost | {"seconds": round(cost["seconds"] + seconds_of_word2vec(network, files), 3)}
 
 
 def _continue(
