@@ -157,12 +157,7 @@ def pretrain(
             progress = train(network, task, training_data, settings, run, evaluate=evaluate)
         learnt.say_loss(seen, ran, guess)
         written = model_config(network, family)
-        written["training"] = {
-            "objective": task.name,
-            "cut": how,
-            **progress.result(),
-            "facts": facts.to_json(),
-        }
+        written["training"] = {"objective": task.name, "cut": how, **progress.result(), "facts": facts.to_json()}
         summary = run.write(state_tensors(network), kind="model", config=written, tokenizer=tokenizer.to_json())
         discard(run.output)
         return {**summary, "parameters": estimate.parameters(network), "steps": progress.step}
