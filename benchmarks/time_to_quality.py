@@ -42,7 +42,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 import torch
 
 import nlpkit
-from nlpkit import objectives
+from nlpkit import models, objectives
 from nlpkit.base.seeds import Address
 from nlpkit.data import framing as framings
 from nlpkit.data.order import Epochs
@@ -114,7 +114,7 @@ class Setting:
             (self.folder / f"{name}.txt").write_text("".join(part), "utf-8")
 
     def blocks(self, files: TokenFiles, seed: int) -> Epochs:
-        framing = framings.framing("encoder" if self.kind == "bert" else "decoder", files.tokenizer)
+        framing = framings.framing(models.family(self.kind).framing, files.tokenizer)
         return source("blocks", files, framing, max_len=128, batch_tokens=BATCH * 128, seed=seed)
 
     def held(self, model: Model) -> float:

@@ -7,7 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from nlpkit.base.abilities import Ability
 from nlpkit.data.batch import Batch, Wanted
+from nlpkit.data.framing import DECODER
 from nlpkit.layers.attention import Attention, Causal
 from nlpkit.layers.block import PreNorm, Stack
 from nlpkit.layers.embedding import Embeddings
@@ -55,7 +57,8 @@ FAMILY = Family(
     name="shared",
     title="Shared",
     paper="tests",
-    framing="decoder",
+    framing=DECODER,
+    offers=frozenset({Ability.CAUSAL}),
     objective="clm",
     config=Config,
     build=Shared,

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from nlpkit.base.abilities import Ability
 from nlpkit.base.seeds import Address
 from nlpkit.compression.losses import cosine, soft_targets
 from nlpkit.data.batch import Batch, Wanted
@@ -58,6 +59,10 @@ class Distillation:
     @property
     def source(self) -> str:
         return str(self.base.source)
+
+    @property
+    def needs(self) -> frozenset[Ability]:
+        return frozenset(self.base.needs)
 
     def teacher_output(self, batch: Batch, wanted: Wanted | None) -> Output:
         """The teacher's output for the student's batch."""

@@ -28,6 +28,7 @@ from nlpkit.artifact.promise import promised
 from nlpkit.artifact.provenance import Run, differences
 from nlpkit.artifact.safetensors import FileTensor
 from nlpkit.base import events
+from nlpkit.base.abilities import Ability
 from nlpkit.base.seeds import Address
 from nlpkit.base.world import world
 from nlpkit.compression.losses import soft_targets, soft_targets_of_top, wide
@@ -67,6 +68,10 @@ class Replay:
     @property
     def weights(self) -> Mapping[str, float]:
         return self.objective.weights
+
+    @property
+    def needs(self) -> frozenset[Ability]:
+        return self.objective.needs
 
     def corrupt(self, batch: Batch, rng: Address) -> tuple[Batch, Target]:
         batch, target = self.objective.corrupt(batch, first_epoch(rng))

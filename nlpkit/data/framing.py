@@ -1,49 +1,84 @@
 """The framing tokens around a text or a pair of texts, as a family of models expects them.
 
-"encoder": [CLS] A [SEP], [CLS] A [SEP] B [SEP] with segments 0 and 1 (Devlin et al. 2019, section 3.1);
-"decoder": A, end of text (Radford et al. 2018, section 3.3), a pair with the end-of-text token between as well.
+A family's `Template` says them by role; with a tokenizer's pieces it becomes a `Framing`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nlpkit.base.errors import UserError, choose
+from nlpkit.base.errors import UserError
 from nlpkit.data.batch import Batch
 from nlpkit.layers.packing import Packing
 from nlpkit.tokenizers.base import Tokenizer
 
 Ids = NDArray[np.int64]
+TEXTS = ("A", "B")
+
+
+@dataclass(frozen=True)
+class Template:
+    """Roles of framing tokens around the texts A and B, as in "cls A sep"; ``segments``: whether the model reads a
+    number for each token, 0 for A and what frames it, 1 for B."""
+
+    single: str
+    pair: str
+    segments: bool = False
+
+    def roles(self) -> tuple[str, ...]:
+        """The roles of the template, each once."""
+        words = f"{self.single} {self.pair}".split()
+        return tuple(dict.fromkeys(word for word in words if word not in TEXTS))
+
+    def gaps(self) -> tuple[tuple[str, ...], ...]:
+        """The roles before a text, after a single one, between two, and after the second."""
+        before, after = self.single.split("A")
+        first, rest = self.pair.split("A")
+        between, last = rest.split("B")
+        assert first == before, "a pair begins as a single text does"
+        return tuple(tuple(gap.split()) for gap in (before, after, between, last))
+
+
+# [CLS] A [SEP] and [CLS] A [SEP] B [SEP] (Devlin et al. 2019, section 3.1).
+ENCODER = Template("cls A sep", "cls A sep B sep", segments=True)
+# A, end of text; a pair with the end-of-text token between as well (Radford et al. 2018, section 3.3).
+DECODER = Template("A eos", "A eos B eos")
 
 
 @dataclass(frozen=True)
 class Framing:
-    """``first`` precedes a sequence (None: no token does), ``last`` follows each of its texts; ``segments``: whether
+    """Ids of the tokens ``before`` the texts, ``between`` two of them and ``after`` the last; ``segments``: whether
     the model reads segment numbers."""
 
-    first: int | None
-    last: int
+    before: tuple[int, ...]
+    between: tuple[int, ...]
+    after: tuple[int, ...]
     segments: bool
+
+    @property
+    def last(self) -> int:
+        """The token that ends a text."""
+        return self.after[-1]
 
     def extra(self, texts: int = 1) -> int:
         """How many framing tokens a sequence of one or two texts gets."""
-        return (self.first is not None) + texts
+        return len(self.before) + len(self.between) * (texts - 1) + len(self.after)
 
     def frame(self, texts: Sequence[Ids]) -> Framed:
-        """One sequence of one or two texts."""
-        parts: list[Ids] = []
-        segments: list[Ids] = []
-        special: list[NDArray[np.bool_]] = []
-        for number, text in enumerate(texts):
-            before = [self.first] if number == 0 and self.first is not None else []
-            parts += [np.array(before, np.int64), text.astype(np.int64), np.array([self.last], np.int64)]
-            segments.append(np.full(len(before) + len(text) + 1, number, np.int64))
-            special += [np.ones(len(before), bool), np.zeros(len(text), bool), np.ones(1, bool)]
+        """One sequence of one or two texts; a framing token has the segment of the text before it."""
+        ends = [*[self.between] * (len(texts) - 1), self.after]
+        parts: list[Ids] = [np.array(self.before, np.int64)]
+        segments: list[Ids] = [np.zeros(len(self.before), np.int64)]
+        special: list[NDArray[np.bool_]] = [np.ones(len(self.before), bool)]
+        for number, (text, end) in enumerate(zip(texts, ends, strict=True)):
+            parts += [text.astype(np.int64), np.array(end, np.int64)]
+            segments.append(np.full(len(text) + len(end), number, np.int64))
+            special += [np.zeros(len(text), bool), np.ones(len(end), bool)]
         return Framed(np.concatenate(parts), np.concatenate(segments), np.concatenate(special))
 
 
@@ -56,19 +91,8 @@ class Framed:
     special: NDArray[np.bool_]
 
 
-def _encoder(role: Callable[[str], int]) -> Framing:
-    return Framing(first=role("cls"), last=role("sep"), segments=True)
-
-
-def _decoder(role: Callable[[str], int]) -> Framing:
-    return Framing(first=None, last=role("eos"), segments=False)
-
-
-FRAMINGS: dict[str, Callable[[Callable[[str], int]], Framing]] = {"encoder": _encoder, "decoder": _decoder}
-
-
-def framing(name: str, tokenizer: Tokenizer) -> Framing:
-    """The framing of a family with a tokenizer's pieces. Errors: a tokenizer without the pieces it needs."""
+def framing(template: Template, tokenizer: Tokenizer) -> Framing:
+    """A family's framing with a tokenizer's pieces. Errors: a tokenizer without the pieces it needs."""
 
     def role(wanted: str) -> int:
         piece_id = tokenizer.role(wanted)
@@ -79,7 +103,9 @@ def framing(name: str, tokenizer: Tokenizer) -> Framing:
             )
         return piece_id
 
-    return choose(FRAMINGS, name, field="framing")(role)
+    before, after, between, last = (tuple(role(name) for name in gap) for gap in template.gaps())
+    assert after == last, "a pair ends as a single text does"
+    return Framing(before, between, after, template.segments)
 
 
 def truncate(texts: Sequence[Ids], budget: int) -> list[Ids]:

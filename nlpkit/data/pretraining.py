@@ -30,8 +30,8 @@ Ids = NDArray[np.int64]
 def blocks(files: TokenFiles, framing: Framing, *, max_len: int, batch_tokens: int, seed: int) -> Epochs:
     """Blocks of ``max_len`` tokens of the running text, ``framing.last`` after each document (and, for encoders, the
     framing around each block). The last block is shorter."""
-    first = framing.first is not None
-    body = max_len - (2 if first else 0)
+    around = (len(framing.before), len(framing.after)) if framing.before else (0, 0)
+    body = max_len - sum(around)
     documents = np.concatenate([[0], files.document_token_ends])
     n_documents = len(documents) - 1
     total = int(documents[-1]) + n_documents  # one separator a document
@@ -53,19 +53,15 @@ def blocks(files: TokenFiles, framing: Framing, *, max_len: int, batch_tokens: i
         index = position - document
         separator = index == documents[document + 1]
         tokens = np.where(separator, framing.last, files.take(np.where(separator, 0, index)))
-        if framing.first is None:
+        if not framing.before:
             return _batch(tokens, lengths[examples], examples, separator, segments=framing.segments)
-        starts = np.cumsum(sizes) - sizes
-        tokens = np.insert(tokens, starts, framing.first)
-        special = np.insert(separator, starts, True)
-        ends = np.cumsum(sizes + 1)
-        return _batch(
-            np.insert(tokens, ends, framing.last),
-            lengths[examples],
-            examples,
-            np.insert(special, ends, True),
-            segments=framing.segments,
-        )
+        full = lengths[examples]
+        inside = np.arange(full.sum()) - np.repeat(np.cumsum(full) - full, full)  # its offset in its sequence
+        text = (inside >= around[0]) & (inside < np.repeat(full - around[1], full))
+        framed, special = np.empty(len(text), np.int64), np.ones(len(text), bool)
+        framed[text], special[text] = tokens, separator
+        framed[~text] = np.tile([*framing.before, *framing.after], len(full))
+        return _batch(framed, full, examples, special, segments=framing.segments)
 
     return Epochs(lengths, make, batch_tokens=batch_tokens, seed=seed)
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nlpkit.base.abilities import Ability
 from nlpkit.base.errors import UserError
 from nlpkit.data.batch import Batch, Wanted
 from nlpkit.layers.attention import Cache
@@ -75,7 +76,7 @@ class Reader:
 
 def check(loaded: Loaded) -> None:
     """Errors: a model that reads both ways, one without the head, one without a tokenizer."""
-    if loaded.family.framing != "decoder":
+    if Ability.CAUSAL not in loaded.family.offers:
         raise UserError(
             f"is a {loaded.family.title} model, which reads a text from both sides and cannot continue it",
             where=loaded.path,

@@ -53,7 +53,7 @@ def _huggingface(model: Path, output: Path, force: bool) -> dict[str, Any]:
     with writing_files(output, force=force) as folder:
         if artifact is not None and artifact.kind == "tokenizer":
             # A tokenizer alone has no model: no framing is added and no length is set.
-            tokenizer_files.write(tokenizers.load(model), folder, max_len=int(1e30), framing="decoder")
+            tokenizer_files.write(tokenizers.load(model), folder, max_len=int(1e30), template=None)
             huggingface.write_side(folder, artifact, {})
         else:
             architecture = huggingface.write(folder, load(model), artifact)

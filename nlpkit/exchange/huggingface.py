@@ -18,6 +18,7 @@ from nlpkit._version import __version__
 from nlpkit.artifact import exported, file, safetensors, schema
 from nlpkit.artifact.exported import SIDE, WEIGHTS
 from nlpkit.base import events, small
+from nlpkit.base.abilities import Ability
 from nlpkit.base.errors import UserError, choose
 from nlpkit.exchange import poolings, sentence_transformers, tokenizer_files
 from nlpkit.exchange.tokenizer_directory import holds_tokenizer
@@ -132,10 +133,10 @@ def write(folder: Path, loaded: Loaded, artifact: file.Artifact | None) -> str:
         )
     write_side(folder, artifact, more)
     if loaded.tokenizer is not None:
-        framing = loaded.family.framing
-        if framing == "decoder" and "classify" in loaded.model.heads:
-            framing = "decoder-end"  # its classifier reads the end-of-text token, which the tokenizer must add
-        tokenizer_files.write(loaded.tokenizer, folder, max_len=loaded.model.config.max_len, framing=framing)
+        # A text that is to be continued gets no end; a classifier reads it, so there the tokenizer must add it.
+        continued = Ability.CAUSAL in loaded.family.offers and "classify" not in loaded.model.heads
+        template = None if continued else loaded.family.framing
+        tokenizer_files.write(loaded.tokenizer, folder, max_len=loaded.model.config.max_len, template=template)
     return architecture
 
 

@@ -13,11 +13,11 @@ Two things to know (docs/file-format.md):
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 from nlpkit.base import events
-from nlpkit.base.errors import UserError, choose
+from nlpkit.base.errors import UserError
+from nlpkit.data.framing import TEXTS, Template
 from nlpkit.exchange.pipelines import build
 from nlpkit.exchange.tokenizer_directory import FILES, MARK, Directory, resolve
 from nlpkit.tokenizers.base import ROLES, Tokenizer
@@ -43,13 +43,11 @@ _USUAL = {
 }
 
 
-def write(tokenizer: Tokenizer, folder: Path, *, max_len: int, framing: str, segments: bool = True) -> None:
+def write(tokenizer: Tokenizer, folder: Path, *, max_len: int, template: Template | None) -> None:
     """Write tokenizer.json, tokenizer_config.json and, where customary, vocabulary files into ``folder``.
 
-    ``max_len`` is the model's longest sequence. ``framing`` "encoder" adds [CLS] A [SEP] B [SEP], "decoder" nothing,
-    "decoder-end" the end of text.
-    ``segments`` False is for encoders that know no segment ids (DistilBERT). A pipeline's tokenizer.json is written
-    unchanged, its own framing included. Errors: UserError.
+    ``max_len`` is the model's longest sequence; ``template`` says the framing that the tokenizer adds, None: nothing.
+    A pipeline's tokenizer.json is written unchanged, its own framing included. Errors: UserError.
     """
     if isinstance(tokenizer, Pipeline):
         text, extra = (
@@ -59,10 +57,10 @@ def write(tokenizer: Tokenizer, folder: Path, *, max_len: int, framing: str, seg
         if tokenizer.split_special:
             extra["split_special_tokens"] = True
     else:
-        text, extra = _json(_document(tokenizer, framing)), {}
+        text, extra = _json(_document(tokenizer, template)), {}
         if not tokenizer.finds_special:
             extra[MARK] = {"special_pieces": "text"}
-    typed = framing == "encoder" and segments
+    typed = template is not None and template.segments
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": max_len,
@@ -75,14 +73,14 @@ def write(tokenizer: Tokenizer, folder: Path, *, max_len: int, framing: str, seg
         (folder / name).write_text(content, "utf-8")
 
 
-def _document(tokenizer: Tokenizer, framing: str) -> Json:
+def _document(tokenizer: Tokenizer, template: Template | None) -> Json:
     """tokenizer.json of a tokenizer of ours."""
     return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
         "added_tokens": added_tokens(tokenizer),
-        "post_processor": choose(_TEMPLATES, framing, field="framing")(tokenizer),
+        "post_processor": None if template is None else _processor(tokenizer, template),
         **describe(tokenizer),
     }
 
@@ -91,46 +89,28 @@ def _json(value: Json) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
-def _encoder_template(tokenizer: Tokenizer) -> Json:
-    """[CLS] A [SEP] and [CLS] A [SEP] B [SEP], type id 1 for B and its [SEP]."""
-    first, last = tokenizer.special.get("cls"), tokenizer.special.get("sep")
-    if first is None or last is None:
-        raise UserError("an encoder's tokenizer needs cls and sep tokens; this one has none")
+def _processor(tokenizer: Tokenizer, template: Template) -> Json:
+    """The post-processor that adds a template's framing tokens; type id 1 for B and what follows it, where the model
+    reads segments."""
+    pieces = {role: tokenizer.special.get(role) for role in template.roles()}
+    if lacking := [role for role, piece in pieces.items() if piece is None]:
+        raise UserError(f"the model's tokenizer needs a {' and a '.join(lacking)} token; this one has none")
 
-    def mark(piece: str, kind: int) -> Json:
-        return {"SpecialToken": {"id": piece, "type_id": kind}}
+    def parts(words: str) -> list[Json]:
+        kind, said = 0, []
+        for word in words.split():
+            kind = 1 if word == "B" and template.segments else kind
+            name, key = ("Sequence", word) if word in TEXTS else ("SpecialToken", pieces[word])
+            said.append({name: {"id": key, "type_id": kind}})
+        return said
 
-    single = [mark(first, 0), {"Sequence": {"id": "A", "type_id": 0}}, mark(last, 0)]
+    framing = sorted({piece for piece in pieces.values() if piece is not None})
     return {
         "type": "TemplateProcessing",
-        "single": single,
-        "pair": [*single, {"Sequence": {"id": "B", "type_id": 1}}, mark(last, 1)],
-        "special_tokens": {
-            piece: {"id": piece, "ids": [tokenizer.ids[piece]], "tokens": [piece]} for piece in sorted({first, last})
-        },
+        "single": parts(template.single),
+        "pair": parts(template.pair),
+        "special_tokens": {piece: {"id": piece, "ids": [tokenizer.ids[piece]], "tokens": [piece]} for piece in framing},
     }
-
-
-def _end_template(tokenizer: Tokenizer) -> Json:
-    """A and A, end of text, B; end of text after both: what a decoder's classifier reads."""
-    last = tokenizer.special.get("eos")
-    if last is None:
-        raise UserError("a decoder's tokenizer needs an eos token; this one has none")
-    end = {"SpecialToken": {"id": last, "type_id": 0}}
-    single = [{"Sequence": {"id": "A", "type_id": 0}}, end]
-    return {
-        "type": "TemplateProcessing",
-        "single": single,
-        "pair": [*single, {"Sequence": {"id": "B", "type_id": 0}}, end],
-        "special_tokens": {last: {"id": last, "ids": [tokenizer.ids[last]], "tokens": [last]}},
-    }
-
-
-_TEMPLATES: dict[str, Callable[[Tokenizer], Json | None]] = {
-    "encoder": _encoder_template,
-    "decoder": lambda tokenizer: None,
-    "decoder-end": _end_template,
-}
 
 
 def read(folder: Path) -> Tokenizer:

@@ -17,9 +17,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from nlpkit.base.abilities import Ability
 from nlpkit.base.errors import UserError
 from nlpkit.base.limits import MAX_LAYERS, MAX_SIZE
 from nlpkit.data.batch import Batch, Wanted
+from nlpkit.data.framing import Template
 
 # A field's annotation -> the types its value may have.
 _KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "bool": (bool,), "str": (str,)}
@@ -140,7 +142,7 @@ class Model(nn.Module):
 class Family:
     """One line of `nlpkit ls models`, and the properties of a family that commands read.
 
-    ``framing`` is the use of special tokens: "encoder" ([CLS] A [SEP] B [SEP]) or "decoder" (text, end of text).
+    ``framing`` says the special tokens around its texts (nlpkit/data/framing.py), ``offers`` what it can do.
     ``objective`` is the default of `pretrain`, ``heads`` are those that its pre-training objectives may use,
     ``pooling`` is the default of `embed`. ``build(config, heads)`` builds the module, weights initialised by torch's
     global generator (the caller seeds it), with the named heads of pre-training. ``huggingface`` is the family's table
@@ -150,7 +152,8 @@ class Family:
     name: str
     title: str
     paper: str
-    framing: str
+    framing: Template
+    offers: frozenset[Ability]
     objective: str
     config: type[Config]
     build: Callable[[Any, tuple[str, ...]], Model]

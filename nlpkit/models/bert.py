@@ -15,7 +15,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from nlpkit.base.abilities import Ability
 from nlpkit.data.batch import Batch, Wanted
+from nlpkit.data.framing import ENCODER
 from nlpkit.layers.attention import Attention, Full
 from nlpkit.layers.block import PostNorm, Stack
 from nlpkit.layers.brick import Brick, MakeProduct, replace_parts
@@ -210,7 +212,8 @@ FAMILY = Family(
     name="bert",
     title="BERT",
     paper="Devlin et al. 2019, arXiv:1810.04805",
-    framing="encoder",
+    framing=ENCODER,
+    offers=frozenset({Ability.BOTH_WAYS}),
     objective="mlm",
     config=BertConfig,
     build=Bert,

@@ -13,7 +13,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from nlpkit.base.abilities import Ability
 from nlpkit.data.batch import Batch, Wanted
+from nlpkit.data.framing import DECODER
 from nlpkit.layers.attention import Attention, Causal
 from nlpkit.layers.block import PreNorm, Stack
 from nlpkit.layers.embedding import Embeddings
@@ -149,7 +151,8 @@ FAMILY = Family(
     name="gpt2",
     title="GPT-2",
     paper="Radford et al. 2019, Language Models are Unsupervised Multitask Learners",
-    framing="decoder",
+    framing=DECODER,
+    offers=frozenset({Ability.CAUSAL}),
     objective="clm",
     config=Gpt2Config,
     build=Gpt2,

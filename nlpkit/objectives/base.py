@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from nlpkit.base.abilities import Ability
 from nlpkit.base.errors import UserError
 from nlpkit.base.seeds import Address
 from nlpkit.data.batch import Batch, Wanted, wanted_by_all
@@ -60,7 +61,8 @@ class Target:
 class Objective(Protocol):
     """``heads``: the model's heads it needs. ``source``: how sequences are cut from a token file ("blocks": equal
     lengths from the running text; "sentences": whole sentences of one document; "pairs": two segments and the label
-    whether the second follows). ``layers``: whether it looks at each block's output. ``weights``: of each term."""
+    whether the second follows). ``layers``: whether it looks at each block's output. ``weights``: of each term.
+    ``needs``: what a model must be able to do."""
 
     @property
     def name(self) -> str: ...
@@ -72,6 +74,8 @@ class Objective(Protocol):
     def layers(self) -> bool: ...
     @property
     def weights(self) -> Mapping[str, float]: ...
+    @property
+    def needs(self) -> frozenset[Ability]: ...
 
     def corrupt(self, batch: Batch, rng: Address) -> tuple[Batch, Target]:
         """A function of the batch and the address only; each sequence's randomness of its own example number."""
@@ -104,6 +108,7 @@ class Combined:
         self.source = wishes.pop()
         self.layers = any(part.layers for part in parts)
         self.weights = {term: weight for part in parts for term, weight in part.weights.items()}
+        self.needs = frozenset().union(*(part.needs for part in parts))
 
     def corrupt(self, batch: Batch, rng: Address) -> tuple[Batch, Target]:
         counts: dict[str, int] = {}

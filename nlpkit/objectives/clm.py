@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nlpkit.base.abilities import Ability
 from nlpkit.base.seeds import Address
 from nlpkit.data.batch import Batch
 from nlpkit.objectives.base import Kind, Target, Vocabulary
@@ -26,6 +27,7 @@ class CausalLM:
     source = "blocks"
     layers = False
     weights = {"clm": 1.0}  # noqa: RUF012 - never written
+    needs = frozenset({Ability.CAUSAL})
 
     def corrupt(self, batch: Batch, rng: Address) -> tuple[Batch, Target]:
         predicts = torch.ones_like(batch.tokens, dtype=torch.bool)

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nlpkit.base.abilities import Ability
 from nlpkit.base.errors import UserError, refuse
 from nlpkit.base.seeds import Address
 from nlpkit.data.batch import Batch, Wanted
@@ -44,6 +45,7 @@ class MaskedLM:
     source = "blocks"
     layers = False
     weights = {"mlm": 1.0}  # noqa: RUF012 - never written
+    needs = frozenset({Ability.BOTH_WAYS})
 
     def corrupt(self, batch: Batch, rng: Address) -> tuple[Batch, Target]:
         tokens = batch.tokens.numpy()

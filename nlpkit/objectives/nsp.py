@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from nlpkit.base.abilities import Ability
 from nlpkit.base.seeds import Address
 from nlpkit.data.batch import Batch, Wanted
 from nlpkit.objectives.base import Kind, Target, Vocabulary
@@ -26,6 +27,7 @@ class NextSentence:
     source = "pairs"
     layers = False
     weights = {"nsp": 1.0}  # noqa: RUF012 - never written
+    needs = frozenset({Ability.BOTH_WAYS})
 
     def corrupt(self, batch: Batch, rng: Address) -> tuple[Batch, Target]:
         labels = batch.labels["nsp"]

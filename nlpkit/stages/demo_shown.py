@@ -40,7 +40,7 @@ def filled(model: Path, sentences: Sequence[str] = SENTENCES, k: int = 6) -> dic
 
     def scores(before: Sequence[int], after: Sequence[int]) -> torch.Tensor:
         framed = frame.frame([np.array([*before, tokenizer.role("mask"), *after])])
-        position = torch.tensor([int(frame.first is not None) + len(before)])
+        position = torch.tensor([len(frame.before) + len(before)])
         with torch.inference_mode():
             output = loaded.model(pack([framed], [0], segments=frame.segments), wanted=Wanted(position))
             scores_V: torch.Tensor = output.heads["mlm"](output.at(position))[0]

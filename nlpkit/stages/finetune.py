@@ -13,6 +13,7 @@ from nlpkit import tasks
 from nlpkit.artifact.resume import discard
 from nlpkit.artifact.stage import stage
 from nlpkit.base import events
+from nlpkit.base.abilities import Ability
 from nlpkit.base.errors import UserError, choose
 from nlpkit.base.seeds import Address
 from nlpkit.data import labelled
@@ -157,7 +158,7 @@ def default_pooling(loaded: Loaded) -> str:
     if pooling := (loaded.config.get("task") or {}).get("pooling"):
         return str(pooling)
     trained = (loaded.config.get("training") or {}).get("objective")  # absent: another tool's model, whose pooler is
-    if loaded.family.framing == "decoder" or (loaded.model.pools and (trained is None or "nsp" in trained)):
+    if Ability.CAUSAL in loaded.family.offers or (loaded.model.pools and (trained is None or "nsp" in trained)):
         return "pooler"
     return "mean"
 
@@ -169,7 +170,7 @@ def was_trained(loaded: Loaded) -> bool:
 
 def _check_pooling(loaded: Loaded, pooling: str) -> None:
     check_pooler(loaded.model, pooling, where=loaded.path)
-    if pooling == "cls" and loaded.family.framing == "decoder":
+    if pooling == "cls" and Ability.CAUSAL in loaded.family.offers:
         raise UserError(
             'pooling "cls" reads the first token, which in a causal model has seen nothing but itself',
             hint="use pooler (the last token), last, mean or max",

@@ -189,11 +189,11 @@ def evaluator(data: Epochs, task: Objective, seed: int, device: str) -> Callable
 
 
 def check_matches(family: Family, task: Objective) -> None:
-    """A causal objective needs a causal model, and a masked one a model that sees both directions."""
-    causal = family.framing == "decoder"
-    if causal != ("clm" in task.heads):
+    """Errors: an objective that needs what the family's models cannot do."""
+    if lacks := sorted(need.value for need in task.needs - family.offers):
         raise UserError(
-            f'model "{family.name}" cannot be trained with objective "{task.name}"',
+            f'model "{family.name}" cannot be trained with objective "{task.name}", which needs a model that '
+            f"{' and '.join(lacks)}",
             hint=f"its objective is {family.objective}",
         )
 

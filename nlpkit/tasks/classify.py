@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
 
+from nlpkit.base.abilities import Ability
 from nlpkit.base.errors import UserError, choose, unknown
 from nlpkit.base.seeds import Address
 from nlpkit.data.batch import Batch, Wanted
@@ -45,6 +46,7 @@ class Classify:
     source = "labelled"
     layers = False
     weights = {"classify": 1.0}  # noqa: RUF012 - never written
+    needs: ClassVar[frozenset[Ability]] = frozenset()
 
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, **asdict(self), "labels": list(self.labels)}

@@ -65,15 +65,17 @@ def test_truncation_takes_from_the_longer(lengths: list[int], room: int) -> None
 
 def test_framing_of_encoders_and_decoders() -> None:
     first, second = np.array([10, 11]), np.array([20])
-    encoder = Framing(first=2, last=3, segments=True)
+    encoder = Framing(before=(2,), between=(3,), after=(3,), segments=True)
     framed = encoder.frame([first, second])
     assert framed.tokens.tolist() == [2, 10, 11, 3, 20, 3]
     assert framed.segments.tolist() == [0, 0, 0, 0, 1, 1]
     assert framed.special.tolist() == [True, False, False, True, False, True]
     assert encoder.extra(2) == 3 and encoder.extra() == 2
-    decoder = Framing(first=None, last=3, segments=False)
+    decoder = Framing(before=(), between=(3,), after=(3,), segments=False)
     assert decoder.frame([first]).tokens.tolist() == [10, 11, 3]
     assert decoder.extra() == 1
+    double = Framing(before=(2,), between=(3, 3), after=(3,), segments=False)  # RoBERTa's
+    assert double.frame([first, second]).tokens.tolist() == [2, 10, 11, 3, 3, 20, 3] and double.extra(2) == 4
     batch = pack([framed, encoder.frame([second])], [7, 9], segments=True)
     assert batch.tokens.tolist() == [2, 10, 11, 3, 20, 3, 2, 20, 3]
     assert batch.packing.lengths == (6, 3) and batch.examples.tolist() == [7, 9]

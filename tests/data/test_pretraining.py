@@ -11,15 +11,16 @@ from hypothesis import strategies as st
 from making import tokenizer
 
 from nlpkit.base.errors import UserError
+from nlpkit.data import framing as templates
 from nlpkit.data.batch import Batch
-from nlpkit.data.framing import framing
+from nlpkit.data.framing import Framing, framing
 from nlpkit.data.order import Epochs
 from nlpkit.data.pretraining import chunk, source
 from nlpkit.data.tokenfile import TokenFiles
 
 MADE = tokenizer()
 FIRST = 100  # an id no piece has, so that tokens can be told from framing
-ENCODER, DECODER = framing("encoder", MADE), framing("decoder", MADE)
+ENCODER, DECODER = framing(templates.ENCODER, MADE), framing(templates.DECODER, MADE)
 
 
 def files(documents: list[list[int]], *, by_document: bool = False) -> TokenFiles:
@@ -65,17 +66,17 @@ def text(sequence: tuple[list[int], list[bool], list[int]]) -> list[int]:
     return [token - FIRST for token in tokens if token >= FIRST]
 
 
-@given(SOME, st.integers(5, 40), st.sampled_from(["encoder", "decoder"]))
+@given(SOME, st.integers(5, 40), st.sampled_from([ENCODER, DECODER]))
 @settings(max_examples=150, deadline=None)
-def test_blocks_are_the_running_text(documents: list[list[int]], max_len: int, name: str) -> None:
-    made = source("blocks", files(documents), framing(name, MADE), max_len=max_len, batch_tokens=60, seed=1)
+def test_blocks_are_the_running_text(documents: list[list[int]], max_len: int, frame: Framing) -> None:
+    made = source("blocks", files(documents), frame, max_len=max_len, batch_tokens=60, seed=1)
     found = sequences(epoch(made))
     inside = []
     for example in sorted(found):
         tokens, special, segments = found[example]
         assert len(tokens) == max_len if example < len(found) - 1 else 2 <= len(tokens) <= max_len
-        if name == "encoder":
-            assert (tokens[0], tokens[-1]) == (ENCODER.first, ENCODER.last) and special[0] and special[-1]
+        if frame.before:
+            assert (tokens[0], tokens[-1]) == (ENCODER.before[0], ENCODER.last) and special[0] and special[-1]
             assert set(segments) == {0}
             tokens = tokens[1:-1]
         else:
@@ -134,7 +135,7 @@ def test_pairs_are_two_segments_half_of_them_from_elsewhere() -> None:
                 tokens, special, segments = found[example]
                 assert len(tokens) <= 32
                 assert (
-                    tokens[0] == ENCODER.first
+                    tokens[0] == ENCODER.before[0]
                     and [tokens[place] for place in range(len(tokens)) if special[place]][1:] == [ENCODER.last] * 2
                 )
                 assert sorted(segments) == segments and set(segments) == {0, 1}

@@ -193,7 +193,7 @@ def test_a_masked_model_is_that_of_a_plain_loop(folder: Path, cut: str) -> None:
     """Every sequence by itself, the masks those of epoch 0 of the seed."""
     from nlpkit import objectives
     from nlpkit.base.seeds import Address
-    from nlpkit.data.framing import framing
+    from nlpkit.data.framing import ENCODER, framing
     from nlpkit.data.pretraining import source
     from nlpkit.data.tokenfile import TokenFiles
     from nlpkit.stages.pretrain import vocabulary
@@ -203,7 +203,7 @@ def test_a_masked_model_is_that_of_a_plain_loop(folder: Path, cut: str) -> None:
     options = {"mask_ratio": 0.4, "mask_mix": "100/0/0", "masks": None, "mask_copies": None}
     task = objectives.build("mlm", vocabulary(made), options)
     files = TokenFiles.open([folder / "tokens.safetensors"])
-    data = source(cut, files, framing("encoder", made), max_len=24, batch_tokens=24, seed=3)
+    data = source(cut, files, framing(ENCODER, made), max_len=24, batch_tokens=24, seed=3)
     losses = []
     for example in range(len(data.lengths)):
         batch, target = task.corrupt(data.make(np.array([example]), 0), Address(3, ("objective", 0)))

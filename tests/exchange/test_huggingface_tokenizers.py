@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import nlpkit
 from nlpkit.base.errors import UserError
+from nlpkit.data.framing import ENCODER
 from nlpkit.exchange import tokenizer_files as huggingface
 from nlpkit.stages.tokenizer_train import TRAINERS, Options
 from nlpkit.tokenizers.base import DEFAULT_SPECIAL, Tokenizer
@@ -104,7 +105,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     transformers = pytest.importorskip("transformers")
     ours = KINDS[request.param]()
     folder = tmp_path_factory.mktemp(request.param)
-    huggingface.write(ours, folder, max_len=77, framing="encoder")
+    huggingface.write(ours, folder, max_len=77, template=ENCODER)
     return ours, transformers.AutoTokenizer.from_pretrained(folder), folder
 
 
@@ -229,7 +230,7 @@ def test_gpt2s_files_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("old", ["merges as text", "empty marks", "no use_regex"])
 def test_older_spellings_of_byte_level_files_are_read(tmp_path: Path, old: str) -> None:
     ours = KINDS["bpe"]()
-    huggingface.write(ours, tmp_path, max_len=8, framing="decoder")
+    huggingface.write(ours, tmp_path, max_len=8, template=None)
 
     def change(document: Any) -> None:
         model = document["model"]
@@ -255,12 +256,12 @@ def test_older_spellings_of_byte_level_files_are_read(tmp_path: Path, old: str) 
     ],
 )
 def test_other_byte_level_pipelines_are_run_by_the_library(tmp_path: Path, part: str, value: dict[str, Any]) -> None:
-    huggingface.write(KINDS["bpe"](), tmp_path, max_len=8, framing="decoder")
+    huggingface.write(KINDS["bpe"](), tmp_path, max_len=8, template=None)
     assert huggingface.read(changed(tmp_path, lambda document: document[part].update(value))).kind == "pipeline"
 
 
 def test_a_decoder_gets_no_framing_and_no_segments(tmp_path: Path) -> None:
-    huggingface.write(char(), tmp_path, max_len=8, framing="decoder")
+    huggingface.write(char(), tmp_path, max_len=8, template=None)
     assert json.loads((tmp_path / "tokenizer.json").read_text("utf-8"))["post_processor"] is None
     names = json.loads((tmp_path / "tokenizer_config.json").read_text("utf-8"))["model_input_names"]
     assert names == ["input_ids", "attention_mask"]

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
+from nlpkit.base.abilities import Ability
 from nlpkit.kernels import inference as kernels
 from nlpkit.layers import feedforward, inference, int8
 from nlpkit.layers.attention import Attend, Attention, Cache, Causal, Full, Mask, Memory, Visibility
@@ -163,7 +164,7 @@ def test_a_models_tokens_are_the_same_in_any_batch_and_on_any_number_of_threads(
         assert torch.equal(made(alone).hidden, whole[start : start + length])
 
 
-@pytest.mark.parametrize("name", [name for name in FAMILIES if family(name).framing == "decoder"])
+@pytest.mark.parametrize("name", [name for name in FAMILIES if Ability.CAUSAL in family(name).offers])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("d_model", [64, 60])
 def test_a_text_read_token_by_token_has_the_scores_of_one_read_at_once(name: str, kind: str, d_model: int) -> None:

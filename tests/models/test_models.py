@@ -10,6 +10,7 @@ import torch
 from golden.make_names import PATH, tensor_names
 from torch import Tensor
 
+from nlpkit.base.abilities import Ability
 from nlpkit.base.errors import UserError
 from nlpkit.data.batch import Batch
 from nlpkit.layers.attention import Cache
@@ -20,7 +21,7 @@ from nlpkit.models.load import add_classifier
 from nlpkit.models.sizes import config_for
 
 VOCAB = 100
-CAUSAL = [name for name in FAMILIES if family(name).framing == "decoder"]
+CAUSAL = [name for name in FAMILIES if Ability.CAUSAL in family(name).offers]
 
 
 def make(name: str, seed: int = 0, dropout: float = 0.1) -> Model:

@@ -16,7 +16,7 @@ from nlpkit import objectives
 from nlpkit.artifact import file
 from nlpkit.base.seeds import Address
 from nlpkit.cli.app import run
-from nlpkit.data.framing import framing
+from nlpkit.data.framing import ENCODER, framing
 from nlpkit.data.pretraining import pairs
 from nlpkit.data.tokenfile import TokenFiles
 from nlpkit.exchange.opening import load
@@ -63,7 +63,7 @@ def test_berts_loss_is_theirs_on_the_same_masked_batch(folder: Path, combined: s
     options = {"mask_ratio": None, "mask_mix": None, "masks": None, "mask_copies": None}
     objective = objectives.build(combined, vocabulary(made), options)
     files = TokenFiles.open([folder / "bert-tokens.safetensors"])
-    data = pairs(files, framing("encoder", made), max_len=40, batch_tokens=4000, seed=0)
+    data = pairs(files, framing(ENCODER, made), max_len=40, batch_tokens=4000, seed=0)
     examples = np.arange(len(data.lengths))
     given = data.make(examples, 1)
     batch, target = objective.corrupt(given, Address(0, ("objective", 1)))

@@ -72,7 +72,7 @@ def difference(left: Tensor, right: Tensor) -> float:
 @torch.no_grad()
 def compare(ours: Loaded, theirs: Any) -> None:
     """Hidden states of every layer, the pooled vector and the logits of every head that both have."""
-    given = batch(ours.model.config.vocab_size, ours.family.framing == "encoder")
+    given = batch(ours.model.config.vocab_size, ours.family.framing.segments)
     output = ours.model(given, layers=True)
     expected = theirs.eval()(**padded(given), output_hidden_states=True)
     layers = [unpadded(value) for value in expected.hidden_states]

@@ -17,7 +17,7 @@ import nlpkit
 from nlpkit.base import events
 from nlpkit.cli.app import run
 from nlpkit.data import texts
-from nlpkit.data.framing import framing
+from nlpkit.data.framing import ENCODER, framing
 from nlpkit.data.tokenfile import TokenFiles
 from nlpkit.tasks.sequences import Cut, Encoder
 
@@ -44,7 +44,7 @@ def notes(function: Any, *arguments: Any, **options: Any) -> list[str]:
 
 def test_what_is_cut_is_counted_in_texts_and_tokens() -> None:
     made = toys.tokenizer()
-    encoder = Encoder(made, framing("encoder", made), 6, 24)
+    encoder = Encoder(made, framing(ENCODER, made), 6, 24)
     assert encoder.encode(["the king", "the king of france goes out"], None).cut == Cut(1, 2, 2, 8)
     pairs = encoder.encode(["the king of"], ["the king"])  # three framing tokens
     assert pairs.cut == Cut(1, 1, 2, 5) and len(pairs.framed[0].tokens) == 6

@@ -18,6 +18,7 @@ import torch
 import toys
 
 import nlpkit
+from nlpkit.base.abilities import Ability
 from nlpkit.base.errors import UserError
 from nlpkit.cli.app import run
 from nlpkit.decoding.causal import Reader, window_start
@@ -27,7 +28,7 @@ from nlpkit.machine.threads import use_threads
 from nlpkit.models import FAMILIES, family
 from nlpkit.stages.generate import Writer
 
-CAUSAL = [name for name in FAMILIES if family(name).framing == "decoder"]
+CAUSAL = [name for name in FAMILIES if Ability.CAUSAL in family(name).offers]
 CLOSE = 2e-6  # of scores: the last bits of 32, on another path of the processor's library
 PROMPT = "the king of france"
 

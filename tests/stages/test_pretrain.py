@@ -17,7 +17,7 @@ from nlpkit.artifact import file
 from nlpkit.base.errors import UserError
 from nlpkit.base.seeds import Address
 from nlpkit.cli.app import run
-from nlpkit.data.framing import framing
+from nlpkit.data.framing import ENCODER, framing
 from nlpkit.data.pretraining import pairs
 from nlpkit.data.tokenfile import TokenFiles
 from nlpkit.exchange.opening import load
@@ -133,7 +133,7 @@ def test_masked_words_and_next_sentences_are_learnt(tmp_path: Path, capsys: Any)
     assert last_evaluation(log)["dev_nsp_loss"] < 0.55 < np.log(2)
     made = load(target)
     assert made.tokenizer is not None
-    data = pairs(TokenFiles.open([held]), framing("encoder", made.tokenizer), max_len=32, batch_tokens=4096, seed=9)
+    data = pairs(TokenFiles.open([held]), framing(ENCODER, made.tokenizer), max_len=32, batch_tokens=4096, seed=9)
     batch = data.make(np.arange(len(data.lengths)), 0)
     with torch.no_grad():
         output = made.model(batch)

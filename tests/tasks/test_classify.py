@@ -13,7 +13,7 @@ import toys
 from nlpkit.base.errors import UserError
 from nlpkit.base.seeds import Address
 from nlpkit.data import labelled
-from nlpkit.data.framing import framing
+from nlpkit.data.framing import DECODER, ENCODER, Template, framing
 from nlpkit.exchange.opening import load
 from nlpkit.tasks import TASKS, classify, kind
 from nlpkit.tasks.classify import Classify, losses
@@ -29,7 +29,7 @@ def examples(path: Path, rows: list[dict]) -> labelled.Examples:
     return labelled.read(path)
 
 
-def encoder(style: str = "encoder", max_len: int = 24) -> Encoder:
+def encoder(style: Template = ENCODER, max_len: int = 24) -> Encoder:
     made = toys.tokenizer()
     return Encoder(made, framing(style, made), max_len)
 
@@ -59,14 +59,14 @@ def test_one_label_is_not_enough(tmp_path: Path) -> None:
         classify.learn(given, OPTIONS)
 
 
-@pytest.mark.parametrize(("style", "framed"), [("encoder", "C the king S horse S"), ("decoder", "the king S horse S")])
-def test_pairs_are_framed_as_the_family_wants(style: str, framed: str) -> None:
+@pytest.mark.parametrize(("style", "framed"), [(ENCODER, "C the king S horse S"), (DECODER, "the king S horse S")])
+def test_pairs_are_framed_as_the_family_wants(style: Template, framed: str) -> None:
     made = encoder(style)
     names = {"C": made.tokenizer.role("cls"), "S": made.tokenizer.role("sep"), **made.tokenizer.ids}
     found = made.encode(["the king"], ["horse"])
     batch = found.batch(np.array([0]))
     assert batch.tokens.tolist() == [names[word] for word in framed.split()]
-    if style == "encoder":
+    if style.segments:
         assert batch.segments is not None and batch.segments.tolist() == [0, 0, 0, 0, 1, 1]
     else:
         assert batch.segments is None
