@@ -74,7 +74,8 @@ def read(folder: Path, *, tokenizer: bool = True) -> Loaded:
             raise UserError(f"{name} is {ascii(config[name])[:60]}, expected {expected}", where=folder / "config.json")
     family = choose(known(), str(config.get("model_type")), field="model_type", where=folder / "config.json")
     try:
-        tensors = family.huggingface.to_ours(_tensors(folder))
+        names = _names(family)
+        tensors = names.to_ours(_tensors(folder), unread=names.unread(config))
         ours = _config(config, family, tensors)
     except UserError as error:
         raise UserError(error.what, where=error.where or folder, hint=error.hint) from None
@@ -108,7 +109,13 @@ def write(folder: Path, loaded: Loaded, artifact: file.Artifact | None) -> str:
             ours, shape, rewritten = poolings.rewrite(pooling, names, ours, shape)
         except UserError as error:
             raise UserError(error.what, where=loaded.path, hint=error.hint) from None
-    tensors = names.to_theirs(ours)
+    special = _special(loaded.tokenizer)
+    try:
+        unread = names.unread(special)
+    except UserError as error:
+        hint = "its tokenizer needs a pad token" if loaded.tokenizer else "it has no tokenizer, whose pad token says it"
+        raise UserError(error.what, where=loaded.path, hint=hint) from None
+    tensors = names.to_theirs(ours, architecture, unread=unread)
     if not names.architectures[architecture]:
         tensors = {name.removeprefix(names.prefix): value for name, value in tensors.items()}
     with open(folder / WEIGHTS, "wb") as target:
@@ -117,8 +124,8 @@ def write(folder: Path, loaded: Loaded, artifact: file.Artifact | None) -> str:
     config = {
         "architectures": [architecture],
         "model_type": names.model_type,
-        **names.to_config(shape),
-        **_special(loaded.tokenizer),
+        **names.to_config(shape, unread=unread),
+        **special,
         **_labels(loaded.config.get("task")),
         "dtype": "float32",
         "nlpkit": source,

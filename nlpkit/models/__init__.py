@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 FAMILIES: dict[str, str] = {
     "bert": "nlpkit.models.bert",
+    "roberta": "nlpkit.models.roberta",
     "gpt2": "nlpkit.models.gpt2",
 }
 

@@ -10,7 +10,7 @@ Shapes: N tokens of a batch, B sequences, D model width, V vocabulary.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -22,6 +22,7 @@ from nlpkit.base.errors import UserError
 from nlpkit.base.limits import MAX_LAYERS, MAX_SIZE
 from nlpkit.data.batch import Batch, Wanted
 from nlpkit.data.framing import Template
+from nlpkit.layers.packing import Packing
 
 # A field's annotation -> the types its value may have.
 _KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "bool": (bool,), "str": (str,)}
@@ -160,3 +161,11 @@ class Family:
     heads: tuple[str, ...]
     pooling: str
     huggingface: Any = None
+
+    def example(self, config: Config, lengths: Sequence[int], seed: int = 0) -> Batch:
+        """Arbitrary sequences of these lengths, all that the family reads filled in: what contract tests give it."""
+        packing, generator = Packing.of(lengths), torch.Generator().manual_seed(seed)
+        tokens = torch.randint(config.vocab_size, (packing.total,), generator=generator)
+        segments = torch.randint(2, (packing.total,), generator=generator) if self.framing.segments else None
+        special = torch.zeros(packing.total, dtype=torch.bool)
+        return Batch(tokens, packing, torch.arange(len(lengths)), special, segments)

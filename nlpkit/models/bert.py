@@ -27,7 +27,7 @@ from nlpkit.layers.heads import ClassificationHead, VocabularyHead
 from nlpkit.layers.linear import Linear
 from nlpkit.layers.norm import LayerNorm
 from nlpkit.models.base import Config, Family, Model, Output, or_none
-from nlpkit.models.names import HuggingFace, both, one
+from nlpkit.models.names import HuggingFace, Name, both, one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +56,10 @@ class Pooler(Brick):
 class Transform(Brick):
     """norm(activation(dense(x))), before the vocabulary projection."""
 
-    def __init__(self, config: BertConfig) -> None:
+    def __init__(self, config: BertConfig, name: str) -> None:
         super().__init__()
         self.dense = Linear(config.d_model, config.d_model)
-        self.activation = activation(config.activation)
+        self.activation = activation(name)
         self.norm = LayerNorm(config.d_model, config.norm_eps)
 
     def forward(self, x_MD: Tensor) -> Tensor:
@@ -78,6 +78,7 @@ class Bert(Model):
     """See `Model` and the module's docstring."""
 
     family: ClassVar[str] = "bert"
+    head_activation: ClassVar[str | None] = None  # of the masked-LM head; None: the config's
     config: BertConfig
 
     def __init__(self, config: BertConfig, heads: tuple[str, ...] = ()) -> None:
@@ -107,7 +108,9 @@ class Bert(Model):
         self.pooler = Pooler(d_model) if config.pooler else None
         self.heads = nn.ModuleDict()
         if "mlm" in heads:
-            self.heads["mlm"] = VocabularyHead(self.embeddings.token, transform=Transform(config), bias=True)
+            self.heads["mlm"] = VocabularyHead(
+                self.embeddings.token, transform=Transform(config, self.head_activation or config.activation), bias=True
+            )
         if "nsp" in heads:
             self.heads["nsp"] = ClassificationHead(d_model, 2)
         self.apply(_initialise)
@@ -136,24 +139,31 @@ def _initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-_LAYER, _THEIRS = "encoder.layers.{}", "bert.encoder.layer.{}"
+def encoder_names(prefix: str) -> tuple[Name, ...]:
+    """The entries of embeddings and layers, whose tensors begin with ``prefix`` in files of theirs."""
+    layer, theirs = "encoder.layers.{}", f"{prefix}encoder.layer.{{}}"
+    return (
+        one("embeddings.token.weight", f"{prefix}embeddings.word_embeddings.weight"),
+        one("embeddings.position.weight", f"{prefix}embeddings.position_embeddings.weight"),
+        one("embeddings.segment.weight", f"{prefix}embeddings.token_type_embeddings.weight"),
+        *both("embeddings.norm", f"{prefix}embeddings.LayerNorm"),
+        *both(f"{layer}.attention.query", f"{theirs}.attention.self.query"),
+        *both(f"{layer}.attention.key", f"{theirs}.attention.self.key"),
+        *both(f"{layer}.attention.value", f"{theirs}.attention.self.value"),
+        *both(f"{layer}.attention.output", f"{theirs}.attention.output.dense"),
+        *both(f"{layer}.attention_norm", f"{theirs}.attention.output.LayerNorm"),
+        *both(f"{layer}.feedforward.up", f"{theirs}.intermediate.dense"),
+        *both(f"{layer}.feedforward.down", f"{theirs}.output.dense"),
+        *both(f"{layer}.feedforward_norm", f"{theirs}.output.LayerNorm"),
+        *both("pooler.dense", f"{prefix}pooler.dense"),
+    )
+
+
 HUGGINGFACE = HuggingFace(
     model_type="bert",
     prefix="bert.",
     names=(
-        one("embeddings.token.weight", "bert.embeddings.word_embeddings.weight"),
-        one("embeddings.position.weight", "bert.embeddings.position_embeddings.weight"),
-        one("embeddings.segment.weight", "bert.embeddings.token_type_embeddings.weight"),
-        *both("embeddings.norm", "bert.embeddings.LayerNorm"),
-        *both(f"{_LAYER}.attention.query", f"{_THEIRS}.attention.self.query"),
-        *both(f"{_LAYER}.attention.key", f"{_THEIRS}.attention.self.key"),
-        *both(f"{_LAYER}.attention.value", f"{_THEIRS}.attention.self.value"),
-        *both(f"{_LAYER}.attention.output", f"{_THEIRS}.attention.output.dense"),
-        *both(f"{_LAYER}.attention_norm", f"{_THEIRS}.attention.output.LayerNorm"),
-        *both(f"{_LAYER}.feedforward.up", f"{_THEIRS}.intermediate.dense"),
-        *both(f"{_LAYER}.feedforward.down", f"{_THEIRS}.output.dense"),
-        *both(f"{_LAYER}.feedforward_norm", f"{_THEIRS}.output.LayerNorm"),
-        *both("pooler.dense", "bert.pooler.dense"),
+        *encoder_names("bert."),
         one("heads.mlm.bias", "cls.predictions.bias"),
         *both("heads.mlm.transform.dense", "cls.predictions.transform.dense"),
         *both("heads.mlm.transform.norm", "cls.predictions.transform.LayerNorm"),

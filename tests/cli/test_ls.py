@@ -80,7 +80,7 @@ def test_a_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert len({len(line) for line in lines}) == 1, "numbers end in one column"
     assert run(["ls"]) == 0
     text = capsys.readouterr().out
-    assert "models      bert, gpt2" in text and "tokenizers  bpe, wordpiece, unigram, word, char" in text
+    assert "models      bert, roberta, gpt2" in text and "tokenizers  bpe, wordpiece, unigram, word, char" in text
 
 
 def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,18 +28,15 @@ SHAPE = {
 def models() -> dict[str, Any]:
     import transformers
 
-    bert = transformers.BertConfig(
-        **SHAPE,
-        hidden_size=12,
-        num_hidden_layers=2,
-        num_attention_heads=3,
-        intermediate_size=20,
-        max_position_embeddings=10,
-    )
+    sizes = {"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 20}
+    bert = transformers.BertConfig(**SHAPE, **sizes, max_position_embeddings=10)
+    roberta = transformers.RobertaConfig(**SHAPE, **sizes, max_position_embeddings=11, type_vocab_size=1)
     gpt2 = transformers.GPT2Config(**SHAPE, n_embd=12, n_layer=2, n_head=3, n_inner=20, n_positions=10)
     names = {
         "bert": ("BertForPreTraining", bert),
         "bert-classify": ("BertForSequenceClassification", bert),
+        "roberta": ("RobertaForMaskedLM", roberta),
+        "roberta-classify": ("RobertaForSequenceClassification", roberta),
         "gpt2": ("GPT2LMHeadModel", gpt2),
         "gpt2-classify": ("GPT2ForSequenceClassification", gpt2),
     }
@@ -50,6 +47,9 @@ def models() -> dict[str, Any]:
         with torch.no_grad():
             for parameter in found[name].parameters():  # biases and norms too
                 parameter.add_(0.1 * torch.randn_like(parameter))
+            for key, parameter in found[name].named_parameters():
+                if name.startswith("roberta") and key.endswith("position_embeddings.weight"):
+                    parameter[0] = 0  # padding's, which no token reads
     return found
 
 

@@ -32,12 +32,9 @@ def make(name: str, seed: int = 0, dropout: float = 0.1) -> Model:
     return network
 
 
-def batch(*lengths: int, seed: int = 0) -> Batch:
-    packing = Packing.of(lengths)
-    generator = torch.Generator().manual_seed(seed)
-    tokens = torch.randint(VOCAB, (packing.total,), generator=generator)
-    segments = torch.randint(2, (packing.total,), generator=generator)
-    return Batch(tokens, packing, torch.arange(len(lengths)), torch.zeros(packing.total, dtype=torch.bool), segments)
+def batch(name: str, *lengths: int) -> Batch:
+    chosen = family(name)
+    return chosen.example(config_for(chosen, "tiny", vocab_size=VOCAB, max_len=40, dropout=0.0), lengths)
 
 
 def loss(output: Output) -> Tensor:
@@ -54,7 +51,7 @@ def loss(output: Output) -> Tensor:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_parameter_gets_a_gradient(name: str) -> None:
     network = make(name)
-    loss(network(batch(40, 40, 7, 2))).backward()
+    loss(network(batch(name, 40, 40, 7, 2))).backward()
     assert [key for key, value in network.named_parameters() if value.grad is None or not value.grad.any()] == []
 
 
@@ -65,7 +62,7 @@ def test_tensor_names_are_frozen() -> None:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_sequence_has_the_same_bits_alone_and_in_company(name: str) -> None:
-    network, company = make(name).eval(), batch(11, 40, 3, 3, 17, 40, 2, 5)
+    network, company = make(name).eval(), batch(name, 11, 40, 3, 3, 17, 40, 2, 5)
     with torch.no_grad():
         output = network(company)
         hidden, pooled = output.hidden, output.pooled
@@ -79,7 +76,7 @@ def test_a_sequence_has_the_same_bits_alone_and_in_company(name: str) -> None:
                 Packing.of([length]),
                 torch.tensor([0]),
                 company.special[part],
-                company.segments[part],
+                None if company.segments is None else company.segments[part],
             )
             found = network(alone)
             assert torch.equal(found.hidden, hidden[part])
@@ -96,7 +93,7 @@ def test_gradients_have_the_same_bits_on_any_number_of_threads(name: str, length
             torch.set_num_threads(threads)
             network = make(name, dropout=0.2).train()
             torch.manual_seed(3)
-            value = loss(network(batch(*lengths)))
+            value = loss(network(batch(name, *lengths)))
             value.backward()
             found.append({"loss": value.detach(), **{key: item.grad for key, item in network.named_parameters()}})
     finally:
@@ -107,7 +104,7 @@ def test_gradients_have_the_same_bits_on_any_number_of_threads(name: str, length
 
 @pytest.mark.parametrize("name", CAUSAL)
 def test_the_past_does_not_see_the_future(name: str) -> None:
-    network, given = make(name).eval(), batch(30)
+    network, given = make(name).eval(), batch(name, 30)
     with torch.no_grad():
         hidden = network(given).hidden
         for place in (0, 1, 13, 28):
@@ -120,7 +117,7 @@ def test_the_past_does_not_see_the_future(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name not in CAUSAL])
 def test_an_encoder_sees_both_sides(name: str) -> None:
-    network, given = make(name).eval(), batch(30)
+    network, given = make(name).eval(), batch(name, 30)
     with torch.no_grad():
         hidden = network(given).hidden
         changed = given.tokens.clone()
@@ -131,7 +128,7 @@ def test_an_encoder_sees_both_sides(name: str) -> None:
 
 @pytest.mark.parametrize("name", CAUSAL)
 def test_cached_equals_uncached(name: str) -> None:
-    network, given = make(name).eval(), batch(20)
+    network, given = make(name).eval(), batch(name, 20)
     with torch.no_grad():
         expected, cache, found = network(given).hidden, Cache(), []
         for start, end in ((0, 7), (7, 8), (8, 9), (9, 15), (15, 20)):
@@ -164,15 +161,15 @@ def test_a_copy_keeps_its_own_ties(name: str) -> None:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_layers_are_kept_when_asked_for(name: str) -> None:
     network = make(name).eval()
-    assert network(batch(5)).layers == ()
-    output = network(batch(5), layers=True)
+    assert network(batch(name, 5)).layers == ()
+    output = network(batch(name, 5), layers=True)
     assert [layer.shape for layer in output.layers] == [(5, 128)] * 3
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_too_long_a_sequence_is_said(name: str) -> None:
     with pytest.raises(UserError, match="41 tokens; the model reads at most 40"):
-        make(name)(batch(41))
+        make(name)(batch(name, 41))
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,7 @@
-"""BERT and GPT-2 against transformers: random weights, several shapes, both directions, padded against packed."""
+"""Each family against transformers: random weights, several shapes, both directions, padded against packed."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,14 @@ from torch import Tensor
 
 import nlpkit
 from nlpkit.data.batch import Batch
-from nlpkit.exchange import huggingface
+from nlpkit.exchange import huggingface, tokenizer_files
 from nlpkit.exchange.export import export
 from nlpkit.layers.packing import Packing
 from nlpkit.models import family
 from nlpkit.models.load import Loaded, add_classifier, model_config
 from nlpkit.models.sizes import config_for
+from nlpkit.tokenizers.base import DEFAULT_SPECIAL
+from nlpkit.tokenizers.word import Word
 
 pytestmark = pytest.mark.oracle
 transformers = pytest.importorskip("transformers")
@@ -35,25 +36,32 @@ THEIR_LOGITS = {
     "nsp": ("seq_relationship_logits", "logits"),
 }
 LABELS = ("blue", "green", "red")
+POSITIONS = "embeddings.position_embeddings.weight"
 
 
 def batch(vocab: int, segments: bool, seed: int = 0) -> Batch:
     generator = torch.Generator().manual_seed(seed)
     packing = Packing.of(LENGTHS)
-    tokens = torch.randint(1, vocab, (packing.total,), generator=generator)
+    tokens = torch.randint(4, vocab, (packing.total,), generator=generator)  # none is padding
     kinds = torch.cat([(torch.arange(length) >= length // 2).long() for length in LENGTHS]) if segments else None
     special = torch.zeros(packing.total, dtype=torch.bool)
     return Batch(tokens, packing, torch.arange(len(LENGTHS)), special, kinds)
 
 
-def padded(given: Batch) -> dict[str, Tensor]:
+def tokenizer(pad: int) -> Word:
+    """One whose padding has this id, at most 3."""
+    pieces = ["[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{number}" for number in range(25))]
+    return Word([*pieces[:pad], "[PAD]", *pieces[pad:]], DEFAULT_SPECIAL)
+
+
+def padded(given: Batch, pad: int) -> dict[str, Tensor]:
     """The same sequences as transformers wants them."""
     rows = given.tokens.split(list(given.packing.lengths))
 
-    def fill(parts: Any) -> Tensor:
-        return torch.nn.utils.rnn.pad_sequence(list(parts), batch_first=True)
+    def fill(parts: Any, value: int = 0) -> Tensor:
+        return torch.nn.utils.rnn.pad_sequence(list(parts), batch_first=True, padding_value=value)
 
-    found = {"input_ids": fill(rows), "attention_mask": fill(torch.ones_like(row) for row in rows)}
+    found = {"input_ids": fill(rows, pad), "attention_mask": fill(torch.ones_like(row) for row in rows)}
     if given.segments is not None:
         found["token_type_ids"] = fill(given.segments.split(list(given.packing.lengths)))
     return found
@@ -74,7 +82,7 @@ def compare(ours: Loaded, theirs: Any) -> None:
     """Hidden states of every layer, the pooled vector and the logits of every head that both have."""
     given = batch(ours.model.config.vocab_size, ours.family.framing.segments)
     output = ours.model(given, layers=True)
-    expected = theirs.eval()(**padded(given), output_hidden_states=True)
+    expected = theirs.eval()(**padded(given, theirs.config.pad_token_id), output_hidden_states=True)
     layers = [unpadded(value) for value in expected.hidden_states]
     assert difference(output.hidden, layers[-1]) <= CLOSE
     for left, right in zip(output.layers[:-1], layers[:-1], strict=True):
@@ -95,15 +103,17 @@ def compare(ours: Loaded, theirs: Any) -> None:
 
 def their_config(name: str, shape: tuple[int, ...]) -> Any:
     vocab, width, layers, heads, d_ff, longest = shape
-    labels = {"id2label": dict(enumerate(LABELS)), "pad_token_id": 0}
-    if name.startswith("Bert"):
-        return transformers.BertConfig(
+    labels = {"id2label": dict(enumerate(LABELS)), "pad_token_id": layers}
+    if not name.startswith("GPT2"):
+        roberta = name.startswith("Roberta")
+        return (transformers.RobertaConfig if roberta else transformers.BertConfig)(
             vocab_size=vocab,
             hidden_size=width,
             num_hidden_layers=layers,
             num_attention_heads=heads,
             intermediate_size=d_ff,
-            max_position_embeddings=longest,
+            max_position_embeddings=longest + layers + 1 if roberta else longest,
+            type_vocab_size=1 if roberta else 2,
             initializer_range=0.1,
             hidden_act="gelu_new" if layers == 3 else "gelu",
             **labels,
@@ -128,6 +138,9 @@ THEIRS = [
     "BertForNextSentencePrediction",
     "BertForSequenceClassification",
     "BertModel",
+    "RobertaForMaskedLM",
+    "RobertaForSequenceClassification",
+    "RobertaModel",
     "GPT2LMHeadModel",
     "GPT2ForSequenceClassification",
     "GPT2Model",
@@ -142,7 +155,10 @@ def test_theirs_read_by_us(name: str, shape: tuple[int, ...], tmp_path: Path) ->
     with torch.no_grad():
         for parameter in theirs.parameters():  # biases and norms too
             parameter.add_(0.05 * torch.randn_like(parameter))
+        if name.startswith("Roberta"):  # rows that no token reads are written as zeros
+            theirs.get_parameter("roberta." * (name != "RobertaModel") + POSITIONS)[: shape[2] + 1] = 0
     theirs.save_pretrained(tmp_path / "theirs")
+    tokenizer_files.write(tokenizer(shape[2]), tmp_path / "theirs", max_len=shape[5], template=None)
     ours = nlpkit.load(tmp_path / "theirs")
     compare(ours, theirs)
     if "SequenceClassification" in name:
@@ -160,6 +176,9 @@ HEADS = [
     ("bert", ("mlm",), "BertForMaskedLM"),
     ("bert", (), "BertModel"),
     ("bert", ("classify",), "BertForSequenceClassification"),
+    ("roberta", ("mlm",), "RobertaForMaskedLM"),
+    ("roberta", (), "RobertaModel"),
+    ("roberta", ("classify",), "RobertaForSequenceClassification"),
     ("gpt2", ("clm",), "GPT2LMHeadModel"),
     ("gpt2", (), "GPT2Model"),
     ("gpt2", ("classify",), "GPT2ForSequenceClassification"),
@@ -198,17 +217,35 @@ def test_ours_read_by_them(
     folder = tmp_path / "ours"
     folder.mkdir()
     config = model_config(network, found, task=task)
-    ours = Loaded(network.eval(), None, found, config, tmp_path / "model.safetensors")
+    ours = Loaded(network.eval(), tokenizer(layers), found, config, tmp_path / "model.safetensors")
     assert huggingface.write(folder, ours, None) == architecture
-    written = json.loads((folder / "config.json").read_text())
-    if "classify" in heads:  # their batches of several texts need a padding id; ours has no tokenizer here
-        written["pad_token_id"] = 0
-        (folder / "config.json").write_text(json.dumps(written))
     theirs, info = getattr(transformers, architecture).from_pretrained(folder, output_loading_info=True)
-    info["unexpected_keys"] -= {"bert.pooler.dense.weight", "bert.pooler.dense.bias"}  # kept for AutoModel
+    info["unexpected_keys"] -= {f"{name}.pooler.dense.{part}" for part in ("weight", "bias")}  # kept for AutoModel
     assert not any(info.values()), info
     compare(ours, theirs)
-    assert type(transformers.AutoModel.from_pretrained(folder)).__name__ in ("BertModel", "GPT2Model")
+    assert type(transformers.AutoModel.from_pretrained(folder)).__name__ in ("BertModel", "RobertaModel", "GPT2Model")
     again = nlpkit.load(folder)
     assert again.config == config | ({} if task is None else {"task": again.config["task"]})
     assert all(torch.equal(value, again.model.state_dict()[key]) for key, value in network.state_dict().items())
+
+
+# The published sizes: vocabulary, positions, layers, width -> parameters of the bare model.
+COUNTS = {
+    ("bert", 30522, 512, 12, 768): 109_482_240,
+    ("bert", 30522, 512, 24, 1024): 335_141_888,
+    ("roberta", 50265, 512, 12, 768): 124_645_632 - 2 * 768,  # theirs less the rows of positions that no token reads
+    ("roberta", 50265, 512, 24, 1024): 355_359_744 - 2 * 1024,
+    ("gpt2", 50257, 1024, 12, 768): 124_439_808,
+    ("gpt2", 50257, 1024, 48, 1600): 1_557_611_200,
+}
+
+
+@pytest.mark.parametrize("published", COUNTS, ids=str)
+def test_the_published_sizes_have_the_published_parameters(published: tuple[str, int, int, int, int]) -> None:
+    name, vocab, longest, layers, width = published
+    with torch.device("meta"):
+        heads = 25 if width == 1600 else width // 64
+        shape = {"n_layers": layers, "d_model": width, "n_heads": heads}
+        config = config_for(family(name), "tiny", vocab_size=vocab, max_len=longest, dropout=0.1, **shape)
+        network = family(name).build(config, ())
+    assert sum(parameter.numel() for parameter in network.parameters()) == COUNTS[published]

@@ -60,7 +60,9 @@ def test_logits_of_padded_batches(tmp_path: Path, pooling: str, eps: float, clas
 LEARN: dict[str, Any] = {"lr": 3e-3, "batch_tokens": 256, "threads": 1, "steps": 80}
 
 
-@pytest.mark.parametrize(("name", "pooling"), [("bert", "cls"), ("bert", "mean"), ("gpt2", "last")])
+@pytest.mark.parametrize(
+    ("name", "pooling"), [("bert", "cls"), ("bert", "mean"), ("roberta", "mean"), ("gpt2", "last")]
+)
 @pytest.mark.parametrize("data", ["texts", "pairs"])
 def test_trained_classifiers_of_texts_and_pairs(tmp_path: Path, name: str, pooling: str, data: str) -> None:
     columns: dict[str, Any] = {"text": "a", "pair": "b", "label": "both"} if data == "pairs" else {}
