@@ -152,8 +152,9 @@ class HuggingFace:
             parts = np.split(whole, len(name.ours)) if len(name.ours) > 1 else [whole]
             if name.theirs == self.positions:
                 parts = [part[unread:] for part in parts]
-            found = {ours.format(number): part for ours, part in zip(name.ours, parts, strict=True)}
-            renamed = renamed | found if name.only else found | renamed  # where a file has both, a class's own counts
+            these = {ours.format(number): part for ours, part in zip(name.ours, parts, strict=True)}
+            # Where a file has both, a class's own name counts.
+            renamed = renamed | these if name.only else these | renamed
         return renamed
 
     def _check_tie(self, theirs: str, tensors: Arrays) -> None:
