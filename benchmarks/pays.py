@@ -6,7 +6,8 @@
     python benchmarks/pays.py --data DIR --work WORK --bold  # the chain with names only on IMDb, against TF-IDF
 
 A cell is (set, labels, row, seed). It is a line of WORK/SET.jsonl as soon as it is measured, so the benchmark can be
-stopped and goes on, and two processes can measure different --sets side by side. Rows:
+stopped and goes on, and two processes can measure different --sets side by side. benchmarks/results/pays has the lines
+of docs/results.md: copied to WORK, they are not measured again. Rows:
 
     majority   the most frequent label
     bag        a bag of words, the baseline of `nlpkit evaluate`
