@@ -3,19 +3,19 @@ feed-forward layers have no biases."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 
 from nlpkit.base.abilities import Ability
 from nlpkit.data.batch import Batch, Wanted
 from nlpkit.data.framing import DECODER
-from nlpkit.layers.attention import Attention, Causal
+from nlpkit.layers.attention import Attention
 from nlpkit.layers.block import PreNorm, Stack
 from nlpkit.layers.embedding import Embeddings
 from nlpkit.layers.feedforward import FeedForward, gelu
 from nlpkit.layers.heads import VocabularyHead
 from nlpkit.layers.norm import LayerNorm
+from nlpkit.layers.state import Cache
+from nlpkit.layers.view import reading_on
 from nlpkit.models.base import Config, Family, Model, Output
 
 
@@ -43,10 +43,13 @@ class Shared(Model):
             dropout=config.dropout,
         )
 
-    def forward(self, batch: Batch, *, layers: bool = False, cache: Any = None, wanted: Wanted | None = None) -> Output:
-        x_ND = self.embeddings(batch.tokens, batch.packing, None, offset=0 if cache is None else cache.length)
+    def forward(
+        self, batch: Batch, *, layers: bool = False, state: Cache | None = None, wanted: Wanted | None = None
+    ) -> Output:
+        view = reading_on(batch.packing, state)
+        x_ND = self.embeddings(batch.tokens, view)
         positions = self.wanted_positions(None if layers else wanted, batch)
-        hidden, kept = self.decoder(x_ND, batch.packing, Causal(), keep=layers, cache=cache, positions=positions)
+        hidden, kept = self.decoder(x_ND, view, keep=layers, cache=state, wanted=positions)
         return Output(hidden, batch, self.heads, lambda output: output.at(batch.packing.ends), kept, positions)
 
     def pooled_positions(self, batch: Batch) -> Tensor:

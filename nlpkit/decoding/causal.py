@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from nlpkit.base.abilities import Ability
 from nlpkit.base.errors import UserError
 from nlpkit.data.batch import Batch, Wanted
-from nlpkit.layers.attention import Cache
 from nlpkit.layers.packing import Packing
+from nlpkit.layers.state import Cache
 from nlpkit.models.load import Loaded
 
 HEAD = "clm"
@@ -58,10 +58,10 @@ class Reader:
         start = window_start(len(self.tokens), self.max_len)
         if start != self.start:
             self.start, self.cache = start, Cache()
-        new = self.tokens[start + self.cache.length :]
+        new = self.tokens[start + sum(self.cache.lengths) :]
         with torch.inference_mode():
             batch = _batch(new, self.device)
-            output = self.model(batch, cache=self.cache, wanted=Wanted(batch.packing.ends) if len(new) > 1 else None)
+            output = self.model(batch, state=self.cache, wanted=Wanted(batch.packing.ends) if len(new) > 1 else None)
             logits_1V = self.model.heads[HEAD](output.hidden)
         scores: NDArray[np.float32] = logits_1V[0, : self.vocab_size].float().cpu().numpy()
         return scores

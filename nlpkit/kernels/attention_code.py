@@ -1,9 +1,10 @@
-"""The attention of training, compiled: softmax(q k^T scale + mask) v inside of each sequence, and its gradients.
+"""The attention of training, compiled: softmax(q k^T scale + mask + bias) v inside of each sequence, and its gradients.
 
-A unit of work is one head of one sequence. A thread copies what it reads into its workspace: `QUERIES` queries at once,
-keys and values of the whole sequence, transposed in blocks of `KEYS` where a product needs that. Of the scores only
-each row's maximum and the inverse of its sum are saved; the backward pass recomputes them (Dao et al. 2022,
-FlashAttention, section 3.1), one block of queries and keys after the other:
+A unit of work is one head of keys of one sequence, with all heads of queries that share it (Ainslie et al. 2023,
+"GQA", section 2.2). A thread copies what it reads into its workspace: `QUERIES` queries at once, keys and values of the
+whole sequence, transposed in blocks of `KEYS` where a product needs that. Of the scores only each row's maximum and the
+inverse of its sum are saved; the backward pass recomputes them (Dao et al. 2022, FlashAttention, section 3.1), one
+block of queries and keys after the other:
 
     forward                      keys 0 .. T                 backward         keys of a block
                    +-----------------------------+                            +-------+
@@ -14,8 +15,8 @@ Every number of a result is one written sum of IEEE operations (nlpkit/kernels/t
 keys or the queries, whatever the number of threads, the CPU or the size of a block. `nlpkit.kernels.attention` calls
 these.
 
-Shapes: N tokens, A queries, M model width, H heads, W width of a head, P that padded to a multiple of `PAD`, T tokens
-of a sequence.
+Shapes: N tokens, A queries, H heads, K heads of keys and values, W width of a head, P that padded to a multiple of
+`PAD`, T keys of a sequence.
 """
 
 from __future__ import annotations
@@ -25,9 +26,12 @@ from typing import Any
 import numpy as np
 
 from nlpkit.kernels.attention_rows import (
+    add_gradient,
     add_mask,
+    bias_of,
     copy_rows,
     fill_zeros,
+    mask_of,
     row_dots,
     scale_row,
     sequence_of,
@@ -47,6 +51,7 @@ def forward(
     k_: FloatsAt,
     v_: FloatsAt,
     mask_: FloatsAt,
+    bias_: FloatsAt,
     units_: LongsAt,
     out_: FloatsAt,
     stats_: FloatsAt,
@@ -54,23 +59,26 @@ def forward(
     scale: float,
     all_queries: int,
     heads: int,
+    kv_heads: int,
     width: int,
     begin: int,
     end: int,
     parts: int,
 ) -> int:
-    """The units begin, begin + parts, .. of each part up to ``end``; a unit is a head of a sequence.
+    """The units begin, begin + parts, .. of each part up to ``end``; a unit is a head of keys of a sequence.
 
-    units [1 + sequences, FIELDS]: the first row has the number of sequences, each other row a sequence's first token,
-    length, whether causal, whether there is a mask, its offset, the strides of its heads and queries, the first query
-    and the number of queries, which is that of the tokens if causal or masked. q and out [A, M], where A is
-    ``all_queries``; stats [2, H, A] gets the maximum score and 1 / the sum.
+    units [1 + sequences, FIELDS]: the first row has the number of sequences, each other row a sequence's first key,
+    number of keys, whether causal (the last query sees all keys, each one before it one fewer), whether there is a
+    mask, its offset, the strides of its heads and queries, the first query, the number of queries, whether there is a
+    bias, its offset, the strides of its heads and queries, and the offset of its gradient. q and out [A, H W], where A
+    is ``all_queries``, k and v [N, K W]; stats [2, H, A] gets the maximum score and 1 / the sum.
     """
-    factor = np.float32(scale)
+    numbers = np.float32(scale), all_queries, heads, kv_heads, width
     for part in range(begin, end):
         unit = part
-        while unit < item(units_, 0) * heads:
-            _forward_unit(q_, k_, v_, mask_, units_, out_, stats_, work_, factor, all_queries, heads, width, unit)
+        while unit < item(units_, 0) * kv_heads:
+            sequence = sequence_of(units_, unit, kv_heads)
+            _forward_unit(q_, k_, v_, mask_, bias_, units_, out_, stats_, work_, numbers, sequence, unit)
             unit += parts
     return 0
 
@@ -81,21 +89,22 @@ def _forward_unit(
     k_: Any,
     v_: Any,
     mask_: Any,
+    bias_: Any,
     units_: Any,
     out_: Any,
     stats_: Any,
     work_: Any,
-    factor: Any,
-    all_queries: int,
-    heads: int,
-    width: int,
+    numbers: Any,
+    sequence: Any,
     unit: int,
 ) -> None:
-    """A head of a sequence."""
-    model, padded = heads * width, (width + PAD - 1) // PAD * PAD
-    head, start, length, causal, masked, mask, mask_step, first, count = sequence_of(units_, unit, heads)
-    base, blocks = start * model + head * width, (length + KEYS - 1) // KEYS
-    step = blocks * KEYS + WIDE
+    """A head of keys of a sequence."""
+    factor, all_queries, heads, kv_heads, width = numbers
+    start, length, causal, first, count = sequence
+    model, few, padded = heads * width, kv_heads * width, (width + PAD - 1) // PAD * PAD
+    group, kv_head = heads // kv_heads, unit % kv_heads
+    base, blocks = start * few + kv_head * width, (length + KEYS - 1) // KEYS
+    step, shift = blocks * KEYS + WIDE, length - count
     keys = 0  # the workspace: keys [blocks, W, KEYS], values [T, P], queries and sums [QUERIES, P], scores, ..
     values = keys + blocks * KEYS * width
     queries = values + length * padded
@@ -105,36 +114,42 @@ def _forward_unit(
     scratch = maxima + 2 * (QUERIES + LANES)
     bounds = scratch + LANES * LANES + WIDE
     write_bounds(work_, bounds)
-    pack_rows_transposed(k_, base, model, width, work_, keys, length)
-    copy_rows(v_, base, model, width, work_, values, length, np.float32(1.0))
-    for query in range(0, count, QUERIES):
-        rows, at = min(QUERIES, count - query), (first + query) * model + head * width
-        visible = min(length, query + rows) if causal else length
-        tall = (rows + ROWS - 1) // ROWS * ROWS
-        copy_rows(q_, at, model, width, work_, queries, rows, factor)
-        for key in range(0, visible, KEYS):
-            block, to, ahead = keys + key * width, scores + key, query - key if causal else ALL
-            wide = (min(KEYS, visible - key) + PAD - 1) // PAD * PAD
-            multiply(work_, queries, work_, block, width, padded, work_, to, step, tall, wide, ahead)
-        if masked:
+    pack_rows_transposed(k_, base, few, width, work_, keys, length)
+    copy_rows(v_, base, few, width, work_, values, length, np.float32(1.0))
+    for head in range(kv_head * group, kv_head * group + group):
+        masked, mask, mask_step = mask_of(units_, unit, kv_heads, head)
+        biased, bias, bias_step, _ = bias_of(units_, unit, kv_heads, head)
+        for query in range(0, count, QUERIES):
+            rows, at = min(QUERIES, count - query), (first + query) * model + head * width
+            visible = min(length, query + rows + shift) if causal else length
+            tall = (rows + ROWS - 1) // ROWS * ROWS
+            copy_rows(q_, at, model, width, work_, queries, rows, factor)
+            for key in range(0, visible, KEYS):
+                block, to, ahead = keys + key * width, scores + key, query + shift - key if causal else ALL
+                wide = (min(KEYS, visible - key) + PAD - 1) // PAD * PAD
+                multiply(work_, queries, work_, block, width, padded, work_, to, step, tall, wide, ahead)
             for row in range(rows):
-                add_mask(work_, scores + row * step, mask_, mask + (query + row) * mask_step, length)
-        first_visible = query + 1 if causal else length
-        softmax(work_, scores, step, rows, first_visible, causal, length, maxima, scratch, bounds)
-        stat = head * all_queries + first + query
-        for row in range(rows):
-            top, inverse = item(work_, maxima + row), item(work_, maxima + QUERIES + LANES + row)
-            if top <= np.float32(MASKED / 2) and inverse == inverse:
-                inverse = np.float32(0.0)  # every key is masked
-            put(stats_, stat + row, top)
-            put(stats_, heads * all_queries + stat + row, inverse)
-        fill_zeros(work_, mixed, tall * padded)
-        for key in range(0, visible, VALUES):
-            block, deep, ahead = values + key * padded, min(VALUES, visible - key), query - key if causal else ALL
-            add_product(work_, scores + key, step, work_, block, deep, work_, mixed, tall, padded, ahead)
-        for row in range(rows):
-            inverse = item(stats_, heads * all_queries + stat + row)
-            scale_row(work_, mixed + row * padded, out_, at + row * model, width, inverse)
+                if masked:
+                    add_mask(work_, scores + row * step, mask_, mask + (query + row) * mask_step, length)
+                if biased:
+                    add_mask(work_, scores + row * step, bias_, bias + (query + row) * bias_step, length)
+            first_visible = query + shift + 1 if causal else length
+            softmax(work_, scores, step, rows, first_visible, causal, length, maxima, scratch, bounds)
+            stat = head * all_queries + first + query
+            for row in range(rows):
+                top, inverse = item(work_, maxima + row), item(work_, maxima + QUERIES + LANES + row)
+                if top <= np.float32(MASKED / 2) and inverse == inverse:
+                    inverse = np.float32(0.0)  # every key is masked
+                put(stats_, stat + row, top)
+                put(stats_, heads * all_queries + stat + row, inverse)
+            fill_zeros(work_, mixed, tall * padded)
+            for key in range(0, visible, VALUES):
+                block, deep = values + key * padded, min(VALUES, visible - key)
+                ahead = query + shift - key if causal else ALL
+                add_product(work_, scores + key, step, work_, block, deep, work_, mixed, tall, padded, ahead)
+            for row in range(rows):
+                inverse = item(stats_, heads * all_queries + stat + row)
+                scale_row(work_, mixed + row * padded, out_, at + row * model, width, inverse)
 
 
 @kernel
@@ -143,6 +158,7 @@ def backward(
     k_: FloatsAt,
     v_: FloatsAt,
     mask_: FloatsAt,
+    bias_: FloatsAt,
     units_: LongsAt,
     out_: FloatsAt,
     stats_: FloatsAt,
@@ -150,47 +166,37 @@ def backward(
     dq_: FloatsAt,
     dk_: FloatsAt,
     dv_: FloatsAt,
+    dbias_: FloatsAt,
     work_: FloatsAt,
     scale: float,
     all_queries: int,
     heads: int,
+    kv_heads: int,
     width: int,
     begin: int,
     end: int,
     parts: int,
 ) -> int:
-    """The gradients of q, k and v from that of out; else as `forward`."""
-    numbers = np.float32(scale), all_queries, heads, width
+    """The gradients of q, k, v and the bias (to which they are added) from that of out; else as `forward`."""
+    numbers = np.float32(scale), all_queries, heads, kv_heads, width
+    tensors = q_, k_, v_, mask_, bias_, units_, out_, stats_, dout_, dq_, dk_, dv_, dbias_
     for part in range(begin, end):
         unit = part
-        while unit < item(units_, 0) * heads:
-            sequence = sequence_of(units_, unit, heads)
-            _backward_unit(q_, k_, v_, mask_, out_, stats_, dout_, dq_, dk_, dv_, work_, numbers, sequence)
+        while unit < item(units_, 0) * kv_heads:
+            _backward_unit(tensors, work_, numbers, sequence_of(units_, unit, kv_heads), unit)
             unit += parts
     return 0
 
 
 @inlined
-def _backward_unit(
-    q_: Any,
-    k_: Any,
-    v_: Any,
-    mask_: Any,
-    out_: Any,
-    stats_: Any,
-    dout_: Any,
-    dq_: Any,
-    dk_: Any,
-    dv_: Any,
-    work_: Any,
-    numbers: Any,
-    sequence: Any,
-) -> None:
-    """A head of a sequence."""
-    factor, all_queries, heads, width = numbers
-    head, start, length, causal, masked, mask, mask_step, first, count = sequence
-    model, padded, one = heads * width, (width + PAD - 1) // PAD * PAD, np.float32(1.0)
-    base, blocks, size = start * model + head * width, (length + KEYS - 1) // KEYS, (length + ROWS) * padded
+def _backward_unit(tensors: Any, work_: Any, numbers: Any, sequence: Any, unit: int) -> None:
+    """A head of keys of a sequence."""
+    q_, k_, v_, mask_, bias_, units_, out_, stats_, dout_, dq_, dk_, dv_, dbias_ = tensors
+    factor, all_queries, heads, kv_heads, width = numbers
+    start, length, causal, first, count = sequence
+    model, few, padded, one = heads * width, kv_heads * width, (width + PAD - 1) // PAD * PAD, np.float32(1.0)
+    group, kv_head, shift = heads // kv_heads, unit % kv_heads, length - count
+    base, blocks, size = start * few + kv_head * width, (length + KEYS - 1) // KEYS, (length + ROWS) * padded
     keys = 0  # the workspace: keys and values [blocks, W, KEYS], keys, their and the values' gradients [T, P], ..
     values = keys + blocks * KEYS * width
     rows_of_keys = values + blocks * KEYS * width
@@ -205,41 +211,49 @@ def _backward_unit(
     scratch = dots + QUERIES + LANES
     bounds = scratch + LANES * LANES
     write_bounds(work_, bounds)
-    pack_rows_transposed(k_, base, model, width, work_, keys, length)
-    pack_rows_transposed(v_, base, model, width, work_, values, length)
-    copy_rows(k_, base, model, width, work_, rows_of_keys, length, one)
+    pack_rows_transposed(k_, base, few, width, work_, keys, length)
+    pack_rows_transposed(v_, base, few, width, work_, values, length)
+    copy_rows(k_, base, few, width, work_, rows_of_keys, length, one)
     fill_zeros(work_, dkeys, 2 * size)
-    for query in range(0, count, QUERIES):
-        rows, at = min(QUERIES, count - query), (first + query) * model + head * width
-        visible = min(length, query + rows) if causal else length
-        tall = (rows + ROWS - 1) // ROWS * ROWS
-        copy_rows(q_, at, model, width, work_, queries, rows, factor)
-        copy_rows(dout_, at, model, width, work_, dmixed, rows, one)
-        fill_zeros(work_, dqueries, tall * padded)
-        row_dots(out_, at, model, width, work_, dmixed, padded, rows, scratch, dots)
-        for key in range(0, visible, KEYS):
-            deep, ahead, block = min(KEYS, length - key), query - key if causal else ALL, key * width
-            wide = (deep + PAD - 1) // PAD * PAD
-            multiply(work_, queries, work_, keys + block, width, padded, work_, weights, KEYS, tall, wide, ahead)
-            multiply(work_, dmixed, work_, values + block, width, padded, work_, dscores, KEYS, tall, wide, ahead)
+    for head in range(kv_head * group, kv_head * group + group):
+        masked, mask, mask_step = mask_of(units_, unit, kv_heads, head)
+        biased, bias, bias_step, dbias = bias_of(units_, unit, kv_heads, head)
+        for query in range(0, count, QUERIES):
+            rows, at = min(QUERIES, count - query), (first + query) * model + head * width
+            visible = min(length, query + rows + shift) if causal else length
+            tall = (rows + ROWS - 1) // ROWS * ROWS
+            copy_rows(q_, at, model, width, work_, queries, rows, factor)
+            copy_rows(dout_, at, model, width, work_, dmixed, rows, one)
+            fill_zeros(work_, dqueries, tall * padded)
+            row_dots(out_, at, model, width, work_, dmixed, padded, rows, scratch, dots)
+            for key in range(0, visible, KEYS):
+                deep, ahead, block = min(KEYS, length - key), query + shift - key if causal else ALL, key * width
+                wide = (deep + PAD - 1) // PAD * PAD
+                multiply(work_, queries, work_, keys + block, width, padded, work_, weights, KEYS, tall, wide, ahead)
+                multiply(work_, dmixed, work_, values + block, width, padded, work_, dscores, KEYS, tall, wide, ahead)
+                for row in range(rows):
+                    row_visible = min(deep, row + ahead + 1)
+                    last = min(KEYS, (row_visible + ROWS - 1 + WIDE - 1) // WIDE * WIDE)
+                    if row_visible + ROWS > 1:
+                        scores, gradients = weights + row * KEYS, dscores + row * KEYS
+                        if masked:
+                            add_mask(work_, scores, mask_, mask + (query + row) * mask_step + key, deep)
+                        if biased:
+                            add_mask(work_, scores, bias_, bias + (query + row) * bias_step + key, deep)
+                        stat = head * all_queries + first + query + row
+                        top, inverse = item(stats_, stat), item(stats_, heads * all_queries + stat)
+                        dot, shown = item(work_, dots + row), max(0, row_visible)
+                        softmax_gradient(work_, scores, gradients, shown, last, bounds, top, inverse, dot)
+                        if biased:
+                            add_gradient(work_, gradients, dbias_, dbias + (query + row) * bias_step + key, shown)
+                block = key * padded
+                to_q = work_, dqueries, tall, padded, ahead
+                add_product(work_, dscores, KEYS, work_, rows_of_keys + block, deep, *to_q)
+                to = dkeys + block, dvalues + block
+                add_transposed_product(work_, dscores, work_, queries, rows, work_, to[0], deep, padded, ahead)
+                add_transposed_product(work_, weights, work_, dmixed, rows, work_, to[1], deep, padded, ahead)
             for row in range(rows):
-                row_visible = min(deep, row + ahead + 1)
-                last = min(KEYS, (row_visible + ROWS - 1 + WIDE - 1) // WIDE * WIDE)
-                if row_visible + ROWS > 1:
-                    scores, gradients = weights + row * KEYS, dscores + row * KEYS
-                    if masked:
-                        add_mask(work_, scores, mask_, mask + (query + row) * mask_step + key, deep)
-                    stat = head * all_queries + first + query + row
-                    top, inverse = item(stats_, stat), item(stats_, heads * all_queries + stat)
-                    dot, shown = item(work_, dots + row), max(0, row_visible)
-                    softmax_gradient(work_, scores, gradients, shown, last, bounds, top, inverse, dot)
-            block = key * padded
-            add_product(work_, dscores, KEYS, work_, rows_of_keys + block, deep, work_, dqueries, tall, padded, ahead)
-            to = dkeys + block, dvalues + block
-            add_transposed_product(work_, dscores, work_, queries, rows, work_, to[0], deep, padded, ahead)
-            add_transposed_product(work_, weights, work_, dmixed, rows, work_, to[1], deep, padded, ahead)
-        for row in range(rows):
-            scale_row(work_, dqueries + row * padded, dq_, at + row * model, width, factor)
+                scale_row(work_, dqueries + row * padded, dq_, at + row * model, width, factor)
     for row in range(length):
-        scale_row(work_, dkeys + row * padded, dk_, base + row * model, width, one)
-        scale_row(work_, dvalues + row * padded, dv_, base + row * model, width, one)
+        scale_row(work_, dkeys + row * padded, dk_, base + row * few, width, one)
+        scale_row(work_, dvalues + row * padded, dv_, base + row * few, width, one)

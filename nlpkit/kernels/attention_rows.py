@@ -32,13 +32,27 @@ from nlpkit.machine.simd import (
 
 
 @inlined
-def sequence_of(units_: Any, unit: int, heads: int) -> Any:
-    """Its head; of its sequence the first token, the length, whether causal, whether there is a mask, the head's offset
-    in the mask, the stride of its queries, the first query, and the number of queries."""
-    at, head = FIELDS * (1 + unit // heads), unit % heads
-    mask = item(units_, at + 4) + head * item(units_, at + 5)
-    start, length, causal, masked = item(units_, at), item(units_, at + 1), item(units_, at + 2), item(units_, at + 3)
-    return head, start, length, causal, masked, mask, item(units_, at + 6), item(units_, at + 7), item(units_, at + 8)
+def sequence_of(units_: Any, unit: int, kv_heads: int) -> Any:
+    """Of its sequence the first key, the number of keys, whether causal, the first query, the number of queries."""
+    at = FIELDS * (1 + unit // kv_heads)
+    start, length, causal = item(units_, at), item(units_, at + 1), item(units_, at + 2)
+    return start, length, causal, item(units_, at + 7), item(units_, at + 8)
+
+
+@inlined
+def mask_of(units_: Any, unit: int, kv_heads: int, head: int) -> Any:
+    """Whether its sequence has a mask, the head's offset in all masks, the stride of its queries."""
+    at = FIELDS * (1 + unit // kv_heads)
+    return item(units_, at + 3), item(units_, at + 4) + head * item(units_, at + 5), item(units_, at + 6)
+
+
+@inlined
+def bias_of(units_: Any, unit: int, kv_heads: int, head: int) -> Any:
+    """Whether its sequence has a bias, the head's offset in its values, the stride of its queries, the head's offset in
+    its gradient."""
+    at = FIELDS * (1 + unit // kv_heads)
+    of_head = head * item(units_, at + 11)
+    return item(units_, at + 9), item(units_, at + 10) + of_head, item(units_, at + 12), item(units_, at + 13) + of_head
 
 
 @helper
@@ -82,6 +96,13 @@ def add_mask(work_: Any, at: int, mask_: Any, mask: int, count: int) -> None:
     """A row of a mask added to a row of scores."""
     for key in range(count):
         put(work_, at + key, item(work_, at + key) + item(mask_, mask + key))
+
+
+@inlined
+def add_gradient(work_: Any, at: int, out_: Any, out: int, count: int) -> None:
+    """A row of the gradients of scores added to that of a bias."""
+    for key in range(count):
+        put(out_, out + key, item(out_, out + key) + item(work_, at + key))
 
 
 @inlined

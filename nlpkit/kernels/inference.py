@@ -5,7 +5,7 @@ They are loaded without numba (nlpkit/machine/native.py) and take addresses: a s
 millisecond, of which numpy would need a third to return the addresses of its arrays. All tensors are float32 on a CPU,
 without gradients.
 
-Shapes: M rows, D and E widths, P columns of panels, H heads, W width of a head.
+Shapes: M rows, D and E widths, P columns of panels, H heads of queries, K heads of keys and values, W width of a head.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nlpkit.kernels import attention
+from nlpkit.kernels.attention import Bias, View
 from nlpkit.kernels.pointwise import WORTH_A_THREAD, run_in_threads
 from nlpkit.kernels.shapes import INT8_ROWS, PANEL, ROWS
 from nlpkit.machine import pages
@@ -82,50 +84,51 @@ def gelu(x_MD: Tensor, *, tanh: bool) -> Tensor:
 
 
 def attend(
-    qkv: Tensor,
-    memory: tuple[Tensor, Tensor] | None,
+    q_MX: Tensor,
+    k_NX: Tensor,
+    v_NX: Tensor,
+    view: View,
+    memory: tuple[Tensor, Tensor] | None = None,
     *,
     heads: int,
+    kv_heads: int,
     scale: float,
-    sequences: int,
-    before: int = 0,
-    causal: bool = False,
-    mask: Tensor | None = None,
+    bias: Bias | None = None,
+    crossing: bool = False,
+    filled: bool = False,
 ) -> Tensor:
-    """softmax(q k^T scale + mask) v inside of each sequence, [M, H W].
+    """softmax(q k^T scale + mask + bias) v inside of each sequence, [M, H W].
 
-    qkv [M, 3 H W]: sequences of one length. ``memory`` is the cache of keys, [panels, sequences, H, W, PANEL], and
-    values, [S, sequences, H W], of which ``before`` are filled; the new ones are added. With ``causal`` a token attends
-    to itself and those before it; ``mask`` is [sequences, H, T, S]. W is a multiple of 8.
+    Queries [M, H W] and keys and values [N, K W] may be columns of a larger tensor. ``memory`` is the cache of keys,
+    [B, panels, K, W, PANEL], and values, [B, S, K W]; it has those that were read before, and gets those of the
+    queries' rows, or, ``crossing``, all keys, unless it is ``filled``. W is a multiple of 8.
     """
-    qkv = qkv.contiguous()
-    rows, model = len(qkv), qkv.shape[1] // 3
-    width, queries = model // heads, rows // sequences
-    keys = before + queries
-    wide = -(-keys // PANEL) * PANEL
-    out_MD = torch.empty(rows, model)
-    inputs, out = qkv.data_ptr(), out_MD.data_ptr()
-    kernel = KERNELS.attend
-    mask_address = 0 if mask is None else mask.data_ptr()
-    flags = (causal, mask is not None)
+    rows, model = q_MX.shape
+    width = model // heads
+    units, masks = attention.described(view, heads, bias)
+    out_MX, longest = torch.empty(rows, model), max(view.keys.lengths, default=0)
+    wide = -(-longest // PANEL) * PANEL
+    kernel, threads = KERNELS.attend, torch.get_num_threads()
+    inputs = q_MX.data_ptr(), k_NX.data_ptr(), v_NX.data_ptr()
+    values = out_MX if bias is None else bias.values
+    others = masks.data_ptr(), values.data_ptr(), units.data_ptr(), out_MX.data_ptr()
+    panels = 0 if memory is None else memory[0].shape[1]
+    way = 0 if memory is None else 3 if filled else 2 if crossing else 1
+    numbers = scale, heads, kv_heads, width, q_MX.stride(0), k_NX.stride(0), panels, way
 
     def work(begin: int, end: int) -> None:
-        if memory is None:  # keys are packed in the thread's workspace, values are read from qkv
+        if memory is None:  # keys are packed in the thread's workspace, values are read where they are
             workspace = torch.empty((ROWS + width) * wide)
             at = workspace.data_ptr()
-            steps = (0, width * PANEL, 3 * model, 3 * model * queries, 0)
-            addresses = (at + 4 * ROWS * wide, inputs + 8 * model)
+            stored = at + 4 * ROWS * wide, inputs[2]
         else:
             workspace = torch.empty(ROWS * wide)
             at = workspace.data_ptr()
-            steps = (width * PANEL, sequences * model * PANEL, sequences * model, model, 1)
-            addresses = (memory[0].data_ptr(), memory[1].data_ptr())
-        kernel(
-            inputs, *addresses, mask_address, out, at, scale, heads, width, queries, before, *steps, *flags, begin, end
-        )
+            stored = memory[0].data_ptr(), memory[1].data_ptr()
+        kernel(*inputs, *stored, *others, at, *numbers, begin, end, threads)
 
-    run_in_threads(work, sequences * heads, 2 * rows * keys * model)
-    return out_MD
+    run_in_threads(work, threads, 2 * rows * longest * model)
+    return out_MX
 
 
 def rounded(x_MD: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ batch, not on threads, not on whether the tokens before it were read with it or 
 
 Weights are packed in panels (nlpkit/kernels/panels_code.py), and so are the keys of attention, a column for each key.
 
-Shapes: M rows, D width, W width of a head, T queries, S keys.
+Shapes: M rows, D width, W width of a head, K heads of keys and values, S keys.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from nlpkit.kernels.attention_rows import bias_of, mask_of, sequence_of
 from nlpkit.kernels.panels_code import TILE, by_tiles
 from nlpkit.kernels.pointwise_code import bounded, gelu_of, gelu_tanh_of
-from nlpkit.kernels.shapes import INT8_ROWS, PANEL, ROWS
+from nlpkit.kernels.shapes import INT8_ROWS, MASKED, PANEL, ROWS
 from nlpkit.kernels.tile import STEP, int8_tile, tile
-from nlpkit.machine.kernel import FloatsAt, Int8At, Int16At, IntsAt, inlined, kernel
+from nlpkit.machine.kernel import FloatsAt, Int8At, Int16At, IntsAt, LongsAt, inlined, kernel
 from nlpkit.machine.simd import (
     LANES,
     WIDE,
@@ -145,10 +146,10 @@ def _scores(
 
 
 @inlined
-def _softmax(work_: Any, at: int, visible: int, longest: int, scale: Any, mask_: Any, mask: int, masked: int) -> None:
-    """Softmax of ``visible`` scores times ``scale``; 0 from there to ``longest``. A mask is added to the scores."""
+def _softmax(work_: Any, at: int, visible: int, longest: int, scale: Any, masked: int, mask_: Any, mask: int) -> None:
+    """Softmax of ``visible`` scores times ``scale``; 0 from there to ``longest``, and where the mask hides a key."""
     padded = (visible + LANES - 1) // LANES * LANES
-    minus_inf = np.float32(-np.inf)
+    minus_inf, hidden = np.float32(-np.inf), np.float32(MASKED / 2)
     if masked:
         for key in range(visible):
             put(work_, at + key, item(work_, at + key) + item(mask_, mask + key) / scale)
@@ -164,12 +165,13 @@ def _softmax(work_: Any, at: int, visible: int, longest: int, scale: Any, mask_:
         put(work_, at + key, np.float32(0.0))
     if masked:
         for key in range(visible):
-            if item(mask_, mask + key) == minus_inf:
+            if item(mask_, mask + key) <= hidden:
                 put(work_, at + key, np.float32(0.0))
     total = splat(np.float32(0.0))
     for i in range(at, at + padded, LANES):
         total = add(total, load(work_, i))
-    inverse = div(splat(np.float32(1.0)), _everywhere(total))
+    total = greatest(_everywhere(total), splat(np.float32(1e-30)))  # 0 where every key is hidden, else 1 or more
+    inverse = div(splat(np.float32(1.0)), total)
     for i in range(at, at + padded, LANES):
         store(work_, i, mul(load(work_, i), inverse))
 
@@ -215,66 +217,85 @@ def _weighted_sums(
 
 @kernel
 def attend(
-    qkv_: FloatsAt,
+    q_: FloatsAt,
+    k_: FloatsAt,
+    v_: FloatsAt,
     keys_: FloatsAt,
     values_: FloatsAt,
     mask_: FloatsAt,
+    bias_: FloatsAt,
+    units_: LongsAt,
     out_: FloatsAt,
     work_: FloatsAt,
     scale: float,
     heads: int,
+    kv_heads: int,
     width: int,
-    queries: int,
-    before: int,
-    key_unit: int,
-    key_step: int,
-    value_step: int,
-    value_sequence: int,
-    cached: int,
-    causal: int,
-    masked: int,
+    q_step: int,
+    kv_step: int,
+    panels: int,
+    way: int,
     begin: int,
     end: int,
+    parts: int,
 ) -> int:
-    """softmax(q k^T scale) v for the heads begin to end - 1 of all sequences, ``heads`` each.
+    """softmax(q k^T scale + mask + bias) v of the units begin, begin + parts, .. of each part up to ``end``; a unit is
+    a head of keys of a sequence, with the heads of queries that share it.
 
-    qkv [sequences, T, 3 heads W] has the new queries, keys and values; ``before`` keys and values are cached already.
-    In keys the panels of a head are ``key_step`` apart, those of the next head ``key_unit`` further; the new ones are
-    written there. In values those of a sequence are ``value_step`` apart, those of the next ``value_sequence`` further;
-    the new ones are written there if ``cached``, else values are those in qkv. mask [sequences, heads, T, S] is added
-    to the scores if ``masked``; with ``causal`` each query attends to keys up to that of its token. work has ROWS x S
-    numbers, S padded to a multiple of `PANEL`.
+    units: see `nlpkit.kernels.attention_code.forward`. The rows of q are ``q_step`` apart, those of k and v, the new
+    keys and values, ``kv_step``. ``way`` 0: keys is a part of the workspace, as large as a head's panels, and values
+    are v. Else keys [sequences, panels, K, W, PANEL] and values [sequences, panels PANEL, K W] are stored: 1 those of
+    the queries' rows are added behind those that are there, 2 all are new, 3 all are there. work has ROWS x S numbers,
+    S padded to a multiple of `PANEL`.
     """
-    model = heads * width
-    row, keys = 3 * model, before + queries
-    wide = (keys + PANEL - 1) // PANEL * PANEL
+    model, few, group = heads * width, kv_heads * width, heads // kv_heads
     factor = np.float32(scale)
-    for unit in range(begin, end):
-        sequence, head = unit // heads, unit % heads
-        first, at = sequence * queries * row + head * width, unit * key_unit
-        value = sequence * value_sequence + head * width
-        for query in range(queries):
-            key = before + query
-            new, packed = first + query * row + model, at + key // PANEL * key_step + key % PANEL
-            for i in range(width):
-                put(keys_, packed + i * PANEL, item(qkv_, new + i))
-            if cached:
-                for i in range(0, width, LANES):
-                    store(values_, value + key * value_step + i, load(qkv_, new + model + i))
-        query = 0
-        while query < queries:
-            left = queries - query
-            rows = 6 if left >= 6 else 4 if left >= 4 else 2 if left >= 2 else 1
-            seen = before + query + rows if causal else keys
-            panels = (seen + PANEL - 1) // PANEL
-            _scores(qkv_, first + query * row, row, keys_, at, key_step, width, work_, wide, panels, rows)
-            for number in range(rows):
-                visible = before + query + number + 1 if causal else keys
-                mask = (unit * queries + query + number) * keys
-                _softmax(work_, number * wide, visible, seen, factor, mask_, mask, masked)
-            out = (sequence * queries + query) * model + head * width
-            _weighted_sums(work_, wide, values_, value, value_step, seen, out_, out, model, width, rows)
-            query += rows
+    for part in range(begin, end):
+        unit = part
+        while unit < item(units_, 0) * kv_heads:
+            sequence, kv_head = unit // kv_heads, unit % kv_heads
+            start, length, causal, first, count = sequence_of(units_, unit, kv_heads)
+            wide, at, key_step = (length + PANEL - 1) // PANEL * PANEL, 0, width * PANEL
+            value, value_step, new, before = start * kv_step + kv_head * width, kv_step, start, 0
+            if way > 0:
+                at, key_step = (sequence * panels * kv_heads + kv_head) * width * PANEL, few * PANEL
+                value, value_step = sequence * panels * PANEL * few + kv_head * width, few
+                before, new = length, first
+                if way == 1:
+                    before = length - count
+                elif way == 2:
+                    before, new = 0, start
+            for key in range(before, length):
+                row = (new + key - before) * kv_step + kv_head * width
+                packed = at + key // PANEL * key_step + key % PANEL
+                for i in range(width):
+                    put(keys_, packed + i * PANEL, item(k_, row + i))
+                if way > 0:
+                    for i in range(0, width, LANES):
+                        store(values_, value + key * value_step + i, load(v_, row + i))
+            shift = length - count
+            for head in range(kv_head * group, kv_head * group + group):
+                masked, mask, mask_step = mask_of(units_, unit, kv_heads, head)
+                biased, bias, bias_step, _ = bias_of(units_, unit, kv_heads, head)
+                query = 0
+                while query < count:
+                    left = count - query
+                    rows = 6 if left >= 6 else 4 if left >= 4 else 2 if left >= 2 else 1
+                    seen = query + rows + shift if causal else length
+                    q = (first + query) * q_step + head * width
+                    _scores(q_, q, q_step, keys_, at, key_step, width, work_, wide, (seen + PANEL - 1) // PANEL, rows)
+                    for number in range(rows):
+                        visible, scores = query + number + 1 + shift if causal else length, number * wide
+                        if biased:
+                            term = bias + (query + number) * bias_step
+                            for key in range(visible):
+                                put(work_, scores + key, item(work_, scores + key) + item(bias_, term + key) / factor)
+                        row = mask + (query + number) * mask_step
+                        _softmax(work_, scores, visible, seen, factor, masked, mask_, row)
+                    out = (first + query) * model + head * width
+                    _weighted_sums(work_, wide, values_, value, value_step, seen, out_, out, model, width, rows)
+                    query += rows
+            unit += parts
     return 0
 
 

@@ -20,5 +20,5 @@ QUERIES = 72  # of a block, a multiple of the rows of a tile
 KEYS = 64  # of a block, at least as many as a tile is wide
 VALUES = 128  # that are added to the output at once: they stay in the cache
 PAD = 16 if PANEL > 16 else 8  # the width of a head is padded with zeros to a multiple of this
-FIELDS = 9  # numbers that describe a sequence
+FIELDS = 14  # numbers that describe a sequence
 MASKED = -1e30  # finite, so that a NaN can still be told from a masked score

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from nlpkit.base.errors import UserError
-from nlpkit.layers.attention import Cache, Mask, Memory
 from nlpkit.layers.brick import Brick
 from nlpkit.layers.dropout import Dropout
-from nlpkit.layers.packing import Packing, rows
+from nlpkit.layers.packing import rows
+from nlpkit.layers.state import Cache, Memory
+from nlpkit.layers.view import View
 
 
 class Block(Brick):
@@ -41,20 +42,16 @@ class Block(Brick):
         self.dropout = Dropout(dropout)
 
     @abstractmethod
-    def forward(
-        self, x_ND: Tensor, packing: Packing, mask: Mask, memory: Memory | None = None, positions: Tensor | None = None
-    ) -> Tensor:
-        """The block's output for every token, or [A, D] for those at ``positions`` [A], which still attend to all."""
+    def forward(self, x_ND: Tensor, view: View, memory: Memory | None = None, wanted: Tensor | None = None) -> Tensor:
+        """The block's output for every token, or [A, D] for those at ``wanted`` [A], which still attend to all."""
 
 
 class PostNorm(Block):
     """norm(x + dropout(part(x))), twice."""
 
-    def forward(
-        self, x_ND: Tensor, packing: Packing, mask: Mask, memory: Memory | None = None, positions: Tensor | None = None
-    ) -> Tensor:
-        attended = self.dropout(self.attention(x_ND, packing, mask, memory, positions))
-        x_ND = self.attention_norm(rows(x_ND, positions) + attended)
+    def forward(self, x_ND: Tensor, view: View, memory: Memory | None = None, wanted: Tensor | None = None) -> Tensor:
+        attended = self.dropout(self.attention(x_ND, view, memory=memory, wanted=wanted))
+        x_ND = self.attention_norm(rows(x_ND, wanted) + attended)
         out_ND: Tensor = self.feedforward_norm(x_ND + self.dropout(self.feedforward(x_ND)))
         return out_ND
 
@@ -62,11 +59,9 @@ class PostNorm(Block):
 class PreNorm(Block):
     """x + dropout(part(norm(x))), twice."""
 
-    def forward(
-        self, x_ND: Tensor, packing: Packing, mask: Mask, memory: Memory | None = None, positions: Tensor | None = None
-    ) -> Tensor:
-        attended = self.dropout(self.attention(self.attention_norm(x_ND), packing, mask, memory, positions))
-        x_ND = rows(x_ND, positions) + attended
+    def forward(self, x_ND: Tensor, view: View, memory: Memory | None = None, wanted: Tensor | None = None) -> Tensor:
+        attended = self.dropout(self.attention(self.attention_norm(x_ND), view, memory=memory, wanted=wanted))
+        x_ND = rows(x_ND, wanted) + attended
         out_ND: Tensor = x_ND + self.dropout(self.feedforward(self.feedforward_norm(x_ND)))
         return out_ND
 
@@ -97,25 +92,26 @@ class Stack(Brick):
     def forward(
         self,
         x_ND: Tensor,
-        packing: Packing,
-        mask: Mask,
+        view: View,
         *,
         keep: bool = False,
         cache: Cache | None = None,
-        positions: Tensor | None = None,
+        wanted: Tensor | None = None,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The output, of every token or of those at ``positions``, and with ``keep`` the input and each layer's output
-        (before the final norm)."""
+        """The output, of every token or of those at ``wanted``, and with ``keep`` the input and each layer's output
+        (before the final norm). A ``cache`` has read the batch afterwards."""
         outputs = [x_ND] if keep else []
         for number, which in enumerate(self.order):
-            block, wanted = self.layers[which], positions if number == len(self.order) - 1 else None
+            block, of_block = self.layers[which], wanted if number == len(self.order) - 1 else None
             recompute = self.checkpointing and cache is None and torch.is_grad_enabled()
             if recompute and (x_ND.requires_grad or _trainable(block)):
-                x_ND = checkpoint(block, x_ND, packing, mask, None, wanted, use_reentrant=False)
+                x_ND = checkpoint(block, x_ND, view, None, of_block, use_reentrant=False)
             else:
-                x_ND = block(x_ND, packing, mask, None if cache is None else cache.layer(number), wanted)
+                x_ND = block(x_ND, view, None if cache is None else cache.layer(number), of_block)
             if keep:
                 outputs.append(x_ND)
+        if cache is not None:
+            cache.lengths = tuple(view.keys.lengths)
         return (x_ND if self.norm is None else self.norm(x_ND)), tuple(outputs)
 
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from nlpkit.base.errors import UserError
 from nlpkit.layers.dropout import Dropout
-from nlpkit.layers.packing import Packing
+from nlpkit.layers.view import View
 
 
 class Embeddings(nn.Module):
@@ -30,15 +30,12 @@ class Embeddings(nn.Module):
         self.norm = norm
         self.dropout = Dropout(dropout)
 
-    def forward(self, tokens_N: Tensor, packing: Packing, segments_N: Tensor | None, *, offset: int = 0) -> Tensor:
-        """[N, D]; ``offset`` is the number of tokens of each sequence that were read before (a cache's length).
-
-        Errors: a sequence longer than the table of positions.
-        """
-        longest, most = max(packing.lengths, default=0) + offset, self.position.num_embeddings
+    def forward(self, tokens_N: Tensor, view: View, segments_N: Tensor | None = None) -> Tensor:
+        """[N, D]. Errors: a sequence longer than the table of positions."""
+        longest, most = max(view.keys.lengths, default=0), self.position.num_embeddings
         if longest > most:
             raise UserError(f"a sequence has {longest:,} tokens; the model reads at most {most:,}")
-        positions_N = (packing.positions + offset).to(tokens_N.device)
+        positions_N = view.positions.to(tokens_N.device)
         x_ND: Tensor = self.token(tokens_N) + self.position(positions_N)
         if self.segment is not None:
             x_ND = x_ND + self.segment(tokens_N.new_zeros(tokens_N.shape) if segments_N is None else segments_N)

@@ -133,10 +133,10 @@ class Model(nn.Module):
         return None if wanted is None else wanted.tokens(self.pooled_positions(batch)).to(batch.tokens.device)
 
     @abstractmethod
-    def forward(self, batch: Batch, *, layers: bool = False, cache: Any = None, wanted: Wanted | None = None) -> Output:
+    def forward(self, batch: Batch, *, layers: bool = False, state: Any = None, wanted: Wanted | None = None) -> Output:
         """Hidden states of every token, or of the ``wanted`` ones. ``layers`` returns each layer's output as well, of
-        every token; ``cache`` holds keys and values of the tokens before this batch, for generation (causal families
-        only)."""
+        every token; ``state`` is what was read before this batch of its sequences (nlpkit/layers/state.py), which the
+        model reads on from and changes; of families that can."""
 
 
 @dataclass(frozen=True)

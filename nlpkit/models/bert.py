@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from nlpkit.base.abilities import Ability
 from nlpkit.data.batch import Batch, Wanted
 from nlpkit.data.framing import ENCODER
-from nlpkit.layers.attention import Attention, Full
+from nlpkit.layers.attention import Attention
 from nlpkit.layers.block import PostNorm, Stack
 from nlpkit.layers.brick import Brick, MakeProduct, replace_parts
 from nlpkit.layers.embedding import Embeddings
@@ -26,6 +26,7 @@ from nlpkit.layers.feedforward import FeedForward, activation, overwriting
 from nlpkit.layers.heads import ClassificationHead, VocabularyHead
 from nlpkit.layers.linear import Linear
 from nlpkit.layers.norm import LayerNorm
+from nlpkit.layers.view import View
 from nlpkit.models.base import Config, Family, Model, Output, or_none
 from nlpkit.models.names import HuggingFace, Name, both, one
 
@@ -119,10 +120,11 @@ class Bert(Model):
     def pools(self) -> bool:
         return self.pooler is not None
 
-    def forward(self, batch: Batch, *, layers: bool = False, cache: Any = None, wanted: Wanted | None = None) -> Output:
-        x_ND = self.embeddings(batch.tokens, batch.packing, batch.segments)
+    def forward(self, batch: Batch, *, layers: bool = False, state: Any = None, wanted: Wanted | None = None) -> Output:
+        view = View.of(batch.packing)
+        x_ND = self.embeddings(batch.tokens, view, batch.segments)
         positions = self.wanted_positions(None if layers else wanted, batch)
-        hidden, outputs = self.encoder(x_ND, batch.packing, Full(), keep=layers, positions=positions)
+        hidden, outputs = self.encoder(x_ND, view, keep=layers, wanted=positions)
         return Output(hidden, batch, self.heads, self._pool, outputs, positions)
 
     def _pool(self, output: Output) -> Tensor:

@@ -9,19 +9,21 @@ Deviations: attention probabilities have no dropout unless ``attention_dropout``
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from nlpkit.base.abilities import Ability
 from nlpkit.data.batch import Batch, Wanted
 from nlpkit.data.framing import DECODER
-from nlpkit.layers.attention import Attention, Causal
+from nlpkit.layers.attention import Attention
 from nlpkit.layers.block import PreNorm, Stack
 from nlpkit.layers.embedding import Embeddings
 from nlpkit.layers.feedforward import FeedForward, activation
 from nlpkit.layers.heads import VocabularyHead
 from nlpkit.layers.norm import LayerNorm
+from nlpkit.layers.state import Cache
+from nlpkit.layers.view import reading_on
 from nlpkit.models.base import Config, Family, Model, Output
 from nlpkit.models.names import HuggingFace, both, one
 
@@ -62,11 +64,13 @@ class Gpt2(Model):
             self.heads["clm"] = VocabularyHead(self.embeddings.token)
         self._initialise()
 
-    def forward(self, batch: Batch, *, layers: bool = False, cache: Any = None, wanted: Wanted | None = None) -> Output:
-        offset = 0 if cache is None else cache.length
-        x_ND = self.embeddings(batch.tokens, batch.packing, None, offset=offset)
+    def forward(
+        self, batch: Batch, *, layers: bool = False, state: Cache | None = None, wanted: Wanted | None = None
+    ) -> Output:
+        view = reading_on(batch.packing, state)
+        x_ND = self.embeddings(batch.tokens, view)
         positions = self.wanted_positions(None if layers else wanted, batch)
-        hidden, outputs = self.decoder(x_ND, batch.packing, Causal(), keep=layers, cache=cache, positions=positions)
+        hidden, outputs = self.decoder(x_ND, view, keep=layers, cache=state, wanted=positions)
         return Output(hidden, batch, self.heads, self._pool, outputs, positions)
 
     def _pool(self, output: Output) -> Tensor:

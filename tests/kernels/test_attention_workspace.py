@@ -14,8 +14,9 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from nlpkit.kernels import attention as attending
-from nlpkit.layers.attention import Attention, Full, Visibility
-from nlpkit.layers.packing import Packing, Run
+from nlpkit.layers.attention import Attention
+from nlpkit.layers.packing import Packing
+from nlpkit.layers.view import View
 
 LENGTHS = [[1, 1], [17, 17, 5], [128], [300], [73, 72, 71, 65, 64, 63]]
 KINDS = ["all", "causal", "mask"]
@@ -28,12 +29,12 @@ def computed(packing: Packing, width: int, kind: str) -> list[Tensor]:
     generator = torch.Generator().manual_seed(packing.total + width)
     *leaves, up = (torch.randn(packing.total, HEADS * width, generator=generator) for _ in range(4))
     q, k, v = (leaf.requires_grad_() for leaf in leaves)
-    sights: list[Visibility] = [
-        torch.rand(run.count, 1, run.length, run.length, generator=generator) < 0.5 if kind == "mask"
-        else "causal" if kind == "causal" else "all"
+    masks = [
+        torch.rand(run.count, 1, run.length, run.length, generator=generator) < 0.5
         for run in packing.runs
-    ]  # fmt: skip
-    out = attending.attend(q, k, v, packing, sights, HEADS)
+        if kind == "mask"
+    ]
+    out = attending.attend(q, k, v, View.of(packing, causal=kind == "causal", masks=masks), HEADS)
     return [out.detach(), *torch.autograd.grad(out, (q, k, v), up)]
 
 
@@ -74,10 +75,9 @@ def test_a_trainable_mask_has_its_gradient() -> None:
     torch.manual_seed(0)
     scores = torch.zeros(1, 2, 40, 40).requires_grad_()
 
-    def mask(run: Run, queries: int, keys: int) -> Visibility:
-        return scores[..., :queries, :keys]
-
-    Attention(16, 2)(torch.randn(8, 16), Packing.of([5, 3]), mask).square().sum().backward()
+    packing = Packing.of([5, 3])
+    view = View.of(packing, masks=[scores[..., : run.length, : run.length] for run in packing.runs])
+    Attention(16, 2)(torch.randn(8, 16), view).square().sum().backward()
     assert scores.grad is not None and scores.grad[..., :5, :5].abs().min() > 0 and not scores.grad[..., 5:].any()
 
 
@@ -85,7 +85,7 @@ def test_tensors_without_memory_go_to_torch() -> None:
     layer, packing = Attention(16, 2), Packing.of([5, 3])
     _ = packing.runs
     with FakeTensorMode(allow_non_fake_inputs=True):
-        assert layer(torch.randn(8, 16), packing, Full()).shape == (8, 16)
+        assert layer(torch.randn(8, 16), View.of(packing)).shape == (8, 16)
 
 
 if __name__ == "__main__":

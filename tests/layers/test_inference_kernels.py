@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import making
 import numpy as np
@@ -20,10 +20,12 @@ from torch.nn.functional import gelu, scaled_dot_product_attention
 from nlpkit.base.abilities import Ability
 from nlpkit.kernels import inference as kernels
 from nlpkit.layers import feedforward, inference, int8
-from nlpkit.layers.attention import Attend, Attention, Cache, Causal, Full, Mask, Memory, Visibility
+from nlpkit.layers.attention import Attend, Attention
 from nlpkit.layers.linear import Linear
 from nlpkit.layers.norm import LayerNorm, Norm
-from nlpkit.layers.packing import Packing, Run
+from nlpkit.layers.packing import Packing
+from nlpkit.layers.state import Cache
+from nlpkit.layers.view import View, reading_on
 from nlpkit.models import FAMILIES, family
 from nlpkit.models.base import Model
 
@@ -85,61 +87,118 @@ def test_norms_and_activations_are_near_and_know_their_row_only() -> None:
         assert torch.equal(quick(x_ND.clone()), found) and torch.equal(quick(x_ND[7:9].clone()), found[7:9])
 
 
-class Prefix:
+def prefix(length: int, *, added: bool) -> Callable[[View], View]:
     """Both ways over the first tokens, and causal after; as truth or as numbers."""
 
-    def __init__(self, length: int, *, added: bool) -> None:
-        self.length, self.added = length, added
+    def masked(view: View) -> View:
+        masks = []
+        for asking, seen in view.runs:
+            before = torch.ones(asking.length, seen.length, dtype=torch.bool).tril(seen.length - asking.length)
+            mask = before | (torch.arange(seen.length) < length)
+            masks.append(torch.where(mask, 0.5, -torch.inf) if added else mask)
+        return View(view.queries, view.keys, masks=tuple(masks))
 
-    def __call__(self, run: Run, queries: int, keys: int) -> Visibility:
-        seen = torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries) | (torch.arange(keys) < self.length)
-        return torch.where(seen, 0.5, -torch.inf) if self.added else seen
+    return masked
 
 
-@pytest.mark.parametrize("mask", [Full(), Causal(), Prefix(3, added=False), Prefix(3, added=True)])
-@pytest.mark.parametrize(("d_model", "heads"), [(256, 4), (48, 2), (40, 4), (15, 3)])
-def test_attention_is_that_of_the_brick(mask: Mask, d_model: int, heads: int) -> None:
-    layer, packing = Attention(d_model, heads), Packing.of([7, 7, 1, 130, 3])
-    quick, x_NM = Attend(layer, inference.Product), torch.randn(packing.total, d_model)
-    whole = quick(x_NM, packing, mask)
-    assert torch.allclose(whole, layer(x_NM, packing, mask), atol=2e-6)
-    for start, length in zip(packing.starts.tolist(), packing.lengths, strict=True):
-        alone = quick(x_NM[start : start + length], Packing.of([length]), mask)
+SIGHTS: dict[str, Callable[[View], View]] = {
+    "all": lambda view: View(view.queries, view.keys),
+    "causal": lambda view: view,
+    "prefix": prefix(3, added=False),
+    "added": prefix(3, added=True),
+    "itself": prefix(0, added=False),
+    "one added": prefix(1, added=True),
+}
+
+
+def sight(name: str, *lengths: int) -> View:
+    return SIGHTS[name](View.of(Packing.of(lengths), causal=True))
+
+
+@pytest.mark.parametrize("name", ["all", "causal", "prefix", "added"])
+@pytest.mark.parametrize(
+    ("d_model", "heads", "kv_heads"), [(256, 4, 4), (256, 4, 2), (48, 2, 1), (40, 4, 4), (15, 3, 3)]
+)
+def test_attention_is_that_of_the_brick(name: str, d_model: int, heads: int, kv_heads: int) -> None:
+    layer, lengths = Attention(d_model, heads, n_kv_heads=kv_heads), (7, 7, 1, 130, 3)
+    quick, x_NM, view = Attend(layer, inference.Product), torch.randn(sum(lengths), d_model), sight(name, *lengths)
+    whole = quick(x_NM, view)
+    assert torch.allclose(whole, layer(x_NM, view), atol=2e-6)
+    for start, length in zip(view.queries.starts.tolist(), lengths, strict=True):
+        alone = quick(x_NM[start : start + length], sight(name, length))
         assert torch.equal(alone, whole[start : start + length])
 
 
 def test_what_may_not_be_seen_changes_nothing() -> None:
     """Not even the last bit, of the tokens before it and of those whose mask forbids it."""
     x_NM, quick = torch.randn(70, 64), Attend(Attention(64, 2), inference.Product)
-    other, packing = x_NM.clone(), Packing.of([70])
+    other = x_NM.clone()
     other[40] = 1e4
-    for mask in (Causal(), Prefix(0, added=False)):
-        one, two = (quick(x, packing, mask) for x in (x_NM, other))
+    for name in ("causal", "itself"):
+        one, two = (quick(x, sight(name, 70)) for x in (x_NM, other))
         assert torch.equal(one[:40], two[:40]) and not torch.equal(one[40:], two[40:])
 
 
-@pytest.mark.parametrize("mask", [Causal(), Prefix(1, added=True)])
+@pytest.mark.parametrize("name", ["causal", "one added"])
+@pytest.mark.parametrize("kv_heads", [1, 2])
 @pytest.mark.parametrize("sizes", [(1,) * 200, (5, 1, 1, 150, 2, 1, 40)])
-def test_attention_reads_on_bit_by_bit(mask: Mask, sizes: tuple[int, ...]) -> None:
+def test_attention_reads_on_bit_by_bit(name: str, kv_heads: int, sizes: tuple[int, ...]) -> None:
     """Two sequences in parts, past what the first buffers hold, against both at once; heads of 64 and of 24."""
     for d_model in (128, 48):
-        quick = Attend(Attention(d_model, 2), inference.Product)
+        quick, cache, end = Attend(Attention(d_model, 2, n_kv_heads=kv_heads), inference.Product), Cache(), 0
         x_BTM = torch.randn(2, sum(sizes), d_model)
-        whole = quick(x_BTM.flatten(0, 1), Packing.of([sum(sizes)] * 2), mask).view_as(x_BTM)
-        memory, end = Memory(), 0
+        whole = quick(x_BTM.flatten(0, 1), sight(name, *[sum(sizes)] * 2)).view_as(x_BTM)
         for size in sizes:
-            part = x_BTM[:, end : end + size].flatten(0, 1)
-            found = quick(part, Packing.of([size] * 2), mask, memory).view(2, size, -1)
+            part, view = x_BTM[:, end : end + size].flatten(0, 1), reading_on(Packing.of([size] * 2), cache)
+            found = quick(part, SIGHTS[name](view), memory=cache.layer(0)).view(2, size, -1)
             assert torch.equal(found, whole[:, end : end + size])
-            end += size
+            cache.lengths, end = view.keys.lengths, end + size
+
+
+def test_sequences_read_on_together_as_alone() -> None:
+    """Of several lengths, taken in another order, one twice."""
+    quick, lengths, order = Attend(Attention(64, 4, n_kv_heads=2), inference.Product), (50, 1, 3), (2, 0, 0, 1)
+    texts = [torch.randn(length + 90, 64) for length in lengths]
+    whole = [quick(text, sight("causal", len(text))) for text in texts]
+    cache = Cache()
+    firsts = torch.cat([text[:length] for text, length in zip(texts, lengths, strict=True)])
+    quick(firsts, reading_on(Packing.of(lengths), cache), memory=cache.layer(0))
+    cache.lengths = lengths
+    cache, end = cache.take(torch.tensor(order)), 0
+    for size in (1, 80, 2, 7):
+        new = torch.cat([texts[row][lengths[row] + end : lengths[row] + end + size] for row in order])
+        view = reading_on(Packing.of([size] * 4), cache)
+        parts = quick(new, view, memory=cache.layer(0)).split(size)
+        cache.lengths = view.keys.lengths
+        for row, part in zip(order, parts, strict=True):
+            assert torch.equal(part, whole[row][lengths[row] + end : lengths[row] + end + size])
+        end += size
+
+
+def test_what_another_text_says_is_read_once() -> None:
+    """Cross attention: queries of one text, keys of another; remembered, the same bits."""
+    layer = Attention(64, 4, n_kv_heads=2, crossing=True)
+    quick, asking, seen = Attend(layer, inference.Product), (4, 4, 9), (30, 7, 1)
+    x_AM, keys_NM = torch.randn(17, 64), torch.randn(38, 64)
+    view = View(Packing.of(asking), Packing.of(seen))
+    whole = quick(x_AM, view, keys_NM=keys_NM)
+    assert torch.allclose(whole, layer(x_AM, view, keys_NM=keys_NM), atol=2e-6)
+    for part in (quick, layer):
+        cache = Cache()
+        first = part(x_AM, view, keys_NM=keys_NM, memory=cache.layer(0))
+        again = part(x_AM, view, keys_NM=keys_NM * torch.nan, memory=cache.layer(0))
+        assert torch.equal(first, again) and torch.allclose(first, whole, atol=2e-6)
+        if part is quick:
+            assert torch.equal(first, whole)
 
 
 def test_heads_are_scaled_by_their_own_width() -> None:
     """Those that are filled up too."""
-    qkv = torch.randn(9, 3 * 2 * 8)
+    qkv, view = torch.randn(9, 3 * 2 * 8), sight("all", 9)
     parts = [part.view(1, 9, 2, 8).transpose(1, 2) for part in qkv.split(16, 1)]
     expected = scaled_dot_product_attention(*parts, scale=0.3).transpose(1, 2).reshape(9, 16)
-    assert torch.allclose(kernels.attend(qkv, None, heads=2, scale=0.3, sequences=1), expected, atol=1e-6)
+    found = kernels.attend(*qkv.split(16, 1), view, heads=2, kv_heads=2, scale=0.3)
+    assert torch.allclose(found, expected, atol=1e-6)
 
 
 def prepared(name: str, kind: str, **shape: int) -> Model:
@@ -175,7 +234,7 @@ def test_a_text_read_token_by_token_has_the_scores_of_one_read_at_once(name: str
     cache, found = Cache(), []
     for number, token in enumerate(batch.tokens):
         torch.set_num_threads(1 + number % 3)
-        found.append(head(made(making.make_batch([1]).with_tokens(token[None]), cache=cache).hidden))
+        found.append(head(made(making.make_batch([1]).with_tokens(token[None]), state=cache).hidden))
     if d_model % 8 == 0:
         assert torch.equal(torch.cat(found), whole)
     elif kind == "float":
@@ -191,8 +250,9 @@ def test_every_brick_that_takes_time_is_replaced() -> None:
 _HASHES = """
 import hashlib, sys, torch
 from nlpkit.layers import inference
-from nlpkit.layers.attention import Attend, Attention, Causal
+from nlpkit.layers.attention import Attend, Attention
 from nlpkit.layers.packing import Packing
+from nlpkit.layers.view import View
 generator = torch.Generator().manual_seed(0)
 with torch.inference_mode():
     for width in (256, 48):
@@ -200,7 +260,7 @@ with torch.inference_mode():
         for part in layer.parameters():
             part.copy_(torch.randn(part.shape, generator=generator) * 0.1)
         x = torch.randn(77, width, generator=generator)
-        found = Attend(layer, inference.Product)(x, Packing.of([70, 7]), Causal())
+        found = Attend(layer, inference.Product)(x, View.of(Packing.of([70, 7]), causal=True))
         print(hashlib.sha256(found.numpy().tobytes()).hexdigest())
 """
 

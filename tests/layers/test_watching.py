@@ -11,34 +11,35 @@ import toys
 
 from nlpkit import models
 from nlpkit.exchange.opening import load
-from nlpkit.layers.attention import Attention, Causal, Full, Mask
+from nlpkit.layers.attention import Attention
 from nlpkit.layers.block import PreNorm, Stack
 from nlpkit.layers.feedforward import FeedForward, gelu
 from nlpkit.layers.norm import LayerNorm
 from nlpkit.layers.packing import Packing
+from nlpkit.layers.view import View
 from nlpkit.layers.watching import watching
 from nlpkit.tasks.reading import encoder_of
 
 LENGTHS = [5, 5, 37]
 
 
-@pytest.mark.parametrize("mask", [Full(), Causal()])
+@pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("width", [8, 16])
 @torch.no_grad()
-def test_weights_times_values_is_what_attention_gives(mask: Mask, width: int) -> None:
+def test_weights_times_values_is_what_attention_gives(causal: bool, width: int) -> None:
     """More keys than a head is wide, and widths that the kernel pads."""
     torch.manual_seed(1)
     part = Attention(2 * width, 2).eval()
     packing = Packing.of(LENGTHS)
     x_NM = torch.randn(packing.total, 2 * width)
     with watching(part) as found:
-        out_NM = part(x_NM, packing, mask)
+        out_NM = part(x_NM, View.of(packing, causal=causal))
     assert [tuple(weights.shape) for _, weights in found] == [(2, 2, 5, 5), (1, 2, 37, 37)]
     v_NM, start = part.value(x_NM), 0
     for _, weights_BHTT in found:
         count, _, length, _ = weights_BHTT.shape
         assert torch.allclose(weights_BHTT.sum(-1), torch.ones(count, 2, length), atol=1e-5)
-        if isinstance(mask, Causal):
+        if causal:
             assert weights_BHTT.triu(1).abs().max() == 0
         rows = slice(start, start + count * length)
         v_BHTD = v_NM[rows].view(count, length, 2, width).transpose(1, 2)
@@ -89,6 +90,6 @@ def test_layers_are_recorded_by_depth_where_blocks_take_turns() -> None:
     ]
     stack = Stack(blocks, order=(0, 1, 0, 1)).eval()
     with watching(stack) as found:
-        stack(torch.randn(5, 16), Packing.of([5]), Causal())
+        stack(torch.randn(5, 16), View.of(Packing.of([5]), causal=True))
     first, second = dict.fromkeys(name for name, _ in found)
     assert [name for name, _ in found] == [first, second, first, second]

@@ -13,8 +13,8 @@ from torch import Tensor
 from nlpkit.base.abilities import Ability
 from nlpkit.base.errors import UserError
 from nlpkit.data.batch import Batch
-from nlpkit.layers.attention import Cache
 from nlpkit.layers.packing import Packing
+from nlpkit.layers.state import Cache
 from nlpkit.models import FAMILIES, family
 from nlpkit.models.base import Model, Output
 from nlpkit.models.load import add_classifier
@@ -133,8 +133,8 @@ def test_cached_equals_uncached(name: str) -> None:
         expected, cache, found = network(given).hidden, Cache(), []
         for start, end in ((0, 7), (7, 8), (8, 9), (9, 15), (15, 20)):
             part = Batch(given.tokens[start:end], Packing.of([end - start]), given.examples, given.special[start:end])
-            found.append(network(part, cache=cache).hidden)
-    assert cache.length == 20
+            found.append(network(part, state=cache).hidden)
+    assert cache.lengths == (20,)
     assert torch.allclose(torch.cat(found), expected, atol=1e-5)
 
 

@@ -17,8 +17,8 @@ import nlpkit
 from nlpkit.artifact import file
 from nlpkit.exchange.opening import load
 from nlpkit.layers import inference
-from nlpkit.layers.attention import Cache
 from nlpkit.layers.block import Stack, use_checkpointing
+from nlpkit.layers.state import Cache
 from nlpkit.models.base import Config
 from nlpkit.models.load import load_tensors, own_tensors, state_tensors
 
@@ -66,7 +66,7 @@ def test_a_cache_goes_by_the_layer() -> None:
     inference.prepare(model)
     with torch.inference_mode():
         whole, cache = model(batch).hidden, Cache()
-        parts = [model(make_batch([1]).with_tokens(token[None]), cache=cache).hidden for token in batch.tokens]
+        parts = [model(make_batch([1]).with_tokens(token[None]), state=cache).hidden for token in batch.tokens]
     assert torch.equal(torch.cat(parts), whole) and len(cache.layers) == CONFIG.n_layers
 
 

@@ -19,6 +19,7 @@ import nlpkit
 from nlpkit.artifact import file
 from nlpkit.base.errors import UserError
 from nlpkit.cli.app import run
+from nlpkit.layers.view import View
 from nlpkit.models.load import to_inference
 from nlpkit.stages.embed import pooler, vectors
 from nlpkit.tasks.pooling import POOLINGS
@@ -188,5 +189,5 @@ def test_a_pooling_reads_the_layer_it_is_given(folder: Path) -> None:
     batch = encoder_of(loaded, None).encode(["the king"], None).batch(np.array([0]))
     with torch.no_grad():
         assert torch.equal(
-            pooler(loaded, "cls", 0)(batch)[0], loaded.model.embeddings(batch.tokens, batch.packing, None)[0]
+            pooler(loaded, "cls", 0)(batch)[0], loaded.model.embeddings(batch.tokens, View.of(batch.packing))[0]
         )
